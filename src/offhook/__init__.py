@@ -1,0 +1,39 @@
+"""offhook answers Twilio's webhooks: at once, never lost, never handled twice, in order."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from offhook.app import Offhook
+    from offhook.core.messages import Message, Reply, Send, StatusUpdate
+    from offhook.errors import Discard, InvalidReply, LeaseLost, OffhookError, RetryLater
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Discard",
+    "InvalidReply",
+    "LeaseLost",
+    "Message",
+    "Offhook",
+    "OffhookError",
+    "Reply",
+    "RetryLater",
+    "Send",
+    "StatusUpdate",
+]
+
+_MODULES = {
+    "Offhook": "offhook.app",
+    "Message": "offhook.core.messages",
+    "Reply": "offhook.core.messages",
+    "Send": "offhook.core.messages",
+    "StatusUpdate": "offhook.core.messages",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for: `offhook --help` needs none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module 'offhook' has no attribute {name!r}")
+    return getattr(import_module(_MODULES.get(name, "offhook.errors")), name)

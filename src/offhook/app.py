@@ -1,0 +1,280 @@
+"""`Offhook`: where handlers are registered, and an ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, TypeVar
+
+from starlette.types import Receive, Scope, Send
+
+from offhook.core.answers import REFUSED, Fault
+from offhook.core.messages import Message, StatusUpdate
+from offhook.errors import ConfigurationError, OffhookError
+from offhook.events import Observer, Trouble, fan_out
+from offhook.handlers import Handlers, OnRetry
+from offhook.observe.log import LogObserver
+from offhook.roles import Ingress, WorkerRole, owner_name
+from offhook.settings import Settings
+from offhook.stores import open_store
+from offhook.web.asgi import respond
+
+Where = Literal["inline", "external"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Offhook:
+    """Answers Twilio's webhooks, and handles them in the background.
+
+    It is an ASGI application: `offhook dev bot:app`, `offhook run bot:app`, `uvicorn bot:app`, or
+    mounted in FastAPI or Starlette. A mounted application gets no lifespan from its host: the
+    first request starts what is needed, or the host's lifespan does (`async with app.lifespan():`).
+
+    Args:
+        worker: `inline` handles messages in the process that answers; a handler that blocks then
+            delays answers. `external` leaves them to `offhook run`'s or other worker processes.
+        observers: called with every `offhook.events.Event`, besides the log.
+        settings: any setting by its name, e.g. `store="sqlite:///bot.db"`; wins over the
+            environment and `.env`.
+
+    Example::
+
+        app = Offhook()
+
+        @app.message()
+        async def answer(message: Message) -> str:
+            return f"You said: {message.body}"
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: Where = "inline",
+        observers: Sequence[Observer] = (),
+        **settings: Any,
+    ) -> None:
+        if worker not in {"inline", "external"}:
+            raise ConfigurationError(f'worker is "inline" or "external", not {worker!r}')
+        self.handlers = Handlers()
+        self._worker: Where = worker
+        self._given = settings
+        self._settings: Settings | None = None
+        self._observer = fan_out(LogObserver(), *observers)
+        self._starting = asyncio.Lock()
+        self._running: _Running | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, read when they are first asked for.
+
+        Raises:
+            SettingsError: one is wrong.
+        """
+        if self._settings is None:
+            self._settings = Settings.load(**self._given)
+        return self._settings
+
+    def configure(self, *, worker: Where | None = None, **settings: Any) -> None:
+        """Override settings, before the app is started.
+
+        Raises:
+            ConfigurationError: it runs already.
+        """
+        if self._running is not None:
+            raise ConfigurationError("the app runs already: configure it before")
+        self._worker = worker or self._worker
+        self._given = {**self._given, **settings}
+        self._settings = None
+
+    def message(
+        self,
+        *,
+        channel: str | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        on_retry: OnRetry = "hold",
+    ) -> Callable[[F], F]:
+        """Handle inbound messages. Of several handlers, the first that fits is run.
+
+        Args:
+            channel: `sms`, `whatsapp`, ...; None for all.
+            where: a quick predicate on the message.
+            timeout: seconds an attempt may take; None for `OFFHOOK_HANDLER_TIMEOUT`.
+            max_attempts: attempts until the message is dead; None for `OFFHOOK_MAX_ATTEMPTS`.
+            on_retry: `hold` keeps the conversation in order while a message waits for its next
+                attempt; `skip` lets later messages overtake.
+
+        Raises:
+            HandlerError: the handler asks for what it cannot be given.
+        """
+
+        def register(function: F) -> F:
+            self.handlers.add_message(
+                function,
+                channel=channel,
+                where=where,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                on_retry=on_retry,
+            )
+            return function
+
+        return register
+
+    def status(
+        self,
+        *,
+        where: Callable[[StatusUpdate], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Callable[[F], F]:
+        """Handle what Twilio says of sent messages. Arguments as of `message`.
+
+        Raises:
+            HandlerError: the handler asks for what it cannot be given.
+        """
+
+        def register(function: F) -> F:
+            self.handlers.add_status(
+                function, where=where, timeout=timeout, max_attempts=max_attempts
+            )
+            return function
+
+        return register
+
+    def opt_out(
+        self,
+        *,
+        channel: str | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Callable[[F], F]:
+        """Handle STOP, and START and HELP where Twilio answers them. Arguments as of `message`.
+
+        Raises:
+            HandlerError: the handler asks for what it cannot be given.
+        """
+
+        def register(function: F) -> F:
+            self.handlers.add_opt_out(
+                function, channel=channel, where=where, timeout=timeout, max_attempts=max_attempts
+            )
+            return function
+
+        return register
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve ASGI."""
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+            return
+        running = self._running
+        if running is None:
+            try:
+                running = await self._start()
+            except OffhookError as error:
+                self._observer(Trouble("not-started", str(error)))
+                await respond(send, REFUSED[Fault.STORE_UNAVAILABLE])
+                return
+        await running.ingress.asgi(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, _host: object = None) -> AsyncIterator[None]:
+        """Start on entering, drain and stop on leaving. Fits Starlette's and FastAPI's `lifespan=`.
+
+        Raises:
+            SettingsError: a setting is missing or wrong.
+            StoreError: the store can't be used.
+        """
+        await self._start()
+        try:
+            yield
+        finally:
+            await self._stop()
+
+    async def work(
+        self,
+        stop: asyncio.Event,
+        *,
+        owner: str = "",
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        """Be a worker until `stop` is set, then drain.
+
+        Args:
+            stop: set to end.
+            owner: names this process in leases.
+            beat: called every second while the event loop is alive.
+
+        Raises:
+            SettingsError: a setting is missing or wrong.
+            StoreError: the store can't be used.
+        """
+        role = WorkerRole(
+            self.settings, self.handlers, self._observer, owner=owner or owner_name(), beat=beat
+        )
+        await role.run(stop)
+
+    async def _start(self) -> "_Running":
+        async with self._starting:
+            if self._running is None:
+                running = _Running(self.settings, self.handlers, self._observer, self._worker)
+                await running.start()
+                self._running = running
+            return self._running
+
+    async def _stop(self) -> None:
+        async with self._starting:
+            if self._running is not None:
+                await self._running.stop()
+                self._running = None
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except OffhookError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Running:
+    """What a started app consists of."""
+
+    def __init__(
+        self, settings: Settings, handlers: Handlers, observer: Observer, worker: Where
+    ) -> None:
+        self.ingress = Ingress(settings, observer, open_store(settings.store))
+        self._role = (
+            WorkerRole(settings, handlers, observer, owner=owner_name())
+            if worker == "inline"
+            else None
+        )
+        self._observer = observer
+        self._stop = asyncio.Event()
+        self._working: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.ingress.start()
+        if self._role is not None:
+            self._observer(
+                Trouble(
+                    "worker-inline",
+                    "handlers run in the process that answers: one that blocks delays answers "
+                    "(offhook run keeps them apart)",
+                )
+            )
+            self._working = asyncio.create_task(
+                self._role.run_for_ever(self._stop), name="offhook worker"
+            )
+
+    async def stop(self) -> None:
+        self._stop.set()
+        if self._working is not None:
+            await self._working
+        await self.ingress.stop()

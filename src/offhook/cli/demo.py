@@ -1,0 +1,162 @@
+"""`offhook demo`: a first conversation, without an account and without a file of yours."""
+
+import asyncio
+import socket
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from offhook.cli.control import Desk
+from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
+from offhook.cli.demo_bot import app
+from offhook.cli.dev_server import configure, dev_server
+from offhook.cli.listening import listen, run_loop, url_of
+from offhook.cli.logs import for_development, mute
+from offhook.cli.output import console, milliseconds
+from offhook.cli.scenes import Scene, broken_promises, scenes
+from offhook.cli.session import Session, announced
+from offhook.cli.signals import on_signals
+from offhook.cli.transcript import Transcript
+from offhook.errors import ConfigurationError
+from offhook.settings import Settings
+
+_PORT = 8000
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+_SLOW_AFTER = 1.0  # seconds; the default of 10 would make a long demo
+
+
+def command(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the conversation; exit 1 if a promise broke.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Listen here; by default 8000, or any that is free."),
+    ] = None,
+) -> None:
+    """Shows a conversation with the example bot.
+
+    The bot, its worker and a simulated Twilio run in this process, with a store that is thrown
+    away. Afterwards it stays up, for messages of yours.
+
+    [bold]Examples[/]
+      offhook demo
+      offhook demo --once
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="offhook-demo-") as directory,
+        _listen(0 if once and port is None else port) as listener,
+    ):
+        session = Session.begin(url_of(listener))
+        configure(app, session, **_settings(Path(directory)))
+        with nullcontext() if once else announced(session):
+            status = run_loop(lambda: _play(listener, session, once=once))
+    raise typer.Exit(status)
+
+
+async def _play(listener: socket.socket, session: Session, *, once: bool) -> int:
+    """Play the conversation; return the exit status: 0 when all promises were kept."""
+    screen = console()
+    stop = asyncio.Event()
+    on_signals(stop.set)
+    mute()  # the failures that follow are a part of the play
+    async with dev_server(app, listener, session) as server:
+        screen.print("\n[bold]offhook demo[/]  a bot, its worker and a simulated Twilio\n")
+        playing = asyncio.create_task(_play_all(screen, server.desk))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not playing.done():
+            playing.cancel()
+            return _INTERRUPTED
+        kept = playing.result()
+        if not once:
+            for_development(app.settings)
+            _invite(screen, session)
+            with server.simulator.listening(Transcript(screen)):
+                await server.run_until(stop)
+        stopped.cancel()
+    return 0 if kept else 1
+
+
+async def _play_all(screen: Console, desk: Desk) -> bool:
+    started = time.perf_counter()
+    problems = []
+    for number, scene in enumerate(scenes(app.settings), start=1):
+        screen.print(Text.assemble((f"{number}  ", "bold cyan"), (scene.title, "bold")))
+        found = broken_promises(scene, await _play_one(screen, desk, scene))
+        for problem in found:
+            screen.print(f"   not as promised: {problem}", style="bold red", markup=False)
+        problems += found
+        screen.print()
+    took = f"{time.perf_counter() - started:.1f} s"
+    if problems:
+        screen.print(f"{len(problems)} promises were broken", style="bold red")
+    else:
+        screen.print(f"All as promised, in {took}.", style="bold green")
+    return not problems
+
+
+async def _play_one(screen: Console, desk: Desk, scene: Scene) -> list[Step]:
+    _line(screen, "person", scene.order.body)
+    steps = []
+    started = time.perf_counter()
+    async for step in desk.text(scene.order):
+        steps.append(step)
+        _show(screen, step, time.perf_counter() - started)
+    return steps
+
+
+def _show(screen: Console, step: Step, elapsed: float) -> None:
+    match step:
+        case Acknowledged(error=None):
+            times = f", {1 + len(step.repeats)} times" if step.repeats else ""
+            _line(screen, "", f"acknowledged in {milliseconds(step.seconds)}{times}", style="green")
+        case Acknowledged():
+            _line(screen, "", f"refused: HTTP {step.status}, error {step.error}", style="red")
+        case Replied():
+            _line(screen, "notice" if step.is_notice else "bot", step.body, _after(elapsed))
+        case Failed():
+            end = "it is tried again" if step.again else "that was the last attempt"
+            _line(screen, "", f"attempt {step.attempt} fails, {end}", step.error, style="yellow")
+        case Settled():
+            _line(screen, "", in_words(step), style="dim")
+
+
+def _line(screen: Console, who: str, text: str, end: str = "", *, style: str = "default") -> None:
+    line = Text.assemble((f"   {who:>6}  ", "cyan"), (text, style), (f"   {end}", "dim"))
+    line.rstrip()
+    screen.print(line, soft_wrap=True)
+
+
+def _after(seconds: float) -> str:
+    return f"after {seconds:.1f} s" if seconds >= 1 else f"after {milliseconds(seconds)}"
+
+
+def _invite(screen: Console, session: Session) -> None:
+    screen.print("\nThe bot stays up. Now type in another terminal:\n")
+    screen.print("  [bold cyan]offhook text hello[/]")
+    screen.print('  [bold cyan]offhook text "please think"[/]\n')
+    screen.print(f"Its webhook is {session.url}/twilio/messages. Ctrl-C ends it.\n", style="dim")
+
+
+def _listen(port: int | None) -> socket.socket:
+    if port is not None:
+        return listen("127.0.0.1", port)
+    try:
+        return listen("127.0.0.1", _PORT)
+    except ConfigurationError:
+        return listen("127.0.0.1", 0)  # `offhook text` finds it all the same
+
+
+def _settings(directory: Path) -> dict[str, Any]:
+    """Return all settings of the demo: it is the same whatever the environment and `.env` say."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    changed = {"store": f"sqlite:///{directory / 'demo.db'}", "slow_notice_after": _SLOW_AFTER}
+    return {**defaults, **changed}

@@ -1,0 +1,108 @@
+"""`offhook dev`: a bot with a simulated Twilio, reloaded on change."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from offhook.cli.children import Child
+from offhook.cli.dev_server import configure, dev_server
+from offhook.cli.listening import is_public, listen, run_loop, url_of
+from offhook.cli.loading import AppName
+from offhook.cli.logs import for_development
+from offhook.cli.options import AppArgument, app_named
+from offhook.cli.output import console
+from offhook.cli.reload import News, Reloader
+from offhook.cli.session import Session, announced
+from offhook.cli.signals import on_signals
+from offhook.cli.transcript import Transcript
+
+
+def command(
+    app: AppArgument,
+    *,
+    host: Annotated[str, typer.Option(help="Listen here.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Listen here; 0 for any that is free.")
+    ] = 8000,
+    reload: Annotated[bool, typer.Option(help="Start again when a file changes.")] = True,
+) -> None:
+    """Serves a bot with a simulated Twilio; reloads on change.
+
+    It needs no account, no tunnel and no settings, and nothing leaves this machine. Messages are
+    kept in offhook.db, or where OFFHOOK_STORE says.
+
+    [bold]Examples[/]
+      offhook dev bot:app
+      offhook dev bot:app --port 9000 --no-reload
+      offhook text hello                  [dim]# in another terminal[/]
+    """
+    name = app_named(app)
+    with listen(host, port) as listener:
+        session = Session.begin(url_of(listener))
+        with announced(session) as file:
+            if reload:
+                done = run_loop(lambda: _serve_reloading(name, listener, session, file))
+            else:
+                done = run_loop(lambda: _serve_once(name, listener, session))
+    if not done:
+        raise typer.Exit(1)
+
+
+async def _serve_once(name: AppName, listener: socket.socket, session: Session) -> bool:
+    screen = console()
+    app = name.load()
+    configure(app, session)
+    for_development(app.settings)
+    stop = asyncio.Event()
+    on_signals(stop.set)
+    async with dev_server(app, listener, session) as server:
+        _welcome(screen, name, listener, session)
+        with server.simulator.listening(Transcript(screen)):
+            await server.run_until(stop)
+    return True
+
+
+async def _serve_reloading(
+    name: AppName, listener: socket.socket, session: Session, file: Path
+) -> bool:
+    screen = console()
+    greeted = False
+
+    def tell(news: News) -> None:
+        nonlocal greeted
+        match news:
+            case News.READY if not greeted:
+                greeted = True
+                _welcome(screen, name, listener, session)
+            case News.READY:
+                screen.print("reloaded", style="green")
+            case News.CHANGED:
+                screen.print("a file has changed", style="dim")
+            case News.BROKEN:
+                screen.print("it has ended: the next change starts it again", style="yellow")
+
+    def start() -> Child:
+        arguments = [name.text, "--session", str(file), "--listener", str(listener.fileno())]
+        return Child.start("offhook.cli.dev_child", arguments, sockets=[listener])
+
+    reloader = Reloader(start, name.directory, tell)
+    on_signals(reloader.stop)
+    return await reloader.run()
+
+
+def _welcome(screen: Console, name: AppName, listener: socket.socket, session: Session) -> None:
+    hint = "" if session.port == 8000 else f" --port {session.port}"  # noqa: PLR2004 - the default
+    screen.print(f"\n[bold]offhook[/] answers for [bold]{name.module}:{name.attribute}[/]\n")
+    screen.print(f"  webhook   {session.url}/twilio/messages")
+    screen.print("  Twilio    simulated: nothing leaves this machine")
+    if any(os.environ.get(variable) for variable in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")):
+        screen.print("            [yellow]TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are ignored[/]")
+    if is_public(listener):
+        screen.print("            [yellow]other machines can reach this port[/]")
+    screen.print(f"\nIn another terminal:  [bold cyan]offhook text hello{hint}[/]")
+    screen.print("Ctrl-C ends it.\n", style="dim")

@@ -1,0 +1,52 @@
+"""The process that `offhook dev` restarts on each change. Started as a module, not as a command."""
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+from offhook.app import Offhook
+from offhook.cli.children import Lifeline
+from offhook.cli.dev_server import configure, dev_server
+from offhook.cli.listening import run_loop
+from offhook.cli.loading import AppName
+from offhook.cli.logs import for_development
+from offhook.cli.output import console
+from offhook.cli.roles import until_told
+from offhook.cli.session import Session
+from offhook.cli.transcript import Transcript
+from offhook.errors import OffhookError
+
+
+def main() -> None:
+    """Serve the app that the arguments name, until told to end."""
+    parser = argparse.ArgumentParser(prog="offhook.cli.dev_child")
+    parser.add_argument("app")
+    parser.add_argument("--session", type=Path, required=True)
+    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    given = parser.parse_args()
+    try:
+        session = Session.read(given.session)
+        app = AppName.parse(given.app, Path.cwd()).load()
+        configure(app, session)
+        for_development(app.settings)
+        run_loop(lambda: _live(app, session, given))
+    except OffhookError as error:
+        print(f"offhook: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        sys.exit(1)
+
+
+async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> None:
+    stop = until_told()
+    lifeline = Lifeline(given.lifeline)
+    lifeline.when_cut(stop.set)
+    listener = socket.socket(fileno=given.listener)
+    async with dev_server(app, listener, session) as server:
+        with server.simulator.listening(Transcript(console())):
+            lifeline.beat()
+            await server.run_until(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""From `bot:app` on the command line to the `Offhook` it means."""
+
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+from offhook.app import Offhook
+from offhook.errors import AppNotFound, OffhookError
+
+
+@dataclass(frozen=True, slots=True)
+class AppName:
+    """Where an app is.
+
+    Attributes:
+        text: as it was written.
+        directory: what the module is found in.
+        hint: how it is better written; empty when it is written well.
+    """
+
+    text: str
+    directory: Path
+    module: str
+    attribute: str
+    hint: str = ""
+
+    @classmethod
+    def parse(cls, text: str, directory: Path) -> Self:
+        """Read `bot:app`; `bot.py` and `bots/bot.py:app` are understood too.
+
+        Raises:
+            AppNotFound: it is neither.
+        """
+        place, colon, attribute = text.partition(":")
+        if place.endswith(".py"):
+            file = directory / place
+            name = f"{file.stem}:{attribute or 'app'}"
+            where = f" in {file.parent}" if file.parent != directory else ""
+            return cls(text, file.parent, file.stem, attribute or "app", f"{name}{where}")
+        if not (colon and attribute.isidentifier() and _is_module(place)):
+            raise AppNotFound(f"{text!r} is no app: write module:name, such as bot:app")
+        return cls(text, directory, place, attribute)
+
+    def load(self) -> Offhook:
+        """Import the app.
+
+        Raises:
+            AppNotFound: saying which module, and why not.
+        """
+        found = getattr(self._import(), self.attribute, None)
+        if isinstance(found, Offhook):
+            return found
+        if found is None:
+            raise AppNotFound(f"{self.module} has no {self.attribute!r}{self._others()}")
+        raise AppNotFound(
+            f"{self.module}:{self.attribute} is {type(found).__module__}.{type(found).__name__}, "
+            f"not an Offhook{self._others()}. An app that mounts one is served by uvicorn."
+        )
+
+    def _import(self) -> ModuleType:
+        sys.path.insert(0, str(self.directory))
+        try:
+            return import_module(self.module)
+        except OffhookError:
+            raise  # a handler that can't be registered, a wrong setting: it says so itself
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
+                raise AppNotFound(_failed(self.module, error)) from error
+            raise AppNotFound(
+                f"there is no module {self.module!r} in {self.directory}: "
+                "go to the directory of your bot, or check the name"
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise AppNotFound(_failed(self.module, error)) from error
+
+    def _others(self) -> str:
+        names = [
+            name
+            for name, value in vars(sys.modules[self.module]).items()
+            if isinstance(value, Offhook)
+        ]
+        return f"; it has {', '.join(f'{self.module}:{name}' for name in names)}" if names else ""
+
+
+def _is_module(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _failed(module: str, error: BaseException) -> str:
+    """Return one line: what was raised, and the line of the user's that did it."""
+    cause = traceback.format_exception_only(error)[-1].strip()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen") and frame.filename != __file__
+    ]
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})"
+    return f"the module {module!r} can't be imported: {cause}{where}"

@@ -1,0 +1,26 @@
+"""`offhook migrate`: the store's schema."""
+
+import asyncio
+
+from offhook.cli.options import StoreOption
+from offhook.cli.output import console
+from offhook.cli.stores import opened, store_url
+
+
+def command(*, store: StoreOption = None) -> None:
+    """Creates the store, or updates its schema.
+
+    `offhook run` and `offhook dev` do so at their start; this is for doing it before.
+
+    [bold]Examples[/]
+      offhook migrate
+      offhook migrate --store sqlite:////var/lib/bot/offhook.db
+    """
+    url = store_url(store)
+    asyncio.run(_migrate(url))
+    console().print(f"{url} is up to date", markup=False)
+
+
+async def _migrate(url: str) -> None:
+    async with opened(url):
+        pass  # opening is what does it

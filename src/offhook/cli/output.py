@@ -1,0 +1,52 @@
+"""What commands print: tables for people, plain lines in pipes, objects for scripts."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+# A pipe has no width; what reads from it should not find lines broken at the 80 that rich assumes.
+_PIPE_WIDTH = 200
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console: colours and the terminal's width on a terminal, neither in a pipe."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made = Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH, no_color=True)
+    return made
+
+
+def print_json(shown: Mapping[str, Any]) -> None:
+    """Print one object on one line."""
+    print(json.dumps(shown, ensure_ascii=False), flush=True)  # noqa: T201 - stdout is the point
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration as people read it: `3.1 ms`."""
+    return f"{seconds * 1000:.1f} ms"
+
+
+def when(seconds: float | None) -> str | None:
+    """Return a time since the epoch as ISO 8601 in UTC, for scripts."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def local_time(seconds: float) -> str:
+    """Return a time since the epoch as people read it, in their zone."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units: `2 h 5 min`."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or f"{seconds:.1f} s"

@@ -1,0 +1,173 @@
+"""Stored messages as operators see them. What people wrote shows only when it is asked for."""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from offhook.cli.conversation import last_line
+from offhook.cli.output import local_time, when
+from offhook.core.lifecycle import State
+from offhook.core.messages import Send
+from offhook.observe.masking import mask, printable
+from offhook.ports import Attempt, History, Record
+
+_STYLES = {
+    State.DONE: "green",
+    State.DEAD: "red",
+    State.PARKED: "yellow",
+    State.WAITING: "yellow",
+    State.DISCARDED: "dim",
+}
+_HIDDEN = "(--reveal shows it)"
+
+
+def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
+    """Return a message for scripts."""
+    shown = {
+        "id": record.id,
+        "kind": record.kind,
+        "state": record.state,
+        "sid": record.sid,
+        "from": _address(record.sender, reveal=reveal),
+        "to": _address(record.recipient, reveal=reveal),
+        "attempts": record.attempts,
+        "crashes": record.crashes,
+        "received": when(record.received),
+        "settled": when(record.settled),
+        "due": when(record.due) if record.settled is None else None,
+        "error": brief(record.error, reveal=reveal),
+    }
+    return {**shown, "body": parameters(record).get("Body", "")} if reveal else shown
+
+
+def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
+    """Return a message with all that happened to it, for scripts."""
+    attempts = [
+        {
+            "number": attempt.number,
+            "trigger": attempt.trigger,
+            "started": when(attempt.started),
+            "ended": when(attempt.ended),
+            "error": attempt.error if reveal else brief(attempt.error, reveal=False),
+        }
+        for attempt in history.attempts
+    ]
+    shown = {
+        **record_object(history.record, reveal=reveal),
+        "history": attempts,
+        "sends": [_send_object(send, reveal=reveal) for send in history.sends],
+    }
+    return {**shown, "parameters": parameters(history.record)} if reveal else shown
+
+
+def records_table(records: list[Record], *, reveal: bool) -> Table:
+    """Return messages as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "state", "received", "from", "to", "tries", "sid", "error"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading == "id" else "left")
+    if reveal:
+        table.add_column("body")
+    for record in records:
+        cells = [
+            Text(str(record.id)),
+            Text(record.state, _STYLES.get(record.state, "")),
+            Text(local_time(record.received)),
+            Text(_address(record.sender, reveal=reveal)),
+            Text(_address(record.recipient, reveal=reveal)),
+            Text(str(record.attempts)),
+            Text(printable(record.sid)),
+            Text(brief(record.error, reveal=reveal)),
+        ]
+        body = [Text(printable(parameters(record).get("Body", "")))] if reveal else []
+        table.add_row(*cells, *body)
+    return table
+
+
+def print_history(screen: Console, history: History, *, reveal: bool) -> None:
+    """Print a message and its timeline."""
+    record = history.record
+    screen.print(
+        Text.assemble(
+            (f"{record.kind} {record.id} ", "bold"), (record.state, _STYLES.get(record.state, ""))
+        )
+    )
+    sender, recipient = (_address(one, reveal=reveal) for one in (record.sender, record.recipient))
+    _field(screen, "sid", record.sid)
+    _field(screen, "from, to", f"{sender}, {recipient}")
+    if reveal:
+        _field(screen, "body", parameters(record).get("Body", ""))
+    screen.print()
+    for moment, line, style in _timeline(history, reveal=reveal):
+        screen.print(
+            Text.assemble((f"{local_time(moment)}  ", "dim"), (line, style)), soft_wrap=True
+        )
+    for send in history.sends:
+        screen.print(_send_line(send, reveal=reveal), soft_wrap=True)
+    if reveal and "\n" in record.error:
+        screen.print(f"\n{record.error}", markup=False, soft_wrap=True)
+
+
+def parameters(record: Record) -> dict[str, str]:
+    """Return the parameters that a message came with."""
+    return dict(parse_qsl(record.form.decode("latin-1"), keep_blank_values=True, encoding="utf-8"))
+
+
+def brief(error: str, *, reveal: bool) -> str:
+    """Return the last line of an error; unrevealed, only its type: the rest may quote people."""
+    line = printable(last_line(error))
+    return line if reveal else line.partition(": ")[0]
+
+
+def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]:
+    record = history.record
+    lines = [(record.received, "received and stored", "")]
+    lines += [_attempt_line(attempt, reveal=reveal) for attempt in history.attempts]
+    if record.settled is not None:
+        runs = f"after {record.attempts} attempt{'' if record.attempts == 1 else 's'}"
+        lines.append((record.settled, f"{record.state} {runs}", _STYLES.get(record.state, "")))
+    elif record.due is not None:
+        lines.append((record.due, "due", "yellow"))
+    return sorted(lines, key=lambda line: line[0])
+
+
+def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
+    error = brief(attempt.error, reveal=reveal)
+    ran = "" if attempt.started is None else f" after {attempt.ended - attempt.started:.2f} s"
+    hidden = f" {_HIDDEN}" if not reveal and error != printable(last_line(attempt.error)) else ""
+    line = f"attempt {attempt.number}: {attempt.trigger}{ran}: {error}{hidden}"
+    return attempt.ended, line, "yellow"
+
+
+def _send_line(send: Send, *, reveal: bool) -> Text:
+    delivery = f", {send.delivery.status}" if send.delivery else ""
+    body = printable(send.body) if reveal else f"{len(send.body)} characters"
+    error = f"  {printable(send.error)}" if send.error else ""
+    return Text.assemble(
+        (f"{'send ' + str(send.id):<19}  ", "dim"),
+        f"{send.identity} to {_address(send.to, reveal=reveal)}: {send.state}{delivery}  ",
+        (body + error, "dim"),
+    )
+
+
+def _send_object(send: Send, *, reveal: bool) -> dict[str, Any]:
+    shown = {
+        "id": send.id,
+        "identity": send.identity,
+        "state": send.state,
+        "to": _address(send.to, reveal=reveal),
+        "sid": send.sid,
+        "delivery": send.delivery.status if send.delivery else None,
+        "error": send.error,
+    }
+    return {**shown, "body": send.body} if reveal else shown
+
+
+def _field(screen: Console, name: str, value: str) -> None:
+    screen.print(Text.assemble((f"{name:<10}", "dim"), printable(value)), soft_wrap=True)
+
+
+def _address(address: str, *, reveal: bool) -> str:
+    return printable(address if reveal else mask(address))

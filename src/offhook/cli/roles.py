@@ -1,0 +1,101 @@
+"""What a child process of `offhook run` or `offhook dev` does: one role, until told to end.
+
+Started as `python -m offhook.cli.roles`, not as a command: a child loads neither Typer nor rich.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from offhook.app import Offhook
+from offhook.cli.children import Lifeline
+from offhook.cli.listening import run_loop, server_for, serving
+from offhook.cli.loading import AppName
+from offhook.cli.logs import configure
+from offhook.cli.seats import Role
+from offhook.errors import OffhookError
+
+_BEAT = 1.0  # seconds; a small part of what the supervisor waits
+
+
+def main() -> None:
+    """Be what the arguments say, and exit."""
+    given = _arguments()
+    try:
+        app = AppName.parse(given.app, Path.cwd()).load()
+        configure(app.settings)
+        run_loop(lambda: _live(app, given))
+    except OffhookError as error:
+        print(f"offhook {given.role}: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="offhook.cli.roles")
+    parser.add_argument("role", type=Role)
+    parser.add_argument("app")
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--listener", type=int, default=-1)
+    parser.add_argument("--owner", default="")
+    parser.add_argument("--nice", type=int, default=0)
+    return parser.parse_args()
+
+
+async def _live(app: Offhook, given: argparse.Namespace) -> None:
+    stop = until_told()
+    lifeline = Lifeline(given.lifeline)
+    lifeline.when_cut(stop.set)
+    match given.role:
+        case Role.INGRESS:
+            await _answer(app, socket.socket(fileno=given.listener), lifeline, stop)
+        case Role.WORKER:
+            os.nice(given.nice)
+            await _work(app, given.owner, lifeline, stop)
+
+
+def until_told() -> asyncio.Event:
+    """Return an event that SIGTERM sets. Ctrl-C reaches all processes of a terminal, and a child
+    leaves it to its parent.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # Not SIG_IGN: what handlers start would inherit that.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    return stop
+
+
+async def _answer(
+    app: Offhook, listener: socket.socket, lifeline: Lifeline, stop: asyncio.Event
+) -> None:
+    app.configure(worker="external")
+    server = server_for(app, drain=app.settings.drain_timeout)
+    async with serving(server, listener) as served:
+        lifeline.beat()
+        ending = asyncio.create_task(stop.wait())
+        await asyncio.wait({served, ending}, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+
+
+async def _work(app: Offhook, owner: str, lifeline: Lifeline, stop: asyncio.Event) -> None:
+    # The sign of life comes from the loop that runs the handlers: what the supervisor looks for
+    # is that this one moves.
+    beating = asyncio.create_task(_beat(lifeline))
+    try:
+        await app.work(stop, owner=owner)
+    finally:
+        beating.cancel()
+
+
+async def _beat(lifeline: Lifeline) -> None:
+    while True:
+        lifeline.beat()
+        await asyncio.sleep(_BEAT)
+
+
+if __name__ == "__main__":
+    main()

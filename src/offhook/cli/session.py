@@ -1,0 +1,125 @@
+"""How `offhook text` finds a running `offhook dev`: a file that its user alone can read."""
+
+import json
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from offhook.errors import ConfigurationError
+from offhook.twilio.simulator import Credentials, Simulator
+
+# The simulated account is always the same, so that what one start has stored, the next can send.
+ACCOUNT_SID: Final = "AC" + "0" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One start of `offhook dev`.
+
+    Attributes:
+        url: where it listens, for this machine.
+        pid: the process that owns it.
+        token: opens the control API.
+        auth_token: made up; signs the simulated webhooks.
+    """
+
+    url: str
+    pid: int
+    token: str
+    auth_token: str
+
+    @classmethod
+    def begin(cls, url: str) -> Self:
+        """Make up the secrets of a new session."""
+        return cls(url, os.getpid(), secrets.token_urlsafe(32), Simulator.credentials().auth_token)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Return the session that a file describes.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        try:
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{file} can't be read: remove it, start again") from error
+
+    @property
+    def credentials(self) -> Credentials:
+        """The account, as the simulator and the app know it."""
+        return Credentials(ACCOUNT_SID, self.auth_token)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or 0
+
+    def is_alive(self) -> bool:
+        """Return whether its process runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+@contextmanager
+def announced(session: Session) -> Iterator[Path]:
+    """Keep a session's file within the context.
+
+    Raises:
+        ConfigurationError: there is no place for it that others can't reach.
+    """
+    file = runtime_directory() / f"dev-{session.port}.json"
+    file.unlink(missing_ok=True)
+    # Created with its mode: a file that is narrowed afterwards was open to all for a moment.
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
+        json.dump(asdict(session), opened)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def running() -> list[Session]:
+    """Return the sessions that are alive, and clear away what others have left behind."""
+    found = []
+    for file in sorted(runtime_directory().glob("dev-*.json")):
+        session = Session.read(file)
+        if session.is_alive():
+            found.append(session)
+        else:
+            file.unlink(missing_ok=True)
+    return found
+
+
+def runtime_directory() -> Path:
+    """Return this user's directory for such files; it is made where there is none.
+
+    Raises:
+        ConfigurationError: it is open to others, who could have us talk to a server of theirs.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    directory = (
+        Path(base) / "offhook" if base else Path(tempfile.gettempdir()) / f"offhook-{os.getuid()}"
+    )
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
+    except OSError as error:
+        raise ConfigurationError(f"{directory} can't be made: {error.strerror}") from error
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if not ours or status.st_mode & 0o077:
+        raise ConfigurationError(f"{directory} must be yours alone: remove it, or chmod 700 it")
+    return directory

@@ -1,0 +1,56 @@
+"""`offhook stats`: the store at a glance."""
+
+import asyncio
+
+from rich.table import Table
+
+from offhook.cli.options import JsonOption, StoreOption
+from offhook.cli.output import console, duration, print_json
+from offhook.cli.stores import existing, store_url
+from offhook.ports import Counts
+
+
+def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Counts messages and replies by state.
+
+    Webhooks are messages and delivery statuses; replies include notices.
+
+    [bold]Examples[/]
+      offhook stats
+      offhook stats --json
+    """
+    counts = asyncio.run(_count(store_url(store)))
+    if as_json:
+        print_json(
+            {
+                "messages": dict(counts.messages),
+                "sends": dict(counts.sends),
+                "oldest_seconds": counts.oldest,
+                "received_last_minute": counts.received,
+                "settled_last_minute": counts.settled,
+            }
+        )
+    else:
+        console().print(_table(counts))
+
+
+async def _count(url: str) -> Counts:
+    async with existing(url) as store:
+        return await store.counts()
+
+
+def _table(counts: Counts) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, number in counts.messages.items():
+        table.add_row(f"webhooks {name}", f"{number:,}")
+    table.add_section()
+    for state, number in counts.sends.items():
+        table.add_row(f"replies {state}", f"{number:,}")
+    table.add_section()
+    waited = "nothing waits" if counts.oldest is None else duration(counts.oldest)
+    table.add_row("oldest that waits", waited)
+    table.add_row("received in the last minute", f"{counts.received:,}")
+    table.add_row("settled in the last minute", f"{counts.settled:,}")
+    return table

@@ -1,0 +1,222 @@
+"""`offhook text`: one message to a bot, as a person would send it."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import httpx2
+import typer
+from rich.console import Console
+
+from offhook.cli.control import TEXTS, TOKEN_HEADER, Channel, TextOrder
+from offhook.cli.conversation import (
+    Acknowledged,
+    Failed,
+    Replied,
+    Settled,
+    Step,
+    as_object,
+    from_line,
+    in_words,
+)
+from offhook.cli.options import JsonOption
+from offhook.cli.output import console, milliseconds, print_json
+from offhook.cli.session import Session, running
+from offhook.core.lifecycle import State
+from offhook.errors import ConfigurationError
+from offhook.settings import Settings
+from offhook.twilio.simulator import Call, Line
+from offhook.twilio.simulator.captures import Text, inbound, media_of
+
+_MESSAGES: Final = "/twilio/messages"
+_NUMBER: Final = "+15005550006"  # Twilio's magic number for tests: it reaches nobody
+_ACCOUNT: Final = "AC" + "0" * 32
+
+
+def command(
+    body: Annotated[str, typer.Argument(help="What the person writes.")] = "",
+    *,
+    from_: Annotated[
+        str, typer.Option("--from", metavar="NUMBER", help="Who writes.")
+    ] = "+15551230001",
+    to: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="The number that is written to.")
+    ] = None,
+    channel: Annotated[Channel, typer.Option(help="How they write.")] = "sms",
+    media: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="An attachment; may be repeated.")
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option(min=1, max=1000, help="Deliver the same webhook so many times.")
+    ] = 1,
+    port: Annotated[
+        int | None, typer.Option(help="Of the `offhook dev` that is meant, if several run.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Post to this webhook, signed with TWILIO_AUTH_TOKEN.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the reply.")
+    ] = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Sends a message to a bot, as a person would.
+
+    Without --url it goes through the simulated Twilio of a running `offhook dev`, and the reply is
+    waited for. With --url it goes to any webhook, signed as Twilio signs; replies then go through
+    the real Twilio and are not seen here. Exits 0 only if the message was answered.
+
+    [bold]Examples[/]
+      offhook text hello
+      offhook text "again and again" --repeat 3
+      offhook text "look" --channel whatsapp --media https://example.com/cat.jpg
+      offhook text hello --url https://bot.example.com
+    """
+    if not (body or media):
+        raise typer.BadParameter("write something, or attach something with --media")
+    order = TextOrder(
+        body=body, from_=from_, to=to, channel=channel, media=tuple(media or ()),
+        repeat=repeat, timeout=timeout,
+    )  # fmt: skip
+    steps = _through_dev(_session(port), order) if url is None else _to_url(url, order)
+    answered = asyncio.run(_show(steps, as_json=as_json, waits=url is None))
+    if not answered:
+        raise typer.Exit(1)
+
+
+async def _show(steps: AsyncIterator[Step], *, as_json: bool, waits: bool) -> bool:
+    """Print what happens; return whether the message was answered."""
+    screen = console()
+    seen: list[Step] = []
+    async for step in steps:
+        seen.append(step)
+        if as_json:
+            print_json(as_object(step))
+        else:
+            show_step(screen, step)
+    acknowledged = all(step.error is None for step in seen if isinstance(step, Acknowledged))
+    if not (waits and acknowledged):
+        return acknowledged and bool(seen)
+    return _concludes(screen, seen, silent=as_json)
+
+
+def _concludes(screen: Console, seen: list[Step], *, silent: bool) -> bool:
+    """Return whether a stored message came to a good end, and say what a reader would miss."""
+    if not isinstance(seen[-1], Settled):
+        if not silent:
+            screen.print("no answer yet: it goes on; wait longer with --timeout", style="red")
+        return False
+    replied = any(isinstance(step, Replied) and step.state == "sent" for step in seen)
+    if not replied and not silent:
+        screen.print("no reply", style="yellow")
+    return replied or seen[-1].state in {State.DONE, State.DISCARDED}
+
+
+def show_step(screen: Console, step: Step) -> None:
+    """Print a step of a conversation on a line."""
+    match step:
+        case Acknowledged(error=None):
+            again = "".join(f", {status}" for status in step.repeats)
+            line = f"acknowledged  {step.status}{again} in {milliseconds(step.seconds)}"
+            screen.print(line, style="green", markup=False)
+        case Acknowledged():
+            answer = f"HTTP {step.status}" if step.status else "no answer"
+            line = f"refused       {answer}, Twilio would log error {step.error}"
+            screen.print(line, style="red", markup=False)
+        case Replied(state="sent"):
+            label = "notice" if step.is_notice else "reply"
+            screen.print(f"{label:<13} {step.body}", style="bold", markup=False, soft_wrap=True)
+        case Replied():
+            line = f"reply {step.state:<7} {step.error}"
+            screen.print(line, style="red", markup=False, soft_wrap=True)
+        case Failed():
+            end = "is tried again" if step.again else "was the last"
+            line = f"failed        attempt {step.attempt} {end}: {step.error}"
+            screen.print(line, style="yellow", markup=False, soft_wrap=True)
+        case Settled():
+            screen.print(f"{step.state:<13} {in_words(step)}", style="dim", markup=False)
+
+
+async def _through_dev(session: Session, order: TextOrder) -> AsyncIterator[Step]:
+    # The end of the wait is the server's to decide; this is for one that has hung up.
+    patience = httpx2.Timeout(5.0, read=order.timeout + 30.0)
+    try:
+        async with (
+            httpx2.AsyncClient(timeout=patience, trust_env=False) as client,
+            client.stream(
+                "POST",
+                session.url + TEXTS,
+                content=order.model_dump_json(),
+                headers={TOKEN_HEADER: session.token},
+            ) as response,
+        ):
+            if not response.is_success:
+                await response.aread()
+                raise ConfigurationError(f"offhook dev refuses: {response.text}")
+            async for line in response.aiter_lines():
+                yield from_line(line)
+    except httpx2.HTTPError as error:
+        raise ConfigurationError(
+            f"the offhook dev at {session.url} does not answer ({type(error).__name__}): "
+            "look at its terminal"
+        ) from error
+
+
+async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
+    settings = Settings.load()
+    settings.require("auth_token")
+    prefix = "" if order.channel == "sms" else f"{order.channel}:"
+    text = Text(
+        sid=("MM" if order.media else "SM") + secrets.token_hex(16),
+        account_sid=settings.account_sid or _ACCOUNT,
+        from_=prefix + order.from_,
+        to=prefix + (order.to or _NUMBER),
+        body=order.body,
+        media=tuple(media_of(one) for one in order.media),
+    )
+    call = Call(_webhook(url), inbound(text), str(uuid.uuid4()))
+    line = Line(settings.auth_tokens[0])
+    try:
+        for _ in range(order.repeat):
+            answer = await line.request(call)
+            yield Acknowledged(text.sid, answer.status, answer.seconds, error=answer.error)
+    finally:
+        await line.close()
+
+
+def _webhook(url: str) -> str:
+    """Return the webhook to post to: offhook's own where only a host is named.
+
+    Raises:
+        ConfigurationError: it is no URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError(f"--url {url}: write it like https://bot.example.com")
+    if parts.path in {"", "/"}:
+        return parts._replace(path=_MESSAGES).geturl()
+    return url
+
+
+def _session(port: int | None) -> Session:
+    """Return the running `offhook dev` that is meant.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    found = [session for session in running() if port in {None, session.port}]
+    match found:
+        case [session]:
+            return session
+        case []:
+            where = "" if port is None else f" on port {port}"
+            raise ConfigurationError(
+                f"no offhook dev is running{where}: start one with `offhook dev bot:app`, "
+                "or `offhook demo`; or post to a webhook with --url"
+            )
+        case _:
+            ports = ", ".join(str(session.port) for session in found)
+            raise ConfigurationError(f"several run, on ports {ports}: choose one with --port")

@@ -1,0 +1,114 @@
+"""What a webhook is answered over HTTP: built once, and never a text a person would receive.
+
+Twilio sends a text/plain answer to an inbound message on as an SMS, so errors are empty TwiML
+too; their reason stands in a header.
+https://www.twilio.com/docs/messaging/twiml and https://www.twilio.com/docs/api/errors/11206
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+from offhook.core.forms import Refusal
+from offhook.core.keys import Kind
+
+ERROR_HEADER: Final = b"x-offhook-error"
+
+EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+"""TwiML that says nothing: the reply comes later, through the REST API."""
+
+
+class Fault(StrEnum):
+    """Why a request was not stored, other than for its signature or form (`Refusal`)."""
+
+    NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    BODY_TOO_LARGE = "body-too-large"
+    BODY_TIMEOUT = "body-timeout"
+    CLIENT_GONE = "client-gone"
+    MISSING_MESSAGE_SID = "missing-message-sid"
+    MISSING_FROM = "missing-from"
+    MISSING_TO = "missing-to"
+    MISSING_MESSAGE_STATUS = "missing-message-status"
+    STORE_UNAVAILABLE = "store-unavailable"
+    STORE_TIMEOUT = "store-timeout"
+    INTERNAL_ERROR = "internal-error"
+
+
+Reason = Fault | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer; `error` is what `X-Offhook-Error` says, empty when it was stored."""
+
+    status: int
+    error: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+# nginx's code for a request whose sender left; seen in events only, there is nobody to answer.
+CLIENT_CLOSED_REQUEST: Final = 499
+
+# What is our own fault is 503, so that Twilio goes to the fallback URL, and repeats the request
+# where its connection overrides say so (`rp=5xx`):
+# https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+_STATUSES: Final[Mapping[Reason, int]] = {
+    Refusal.MISSING_SIGNATURE: HTTPStatus.FORBIDDEN,
+    Refusal.SIGNATURE_MISMATCH: HTTPStatus.FORBIDDEN,
+    Refusal.NO_AUTH_TOKEN: HTTPStatus.SERVICE_UNAVAILABLE,
+    Refusal.MALFORMED_FORM: HTTPStatus.BAD_REQUEST,
+    Refusal.NOT_UTF8: HTTPStatus.BAD_REQUEST,
+    Refusal.UNSUPPORTED_CONTENT_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Refusal.MISSING_BODY_HASH: HTTPStatus.FORBIDDEN,
+    Refusal.BODY_HASH_MISMATCH: HTTPStatus.FORBIDDEN,
+    Refusal.TOO_MANY_FIELDS: HTTPStatus.BAD_REQUEST,
+    Refusal.MALFORMED_URL: HTTPStatus.BAD_REQUEST,
+    Fault.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Fault.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    Fault.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Fault.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    Fault.CLIENT_GONE: CLIENT_CLOSED_REQUEST,
+    Fault.MISSING_MESSAGE_SID: HTTPStatus.BAD_REQUEST,
+    Fault.MISSING_FROM: HTTPStatus.BAD_REQUEST,
+    Fault.MISSING_TO: HTTPStatus.BAD_REQUEST,
+    Fault.MISSING_MESSAGE_STATUS: HTTPStatus.BAD_REQUEST,
+    Fault.STORE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Fault.STORE_TIMEOUT: HTTPStatus.SERVICE_UNAVAILABLE,
+    Fault.INTERNAL_ERROR: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+# The rest of these requests is not waited for, so their connections cannot carry another one.
+_CLOSING: Final = frozenset({Fault.BODY_TOO_LARGE, Fault.BODY_TIMEOUT})
+
+_TWIML_HEADERS: Final = (
+    (b"content-type", b"text/xml"),
+    (b"content-length", str(len(EMPTY_TWIML)).encode()),
+)
+
+STORED: Final[Mapping[Kind, Answer]] = {
+    Kind.MESSAGE: Answer(HTTPStatus.OK, "", _TWIML_HEADERS, EMPTY_TWIML),
+    Kind.STATUS: Answer(HTTPStatus.NO_CONTENT, "", (), b""),
+}
+"""What a stored webhook is answered, whether it was new or a repeat."""
+
+
+def _refusal(reason: Reason, status: int) -> Answer:
+    closing = ((b"connection", b"close"),) if reason in _CLOSING else ()
+    headers = (*_TWIML_HEADERS, (ERROR_HEADER, reason.encode()), *closing)
+    return Answer(status, reason.value, headers, EMPTY_TWIML)
+
+
+REFUSED: Final[Mapping[Reason, Answer]] = {
+    reason: _refusal(reason, status) for reason, status in _STATUSES.items()
+}
+"""What a webhook that was not stored is answered; every reason has an answer."""
+
+
+def method_not_allowed(allowed: tuple[str, ...]) -> Answer:
+    """Return the 405 of a route, which names the methods that it does allow (RFC 9110, 15.5.6)."""
+    answer = REFUSED[Fault.METHOD_NOT_ALLOWED]
+    return replace(answer, headers=(*answer.headers, (b"allow", ", ".join(allowed).encode())))

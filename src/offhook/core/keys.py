@@ -1,0 +1,48 @@
+"""Which webhooks are the same, and which stand in one line."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Final
+
+from offhook.core.messages import message_sid, message_status
+
+KEY_BYTES: Final = 16
+
+
+class Kind(StrEnum):
+    """What a stored webhook is."""
+
+    MESSAGE = "message"
+    STATUS = "status"
+
+
+def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
+    """Return the 16 bytes that all deliveries of one webhook share.
+
+    A message is account + MessageSid. A status is account + MessageSid + MessageStatus +
+    ErrorCode: by the SID alone, every later status would be dropped.
+    """
+    parts = [kind, raw.get("AccountSid", ""), message_sid(raw)]
+    if kind is Kind.STATUS:
+        parts += [message_status(raw), raw.get("ErrorCode", "")]
+    # NUL keeps ("a", "bc") and ("ab", "c") apart; SIDs and statuses hold none, and what is signed
+    # by Twilio is not made to collide.
+    return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
+
+
+def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:
+    """Return the lane: what must be handled one at a time, first in, first out.
+
+    A message's lane is its conversation. A status has a lane of its own MessageSid, so that a
+    stuck conversation does not hold back delivery states.
+    """
+    account = raw.get("AccountSid", "")
+    if kind is Kind.STATUS:
+        return f"{account}|{message_sid(raw)}"
+    return conversation(account, ours=raw.get("To", ""), theirs=raw.get("From", ""))
+
+
+def conversation(account_sid: str, *, ours: str, theirs: str) -> str:
+    """Return the lane of a conversation, for inbound messages and for the replies to them."""
+    return f"{account_sid}|{ours}|{theirs}"

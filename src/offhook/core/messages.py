@@ -1,0 +1,381 @@
+"""What handlers receive and return: messages, statuses, replies. Frozen, and free of I/O.
+
+Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request and
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Final, Protocol, Self
+
+from offhook.core.lifecycle import Delivery, SendState
+from offhook.errors import InvalidReply, NotRunning
+
+MAX_BODY: Final = 1600
+"""Characters in one message: https://www.twilio.com/docs/api/errors/21617"""
+
+MAX_MEDIA: Final = 10
+"""Media of one message: https://www.twilio.com/docs/messaging/api/message-resource"""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One attachment of an inbound message."""
+
+    url: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """The button of a template that the person pressed."""
+
+    text: str
+    payload: str
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place that the person shared; degrees."""
+
+    latitude: float
+    longitude: float
+    label: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """The advertisement through which the person came."""
+
+    body: str = ""
+    headline: str = ""
+    source_id: str = ""
+    source_type: str = ""
+    source_url: str = ""
+    click_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message to send back.
+
+    Args:
+        body: the text. What is longer than 1,600 characters is sent as several messages.
+        media: up to ten URLs that Twilio can fetch.
+        to: instead of the person who wrote, an E.164 number or `whatsapp:+...`.
+        content_sid: a content template (`HX...`) instead of a body, as WhatsApp asks for outside
+            of its 24 hours.
+        content_variables: the template's variables.
+
+    Raises:
+        InvalidReply: when there is nothing to send, or more than Twilio takes.
+    """
+
+    body: str = ""
+    _: KW_ONLY
+    media: Sequence[str] = ()
+    to: str = ""
+    content_sid: str = ""
+    content_variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.body, str):
+            raise InvalidReply(f"the body of a reply is a str, not {type(self.body).__name__}")
+        if isinstance(self.media, str):
+            raise InvalidReply("media is a list of URLs, not one string")
+        if not (self.body.strip() or self.media or self.content_sid):
+            raise InvalidReply("a reply needs a text, media or a content_sid (Twilio error 14103)")
+        if len(self.media) > MAX_MEDIA:
+            raise InvalidReply(f"{len(self.media)} media: a message takes {MAX_MEDIA}")
+        object.__setattr__(self, "media", tuple(self.media))
+
+
+Answer = str | Reply | Sequence[str | Reply] | None
+"""What a message handler may return."""
+
+
+def replies(answer: object) -> tuple[Reply, ...]:
+    """Return what a handler returned as replies.
+
+    Raises:
+        InvalidReply: when it is neither a str, a Reply, a list of them nor None.
+    """
+    match answer:
+        case None:
+            return ()
+        case Reply():
+            return (answer,)
+        case str():
+            return (Reply(answer),)
+        case list() | tuple():
+            return tuple(reply for part in answer for reply in replies(part))
+    raise InvalidReply(
+        f"a handler returns a str, a Reply, a list of them or None, not {type(answer).__name__}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A reply as the ledger has it.
+
+    Attributes:
+        id: its number in the ledger.
+        identity: what makes it this reply and no other: `reply:0`, `return:0`, `notice:slow`, or
+            `key:...`. A repeated attempt that reaches the same identity gets this send back.
+        state: pending, sending, sent, failed, unknown or canceled.
+        body: the text.
+        sid: Twilio's MessageSid, once known.
+        delivery: what Twilio's status callbacks last said.
+        error: why it failed, for people.
+        repeated: True when it was there already and nothing new was written.
+    """
+
+    id: int
+    identity: str
+    state: SendState
+    body: str
+    to: str
+    sid: str = ""
+    delivery: Delivery | None = None
+    error: str = ""
+    repeated: bool = False
+
+
+class Replier(Protocol):
+    """What a running message sends its replies through."""
+
+    async def reply(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
+        """Write a reply to the ledger; long texts make several sends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An inbound SMS, MMS or WhatsApp message.
+
+    Attributes:
+        sid: the MessageSid, for idempotency of your own.
+        from_: who wrote: E.164, or `whatsapp:+...`.
+        to: your number that was written to.
+        body: the text; empty for a picture alone.
+        channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the address' prefix, `sms` without.
+        attempt: which run of the handler this is, from 1.
+        opt_out: `STOP`, `START` or `HELP` when Twilio's Advanced Opt-Out has answered already.
+        raw: all parameters by name, also those that Twilio adds tomorrow.
+    """
+
+    sid: str
+    account_sid: str
+    from_: str
+    to: str
+    body: str
+    channel: str
+    media: tuple[Media, ...]
+    messaging_service_sid: str
+    segments: int
+    profile_name: str
+    wa_id: str
+    button: Button | None
+    location: Location | None
+    referral: Referral | None
+    replied_to_sid: str
+    forwarded: bool
+    opt_out: str
+    city: str
+    state: str
+    zip: str
+    country: str
+    raw: Mapping[str, str] = field(repr=False)
+    attempt: int = 1
+    _replier: Replier | None = field(default=None, repr=False, compare=False)
+
+    async def reply(
+        self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
+    ) -> Send:
+        """Send a message to the person, now, without waiting for the handler to return.
+
+        When it returns, the reply is on disk, and goes out in its turn even if this process dies.
+
+        Args:
+            body: the text, or a whole `Reply`.
+            media: URLs that Twilio can fetch.
+            key: names this reply when the order of replies may differ between attempts.
+
+        Returns:
+            The ledger's entry; with `repeated` set when an earlier attempt had written it. Of a
+            long text sent as several messages, the last.
+
+        Raises:
+            InvalidReply: when there is nothing to send.
+            LeaseLost: when another run has taken the message over.
+            NotRunning: outside a handler.
+            StoreUnavailable: when it cannot be written.
+        """
+        if self._replier is None:
+            raise NotRunning("message.reply works while the message is being handled")
+        reply = body if isinstance(body, Reply) else Reply(body, media=media)
+        return (await self._replier.reply(reply, key))[-1]
+
+    @classmethod
+    def parse(
+        cls, raw: Mapping[str, str], *, attempt: int = 1, replier: Replier | None = None
+    ) -> Self:
+        """Return the message that a webhook's parameters describe."""
+        get = raw.get
+        return cls(
+            sid=message_sid(raw),
+            account_sid=get("AccountSid", ""),
+            from_=get("From", ""),
+            to=get("To", ""),
+            body=get("Body", ""),
+            channel=channel_of(get("From", "")),
+            media=_media(raw),
+            messaging_service_sid=get("MessagingServiceSid", ""),
+            segments=_count(get("NumSegments", "1")),
+            profile_name=get("ProfileName", ""),
+            wa_id=get("WaId", ""),
+            button=_button(raw),
+            location=_location(raw),
+            referral=_referral(raw),
+            replied_to_sid=get("OriginalRepliedMessageSid", ""),
+            # WhatsApp sends the word "false" too (seen in captures).
+            forwarded="true" in (get("Forwarded", ""), get("FrequentlyForwarded", "")),
+            opt_out=opt_out(raw),
+            city=get("FromCity", ""),
+            state=get("FromState", ""),
+            zip=get("FromZip", ""),
+            country=get("FromCountry", ""),
+            raw=raw,
+            attempt=attempt,
+            _replier=replier,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusUpdate:
+    """What Twilio says of a message that was sent: queued, sent, delivered, read, failed, ...
+
+    Callbacks come in any order; `Send.delivery` in the ledger never moves backwards.
+    """
+
+    sid: str
+    account_sid: str
+    status: str
+    error_code: str
+    from_: str
+    to: str
+    raw: Mapping[str, str] = field(repr=False)
+    attempt: int = 1
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, str], *, attempt: int = 1) -> Self:
+        """Return the status that a callback's parameters describe."""
+        return cls(
+            sid=message_sid(raw),
+            account_sid=raw.get("AccountSid", ""),
+            status=message_status(raw),
+            error_code=raw.get("ErrorCode", ""),
+            from_=raw.get("From", ""),
+            to=raw.get("To", ""),
+            raw=raw,
+            attempt=attempt,
+        )
+
+
+def message_sid(raw: Mapping[str, str]) -> str:
+    """Return the MessageSid, under the name Twilio uses today or used to."""
+    return raw.get("MessageSid") or raw.get("SmsMessageSid") or raw.get("SmsSid") or ""
+
+
+def message_status(raw: Mapping[str, str]) -> str:
+    """Return the MessageStatus, under the name Twilio uses today or used to."""
+    return raw.get("MessageStatus") or raw.get("SmsStatus") or ""
+
+
+def channel_of(address: str) -> str:
+    """Return the channel of an address: `whatsapp` for `whatsapp:+1...`, `sms` without prefix."""
+    prefix, colon, _ = address.partition(":")
+    return prefix if colon else "sms"
+
+
+# Twilio's default words for long codes, matched as the whole message in any case:
+# https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
+_STOP_WORDS: Final = frozenset(
+    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"}
+)
+
+
+def opt_out(raw: Mapping[str, str]) -> str:
+    """Return `STOP`, `START` or `HELP` when Twilio treats the message as such, else an empty str.
+
+    `OptOutType` comes with Advanced Opt-Out only. Without it, an SMS that is wholly a STOP word is
+    one all the same: Twilio blocks what would be sent next (error 21610).
+    """
+    if kind := raw.get("OptOutType", ""):
+        return kind.upper()
+    words = raw.get("Body", "").strip().upper()
+    if words in _STOP_WORDS and channel_of(raw.get("From", "")) == "sms":
+        return "STOP"
+    return ""
+
+
+def split_text(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
+    """Cut a text into parts of at most `limit` characters, at the ends of words if there are any.
+
+    Nothing but the white space at the cuts is lost. A text that fits stays as it is.
+    """
+    if len(text) <= limit:
+        return (text,)
+    parts = []
+    rest = text.strip()
+    while len(rest) > limit:
+        # A break right behind the limit still leaves `limit` characters in front of it.
+        spaces = [m.start() for m in re.finditer(r"\s+", rest[: limit + 1])]
+        cut = spaces[-1] if spaces and spaces[-1] > 0 else limit
+        parts.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return (*parts, rest) if rest else tuple(parts)
+
+
+def _count(text: str) -> int:
+    # Bounded before int(): what a client sends may have thousands of digits.
+    return int(text[:4]) if text.isascii() and text.isdigit() else 0
+
+
+def _media(raw: Mapping[str, str]) -> tuple[Media, ...]:
+    return tuple(
+        Media(raw[f"MediaUrl{n}"], raw.get(f"MediaContentType{n}", ""))
+        for n in range(min(_count(raw.get("NumMedia", "0")), 100))
+        if f"MediaUrl{n}" in raw
+    )
+
+
+def _button(raw: Mapping[str, str]) -> Button | None:
+    if "ButtonText" not in raw and "ButtonPayload" not in raw:
+        return None
+    return Button(
+        raw.get("ButtonText", ""), raw.get("ButtonPayload", ""), raw.get("ButtonType", "")
+    )
+
+
+def _location(raw: Mapping[str, str]) -> Location | None:
+    try:
+        latitude, longitude = float(raw["Latitude"]), float(raw["Longitude"])
+    except (KeyError, ValueError):
+        return None
+    return Location(latitude, longitude, raw.get("Label", ""), raw.get("Address", ""))
+
+
+def _referral(raw: Mapping[str, str]) -> Referral | None:
+    found = Referral(
+        body=raw.get("ReferralBody", ""),
+        headline=raw.get("ReferralHeadline", ""),
+        source_id=raw.get("ReferralSourceId", ""),
+        source_type=raw.get("ReferralSourceType", ""),
+        source_url=raw.get("ReferralSourceUrl", ""),
+        click_id=raw.get("ReferralCtwaClid", ""),
+    )
+    return found if found != Referral() else None

@@ -1,0 +1,206 @@
+"""Whether a request was signed with one of our auth tokens, and what it then said.
+
+Source: https://www.twilio.com/docs/usage/security and
+https://www.twilio.com/docs/usage/webhooks/webhooks-security. Where the official SDKs disagree:
+docs/decisions/0002-signature-where-sdks-differ.md.
+"""
+
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import chain
+from typing import Final
+
+from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
+from offhook.core.urls import (
+    BODY_SHA256,
+    as_requested,
+    other_spellings,
+    query_value,
+    with_query_value,
+)
+
+__all__ = [
+    "MAX_FIELDS",
+    "Form",
+    "FormError",
+    "Refusal",
+    "Verdict",
+    "body_sha256",
+    "decode_form",
+    "sign",
+    "verify",
+    "with_body_sha256",
+]
+
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of `verify`: true when the request is proven to be Twilio's.
+
+    `reason` says why not. A refused request has no `form`: what it said is not to be used.
+    A valid one has the `form` of a form POST (None for GET and JSON), the spelling of the URL
+    that was signed and the index of the auth token that signed it.
+    """
+
+    reason: Refusal | None
+    form: Form | None = None
+    matched_url: str | None = field(default=None, repr=False)  # a GET's holds the message
+    token_index: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.reason is None
+
+
+def verify(
+    *,
+    url: str,
+    method: str,
+    content_type: str | None,
+    body: bytes,
+    signature: str,
+    auth_tokens: Sequence[str],
+) -> Verdict:
+    """Say whether a request bears a valid signature, and decode its form.
+
+    `url` is the public URL as it came over the wire: raw path and raw query, nothing decoded.
+    `content_type` and `signature` are header values, `body` the exact bytes. Any of
+    `auth_tokens` may have signed; empty ones never match.
+
+    GET and HEAD are signed over the URL alone and their body is ignored. Any other method is
+    taken for a POST: of a form, or of JSON whose hash stands in the URL.
+
+    Never raises for anything a client can send. Signatures and hashes are compared in constant
+    time.
+    """
+    if not signature:
+        return Verdict(Refusal.MISSING_SIGNATURE)
+    if not any(auth_tokens):
+        return Verdict(Refusal.NO_AUTH_TOKEN)
+    if method in {"GET", "HEAD"}:
+        return _check(url, None, signature, auth_tokens)
+    match _kind(content_type, body):
+        case _Kind.FORM:
+            return _check_form(url, body, signature, auth_tokens)
+        case _Kind.JSON:
+            return _check_json(url, body, signature, auth_tokens)
+        case refusal:
+            return Verdict(refusal)
+
+
+def sign(*, url: str, params: Iterable[tuple[str, str]] = (), auth_token: str) -> str:
+    """Return the `X-Twilio-Signature` Twilio sends with a request to `url`.
+
+    `params` are the decoded fields of a form POST, none for GET and JSON. User info and the
+    fragment of `url` are left out, as Twilio does; its port is signed as given.
+
+    Raises `ValueError` for an empty `auth_token`, with which anybody could sign.
+    """
+    if not auth_token:
+        raise ValueError("an empty auth token cannot sign")
+    message = as_requested(url) + _signed_text(Form.of(params))
+    return _digest(message.encode(), auth_token).decode()
+
+
+def body_sha256(body: bytes) -> str:
+    """Return what Twilio puts in `bodySHA256` for `body`: 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def with_body_sha256(url: str, body: bytes) -> str:
+    """Return the URL Twilio requests, and signs, to post the JSON `body` to `url`."""
+    return with_query_value(url, BODY_SHA256, body_sha256(body))
+
+
+def _check_form(url: str, body: bytes, signature: str, auth_tokens: Sequence[str]) -> Verdict:
+    try:
+        form = decode_form(body)
+    except FormError as error:
+        return Verdict(error.refusal)
+    return _check(url, form, signature, auth_tokens)
+
+
+def _check_json(url: str, body: bytes, signature: str, auth_tokens: Sequence[str]) -> Verdict:
+    claimed = query_value(url, BODY_SHA256)
+    if claimed is None:
+        return Verdict(Refusal.MISSING_BODY_HASH)
+    verdict = _check(url, None, signature, auth_tokens)
+    # Only after the signature: nobody else's body is worth hashing.
+    if verdict and not hmac.compare_digest(claimed.encode(), body_sha256(body).encode()):
+        return Verdict(Refusal.BODY_HASH_MISMATCH)
+    return verdict
+
+
+def _check(url: str, form: Form | None, signature: str, auth_tokens: Sequence[str]) -> Verdict:
+    if not signature.isascii():
+        return Verdict(Refusal.SIGNATURE_MISMATCH)
+    expected = signature.encode()
+    signed_text = _signed_text(form) if form else ""
+    try:
+        message = (url + signed_text).encode()
+    except UnicodeEncodeError:
+        return Verdict(Refusal.MALFORMED_URL)
+    token_index = _signer(message, expected, auth_tokens)
+    if token_index is not None:
+        return Verdict(None, form, url, token_index)
+    spellings = other_spellings(url)
+    if spellings is None:
+        return Verdict(Refusal.MALFORMED_URL)
+    for spelling in spellings:
+        token_index = _signer((spelling + signed_text).encode(), expected, auth_tokens)
+        if token_index is not None:
+            return Verdict(None, form, spelling, token_index)
+    return Verdict(Refusal.SIGNATURE_MISMATCH)
+
+
+def _signed_text(form: Form) -> str:
+    """Return names and values as they follow the URL: sorted, repeated pairs once.
+
+    Python compares text by code point, which is the order of its UTF-8 bytes, and so what
+    Twilio calls "Unix-style case-sensitive".
+    """
+    first = form.first
+    if len(first) == len(form.fields):
+        return "".join([name + first[name] for name in sorted(first)])
+    return "".join(chain.from_iterable(sorted(set(form.fields))))
+
+
+def _signer(message: bytes, expected: bytes, auth_tokens: Sequence[str]) -> int | None:
+    for index, token in enumerate(auth_tokens):
+        if token and hmac.compare_digest(_digest(message, token), expected):
+            return index
+    return None
+
+
+def _digest(message: bytes, auth_token: str) -> bytes:
+    return binascii.b2a_base64(hmac.digest(auth_token.encode(), message, "sha1"), newline=False)
+
+
+class _Kind(Enum):
+    FORM = auto()
+    JSON = auto()
+
+
+def _kind(content_type: str | None, body: bytes) -> _Kind | Refusal:
+    if content_type == _FORM:  # as every message has it; the rest is for everything else
+        return _Kind.FORM
+    media_type, *parameters = (content_type or "").lower().split(";")
+    media_type = media_type.strip()
+    if media_type == _FORM or (not media_type and not body):
+        kind = _Kind.FORM
+    elif media_type == "application/json" or media_type.endswith("+json"):
+        kind = _Kind.JSON
+    else:
+        return Refusal.UNSUPPORTED_CONTENT_TYPE
+    return kind if all(map(_is_utf8, parameters)) else Refusal.NOT_UTF8
+
+
+def _is_utf8(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    # US-ASCII is a part of UTF-8, and a form's escapes are judged on their own.
+    return name.strip() != "charset" or value.strip().strip('"') in {"utf-8", "utf8", "us-ascii"}

@@ -1,0 +1,116 @@
+"""Replies and notices as the ledger takes them: addressed, split and named."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+from offhook.core.messages import Message, Reply, channel_of, split_text
+from offhook.errors import InvalidReply
+from offhook.ports import Draft, Overdue
+from offhook.settings import Settings
+
+NOTICE_PAUSE: Final = 600.0
+"""Seconds in which a lane gets each kind of notice at most once: who writes five messages into an
+outage need not be told of it five times."""
+
+NoticeKind = Literal["slow", "timeout", "failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnAddress:
+    """Where the replies to a message go, and what they come from.
+
+    Attributes:
+        ours: the number that was written to.
+        theirs: the person's.
+        configured: the sender from the settings; empty for the number that was written to.
+    """
+
+    account_sid: str
+    ours: str
+    theirs: str
+    configured: str = ""
+
+    @classmethod
+    def of(cls, origin: Message | Overdue, settings: Settings) -> Self:
+        """Return the address for replies to a message."""
+        match origin:
+            case Message():
+                ours, theirs = origin.to, origin.from_
+            case Overdue():
+                ours, theirs = origin.recipient, origin.sender
+        return cls(origin.account_sid or settings.account_sid, ours, theirs, settings.sender)
+
+    def sender_to(self, to: str) -> str:
+        """Return what a message to `to` comes from.
+
+        A sender of another channel than the recipient's is of no use: Twilio refuses the pair
+        (https://www.twilio.com/docs/api/errors/21910). A Messaging Service has numbers for all.
+        """
+        if self.configured.startswith("MG"):
+            return self.configured
+        candidates = [sender for sender in (self.configured, self.ours) if sender]
+        fitting = (sender for sender in candidates if channel_of(sender) == channel_of(to))
+        return next(fitting, self.configured or self.ours)
+
+
+def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draft, ...]:
+    """Return the sends that a reply takes: one, or several for a long text.
+
+    The first has the reply's identity, further ones `return:0.1`, `return:0.2`, ...; media go
+    with the first.
+
+    Raises:
+        InvalidReply: it holds what is no text, or no Unicode, and can't be stored or sent.
+    """
+    _check(reply, identity)
+    to = reply.to or address.theirs
+    # A template replaces the body, and a blank text beside media has no parts.
+    parts = ((reply.body,) if reply.content_sid else split_text(reply.body)) or ("",)
+    return tuple(
+        Draft(
+            identity=_part(identity, number),
+            account_sid=address.account_sid,
+            sender=address.sender_to(to),
+            to=to,
+            body=body,
+            media=() if number else tuple(reply.media),
+            content_sid=reply.content_sid,
+            content_variables=reply.content_variables,
+        )
+        for number, body in enumerate(parts)
+    )
+
+
+def _check(reply: Reply, identity: str) -> None:
+    variables = reply.content_variables
+    texts = (identity, reply.to, reply.body, reply.content_sid, *reply.media, *variables)
+    for text in (*texts, *variables.values()):
+        if not isinstance(text, str):
+            raise InvalidReply(f"a reply is made of str, not {type(text).__name__}")
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise InvalidReply("a reply has a lone surrogate, which is no text") from None
+
+
+def _part(identity: str, number: int) -> str:
+    if not number:
+        return identity
+    kind, _, name = identity.partition(":")
+    # A user's key may end in ".1" itself; so its parts are numbered where no key can reach.
+    return f"key.{number}:{name}" if kind == "key" else f"{identity}.{number}"
+
+
+def notice(kind: NoticeKind, text: str, address: ReturnAddress) -> Draft | None:
+    """Return the draft of a notice; None when its text is empty, which turns it off."""
+    if not text:
+        return None
+    return Draft(
+        identity=f"notice:{kind}",
+        account_sid=address.account_sid,
+        sender=address.sender_to(address.theirs),
+        to=address.theirs,
+        body=text,
+        once_in=NOTICE_PAUSE,
+    )

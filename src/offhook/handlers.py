@@ -1,0 +1,250 @@
+"""The user's handlers: what they ask for, and which of them a webhook is for."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final, Literal, get_args, get_type_hints
+
+from offhook.core.messages import Message, StatusUpdate
+from offhook.errors import HandlerError
+
+Subject = Message | StatusUpdate
+"""What is handled."""
+
+OnRetry = Literal["hold", "skip"]
+"""Whether the lane waits with a message that is tried again, or goes on without it."""
+
+_NEVER_FILLED: Final = frozenset(
+    {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+)  # *args and **kwargs
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A registered function, with what it asked for.
+
+    Attributes:
+        name: for people.
+        positional: what it takes by position alone: True for the subject, False for a default.
+        keywords: the parameters that receive the subject by name.
+        is_async: False for a function to be run in a thread.
+        timeout: seconds an attempt may take; None for the setting.
+        max_attempts: attempts until the message is dead; None for the setting.
+        holds_lane: whether the lane waits with a retry.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    positional: tuple[Any, ...]
+    keywords: tuple[str, ...]
+    is_async: bool
+    channel: str | None = None
+    where: Callable[[Any], object] | None = None
+    timeout: float | None = None
+    max_attempts: int | None = None
+    holds_lane: bool = True
+
+    def call(self, subject: Subject) -> Any:
+        """Call the function with what it named; of an `async def`, return the coroutine."""
+        positional = (subject if value is _SUBJECT else value for value in self.positional)
+        return self.function(*positional, **dict.fromkeys(self.keywords, subject))
+
+    def wants(self, subject: Subject) -> bool:
+        """Return whether the handler is for this. Raises what `where` raises."""
+        if self.channel is not None and getattr(subject, "channel", None) != self.channel:
+            return False
+        return self.where is None or bool(self.where(subject))
+
+
+class Handlers:
+    """The handlers of an app, in the order of their registration. The first that fits is run."""
+
+    def __init__(self) -> None:
+        self._messages: list[Handler] = []
+        self._statuses: list[Handler] = []
+        self._opt_outs: list[Handler] = []
+
+    def add_message(
+        self,
+        function: Callable[..., Any],
+        *,
+        channel: str | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        on_retry: OnRetry = "hold",
+    ) -> None:
+        """Register a handler of inbound messages.
+
+        Args:
+            function: `async def`, or `def` (run in a thread). It receives a `Message` for each
+                parameter annotated so, and nothing else.
+            channel: `sms`, `whatsapp`, ...; None for all.
+            where: called on the event loop for every message, so it must be quick; what it raises
+                is a failed attempt.
+            timeout: seconds an attempt may take; None for the setting.
+            max_attempts: attempts until the message is dead; None for the setting.
+            on_retry: `hold` keeps the lane in order, `skip` lets later messages overtake.
+
+        Raises:
+            HandlerError: it asks for what cannot be given, or an option makes no sense.
+        """
+        if on_retry not in get_args(OnRetry):
+            raise HandlerError(f'on_retry is "hold" or "skip", not {on_retry!r}')
+        self._messages.append(
+            _handler(
+                function,
+                Message,
+                channel=channel,
+                where=where,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                holds_lane=on_retry == "hold",
+            )
+        )
+
+    def add_status(
+        self,
+        function: Callable[..., Any],
+        *,
+        where: Callable[[StatusUpdate], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> None:
+        """Register a handler of delivery statuses; arguments as of `add_message`.
+
+        It receives a `StatusUpdate`. What it returns is not used.
+        """
+        self._statuses.append(
+            _handler(
+                function, StatusUpdate, where=where, timeout=timeout, max_attempts=max_attempts
+            )
+        )
+
+    def add_opt_out(
+        self,
+        function: Callable[..., Any],
+        *,
+        channel: str | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> None:
+        """Register a handler of messages that Twilio treats as STOP, START or HELP.
+
+        Arguments as of `add_message`; `message.opt_out` says which of the three it is.
+        """
+        self._opt_outs.append(
+            _handler(
+                function,
+                Message,
+                channel=channel,
+                where=where,
+                timeout=timeout,
+                max_attempts=max_attempts,
+            )
+        )
+
+    def find(self, subject: Subject) -> Handler | None:
+        """Return the first handler that fits. Raises what its `where` raises."""
+        match subject:
+            case StatusUpdate():
+                candidates = self._statuses
+            case Message(opt_out=""):
+                candidates = self._messages
+            case _:
+                candidates = self._opt_outs
+        return next((handler for handler in candidates if handler.wants(subject)), None)
+
+
+_SUBJECT: Final = object()  # stands for the message or status until there is one
+
+
+def _handler(
+    function: Callable[..., Any],
+    given: type[Subject],
+    *,
+    where: Callable[[Any], object] | None,
+    timeout: float | None,
+    max_attempts: int | None,
+    channel: str | None = None,
+    holds_lane: bool = True,
+) -> Handler:
+    """Check a function and its options.
+
+    Raises:
+        HandlerError: saying what may be asked for.
+    """
+    if not callable(function):
+        raise HandlerError(f"a handler is a function, not {function!r}")
+    name = getattr(function, "__qualname__", None) or repr(function)
+    code = _code(function)
+    if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+        raise HandlerError(f"{name} yields: a handler returns its replies, or awaits message.reply")
+    if where is not None and inspect.iscoroutinefunction(where):
+        raise HandlerError(f"{name}: where is a plain function that answers at once, not async")
+    if timeout is not None and not timeout > 0:
+        raise HandlerError(f"{name}: timeout is in seconds and more than 0, not {timeout!r}")
+    if max_attempts is not None and max_attempts < 1:
+        raise HandlerError(f"{name}: max_attempts is at least 1, not {max_attempts!r}")
+    positional, keywords = _parameters(function, name, given)
+    return Handler(
+        name=name,
+        function=function,
+        positional=positional,
+        keywords=keywords,
+        is_async=inspect.iscoroutinefunction(code),
+        channel=channel,
+        where=where,
+        timeout=timeout,
+        max_attempts=max_attempts,
+        holds_lane=holds_lane,
+    )
+
+
+def _parameters(
+    function: Callable[..., Any], name: str, given: type[Subject]
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """Return what to pass by position and by name; parameters with a default are left alone."""
+    namespace = getattr(inspect.unwrap(_code(function)), "__globals__", {})
+    positional: list[Any] = []
+    keywords: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in _NEVER_FILLED:
+            continue
+        asked = _asks_for(parameter, given, namespace)
+        if not asked and parameter.default is parameter.empty:
+            raise HandlerError(
+                f"{name} asks for {parameter}: a handler's parameters are told apart by their "
+                f"annotations, and this one may name {given.__name__} (imported at run time, "
+                "not only for the type checker)"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional.append(_SUBJECT if asked else parameter.default)
+        elif asked:
+            keywords.append(parameter.name)
+    return tuple(positional), tuple(keywords)
+
+
+def _asks_for(
+    parameter: inspect.Parameter, given: type[Subject], namespace: Mapping[str, Any]
+) -> bool:
+    # One at a time: an annotation that cannot be resolved must not spoil those that can.
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        wanted = get_type_hints(holder, globalns=dict(namespace))[parameter.name]
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return False
+    return wanted is given or given in get_args(wanted)
+
+
+def _code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that is behind partials and objects with `__call__`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function):
+        return function
+    call: Callable[..., Any] = type(function).__call__
+    return call

@@ -1,0 +1,185 @@
+"""Events as log lines: for people on a terminal, one JSON object a line everywhere else."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final, TextIO
+
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.observe.masking import mask, printable
+
+_FIELDS: Final = "offhook_fields"
+_TRACEBACK: Final = "offhook_traceback"
+
+_HTTP_ERROR: Final = 500
+
+# These name each request or each start at INFO; ours says it, without what people wrote in a URL.
+_QUIET: Final = ("uvicorn", "httpx2", "httpcore2", "watchfiles")
+
+# How loudly the end of a run is told. What went well is told at INFO by the worker, which is not
+# on the way of an answer.
+_RUNS: Final[Mapping[Trigger, int]] = {
+    Trigger.GIVE_UP: logging.ERROR,
+    Trigger.RETRY: logging.WARNING,
+    Trigger.PARK: logging.WARNING,
+}
+_SENDS: Final[Mapping[SendTrigger, int]] = {
+    SendTrigger.ACCEPT: logging.DEBUG,
+    SendTrigger.REFUSE: logging.ERROR,
+}
+
+
+class LogObserver:
+    """Tells each event to a logger. Never a message's text, a signature or a token.
+
+    Accepted webhooks are told at DEBUG: a line for each would cost the hot path more than the
+    answer itself.
+
+    Args:
+        logger: where to; `offhook` by default.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("offhook")
+
+    def __call__(self, event: Event) -> None:
+        """Log one event."""
+        level = _level(event)
+        if self._logger.isEnabledFor(level):
+            traceback = event.traceback if isinstance(event, Handled) else ""
+            extra = {_FIELDS: _fields(event), _TRACEBACK: traceback}
+            self._logger.log(level, "%s", _sentence(event), extra=extra)
+
+
+def configure_logging(
+    level: str, *, as_json: bool, tracebacks: bool = False, stream: TextIO | None = None
+) -> None:
+    """Set the process' logging up: offhook's lines and those of the user's own loggers.
+
+    Args:
+        level: debug, info, warning or error.
+        as_json: one JSON object a line, for machines.
+        tracebacks: show those of handlers. They may quote what people wrote.
+        stream: where to; standard error by default.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(tracebacks) if as_json else TextFormatter(tracebacks))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class TextFormatter(logging.Formatter):
+    """`12:03:04.512 WARNING sentence  name=value ...`."""
+
+    def __init__(self, tracebacks: bool = False) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and the traceback under it where one is wanted."""
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "".join(f" {k}={v}" for k, v in getattr(record, _FIELDS, {}).items())
+        line = f"{clock}.{int(record.msecs):03} {record.levelname:<7} {record.getMessage()}"
+        parts = [f"{line} {fields}" if fields else line]
+        parts += _traces(self, record, self._tracebacks)
+        return "\n".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"time": ..., "level": ..., "logger": ..., "text": ..., ...}`."""
+
+    def __init__(self, tracebacks: bool = False) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        shown: dict[str, Any] = {
+            "time": f"{clock}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
+        shown |= getattr(record, _FIELDS, {})
+        if traces := _traces(self, record, self._tracebacks):
+            shown["traceback"] = "\n".join(traces)
+        return json.dumps(shown, ensure_ascii=False, default=str)
+
+
+def _traces(
+    formatter: logging.Formatter, record: logging.LogRecord, of_handlers: bool
+) -> list[str]:
+    traces = [getattr(record, _TRACEBACK, "")] if of_handlers else []
+    if record.exc_info:
+        traces.append(formatter.formatException(record.exc_info))
+    return [trace.rstrip() for trace in traces if trace]
+
+
+def _level(event: Event) -> int:
+    match event:
+        case Answered(error=""):
+            return logging.DEBUG
+        case Answered(status=status):
+            return logging.ERROR if status >= _HTTP_ERROR else logging.WARNING
+        case Handled(trigger=trigger):
+            return _RUNS.get(trigger, logging.INFO)
+        case Sent(trigger=trigger):
+            return _SENDS.get(trigger, logging.WARNING)
+        case Trouble(ok=ok):
+            return logging.INFO if ok else logging.WARNING
+
+
+def _sentence(event: Event) -> str:
+    match event:
+        case Answered(error=""):
+            return f"{event.kind} {'repeated' if event.repeat else 'stored'}"
+        case Answered():
+            detail = f": {printable(event.detail)}" if event.detail else ""
+            return f"{event.kind} answered {event.status} {event.error}{detail}"
+        case Handled():
+            return f"{event.kind} handled: {event.trigger}"
+        case Sent():
+            return f"send {event.identity}: {event.trigger}"
+        case Trouble():
+            return f"{event.topic}: {printable(event.text)}"
+
+
+def _fields(event: Event) -> dict[str, object]:
+    match event:
+        case Answered():
+            found: dict[str, object] = {
+                "sid": printable(event.sid),
+                "from": printable(mask(event.sender)),
+                "ms": _ms(event.total),
+            }
+        case Handled():
+            found = {
+                "message": event.message_id,
+                "sid": printable(event.sid),
+                "attempt": event.attempt,
+                "waited_ms": _ms(event.waited),
+                "ms": _ms(event.took),
+                "error": printable(event.error),
+            }
+        case Sent():
+            found = {
+                "send": event.send_id,
+                "message": event.message_id,
+                "sid": event.sid,
+                "ms": _ms(event.took),
+                "error": printable(event.error),
+            }
+        case Trouble():
+            found = {"ok": True} if event.ok else {}
+    return {name: value for name, value in found.items() if value != ""}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,202 @@
+"""Replies on their way out: written to the ledger, and from there sent to Twilio."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from offhook.core.messages import Reply, Send
+from offhook.drafts import ReturnAddress, drafts_of
+from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
+from offhook.events import Observer, Sent, Trouble
+from offhook.patience import StoreWatch, woken
+from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
+from offhook.settings import Settings
+
+MAX_SENDING: Final = 50
+"""Requests to Twilio at once from one process; its REST API answers 429 (error 20429) to accounts
+that have too many open."""
+
+MIN_SEND_LEASE: Final = 30.0
+"""Seconds that a send may at least take before it is `unknown`; requests time out well before."""
+
+_GRACE: Final = 5.0  # seconds for requests under way when the time to stop is over
+
+
+class LedgerReplier:
+    """Writes the replies of one run to the ledger, while the run lasts.
+
+    Replies are numbered in the order of the calls, so that a repeated attempt comes upon those
+    of the attempt before and writes none twice.
+
+    It may be awaited on other loops than the worker's: a `def` handler, which runs in a thread,
+    can say `asyncio.run(message.reply(...))`.
+
+    Args:
+        store: of the running event loop.
+        claim: the run's; every write carries its token.
+        address: where replies go by default.
+        observer: is told when a repeated attempt says something else than the first.
+    """
+
+    def __init__(
+        self, store: Ledger, claim: Claim, address: ReturnAddress, observer: Observer
+    ) -> None:
+        self._store = store
+        self._claim = claim
+        self._address = address
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._next = 0
+        self._ended: LeaseLost | NotRunning | None = None
+
+    def end(self, reason: LeaseLost | NotRunning) -> None:
+        """Refuse all further replies: the run is over, whatever its code still does."""
+        self._ended = self._ended or reason
+
+    async def reply(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
+        """Write a reply to the ledger; long texts make several sends.
+
+        Raises:
+            LeaseLost: another run has the message now.
+            NotRunning: this run is over.
+            StoreUnavailable: nothing was written.
+        """
+        writing = self._write(reply, key)
+        if asyncio.get_running_loop() is self._loop:
+            return await writing
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(writing, self._loop))
+
+    async def _write(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
+        if self._ended is not None:
+            raise type(self._ended)(*self._ended.args)
+        number = self._next
+        if key is None:
+            self._next += 1
+        drafts = drafts_of(reply, f"reply:{number}" if key is None else f"key:{key}", self._address)
+        try:
+            sends = await self._store.write(self._claim, drafts)
+        except StoreUnavailable:
+            # A handler that tries the same reply once more must get the same number, or the next
+            # attempt, in which the store is there, would send it twice.
+            if key is None and self._next == number + 1:
+                self._next = number
+            raise
+        self._compare(drafts, sends)
+        return sends
+
+    def _compare(self, drafts: Sequence[Draft], sends: Sequence[Send]) -> None:
+        for draft, send in zip(drafts, sends, strict=True):
+            if send.repeated and send.body != draft.body:
+                text = (
+                    f"attempt {self._claim.attempt} of message {self._claim.id} has another text "
+                    f"for {draft.identity} than an earlier one, whose text stands"
+                )
+                self._observer(Trouble("reply-differs", text))
+
+
+class SendLoop:
+    """Takes sends from the ledger to Twilio.
+
+    Args:
+        store: open, and of this event loop.
+        sender: the way to Twilio; closed by whoever opened it.
+        settings: `lease` is used.
+        observer: is told of every try.
+        owner: names this process in the leases.
+    """
+
+    def __init__(
+        self, store: Store, sender: Sender, settings: Settings, observer: Observer, *, owner: str
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._lease = max(settings.lease, MIN_SEND_LEASE)
+        self._observer = observer
+        self._owner = owner
+        self._watch = StoreWatch(observer, "replies are not sent")
+        self._work = store.listen()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._stop_at: float | None = None
+
+    def stop(self, deadline: float) -> None:
+        """Send what is due already, beginning no more after `deadline` seconds, then return.
+
+        What is under way by then gets five seconds more: cut off, it would be `unknown`, until its
+        status callback says more.
+        """
+        stop_at = time.monotonic() + deadline
+        self._stop_at = stop_at if self._stop_at is None else min(stop_at, self._stop_at)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send until `stop` is called. A store that is away is waited for."""
+        try:
+            while self._stop_at is None:
+                self._work.clear()
+                await woken(self._work, await self._begin())
+            await self._finish()
+        finally:
+            for task in self._sending:
+                task.cancel()
+
+    async def _begin(self) -> float | None:
+        """Begin all sends that are due; return the seconds until the next is."""
+        free = MAX_SENDING - len(self._sending)
+        if not free:
+            return None
+        try:
+            claims = await self._store.claim_sends(free, lease=self._lease, owner=self._owner)
+            for claim in claims:
+                self._start(claim)
+            # With all hands full, the first that is done looks again.
+            due = None if len(claims) == free else await self._store.next_send_due()
+        except StoreUnavailable as error:
+            self._watch.away(error)
+            return None
+        self._watch.back()
+        return due
+
+    def _start(self, claim: SendClaim) -> None:
+        task = asyncio.create_task(self._send(claim), name=f"send {claim.id}")
+        self._sending.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._work.set()  # the next of its lane may go now
+
+    async def _send(self, claim: SendClaim) -> None:
+        began = time.monotonic()
+        outcome = await self._sender.send(claim)
+        took = time.monotonic() - began
+        try:
+            await self._watch.persist(lambda: self._store.settle_send(claim, outcome))
+        except LeaseLost:
+            text = f"send {claim.id} took {took:.1f} s, longer than its lease"
+            self._observer(Trouble("lease-lost", text))
+        self._observer(
+            Sent(
+                claim.id,
+                claim.message_id,
+                claim.draft.identity,
+                outcome.trigger,
+                took,
+                outcome.sid,
+                outcome.error,
+            )
+        )
+
+    async def _finish(self) -> None:
+        while (left := self._left()) > -_GRACE:
+            self._work.clear()
+            # Asked before the claim: a send that ends during it lets the next of its lane go.
+            was_idle = not self._sending
+            if left > 0:
+                await self._begin()
+            if was_idle and not self._sending:
+                return
+            await woken(self._work, left + _GRACE)
+
+    def _left(self) -> float:
+        return (self._stop_at or 0.0) - time.monotonic()

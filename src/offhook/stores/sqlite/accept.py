@@ -1,0 +1,125 @@
+"""Storing webhooks: the hot path's statements.
+
+Each statement that SQLite steps through gives up Python's global lock and has to win it back from
+the event loop. So a batch is written by few statements of many rows, not by many of one row
+(docs/decisions/0003-sqlite-between-processes.md).
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final
+
+from offhook.core.lifecycle import State
+from offhook.ports import Inbound
+
+MESSAGES: Final = 0
+SENDS: Final = 1
+
+_CHUNK: Final = 64  # rows in one statement: 64 rows x 14 columns stay far below SQLite's limit
+
+_KEY: Final = "INSERT OR IGNORE INTO dedupe_keys (key, message, received) VALUES"
+_KEY_ROW: Final = "(?, ?, ?)"
+_LANE: Final = "INSERT INTO lanes (queue, lane, due) VALUES"
+_LANE_ROW: Final = f"({MESSAGES}, ?, ?)"
+# A leased lane is looked at when its lease ends. One that waits for a retry which does not hold it
+# is due now; of one that is held, the claim finds out at little cost.
+_LANE_TAIL: Final = """
+    ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
+    WHERE until IS NULL AND due > excluded.due
+"""
+_MESSAGE: Final = """
+    INSERT INTO messages (
+        id, place, kind, state, lane, account_sid, sid, sender, recipient, form,
+        received, due, notice_due
+    ) VALUES
+"""
+_MESSAGE_ROW: Final = f"(?, ?, ?, '{State.OPEN}', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -> Sequence[bool]:
+    """Store the webhooks whose keys are new, in the order given; tell for each whether it was."""
+    first = next_values(connection, "message", len(batch))
+    new = _claim_keys(connection, batch, first, now)
+    fresh = [(first + n, inbound) for n, inbound in enumerate(batch) if new[n]]
+    if fresh:
+        _insert(
+            connection, _MESSAGE, _MESSAGE_ROW, "", [_message(id_, one, now) for id_, one in fresh]
+        )
+        lanes = dict.fromkeys(inbound.lane for _, inbound in fresh)
+        _insert(connection, _LANE, _LANE_ROW, _LANE_TAIL, [(lane, now) for lane in lanes])
+    return new
+
+
+def next_values(connection: sqlite3.Connection, sequence: str, count: int) -> int:
+    """Draw `count` numbers that nobody else gets; return the first."""
+    (last,) = connection.execute(
+        "UPDATE sequences SET value = value + ? WHERE name = ? RETURNING value", (count, sequence)
+    ).fetchone()
+    return int(last) - count + 1
+
+
+def touch_lane(connection: sqlite3.Connection, queue: int, lane: str, due: int) -> None:
+    """See to it that a lane is looked at when `due`, unless it is leased or due before."""
+    connection.execute(
+        f"INSERT INTO lanes (queue, lane, due) VALUES (?, ?, ?) {_LANE_TAIL}", (queue, lane, due)
+    )
+
+
+def _claim_keys(
+    connection: sqlite3.Connection, batch: Sequence[Inbound], first: int, now: int
+) -> Sequence[bool]:
+    rows = [(inbound.key, first + n, now) for n, inbound in enumerate(batch)]
+    if _insert(connection, _KEY, _KEY_ROW, "", rows) == len(batch):
+        return [True] * len(batch)
+    owner: dict[bytes, int] = {}
+    for part in _chunks(rows):
+        marks = ",".join("?" * len(part))
+        owner.update(
+            connection.execute(
+                f"SELECT key, message FROM dedupe_keys WHERE key IN ({marks})",
+                [key for key, _, _ in part],
+            )
+        )
+    return [owner[key] == id_ for key, id_, _ in rows]
+
+
+def _message(id_: int, inbound: Inbound, now: int) -> tuple[Any, ...]:
+    wait = inbound.notice_after
+    return (
+        id_, id_, inbound.kind.value, inbound.lane, inbound.account_sid, inbound.sid,
+        inbound.sender, inbound.recipient, inbound.form, now, now,
+        None if wait is None else now + int(wait * 1000),
+    )  # fmt: skip
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    head: str,
+    row: str,
+    tail: str,
+    rows: Sequence[tuple[Any, ...]],
+) -> int:
+    """Insert rows by few statements; return how many were inserted."""
+    inserted = 0
+    for part in _chunks(rows):
+        statement = _statement(head, row, tail, len(part))
+        inserted += connection.execute(statement, tuple(chain.from_iterable(part))).rowcount
+    return inserted
+
+
+def _chunks(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Cut into powers of two: few sizes, so that every statement is prepared once."""
+    start, size = 0, _CHUNK
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+@lru_cache(maxsize=64)
+def _statement(head: str, row: str, tail: str, count: int) -> str:
+    # "WHERE true" and the like are not needed: ON CONFLICT behind VALUES is not ambiguous.
+    return f"{head} {','.join([row] * count)} {tail}"

@@ -1,0 +1,119 @@
+"""One connection, and transactions that wait for nobody or for a second."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from offhook.errors import StoreUnavailable
+from offhook.stores.sqlite.lock import WriterLock
+
+# For programs that write without our lock, such as the sqlite3 shell, or a process that was
+# stopped in the middle of a transaction.
+_PATIENCE: Final = 1.0
+_STEP: Final = 0.0005
+# Pages of the write-ahead log after which a writer checkpoints by itself. Workers do it long
+# before (`Engine.checkpoint`); this bounds the log of an ingress whose workers are all away.
+_AUTOCHECKPOINT: Final = 20_000
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection that commits durably: write-ahead log, one fsync a commit.
+
+    It waits for no lock by itself, and may be used by several threads, one at a time.
+    """
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=0
+    )
+    connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"wal_autocheckpoint = {_AUTOCHECKPOINT}",
+        "cache_size = -65536",  # KiB
+        "temp_store = MEMORY",
+        "busy_timeout = 0",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Writer:
+    """The connection that writes, opened anew after a failure: what state it was in, nobody asks.
+
+    Its methods raise `sqlite3.Error` or `OSError`; `fail` makes the error of them that callers see.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = WriterLock(path)
+        self._connection: sqlite3.Connection | None = None
+
+    def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        """Create the file if need be, and bring its schema up to date."""
+        # Created by us, so that nobody else can read it from the first moment on. SQLite gives
+        # its log and index the same mode.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._lock.open()
+        self._lock.take()
+        try:
+            self._connection = connect(self._path)
+            self._connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+            migrate(self._connection)
+            self._connection.execute("PRAGMA busy_timeout = 0")
+        finally:
+            self._lock.release()
+
+    def try_begin(self) -> sqlite3.Connection | None:
+        """Begin a transaction if nobody else is writing; never blocks."""
+        if not self._lock.try_take():
+            return None
+        try:
+            return self._begin()
+        except sqlite3.OperationalError as error:
+            self._lock.release()
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                return None
+            raise
+
+    def begin(self) -> sqlite3.Connection:
+        """Begin a transaction when the others have finished theirs; blocks for a second at most."""
+        self._lock.take()
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._begin()
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(_STEP)
+
+    def commit(self) -> None:
+        """Commit, and let the next one write. Blocks for an fsync."""
+        if self._connection is not None:
+            self._connection.execute("COMMIT")
+        self._lock.release()
+
+    def fail(self, error: Exception) -> StoreUnavailable:
+        """Undo what was begun, and return what to tell those who waited for it."""
+        if self._connection is not None:
+            self._connection.close()  # rolls back
+            self._connection = None
+        self._lock.release()
+        return StoreUnavailable(f"cannot write {self._path}: {error}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._lock.close()
+
+    def _begin(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self._path)
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection

@@ -1,0 +1,265 @@
+"""Group commit: many calls, one transaction, one fsync, and none returns before it.
+
+The rows of a batch are written on the event loop, and a thread commits them. SQLite gives up
+Python's global lock at each step of a statement; on a thread of its own it would have to win that
+lock back from a busy loop ten times a batch; on the loop nobody takes it. Only where another
+process is writing, the thread does it all, since waiting is for threads
+(docs/decisions/0003-sqlite-between-processes.md).
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from offhook.errors import OffhookError, StoreUnavailable
+from offhook.ports import Inbound
+from offhook.stores.sqlite import accept
+from offhook.stores.sqlite.connection import Writer, connect
+from offhook.stores.sqlite.wake import Wake
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection, int], T]
+"""Work on the open transaction, at a time in milliseconds. What it decides against, it raises as an
+OffhookError before it has written anything."""
+
+MAX_QUEUED: Final = 20_000
+"""Writes that may wait for a commit; beyond it the store is said to be away, not filled up."""
+
+_BATCH: Final = (
+    256  # keeps a transaction under 5 ms of work, so that other processes get their turn
+)
+_PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
+
+
+@dataclass(slots=True)
+class _Write(Generic[T]):
+    work: Write[T]
+    future: "asyncio.Future[T]"
+    wakes: bool
+
+
+@dataclass(slots=True)
+class _Accept:
+    inbound: Inbound
+    future: "asyncio.Future[bool]"
+    wakes: bool = True
+
+
+_Item = _Write[Any] | _Accept
+_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class Engine:
+    """Runs writes in batches, one batch at a time, and reads on a thread of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wake = Wake(path)
+        self._writer = Writer(path)
+        self._items: deque[_Item] = deque()
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="offhook-sqlite-read")
+        self._reading: sqlite3.Connection | None = None
+
+    async def open(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        """Create or open the file, and bring its schema up to date.
+
+        Raises:
+            StoreUnavailable: it can't be opened or written.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._commit_for_ever, daemon=True)
+        self._thread.name = "offhook-sqlite-write"
+        self._thread.start()
+        try:
+            await self._loop.run_in_executor(self._reader, self._writer.prepare, migrate)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, OSError | sqlite3.Error):
+                raise StoreUnavailable(f"cannot open {self.path}: {error}") from error
+            raise
+
+    async def close(self) -> None:
+        """Commit what was begun, then let go."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if self._busy:
+            self._idle.clear()
+            await asyncio.wait_for(self._idle.wait(), _PATIENCE)
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join, _PATIENCE)
+        await loop.run_in_executor(self._reader, self._close_reading)
+        self._reader.shutdown(wait=False)
+        self._writer.close()
+        self.wake.close()
+
+    def accept(self, inbound: Inbound) -> "asyncio.Future[bool]":
+        """Store a webhook with the next commit; the future says whether it was new."""
+        future: asyncio.Future[bool] = self._open_loop().create_future()
+        self._put(_Accept(inbound, future))
+        return future
+
+    async def write(self, work: Write[T], *, wakes: bool = False) -> T:
+        """Run `work` within the next commit.
+
+        Args:
+            work: called with the connection and the time; on the loop or on a thread.
+            wakes: whether workers have something new to look at afterwards.
+
+        Raises:
+            StoreUnavailable: nothing was written, or it is not known to be within ten seconds.
+        """
+        future: asyncio.Future[T] = self._open_loop().create_future()
+        self._put(_Write(work, future, wakes))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await future
+        except TimeoutError:
+            raise StoreUnavailable(f"no commit to {self.path} within {_PATIENCE:g} s") from None
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the connection for reading.
+
+        Raises:
+            StoreUnavailable: the file can't be read.
+        """
+        return await self._open_loop().run_in_executor(self._reader, self._read, work)
+
+    async def checkpoint(self) -> None:
+        """Move the write-ahead log's pages into the database, without stopping anybody."""
+        await self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise StoreUnavailable("the store is closed")
+        return self._loop
+
+    # On the event loop
+
+    def _put(self, item: _Item) -> None:
+        if len(self._items) > MAX_QUEUED:
+            raise StoreUnavailable("too many writes wait for the disk")
+        self._items.append(item)
+        if not self._busy:
+            self._busy = True
+            self._open_loop().call_soon(self._next_batch)
+
+    def _next_batch(self) -> None:
+        items = self._take()
+        if not items:
+            self._busy = False
+            self._idle.set()
+            return
+        try:
+            connection = self._writer.try_begin()
+            if connection is None:
+                self._jobs.put(lambda: self._all_at_once(items))
+                return
+            results = _fill(connection, items)
+        except (OSError, sqlite3.Error) as error:
+            self._finished(items, _refuse(items, self._writer.fail(error)))
+        else:
+            self._jobs.put(lambda: self._commit(items, results))
+
+    def _take(self) -> list[_Item]:
+        """Take a batch. Who does not wait any more was answered 503: it need not be stored."""
+        items: list[_Item] = []
+        while self._items and len(items) < _BATCH:
+            item = self._items.popleft()
+            if not item.future.cancelled():
+                items.append(item)
+        return items
+
+    def _finished(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+        for future, result, error in results:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        if any(item.wakes for item in items):
+            self.wake.wake_here()
+        self._next_batch()
+
+    # On the writer's thread
+
+    def _commit_for_ever(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _all_at_once(self, items: Sequence[_Item]) -> None:
+        try:
+            results = _fill(self._writer.begin(), items)
+        except (OSError, sqlite3.Error) as error:
+            self._deliver(items, _refuse(items, self._writer.fail(error)))
+        else:
+            self._commit(items, results)
+
+    def _commit(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+        try:
+            self._writer.commit()
+        except (OSError, sqlite3.Error) as error:
+            results = _refuse(items, self._writer.fail(error))
+        self._deliver(items, results)
+        if any(item.wakes for item in items):
+            self.wake.wake_others()
+
+    def _deliver(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+        """Hand a whole batch to the event loop in one call."""
+        loop = asyncio.Future.get_loop(results[0][0])
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._finished, items, results)
+
+    # On the reader's thread
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._reading is None:
+                self._reading = connect(self.path)
+            return work(self._reading)
+        except sqlite3.Error as error:
+            self._close_reading()
+            raise StoreUnavailable(f"cannot read {self.path}: {error}") from error
+
+    def _close_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+
+def _fill(connection: sqlite3.Connection, items: Sequence[_Item]) -> Sequence[_Result]:
+    """Write a batch into the open transaction."""
+    now = time.time_ns() // 1_000_000
+    accepts = [item for item in items if type(item) is _Accept]
+    results: list[_Result] = []
+    if accepts:
+        new = accept.accept(connection, [item.inbound for item in accepts], now)
+        results += [(a.future, n, None) for a, n in zip(accepts, new, strict=True)]
+    results += [_run(connection, item, now) for item in items if type(item) is _Write]
+    return results
+
+
+def _run(connection: sqlite3.Connection, item: _Write[Any], now: int) -> _Result:
+    try:
+        return item.future, item.work(connection, now), None
+    except OffhookError as refusal:  # decided before anything was written
+        return item.future, None, refusal
+
+
+def _refuse(items: Sequence[_Item], error: StoreUnavailable) -> Sequence[_Result]:
+    return [(item.future, None, error) for item in items]

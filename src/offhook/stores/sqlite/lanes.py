@@ -1,0 +1,102 @@
+"""Leases on lanes, the same for messages and for sends."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from offhook.stores.sqlite.accept import MESSAGES, SENDS, next_values
+from offhook.stores.sqlite.sql import IS_LIVE, SEND_IS_LIVE
+
+# What a lane waits for: the first message that may go, or else the earliest that will be able to.
+# A message that waits without holding the lane is stepped over until its time has come.
+_NEXT_MESSAGE: Final = f"""
+    SELECT coalesce(
+        (SELECT max(due, ?1) FROM messages
+          WHERE lane = ?2 AND {IS_LIVE} AND (holds OR due <= ?1) ORDER BY place LIMIT 1),
+        (SELECT min(due) FROM messages WHERE lane = ?2 AND {IS_LIVE})
+    )
+"""
+_NEXT_SEND: Final = f"""
+    SELECT max(due, ?1) FROM sends WHERE lane = ?2 AND {SEND_IS_LIVE} ORDER BY id LIMIT 1
+"""
+
+
+def due_lanes(
+    connection: sqlite3.Connection, queue: int, now: int, limit: int, *, suspect: bool = False
+) -> Sequence[str]:
+    """Return the lanes that are due, the longest due first."""
+    rows = connection.execute(
+        "SELECT lane FROM lanes WHERE queue = ? AND suspect = ? AND due <= ? ORDER BY due LIMIT ?",
+        (queue, suspect, now, limit),
+    )
+    return [lane for (lane,) in rows.fetchall()]
+
+
+def next_due(connection: sqlite3.Connection, queue: int, now: int) -> float | None:
+    """Return the seconds until a lane falls due, None when none waits. Reads only."""
+    (due,) = connection.execute(
+        "SELECT min(due) FROM lanes WHERE queue = ? AND suspect = 0", (queue,)
+    ).fetchone()
+    return None if due is None else max(0, due - now) / 1000
+
+
+def take(connection: sqlite3.Connection, queue: int, lane: str, *, until: int, owner: str) -> int:
+    """Lease a lane; return the token."""
+    token = next_values(connection, "token", 1)
+    connection.execute(
+        "UPDATE lanes SET token = ?, until = ?, due = ?, owner = ? WHERE queue = ? AND lane = ?",
+        (token, until, until, owner, queue, lane),
+    )
+    return token
+
+
+def holds(connection: sqlite3.Connection, queue: int, lane: str, token: int) -> bool:
+    """Return whether the lease is (still) on the lane, run out or not."""
+    row = connection.execute(
+        "SELECT token FROM lanes WHERE queue = ? AND lane = ?", (queue, lane)
+    ).fetchone()
+    return row is not None and row[0] == token
+
+
+def advance(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> bool:
+    """End the lane's lease, if any; return whether something in it is due at once.
+
+    A lane that waits for nothing has no row.
+    """
+    query = _NEXT_MESSAGE if queue == MESSAGES else _NEXT_SEND
+    row = connection.execute(query, (now, lane)).fetchone()
+    due = None if row is None else row[0]
+    if due is None:
+        connection.execute("DELETE FROM lanes WHERE queue = ? AND lane = ?", (queue, lane))
+        return False
+    connection.execute(
+        "UPDATE lanes SET token = 0, until = NULL, owner = NULL, suspect = 0, due = ? "
+        "WHERE queue = ? AND lane = ?",
+        (due, queue, lane),
+    )
+    return int(due) <= now
+
+
+def renew(connection: sqlite3.Connection, tokens: Sequence[int], until: int) -> frozenset[int]:
+    """Prolong leases, of messages and of sends; return those that are gone."""
+    lost = set()
+    for token in tokens:
+        updated = connection.execute(
+            "UPDATE lanes SET until = ?, due = ? WHERE token = ? AND until IS NOT NULL",
+            (until, until, token),
+        )
+        if not updated.rowcount:
+            lost.add(token)
+    return frozenset(lost)
+
+
+def release(connection: sqlite3.Connection, owner: str, now: int) -> int:
+    """Let a dead worker's leases run out now."""
+    return sum(
+        connection.execute(
+            "UPDATE lanes SET due = ?, until = ? "
+            "WHERE queue = ? AND owner = ? AND until IS NOT NULL",
+            (now, now, queue, owner),
+        ).rowcount
+        for queue in (MESSAGES, SENDS)
+    )

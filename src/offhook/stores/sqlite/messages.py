@@ -1,0 +1,236 @@
+"""Claiming and settling messages. Every function runs within the writer's transaction."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import (
+    CRASHES_UNTIL_ALONE,
+    LIVE,
+    SETTLED,
+    State,
+    Trigger,
+    after_crash,
+    sources,
+    target,
+)
+from offhook.core.messages import Send
+from offhook.errors import LeaseLost
+from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
+from offhook.stores.sqlite import lanes, sends
+from offhook.stores.sqlite.accept import MESSAGES
+from offhook.stores.sqlite.sql import IS_LIVE, before
+
+_HEAD: Final = f"""
+    SELECT id, state, kind, sid, attempts, crashes, received, due, started, form,
+           account_sid, sender, recipient
+      FROM messages WHERE lane = ? AND {IS_LIVE} AND (holds OR due <= ?)
+     ORDER BY place LIMIT 1
+"""
+
+# These end a run that the handler has had; a crash or an interruption costs no attempt.
+_COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
+
+
+@dataclass(slots=True)
+class _Head:
+    id: int
+    state: str
+    kind: str
+    sid: str
+    attempts: int
+    crashes: int
+    received: int
+    due: int
+    started: int | None
+    form: bytes
+    account_sid: str
+    sender: str
+    recipient: str
+
+
+@dataclass(slots=True)
+class _Terms:
+    """What all claims of one call share."""
+
+    now: int
+    until: int
+    owner: str
+    since: int
+    alone: bool
+    buried: list[Overdue] = field(default_factory=list)
+
+
+def claim(
+    connection: sqlite3.Connection,
+    now: int,
+    *,
+    limit: int,
+    lease: float,
+    owner: str,
+    alone: bool,
+    window: float,
+) -> Claimed:
+    """Take the heads of lanes that are due. See `ports.Queue.claim`."""
+    terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone)
+    claims: list[Claim] = []
+    if alone:
+        for lane in lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True):
+            claims += _claim_lane(connection, lane, terms)
+    if not claims:
+        terms.alone = False
+        for lane in lanes.due_lanes(connection, MESSAGES, now, limit):
+            claims += _claim_lane(connection, lane, terms)
+    return Claimed(
+        claims=tuple(claims),
+        next_due=lanes.next_due(connection, MESSAGES, now),
+        suspects=bool(lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True)),
+        buried=tuple(terms.buried),
+    )
+
+
+def _claim_lane(connection: sqlite3.Connection, lane: str, terms: _Terms) -> Sequence[Claim]:
+    """Lease a lane for its head. A head still running is one whose worker has crashed."""
+    while True:
+        row = connection.execute(_HEAD, (lane, terms.now)).fetchone()
+        if row is None or row[7] > terms.now:
+            lanes.advance(connection, MESSAGES, lane, terms.now)
+            return ()
+        head = _Head(*row)
+        if State(head.state) in sources(Trigger.CLAIM):
+            break
+        _crash(connection, head, terms)
+    if head.crashes >= CRASHES_UNTIL_ALONE and not terms.alone:
+        connection.execute(
+            "UPDATE lanes SET suspect = 1, token = 0, until = NULL, owner = NULL, due = ? "
+            "WHERE queue = ? AND lane = ?",
+            (terms.now, MESSAGES, lane),
+        )
+        return ()
+    token = lanes.take(connection, MESSAGES, lane, until=terms.until, owner=terms.owner)
+    connection.execute(
+        f"UPDATE messages SET state = ?, token = ?, started = ? WHERE id = ? "
+        f"AND {before(Trigger.CLAIM)}",
+        (target(Trigger.CLAIM), token, terms.now, head.id),
+    )
+    return (
+        Claim(
+            id=head.id,
+            token=token,
+            kind=Kind(head.kind),
+            lane=lane,
+            sid=head.sid,
+            attempt=head.attempts + 1,
+            crashes=head.crashes,
+            received=head.received / 1000,
+            form=head.form,
+            recent_sends=sends.recent(connection, lane, terms.since),
+        ),
+    )
+
+
+def _crash(connection: sqlite3.Connection, head: _Head, terms: _Terms) -> None:
+    crashes = head.crashes + 1
+    trigger = after_crash(crashes)
+    state = target(trigger)
+    settled = terms.now if state in SETTLED else None
+    error = f"its worker died while it was running, for the {crashes}. time"
+    connection.execute(
+        f"UPDATE messages SET state = ?, token = 0, crashes = ?, due = ?, settled = ?, error = ?, "
+        f"notice_due = CASE WHEN ? THEN NULL ELSE notice_due END "
+        f"WHERE id = ? AND {before(trigger)}",
+        (state, crashes, terms.now, settled, error, settled is not None, head.id),
+    )
+    _record(connection, head.id, head.attempts + 1, head.started, terms.now, trigger, error)
+    if settled is not None and Kind(head.kind) is Kind.MESSAGE:
+        terms.buried.append(Overdue(head.id, head.account_sid, head.sender, head.recipient))
+
+
+def settle(
+    connection: sqlite3.Connection, now: int, claim: Claim, settlement: Settlement
+) -> tuple[Send, ...]:
+    """End a run. See `ports.Queue.settle`."""
+    row = running(connection, claim)
+    if row is None:
+        return ()  # settled before with this token: the answer was lost, the settling was not
+    attempts, started, told = row
+    trigger, state = settlement.trigger, target(settlement.trigger)
+    attempts += trigger in _COUNTED
+    live = state in LIVE
+    connection.execute(
+        f"UPDATE messages SET state = ?, attempts = ?, due = ?, holds = ?, settled = ?, error = ?, "
+        f"notice_due = CASE WHEN ? THEN notice_due END WHERE id = ? AND {before(trigger)}",
+        (
+            state,
+            attempts,
+            now + int(settlement.delay * 1000),
+            settlement.holds_lane,
+            None if live else now,
+            settlement.error,
+            live,
+            claim.id,
+        ),
+    )
+    if trigger is not Trigger.COMPLETE:
+        _record(connection, claim.id, claim.attempt, started, now, trigger, settlement.error)
+    if settlement.cancel_lane:
+        sends.cancel_lane(connection, claim.lane)
+    elif told and not live:
+        sends.cancel_slow_notice(connection, claim.id)
+    written = _write_all(connection, now, claim, settlement.drafts)
+    if lanes.holds(connection, MESSAGES, claim.lane, claim.token):
+        lanes.advance(connection, MESSAGES, claim.lane, now)
+    return written
+
+
+def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, bool] | None:
+    """Return (attempts, started, told) of a run that may still write; None when it has settled.
+
+    Raises:
+        LeaseLost: another run has the message.
+    """
+    row = connection.execute(
+        "SELECT state, token, attempts, started, notice_due IS NULL FROM messages WHERE id = ?",
+        (claim.id,),
+    ).fetchone()
+    if row is None or row[1] != claim.token:
+        raise LeaseLost(f"message {claim.id} has passed to another run")
+    if row[0] != target(Trigger.CLAIM):
+        return None
+    return row[2], row[3], bool(row[4])
+
+
+def write(
+    connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
+) -> tuple[Send, ...]:
+    """Write sends of a running message. See `ports.Ledger.write`."""
+    if running(connection, claim) is None:
+        raise LeaseLost(f"message {claim.id} has settled: its run can send no more")
+    return _write_all(connection, now, claim, drafts)
+
+
+def overdue(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Overdue]:
+    """Return the messages whose people have waited too long. Reads only."""
+    rows = connection.execute(
+        "SELECT id, account_sid, sender, recipient FROM messages "
+        "WHERE notice_due <= ? ORDER BY notice_due LIMIT ?",
+        (now, limit),
+    )
+    return [Overdue(*row) for row in rows.fetchall()]
+
+
+def _write_all(
+    connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
+) -> tuple[Send, ...]:
+    written = (sends.write(connection, now, claim.id, claim.lane, draft) for draft in drafts)
+    return tuple(send for send in written if send is not None)
+
+
+def _record(connection: sqlite3.Connection, *values: Any) -> None:
+    connection.execute(
+        'INSERT INTO attempts (message, number, started, ended, "trigger", error) '
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        values,
+    )

@@ -1,0 +1,252 @@
+"""The ledger's writes. Every function runs within the writer's transaction."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from offhook.core.lifecycle import (
+    LIVE,
+    Delivery,
+    SendState,
+    SendTrigger,
+    State,
+    later_delivery,
+    send_sources,
+    send_target,
+)
+from offhook.core.messages import Send
+from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite.accept import SENDS, touch_lane
+from offhook.stores.sqlite.sql import SEND_IS_LIVE, before_send
+
+SLOW_NOTICE: Final = "notice:slow"
+"""The one notice that a settled message does not want any more."""
+
+_COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
+_LEASE_ENDED: Final = "its worker died while it was being sent"
+
+
+def write(
+    connection: sqlite3.Connection, now: int, message_id: int, lane: str, draft: Draft
+) -> Send | None:
+    """Write a send, or return the one that its identity names. None when the lane has had it."""
+    known = connection.execute(
+        f"SELECT {_COLUMNS} FROM sends WHERE message = ? AND identity = ?",
+        (message_id, draft.identity),
+    ).fetchone()
+    if known is not None:
+        return as_send(known, repeated=True)
+    if draft.once_in and _had(connection, lane, draft.identity, now - int(draft.once_in * 1000)):
+        return None
+    (id_,) = connection.execute(
+        """INSERT INTO sends (message, identity, lane, state, account_sid, sender, recipient, body,
+                              media, content_sid, content_variables, created, due)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+        (
+            message_id,
+            draft.identity,
+            lane,
+            SendState.PENDING,
+            draft.account_sid,
+            draft.sender,
+            draft.to,
+            draft.body,
+            json.dumps(list(draft.media)),
+            draft.content_sid,
+            json.dumps(dict(draft.content_variables)),
+            now,
+            now,
+        ),
+    ).fetchone()
+    touch_lane(connection, SENDS, lane, now)
+    return Send(id_, draft.identity, SendState.PENDING, draft.body, draft.to)
+
+
+def as_send(row: Sequence[Any], *, repeated: bool = False) -> Send:
+    """Return a row of the ledger as handlers and people see it."""
+    id_, identity, state, body, to, sid, delivery, error_code, error = row
+    return Send(
+        id=id_,
+        identity=identity,
+        state=SendState(state),
+        body=body,
+        to=to,
+        sid=sid,
+        delivery=Delivery(delivery, error_code) if delivery else None,
+        error=error,
+        repeated=repeated,
+    )
+
+
+def of_message(connection: sqlite3.Connection, message_id: int) -> tuple[Send, ...]:
+    """Return a message's sends, the oldest first."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM sends WHERE message = ? ORDER BY id",
+        (message_id,),
+    )
+    return tuple(as_send(row) for row in rows.fetchall())
+
+
+def notify(
+    connection: sqlite3.Connection, now: int, message_id: int, draft: Draft, *, settled: bool
+) -> Send | None:
+    """Write a notice. See `ports.Ledger.notify`."""
+    row = connection.execute(
+        "SELECT state, lane FROM messages WHERE id = ?", (message_id,)
+    ).fetchone()
+    if row is None or (State(row[0]) not in LIVE and not settled):
+        return None
+    if draft.identity == SLOW_NOTICE:
+        connection.execute("UPDATE messages SET notice_due = NULL WHERE id = ?", (message_id,))
+    send = write(connection, now, message_id, row[1], draft)
+    return None if send is None or send.repeated else send
+
+
+def cancel_slow_notice(connection: sqlite3.Connection, message_id: int) -> None:
+    """Cancel the word that it takes longer, if it has not left: it has not taken longer."""
+    _cancel(connection, "message = ? AND identity = ?", (message_id, SLOW_NOTICE))
+
+
+def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
+    """Cancel all that has not left, of a person who wants no more messages."""
+    _cancel(connection, "lane = ?", (lane,))
+
+
+def claim(
+    connection: sqlite3.Connection, now: int, *, limit: int, lease: float, owner: str
+) -> Sequence[SendClaim]:
+    """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
+    claims: list[SendClaim] = []
+    until = now + int(lease * 1000)
+    for lane in lanes.due_lanes(connection, SENDS, now, limit):
+        _lose_crashed(connection, lane, now)
+        row = connection.execute(
+            f"""SELECT id, message, identity, account_sid, sender, recipient, body, media,
+                       content_sid, content_variables, tries, due
+                  FROM sends WHERE lane = ? AND {SEND_IS_LIVE} ORDER BY id LIMIT 1""",
+            (lane,),
+        ).fetchone()
+        if row is None or row[-1] > now:
+            lanes.advance(connection, SENDS, lane, now)
+            continue
+        token = lanes.take(connection, SENDS, lane, until=until, owner=owner)
+        connection.execute(
+            f"UPDATE sends SET state = ?, token = ?, tries = tries + 1 "
+            f"WHERE id = ? AND {before_send(SendTrigger.CLAIM)}",
+            (send_target(SendTrigger.CLAIM), token, row[0]),
+        )
+        claims.append(_send_claim(row, token))
+    return claims
+
+
+def settle(
+    connection: sqlite3.Connection, now: int, claim: SendClaim, outcome: SendOutcome
+) -> None:
+    """Record what became of a send. See `ports.Ledger.settle_send`."""
+    row = connection.execute(
+        "SELECT state, token, lane, sid FROM sends WHERE id = ?", (claim.id,)
+    ).fetchone()
+    if row is None or row[1] != claim.token:
+        return
+    state, _, lane, sid = row
+    if SendState(state) in send_sources(outcome.trigger):
+        connection.execute(
+            "UPDATE sends SET state = ?, due = ?, settled = ?, sid = ?, error_code = ?, error = ?, "
+            "delivery = CASE WHEN delivery = '' THEN ? ELSE delivery END WHERE id = ?",
+            (
+                send_target(outcome.trigger),
+                now + int(outcome.delay * 1000),
+                None if outcome.trigger is SendTrigger.POSTPONE else now,
+                outcome.sid or sid,
+                outcome.error_code,
+                outcome.error,
+                outcome.status,
+                claim.id,
+            ),
+        )
+    if lanes.holds(connection, SENDS, lane, claim.token):
+        lanes.advance(connection, SENDS, lane, now)
+
+
+def record_delivery(
+    connection: sqlite3.Connection, now: int, send_id: int | None, sid: str, reported: Delivery
+) -> bool:
+    """Take over a status callback. See `ports.Ledger.record_delivery`."""
+    row = connection.execute(
+        "SELECT id, state, sid, delivery, error_code FROM sends WHERE "
+        + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''"),
+        (sid if send_id is None else send_id,),
+    ).fetchone()
+    if row is None or (row[2] and row[2] != sid):
+        return False
+    id_, state, _, delivery, error_code = row
+    kept = later_delivery(Delivery(delivery, error_code) if delivery else None, reported)
+    if SendState(state) in send_sources(SendTrigger.CONFIRM):
+        connection.execute(
+            "UPDATE sends SET state = ?, settled = ?, error = '' WHERE id = ?",
+            (send_target(SendTrigger.CONFIRM), now, id_),
+        )
+    connection.execute(
+        "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
+        (sid, kept.status, kept.error_code, id_),
+    )
+    return True
+
+
+def recent(connection: sqlite3.Connection, lane: str, since: int) -> int:
+    """Return how many sends a lane has had; counting ends at 10,000."""
+    (count,) = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM sends WHERE lane = ? AND created > ? LIMIT 10000)",
+        (lane, since),
+    ).fetchone()
+    return int(count)
+
+
+def forget_unsent(connection: sqlite3.Connection, message_id: int) -> None:
+    """Free the identities of sends that never arrived, so that a replay may write them again."""
+    connection.execute(
+        "UPDATE sends SET identity = identity || '~' || id WHERE message = ? AND state IN (?, ?)",
+        (message_id, SendState.FAILED, SendState.CANCELED),
+    )
+
+
+def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM sends WHERE lane = ? AND created > ? AND identity = ? AND state <> ?",
+        (lane, since, identity, SendState.CANCELED),
+    ).fetchone()
+    return row is not None
+
+
+def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...]) -> None:
+    connection.execute(
+        f"UPDATE sends SET state = ? WHERE {which} AND {before_send(SendTrigger.CANCEL)}",
+        (send_target(SendTrigger.CANCEL), *values),
+    )
+
+
+def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
+    """Mark what was being sent when its worker died: it may have left, so it is not repeated."""
+    connection.execute(
+        f"UPDATE sends SET state = ?, settled = ?, error = ? "
+        f"WHERE lane = ? AND {SEND_IS_LIVE} AND {before_send(SendTrigger.LOSE)}",
+        (send_target(SendTrigger.LOSE), now, _LEASE_ENDED, lane),
+    )
+
+
+def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
+    id_, message, identity, account, sender, to, body, media, content, variables, tries, _ = row
+    parsed: Mapping[str, str] = json.loads(variables)
+    draft = Draft(
+        identity=identity,
+        account_sid=account,
+        sender=sender,
+        to=to,
+        body=body,
+        media=tuple(json.loads(media)),
+        content_sid=content,
+        content_variables=parsed,
+    )
+    return SendClaim(id_, token, message, draft, tries + 1)

@@ -1,0 +1,144 @@
+"""`SqliteStore`: the port, each method one transaction of the engine's."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from offhook.core.lifecycle import Delivery
+from offhook.core.messages import Send
+from offhook.ports import (
+    Claim,
+    Claimed,
+    Counts,
+    Draft,
+    Filter,
+    History,
+    Inbound,
+    Overdue,
+    Record,
+    SendClaim,
+    SendOutcome,
+    Settlement,
+)
+from offhook.stores.sqlite import inbox, lanes, messages, sends
+from offhook.stores.sqlite.accept import SENDS
+from offhook.stores.sqlite.engine import Engine
+from offhook.stores.sqlite.schema import migrate
+
+
+class SqliteStore:
+    """Keeps `ports.Store` in a file.
+
+    Args:
+        path: the database's file. It, its log and its lock are readable by their owner alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._engine = Engine(path)
+
+    async def open(self) -> None:
+        await self._engine.open(migrate)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def tidy(self) -> None:
+        await self._engine.checkpoint()
+
+    # Queue
+
+    async def accept(self, inbound: Inbound) -> bool:
+        return await self._engine.accept(inbound)
+
+    async def claim(
+        self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
+    ) -> Claimed:
+        return await self._engine.write(
+            lambda connection, now: messages.claim(
+                connection, now, limit=limit, lease=lease, owner=owner, alone=alone, window=window
+            )
+        )
+
+    async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
+        return await self._engine.write(
+            lambda connection, now: lanes.renew(connection, tokens, now + int(lease * 1000))
+        )
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
+        return await self._engine.write(
+            lambda connection, now: messages.settle(connection, now, claim, settlement), wakes=True
+        )
+
+    async def release(self, owner: str) -> int:
+        return await self._engine.write(
+            lambda connection, now: lanes.release(connection, owner, now), wakes=True
+        )
+
+    async def overdue(self, limit: int) -> Sequence[Overdue]:
+        return await self._engine.read(
+            lambda connection: messages.overdue(connection, _now(), limit)
+        )
+
+    def listen(self) -> asyncio.Event:
+        return self._engine.wake.listen()
+
+    # Ledger
+
+    async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
+        return await self._engine.write(
+            lambda connection, now: messages.write(connection, now, claim, drafts), wakes=True
+        )
+
+    async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
+        return await self._engine.write(
+            lambda connection, now: sends.notify(
+                connection, now, message_id, draft, settled=settled
+            ),
+            wakes=True,
+        )
+
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+        return await self._engine.write(
+            lambda connection, now: sends.claim(
+                connection, now, limit=limit, lease=lease, owner=owner
+            )
+        )
+
+    async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
+        await self._engine.write(
+            lambda connection, now: sends.settle(connection, now, claim, outcome), wakes=True
+        )
+
+    async def next_send_due(self) -> float | None:
+        return await self._engine.read(lambda connection: lanes.next_due(connection, SENDS, _now()))
+
+    async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
+        return await self._engine.write(
+            lambda connection, now: sends.record_delivery(connection, now, send_id, sid, reported)
+        )
+
+    # Inbox
+
+    async def find(self, wanted: Filter) -> Sequence[Record]:
+        return await self._engine.read(lambda connection: inbox.find(connection, wanted))
+
+    async def show(self, message_id: int) -> History | None:
+        return await self._engine.read(lambda connection: inbox.show(connection, message_id))
+
+    async def replay(self, message_id: int) -> bool:
+        return await self._engine.write(
+            lambda connection, now: inbox.replay(connection, now, message_id), wakes=True
+        )
+
+    async def drop(self, message_id: int) -> bool:
+        return await self._engine.write(
+            lambda connection, now: inbox.drop(connection, now, message_id), wakes=True
+        )
+
+    async def counts(self) -> Counts:
+        return await self._engine.read(lambda connection: inbox.counts(connection, _now()))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,199 @@
+"""Sends messages through Twilio's REST API, and tells what is known of each outcome.
+
+https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import httpx2
+
+from offhook.core.backoff import CAP, delay
+from offhook.core.lifecycle import SendTrigger
+from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.settings import Settings
+from offhook.twilio.meanings import meaning
+
+# Seconds. A connection that is not made in 5 s fails, and the send is repeated without a risk. The
+# answer is waited for as long as Twilio waits for ours: giving up early makes a send unknown.
+TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=15.0, write=5.0, pool=5.0)
+
+# A server that drips its answer never meets the read timeout, which counts between packets. Below
+# the default lease of a send (30 s), so that the outcome is still this run's to record.
+TOTAL: Final = 28.0
+
+# More than a worker keeps busy at ~50 ms a request. Idle connections are dropped after 5 s: one
+# that the other side closes just as we reuse it would make that send unknown.
+LIMITS: Final = httpx2.Limits(
+    max_connections=100, max_keepalive_connections=100, keepalive_expiry=5.0
+)
+
+# With the backoff's 150-300 s a try this is about 10 hours, after which Twilio drops what waits in
+# its own queue too: https://www.twilio.com/docs/api/errors/30036
+MAX_TRIES: Final = 160
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+# Twilio's codes for messages start here; what is below concerns the account and the caller:
+# https://www.twilio.com/docs/api/errors
+FIRST_MESSAGING_CODE: Final = 21_000
+
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_OK: Final = range(200, 300)
+_CLIENT_ERROR: Final = range(400, 500)
+_NOT_CONNECTED: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,  # the proxy did not let us through to Twilio
+    httpx2.UnsupportedProtocol,
+)
+
+
+class TwilioSender:
+    """Twilio's REST API as the `Sender` that replies leave through.
+
+    Args:
+        settings: `twilio_api`, the account's credentials, and `public_url` for status callbacks.
+        status_callback: the URL for the status callbacks of a send, from the ledger's id of it;
+            an empty one leaves them out. Without it, `public_url` decides.
+        jitter: draws from [0, 1).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        status_callback: Callable[[int], str] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._base = settings.twilio_api
+        self._status_callback = status_callback or _callbacks_under(settings.public_url)
+        self._jitter = jitter
+        self._client = httpx2.AsyncClient(
+            auth=_credentials(settings),
+            timeout=TIMEOUT,
+            limits=LIMITS,
+            follow_redirects=False,
+            # A proxy for the outside world does not lead to a simulator on this machine.
+            trust_env=urlsplit(settings.twilio_api).hostname not in _THIS_MACHINE,
+        )
+
+    async def send(self, claim: SendClaim) -> SendOutcome:
+        """Ask Twilio to send a message, once. Tell what is known of the outcome; raises nothing.
+
+        Never connected, or 429: POSTPONE, until `MAX_TRIES`. So are refused credentials: nothing
+        was sent, and it can be once they are mended. Any other answer 3xx or 4xx: REFUSE. No
+        answer, half an answer, or a 5xx: LOSE, for Twilio may have the message.
+        """
+        try:
+            request = self._request(claim)
+        except Exception as error:  # noqa: BLE001 - the contract: raises nothing
+            return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {_said(error)}")
+        try:
+            async with asyncio.timeout(TOTAL):
+                response = await self._client.send(request)
+        except _NOT_CONNECTED as error:
+            return self._postponed(claim.tries, f"Twilio was not reached: {_said(error)}")
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
+            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {_said(error)}")
+        return self._outcome(claim.tries, response)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    def _request(self, claim: SendClaim) -> httpx2.Request:
+        account = quote(claim.draft.account_sid, safe="")
+        return self._client.build_request(
+            "POST",
+            f"{self._base}/2010-04-01/Accounts/{account}/Messages.json",
+            content=urlencode(_fields(claim.draft, self._status_callback(claim.id))),
+            headers={"Content-Type": FORM, "Accept": "application/json"},
+        )
+
+    def _outcome(self, tries: int, response: httpx2.Response) -> SendOutcome:
+        status, answer = response.status_code, _json(response)
+        sid, code = answer.get("sid"), _code(answer)
+        error = meaning(code, str(answer.get("message", ""))) or f"Twilio answered {status}"
+        if status in _OK and isinstance(sid, str) and sid:
+            return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=str(answer.get("status", "")))
+        if status == httpx2.codes.TOO_MANY_REQUESTS:
+            return self._postponed(tries, error, code, _retry_after(response))
+        if _concerns_credentials(status, code):
+            return self._postponed(tries, error, code)
+        if status in _OK:
+            return SendOutcome(SendTrigger.LOSE, error=f"Twilio's answer {status} was not readable")
+        if status in _CLIENT_ERROR or response.is_redirect:
+            return SendOutcome(SendTrigger.REFUSE, error_code=code, error=error)
+        return SendOutcome(SendTrigger.LOSE, error_code=code, error=error)
+
+    def _postponed(
+        self, tries: int, error: str, code: str = "", after: float | None = None
+    ) -> SendOutcome:
+        if tries >= MAX_TRIES:
+            given_up = f"given up after {tries} tries: {error}"
+            return SendOutcome(SendTrigger.REFUSE, error_code=code, error=given_up)
+        wait = delay(tries, self._jitter()) if after is None else after + self._jitter()
+        return SendOutcome(SendTrigger.POSTPONE, error_code=code, error=error, delay=wait)
+
+
+def _credentials(settings: Settings) -> tuple[str, str]:
+    if settings.api_key:
+        return settings.api_key, settings.api_key_secret.get_secret_value()
+    return settings.account_sid, next(iter(settings.auth_tokens), "")
+
+
+def _callbacks_under(public_url: str) -> Callable[[int], str]:
+    # The ledger's id is in the URL, so that a status which comes before the REST answer, or
+    # without one, finds its send.
+    return lambda send_id: f"{public_url}/twilio/status?send={send_id}" if public_url else ""
+
+
+def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:
+    sender = "MessagingServiceSid" if draft.sender.startswith("MG") else "From"
+    variables = json.dumps(dict(draft.content_variables)) if draft.content_variables else ""
+    fields = [
+        ("To", draft.to),
+        (sender, draft.sender),
+        ("Body", draft.body),
+        *(("MediaUrl", url) for url in draft.media),
+        ("ContentSid", draft.content_sid),
+        ("ContentVariables", variables),
+        ("StatusCallback", status_callback),
+    ]
+    return [(name, value) for name, value in fields if value]
+
+
+def _json(response: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _code(answer: Mapping[str, Any]) -> str:
+    code = answer.get("code")
+    return str(code) if isinstance(code, int) else ""
+
+
+def _concerns_credentials(status: int, code: str) -> bool:
+    if status == httpx2.codes.UNAUTHORIZED:
+        return True
+    return status == httpx2.codes.FORBIDDEN and int(code or 0) < FIRST_MESSAGING_CODE
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """Return the seconds Twilio asks us to wait, at most what we would wait by ourselves."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text[:9]), CAP) if text.isascii() and text.isdigit() else None
+
+
+def _said(error: Exception) -> str:
+    """Return an error in words. Those of the HTTP client hold no part of the request."""
+    return f"{type(error).__name__} {error}".rstrip()

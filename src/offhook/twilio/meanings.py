@@ -1,0 +1,76 @@
+"""What Twilio's error codes mean for the one who runs the bot, and what to do."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+# Each code has a page of its own: https://www.twilio.com/docs/api/errors/<code>. Here are those a
+# reply can meet; of others, Twilio's own message is shown.
+MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "14103": "The message has no text or more than 1,600 characters. Send less, or something.",
+        "14107": "More than 30 replies went to this number in 30 seconds: two bots may be talking.",
+        "20003": "Twilio does not know these credentials. Check TWILIO_ACCOUNT_SID and "
+        "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_KEY_SECRET.",
+        "20404": "Twilio does not know this account. Check TWILIO_ACCOUNT_SID and "
+        "OFFHOOK_TWILIO_API.",
+        "20429": "Twilio takes no more requests at the moment; the message was not sent.",
+        "21211": "The number written to is not valid. It must look like +15551230001.",
+        "21212": "The number to send from is not valid. Check OFFHOOK_SENDER.",
+        "21408": "The account may not send to this country. Allow it in the Console "
+        "under Messaging, Settings, Geo permissions.",
+        "21602": "The message has neither a text nor media.",
+        "21603": "There is no number to send from. Set OFFHOOK_SENDER.",
+        "21604": "There is no number to send to.",
+        "21606": "The number to send from cannot send this, or is not the account's. Check "
+        "OFFHOOK_SENDER.",
+        "21608": "A trial account sends to verified numbers only. Verify this one in the Console, "
+        "or upgrade the account.",
+        "21609": "Twilio does not take the status callback's URL. Check OFFHOOK_PUBLIC_URL.",
+        "21610": "This person has opted out with STOP. Nothing can be sent until they write START.",
+        "21611": "More messages wait for this number than it sends in 10 hours. Send less, or "
+        "from a Messaging Service with more numbers.",
+        "21612": "Twilio cannot reach this number from the number used. Send from another one.",
+        "21614": "The number written to cannot receive text messages.",
+        "21617": "The text has more than 1,600 characters. Send it in parts.",
+        "21620": "Twilio cannot use a media URL. It must be public and start with https:// or http://.",
+        "21623": "The message has more than 10 media.",
+        "21656": "The content variables do not fit the content template.",
+        "21658": "A parameter of the message is too long.",
+        "21659": "The number to send from is not one of this account's in Twilio. Check "
+        "OFFHOOK_SENDER.",
+        "21660": "The number to send from belongs to another account. Check TWILIO_ACCOUNT_SID.",
+        "21703": "The Messaging Service has no number that can send this. Add one to its sender "
+        "pool.",
+        "30001": "Too much waits to be sent from this number. Send less, or from more numbers.",
+        "30003": "The phone cannot be reached: it is off, or abroad.",
+        "30004": "The person's carrier or phone blocks the message.",
+        "30005": "The number is unknown to its carrier.",
+        "30006": "The number is a landline, or its carrier takes no messages.",
+        "30007": "The carrier took the message for spam. Change the text, or register the sender.",
+        "30008": "The carrier did not deliver the message and gave no reason.",
+        "30034": "The number is not registered for A2P 10DLC, which US carriers ask for.",
+        "30036": "The message waited for longer than its validity period and was not sent.",
+        "63007": "Twilio knows no channel with this sender. Check OFFHOOK_SENDER, or join the "
+        "sandbox.",
+        "63015": "The WhatsApp sandbox sends only to numbers that have joined it.",
+        "63016": "The person last wrote more than 24 hours ago: WhatsApp takes only approved "
+        "templates now. Reply with content_sid.",
+        "63017": "WhatsApp takes no more messages from this sender at the moment. Send more "
+        "slowly.",
+        "63018": "Messages are sent faster than this sender may send. Send more slowly.",
+    }
+)  # fmt: skip
+
+
+# Twilio's messages quote the number they are about, and errors are logged.
+_NUMBER: Final = re.compile(r"\+?\d{5,}(?=\d{2})")
+
+
+def meaning(code: str, message: str) -> str:
+    """Return a sentence on an error: what it means and what to do, else Twilio's own message.
+
+    Phone numbers in Twilio's message are masked but for their last two digits.
+    """
+    return MEANINGS.get(code) or _NUMBER.sub("***", message)

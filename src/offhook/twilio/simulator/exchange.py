@@ -1,0 +1,241 @@
+"""The simulated Twilio's state: who may be written to, what was sent, what becomes of it."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from offhook.core.forms import Form
+from offhook.core.messages import channel_of, opt_out
+from offhook.twilio.simulator.captures import STATUS_TYPE
+from offhook.twilio.simulator.captures import status as status_params
+from offhook.twilio.simulator.history import History, Outbound, StatusCallback
+from offhook.twilio.simulator.line import Answer, Call, Line
+from offhook.twilio.simulator.trouble import Trouble
+from offhook.twilio.simulator.twiml import Said
+
+# Twilio's default words: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
+_START_WORDS: Final = frozenset({"START", "YES", "UNSTOP"})
+
+Step = tuple[str, str]
+"""A status and its error code."""
+
+
+class Exchange:
+    """Accepts messages for people and reports what becomes of them.
+
+    Args:
+        numbers: ours, to send from; the first is what a Messaging Service chooses.
+        rng: makes SIDs and draws trouble.
+        status_delay: seconds between two statuses of a message.
+    """
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        numbers: list[str],
+        line: Line,
+        trouble: Trouble,
+        rng: random.Random,
+        status_delay: float,
+    ) -> None:
+        self.account_sid = account_sid
+        self.numbers = numbers
+        self.trouble = trouble
+        self.history = History()
+        self.opted_out: set[str] = set()
+        self._line = line
+        self._rng = rng
+        self._status_delay = status_delay
+        self._reports: set[asyncio.Task[None]] = set()
+
+    def happens(self, share: float) -> bool:
+        """Draw whether something happens that does so in a given share of cases."""
+        return self._rng.random() < share
+
+    def sid(self, prefix: str) -> str:
+        """Return a new SID."""
+        return f"{prefix}{self._rng.getrandbits(128):032x}"
+
+    def token(self) -> str:
+        """Return a new `I-Twilio-Idempotency-Token`."""
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+    def own(self, address: str) -> None:
+        """Let messages be sent from an address."""
+        if not self.owns(address):
+            self.numbers.append(address.rpartition(":")[2])
+
+    def owns(self, address: str) -> bool:
+        """Say whether messages may be sent from an address."""
+        return address.rpartition(":")[2] in self.numbers
+
+    def heed(self, params: Mapping[str, str]) -> None:
+        """Take note of a person's STOP or START. They hold for all of our numbers."""
+        person = params.get("From", "")
+        word = params.get("Body", "").strip().upper()
+        if opt_out(params) == "STOP":
+            self.opted_out.add(person)
+        elif opt_out(params) == "START" or (word in _START_WORDS and channel_of(person) == "sms"):
+            self.opted_out.discard(person)
+
+    async def deliver(
+        self, call: Call, *, duplicates: int | None = None
+    ) -> tuple[Answer, tuple[Answer, ...]]:
+        """Request a webhook; return its answer, and those to the duplicates asked for."""
+        again = self.trouble.duplicates if duplicates is None else duplicates
+        if self.trouble.duplicates_at_once:
+            first, *rest = await asyncio.gather(
+                *(self._line.request(call) for _ in range(1 + again))
+            )
+            return first, tuple(rest)
+        first = await self._line.request(call)
+        return first, tuple([await self._line.request(call) for _ in range(again)])
+
+    def accept(self, form: Form) -> Outbound:
+        """Accept a send that was found to be in order, as the REST API's parameters describe it."""
+        service = form.get("MessagingServiceSid")
+        media = tuple(value for name, value in form.fields if name == "MediaUrl")
+        to = form.get("To")
+        prefix = "" if channel_of(to) == "sms" else f"{channel_of(to)}:"
+        return self._accepted(
+            to=to,
+            from_=form.get("From") or prefix + self.numbers[0],
+            body=form.get("Body"),
+            media=media,
+            statuses=("accepted",) if service else ("queued",),
+            service=service,
+            content_sid=form.get("ContentSid"),
+            content_variables=form.get("ContentVariables"),
+            status_callback=form.get("StatusCallback"),
+        )
+
+    def say(self, said: Said, *, to: str, from_: str) -> None:
+        """Send what a webhook's answer says, unless the person has opted out."""
+        if to in self.opted_out:
+            return
+        outbound = self._accepted(
+            to=said.to or to,
+            from_=from_,
+            body=said.body,
+            media=said.media,
+            statuses=("queued",),
+            inline=True,
+        )
+        self.report(outbound)
+
+    def report(self, outbound: Outbound) -> asyncio.Event:
+        """Let a message go its way; return what is set once its first status has been reported."""
+        first = asyncio.Event()
+        task = asyncio.create_task(self._report(outbound, first))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        return first
+
+    async def close(self) -> None:
+        """Stop reporting."""
+        for task in self._reports:
+            task.cancel()
+        await asyncio.gather(*self._reports, return_exceptions=True)
+
+    def _accepted(
+        self,
+        *,
+        to: str,
+        from_: str,
+        body: str,
+        media: tuple[str, ...],
+        statuses: tuple[str, ...],
+        service: str = "",
+        content_sid: str = "",
+        content_variables: str = "",
+        status_callback: str = "",
+        inline: bool = False,
+    ) -> Outbound:
+        outbound = Outbound(
+            number=self.history.last_number + 1,
+            sid=self.sid("MM" if media else "SM"),
+            to=to,
+            from_=from_,
+            body=body,
+            media=media,
+            time=time.time(),
+            statuses=statuses,
+            service=service,
+            content_sid=content_sid,
+            content_variables=content_variables,
+            status_callback=status_callback,
+            inline=inline,
+        )
+        self.history.record(outbound)
+        return outbound
+
+    async def _report(self, outbound: Outbound, first: asyncio.Event) -> None:
+        steps = course(outbound, self.trouble)
+        try:
+            if self.trouble.reorder_statuses:
+                for step in steps:
+                    self._advance(outbound.sid, step)
+                steps = steps[::-1]
+            for step in steps:
+                await asyncio.sleep(self._status_delay)
+                self._advance(outbound.sid, step)
+                await self._call_back(outbound, step)
+                first.set()
+        finally:
+            first.set()
+
+    def _advance(self, sid: str, step: Step) -> None:
+        known = self.history.find(sid)
+        status, error_code = step
+        if known is not None and status not in known.statuses:
+            statuses = (*known.statuses, status)
+            self.history.record(replace(known, statuses=statuses, error_code=error_code))
+
+    async def _call_back(self, outbound: Outbound, step: Step) -> None:
+        if not outbound.status_callback:
+            return
+        status, error_code = step
+        at_the_end = channel_of(outbound.to) == "sms" and status in {"delivered", "undelivered"}
+        params = status_params(
+            sid=outbound.sid,
+            account_sid=self.account_sid,
+            from_=outbound.from_,
+            to=outbound.to,
+            status=status,
+            error_code=error_code,
+            service=outbound.service,
+            when=time.strftime("%y%m%d%H%M", time.gmtime()) if at_the_end else "",
+        )
+        call = Call(outbound.status_callback, params, self.token(), STATUS_TYPE)
+        answer, repeats = await self.deliver(call)
+        for one in (answer, *repeats):
+            self.history.record(
+                StatusCallback(
+                    sid=outbound.sid,
+                    status=status,
+                    error_code=error_code,
+                    answered=one.status,
+                    seconds=one.seconds,
+                    attempts=one.attempts,
+                    error=one.error,
+                )
+            )
+
+
+def course(outbound: Outbound, trouble: Trouble) -> tuple[Step, ...]:
+    """Return the statuses that a message goes through after its first, each to be called back.
+
+    https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
+    """
+    queued: tuple[Step, ...] = (("queued", ""),) if outbound.service else ()
+    if outbound.to in trouble.failed:
+        return (*queued, ("failed", str(trouble.failed[outbound.to])))
+    if outbound.to in trouble.undelivered:
+        return (*queued, ("sent", ""), ("undelivered", str(trouble.undelivered[outbound.to])))
+    read: tuple[Step, ...] = (("read", ""),) if channel_of(outbound.to) == "whatsapp" else ()
+    return (*queued, ("sent", ""), ("delivered", ""), *read)

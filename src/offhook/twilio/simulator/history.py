@@ -1,0 +1,170 @@
+"""What happened on the line, as frozen values; kept, told to listeners and waited for."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from offhook.core.messages import Media
+from offhook.twilio.simulator.twiml import Said
+
+KEPT: Final = 10_000
+"""Entries of each kind kept in memory; older ones are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A person's message whose webhook has been answered, or given up.
+
+    Attributes:
+        status: of the last HTTP answer; 0 without one.
+        seconds: until that answer, from the start of its attempt: the acknowledge time.
+        attempts: requests made, without duplicates.
+        error: Twilio's error code, such as 11200; None when all went well.
+        said: what the answer itself said to the person; they are in `Simulator.sent` too.
+        repeats: HTTP statuses of the duplicates that were asked for.
+        after: the `Outbound.number` of the last message sent before this one, for `wait_for`.
+    """
+
+    sid: str
+    from_: str
+    to: str
+    body: str
+    media: tuple[Media, ...]
+    status: int
+    seconds: float
+    attempts: int
+    error: int | None
+    said: tuple[Said, ...]
+    repeats: tuple[int, ...]
+    after: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the webhook has accepted the message."""
+        return self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A message that Twilio has accepted for a person.
+
+    Attributes:
+        number: counts from 1, in the order of acceptance.
+        from_: our number; with a Messaging Service, the one it has chosen.
+        time: seconds since the epoch.
+        statuses: all that it has been through, the present one last.
+        error_code: why it failed; empty otherwise.
+        inline: True when it was said in a webhook's answer, not sent through REST.
+    """
+
+    number: int
+    sid: str
+    to: str
+    from_: str
+    body: str
+    media: tuple[str, ...]
+    time: float
+    statuses: tuple[str, ...]
+    error_code: str = ""
+    service: str = ""
+    content_sid: str = ""
+    content_variables: str = ""
+    status_callback: str = field(default="", repr=False)
+    inline: bool = False
+
+    @property
+    def status(self) -> str:
+        """The present status."""
+        return self.statuses[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCallback:
+    """A status callback that was answered, or given up.
+
+    Attributes:
+        answered: the HTTP status; 0 without an answer.
+        error: Twilio's error code, such as 11200; None when all went well.
+    """
+
+    sid: str
+    status: str
+    error_code: str
+    answered: int
+    seconds: float
+    attempts: int
+    error: int | None
+
+
+Event = Delivered | Outbound | StatusCallback
+Listener = Callable[[Event], None]
+"""Called on the event loop; must be quick and must not raise. `asyncio.Queue.put_nowait` is one."""
+
+
+class History:
+    """Keeps what happened, and tells it to listeners and to those who wait for a message."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._outbound: dict[str, Outbound] = {}
+        self._delivered: deque[Delivered] = deque(maxlen=kept)
+        self._callbacks: deque[StatusCallback] = deque(maxlen=kept)
+        self._listeners: list[Listener] = []
+        self.last_number = 0
+
+    @property
+    def outbound(self) -> tuple[Outbound, ...]:
+        """The messages sent to people, in the order they were accepted."""
+        return tuple(self._outbound.values())
+
+    @property
+    def delivered(self) -> tuple[Delivered, ...]:
+        """The people's messages, in the order they were answered."""
+        return tuple(self._delivered)
+
+    @property
+    def callbacks(self) -> tuple[StatusCallback, ...]:
+        """The status callbacks, in the order they were answered."""
+        return tuple(self._callbacks)
+
+    def find(self, sid: str) -> Outbound | None:
+        """Return the message sent under a SID."""
+        return self._outbound.get(sid)
+
+    def record(self, event: Event) -> None:
+        """Keep an event and tell it. An outbound message replaces what was known of it."""
+        match event:
+            case Outbound():
+                self._outbound[event.sid] = event
+                self.last_number = max(self.last_number, event.number)
+                if len(self._outbound) > self._kept:
+                    del self._outbound[next(iter(self._outbound))]
+            case Delivered():
+                self._delivered.append(event)
+            case StatusCallback():
+                self._callbacks.append(event)
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    async def wait_for(self, wanted: Callable[[Outbound], bool]) -> Outbound:
+        """Return the first message that fits, now or as soon as one does, at any status."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        with self.listening(events.put_nowait):
+            for outbound in self.outbound:
+                events.put_nowait(outbound)
+            while True:
+                event = await events.get()
+                if isinstance(event, Outbound) and wanted(event):
+                    return event
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Tell a listener all that happens within the context."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)

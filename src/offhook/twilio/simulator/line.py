@@ -1,0 +1,171 @@
+"""The line to a webhook: one signed request with Twilio's patience, retries and fallback.
+
+https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides and
+https://www.twilio.com/docs/usage/security/availability-reliability
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+from urllib.parse import urlencode
+
+import httpx2
+
+from offhook.core.signature import sign
+from offhook.core.urls import without_fragment
+from offhook.twilio.simulator.captures import HEADERS, INBOUND_TYPE, Params
+from offhook.twilio.simulator.overrides import Overrides
+
+# The number at which Twilio gives up is not documented: https://www.twilio.com/docs/api/errors/11215
+MAX_REDIRECTS: Final = 10
+
+_FOLLOWED: Final = frozenset({301, 302})
+_CONNECTING: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+_GARBLED: Final = (httpx2.RemoteProtocolError, httpx2.DecodingError, httpx2.InvalidURL)
+_WAITING: Final = (httpx2.ReadTimeout, httpx2.WriteTimeout, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A webhook to be requested.
+
+    Attributes:
+        url: with its connection overrides in the fragment.
+        token: `I-Twilio-Idempotency-Token`, the same for all attempts.
+        fallback_url: asked when `url` has failed, with `ErrorCode` and `ErrorUrl` added.
+    """
+
+    url: str
+    params: Params = field(repr=False)
+    token: str
+    content_type: str = INBOUND_TYPE
+    fallback_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a webhook answered in the end.
+
+    Attributes:
+        status: the HTTP status; 0 when there was no answer.
+        seconds: from the start of the last attempt to its end.
+        attempts: all requests made, the fallback's included, redirects not counted.
+        error: Twilio's error code, such as 11200; None when it was answered 2xx.
+        failure: what a retry policy calls it: `ct`, `rt`, `4xx`, `5xx`; empty when answered 2xx.
+    """
+
+    status: int = 0
+    content_type: str = ""
+    body: bytes = field(default=b"", repr=False)
+    seconds: float = 0.0
+    attempts: int = 1
+    error: int | None = None
+    failure: str = ""
+
+
+class Line:
+    """Requests webhooks over real connections, a new one each time, as Twilio does.
+
+    It signs whatever it is asked to: what must not be signed is for its owner to refuse.
+    """
+
+    def __init__(self, auth_token: str) -> None:
+        self._auth_token = auth_token
+        self._client = httpx2.AsyncClient(
+            headers=dict(HEADERS),
+            # People do not share cookies, and this client is all of them.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            limits=httpx2.Limits(max_keepalive_connections=0),
+            follow_redirects=False,
+            trust_env=False,  # a proxy for the outside world does not lead to this machine
+        )
+
+    async def request(self, call: Call) -> Answer:
+        """Request a webhook until it answers, its retries are used up or its time is over.
+
+        Raises:
+            ConfigurationError: the URL's connection overrides are not usable.
+        """
+        answer = await self._persist(call)
+        if answer.error is None or not call.fallback_url:
+            return answer
+        error = (("ErrorCode", str(answer.error)), ("ErrorUrl", without_fragment(call.url)))
+        fallback = replace(call, url=call.fallback_url, params=call.params + error)
+        last = await self._persist(fallback)
+        return replace(last, attempts=answer.attempts + last.attempts)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def _persist(self, call: Call) -> Answer:
+        overrides = Overrides.parse(call.url)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + overrides.total
+        attempt = 1
+        while True:
+            answer = replace(await self._attempt(call, overrides, deadline), attempts=attempt)
+            retried = answer.error is not None and overrides.retry_on(answer.failure)
+            if not retried or attempt > overrides.retries or loop.time() >= deadline:
+                return answer
+            attempt += 1
+
+    async def _attempt(self, call: Call, overrides: Overrides, deadline: float) -> Answer:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout_at(deadline):
+                answer = await self._exchange(call, overrides)
+        except _CONNECTING:
+            answer = Answer(error=11205, failure="ct")
+        except _WAITING:
+            answer = Answer(error=11200, failure="rt")
+        except _GARBLED:
+            answer = Answer(error=11206, failure="protocol")
+        except httpx2.TransportError:
+            answer = Answer(error=11205, failure="broken")
+        return replace(answer, seconds=time.perf_counter() - started)
+
+    async def _exchange(self, call: Call, overrides: Overrides) -> Answer:
+        response = await self._send("POST", httpx2.URL(call.url), call, overrides)
+        redirects = 0
+        while response.status_code in _FOLLOWED and "Location" in response.headers:
+            if redirects == MAX_REDIRECTS:
+                return Answer(response.status_code, error=11215, failure="redirects")
+            redirects += 1
+            # The parameters are gone: that is what makes redirects a trap for webhooks.
+            target = response.url.join(response.headers["Location"])
+            response = await self._send("GET", target, call, overrides)
+        return _answer(response)
+
+    async def _send(
+        self, method: str, url: httpx2.URL, call: Call, overrides: Overrides
+    ) -> httpx2.Response:
+        params = call.params if method == "POST" else ()
+        # Signed is the URL as it is requested, after the client has written it in its way; neither
+        # has the fragment.
+        headers = {
+            "I-Twilio-Idempotency-Token": call.token,
+            "X-Twilio-Signature": sign(url=str(url), params=params, auth_token=self._auth_token),
+        }
+        if method == "POST":
+            headers["Content-Type"] = call.content_type
+        request = self._client.build_request(
+            method,
+            url,
+            content=urlencode(params) if method == "POST" else None,
+            headers=headers,
+            timeout=httpx2.Timeout(
+                connect=overrides.connect, read=overrides.read, write=overrides.read, pool=None
+            ),
+        )
+        return await self._client.send(request)
+
+
+def _answer(response: httpx2.Response) -> Answer:
+    status = response.status_code
+    content_type = response.headers.get("Content-Type", "")
+    if response.is_success:
+        return Answer(status, content_type, response.content)
+    return Answer(status, content_type, response.content, error=11200, failure=f"{status // 100}xx")

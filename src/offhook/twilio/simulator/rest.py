@@ -1,0 +1,205 @@
+"""The REST API of the simulated Twilio: creating and fetching messages.
+
+https://www.twilio.com/docs/messaging/api/message-resource
+"""
+
+import asyncio
+import base64
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from offhook.core.forms import Form, FormError, decode_form
+from offhook.core.messages import MAX_BODY, MAX_MEDIA, channel_of
+from offhook.twilio.simulator.captures import API_VERSION, segments
+from offhook.twilio.simulator.exchange import Exchange
+from offhook.twilio.simulator.history import Outbound
+from offhook.twilio.simulator.overrides import usable
+
+# E.164: a plus, and up to 15 digits of which the first is not zero.
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An error as the REST API gives it: https://www.twilio.com/docs/api/errors/<code>."""
+
+    code: int
+    message: str
+    status: int = 400
+
+
+_NOT_FOUND: Final = Refused(20404, "The requested resource was not found", 404)
+
+
+class RestApi:
+    """Answers REST requests on behalf of an `Exchange`."""
+
+    def __init__(self, exchange: Exchange, *, auth_token: str) -> None:
+        self._exchange = exchange
+        secret = f"{exchange.account_sid}:{auth_token}".encode()
+        self._authorization = b"Basic " + base64.b64encode(secret)
+        messages = f"/{API_VERSION}/Accounts/{{account}}/Messages"
+        self.app = Starlette(
+            routes=[
+                Route(f"{messages}.json", self._create, methods=["POST"]),
+                Route(f"{messages}/{{sid}}.json", self._fetch, methods=["GET"]),
+            ]
+        )
+
+    async def _create(self, request: Request) -> Response:
+        exchange, trouble = self._exchange, self._exchange.trouble
+        if refused := self._stranger(request):
+            return _error(refused)
+        if exchange.happens(trouble.rate_limited):
+            return _too_many(trouble.retry_after)
+        form = _form(await request.body())
+        if refused := _refused(form, exchange):
+            return _error(refused)
+        outbound = exchange.accept(form)
+        first_report = exchange.report(outbound)
+        if trouble.early_status:
+            await first_report.wait()
+        await asyncio.sleep(trouble.answer_delay)
+        if exchange.happens(trouble.server_errors):
+            return _error(Refused(20500, "An internal server error has occurred", 500))
+        lost = exchange.happens(trouble.lost_answers)
+        answer = _LostResponse if lost else JSONResponse
+        return answer(_message(exchange.account_sid, outbound), 201, self._headers())
+
+    async def _fetch(self, request: Request) -> Response:
+        if refused := self._stranger(request):
+            return _error(refused)
+        outbound = self._exchange.history.find(request.path_params["sid"])
+        if outbound is None:
+            return _error(_NOT_FOUND)
+        return JSONResponse(_message(self._exchange.account_sid, outbound), 200, self._headers())
+
+    def _stranger(self, request: Request) -> Refused | None:
+        given = request.headers.get("Authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, self._authorization):
+            return Refused(20003, "Authenticate", 401)
+        known = request.path_params["account"] == self._exchange.account_sid
+        return None if known else _NOT_FOUND
+
+    def _headers(self) -> dict[str, str]:
+        return {"Twilio-Request-Id": self._exchange.sid("RQ"), "X-Home-Region": "us1"}
+
+
+class _LostResponse(JSONResponse):
+    """Begins an answer and ends without its body: servers then close the connection.
+
+    The client reads less than the length that was declared, and can't trust any of it.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_no_body(event: Message) -> None:
+            if event["type"] == "http.response.start":
+                await send(event)
+
+        await super().__call__(scope, receive, send_no_body)
+
+
+def _form(body: bytes) -> Form:
+    try:
+        return decode_form(body)
+    except FormError:
+        return decode_form(b"")
+
+
+def _refused(form: Form, exchange: Exchange) -> Refused | None:
+    return _address_refused(form, exchange) or _content_refused(form)
+
+
+def _address_refused(form: Form, exchange: Exchange) -> Refused | None:
+    to, from_ = form.get("To"), form.get("From")
+    if not to:
+        return Refused(21604, "A 'To' phone number is required.")
+    if not from_ and not form.get("MessagingServiceSid"):
+        return Refused(21603, "A 'From' phone number is required.")
+    if not _NUMBER.fullmatch(to.rpartition(":")[2]):
+        return Refused(21211, f"The 'To' number {to} is not a valid phone number.")
+    if from_ and not exchange.owns(from_):
+        return _not_ours(from_)
+    if to in exchange.opted_out:
+        return Refused(21610, "Attempt to send to unsubscribed recipient")
+    return None
+
+
+def _not_ours(from_: str) -> Refused:
+    if channel_of(from_) == "sms":
+        return Refused(21659, f"'From' {from_} is not a Twilio phone number")
+    return Refused(63007, "Twilio could not find a Channel with the specified From address")
+
+
+def _content_refused(form: Form) -> Refused | None:
+    media = sum(name == "MediaUrl" for name, _ in form.fields)
+    if not (form.get("Body") or media or form.get("ContentSid")):
+        return Refused(21602, "Message body is required.")
+    if len(form.get("Body")) > MAX_BODY:
+        return Refused(21617, f"The concatenated message body exceeds the {MAX_BODY} limit.")
+    if media > MAX_MEDIA:
+        return Refused(21623, f"Number of media files exceeds allowed limit of {MAX_MEDIA}.")
+    if not _may_be_called_back(form.get("StatusCallback")):
+        return Refused(21609, "The StatusCallback URL is not a valid URL.")
+    return None
+
+
+def _may_be_called_back(url: str) -> bool:
+    # https://www.twilio.com/docs/api/errors/21609: no underscores in the host's name
+    return not url or (usable(url) and "_" not in urlsplit(url).netloc)
+
+
+def _error(refused: Refused, headers: dict[str, str] | None = None) -> Response:
+    content = {
+        "code": refused.code,
+        "message": refused.message,
+        "more_info": f"https://www.twilio.com/docs/errors/{refused.code}",
+        "status": refused.status,
+    }
+    return JSONResponse(content, refused.status, headers)
+
+
+def _too_many(retry_after: int | None) -> Response:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return _error(Refused(20429, "Too Many Requests", 429), headers)
+
+
+def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:
+    """Return a message as the API shows it: numbers are strings, times RFC 2822."""
+    created = format_datetime(datetime.fromtimestamp(outbound.time, UTC))
+    uri = f"/{API_VERSION}/Accounts/{account_sid}/Messages/{outbound.sid}"
+    waits = outbound.status in {"accepted", "queued"}
+    return {
+        "account_sid": account_sid,
+        "api_version": API_VERSION,
+        "body": outbound.body,
+        "date_created": created,
+        "date_sent": None if waits else created,
+        "date_updated": created,
+        "direction": "outbound-reply" if outbound.inline else "outbound-api",
+        "error_code": int(outbound.error_code) if outbound.error_code else None,
+        "error_message": None,
+        # A Messaging Service chooses its number only after the answer.
+        "from": None if outbound.service and waits else outbound.from_,
+        "messaging_service_sid": outbound.service or None,
+        "num_media": str(len(outbound.media)),
+        "num_segments": str(segments(outbound.body)),
+        "price": None,
+        "price_unit": None,
+        "sid": outbound.sid,
+        "status": outbound.status,
+        "subresource_uris": {"media": f"{uri}/Media.json"},
+        "to": outbound.to,
+        "uri": f"{uri}.json",
+    }

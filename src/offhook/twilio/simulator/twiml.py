@@ -1,0 +1,69 @@
+"""What a webhook's answer says to the person, as Twilio reads it.
+
+https://www.twilio.com/docs/messaging/twiml
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from xml.etree import ElementTree as ET
+
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes: https://www.twilio.com/docs/api/errors/11750"""
+
+MAX_MESSAGES: Final = 10
+"""`<Message>` in one answer: https://www.twilio.com/docs/api/errors/14109"""
+
+_XML: Final = frozenset({"text/xml", "application/xml", "text/html"})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message to the person."""
+
+    body: str
+    media: tuple[str, ...] = ()
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer says, or the code of Twilio's error about it."""
+
+    said: tuple[Said, ...] = ()
+    error: int | None = None
+
+
+def read(content_type: str, body: bytes) -> Reading:
+    """Read the answer to a message's webhook.
+
+    `text/plain` is sent to the person as it stands, as Twilio does. Nothing at all says nothing.
+    """
+    if len(body) > MAX_ANSWER:
+        return Reading(error=11750)
+    if not body:
+        return Reading()
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/plain":
+        return Reading((Said(body.decode("utf-8", "replace")),))
+    return _read_xml(body) if kind in _XML else Reading(error=12300)
+
+
+def _read_xml(body: bytes) -> Reading:
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - at most 64 kB of our own webhook's
+    except (ET.ParseError, LookupError, ValueError):  # the last two: encodings it does not know
+        return Reading(error=12100)
+    if root.tag != "Response":
+        return Reading(error=12102)
+    said = tuple(_said(verb) for verb in root if verb.tag in {"Message", "Sms"})
+    return Reading(said[:MAX_MESSAGES], 14109 if len(said) > MAX_MESSAGES else None)
+
+
+def _said(verb: ET.Element) -> Said:
+    nested = verb.findall("Body")
+    texts = [part.text or "" for part in nested] if nested else [verb.text or ""]
+    return Said(
+        body="".join(texts).strip(),
+        media=tuple((media.text or "").strip() for media in verb.findall("Media")),
+        to=verb.get("to", ""),
+    )

@@ -1,0 +1,36 @@
+"""What answers HTTP: Twilio's webhooks and health checks."""
+
+from typing import Final
+
+from offhook.core.keys import Kind
+from offhook.ingest import WebhookProcessor
+from offhook.settings import Settings
+from offhook.web.health import Check, Health
+from offhook.web.router import Router
+from offhook.web.webhook import WebhookEndpoint
+
+__all__ = ["MESSAGES", "STATUS", "Health", "Router", "WebhookEndpoint", "routes"]
+
+MESSAGES: Final = "/twilio/messages"
+STATUS: Final = "/twilio/status"
+
+
+def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Router:
+    """Return one ASGI application of all that is answered on the public port.
+
+    Args:
+        processor: validates, stores and acknowledges webhooks.
+        settings: see `WebhookEndpoint`.
+        ready: says whether the store can be reached.
+
+    Raises:
+        SettingsError: `trusted_proxies` cannot be read.
+    """
+    return Router(
+        {
+            MESSAGES: WebhookEndpoint(Kind.MESSAGE, processor, settings),
+            STATUS: WebhookEndpoint(Kind.STATUS, processor, settings),
+            "/healthz": Health(),
+            "/readyz": Health(ready),
+        }
+    )

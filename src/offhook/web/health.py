@@ -1,0 +1,67 @@
+"""Whether this process is alive, and whether it can do its work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from offhook.core.answers import ERROR_HEADER, Answer, Fault, method_not_allowed
+from offhook.web.asgi import respond
+
+# Kubernetes gives a probe 1 s by default, and is to read the answer:
+# https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
+READY_TIMEOUT: Final = 0.8
+
+METHODS: Final = ("GET", "HEAD")
+
+Check = Callable[[], Awaitable[bool]]
+
+
+def _text(status: int, text: bytes, *more: tuple[bytes, bytes]) -> Answer:
+    headers = (
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(text)).encode()),
+        (b"cache-control", b"no-store"),
+    )
+    return Answer(status, "", (*headers, *more), text)
+
+
+_ALIVE: Final = _text(HTTPStatus.OK, b"alive\n")
+_READY: Final = _text(HTTPStatus.OK, b"ready\n")
+_NOT_READY: Final = _text(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    b"the store cannot be reached\n",
+    (ERROR_HEADER, Fault.STORE_UNAVAILABLE.encode()),
+)
+_METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
+
+
+class Health:
+    """Answers health checks; an ASGI application for `http` scopes.
+
+    Args:
+        check: says whether the store can be reached; None for `/healthz`, which asks nobody. One
+            that raises, or takes longer than 0.8 s, means no.
+    """
+
+    def __init__(self, check: Check | None = None) -> None:
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Answer 200 or 503, in plain text: nobody receives this as an SMS."""
+        if scope["method"] not in METHODS:
+            await respond(send, _METHOD_NOT_ALLOWED)
+        elif self._check is None:
+            await respond(send, _ALIVE)
+        else:
+            await respond(send, _READY if await _holds(self._check) else _NOT_READY)
+
+
+async def _holds(check: Check) -> bool:
+    try:
+        async with asyncio.timeout(READY_TIMEOUT):
+            return await check()
+    except Exception:  # noqa: BLE001 - whatever it is, we are not ready
+        return False

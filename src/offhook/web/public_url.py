@@ -1,0 +1,100 @@
+"""The URL Twilio called, which is what it signed; seldom the one a request arrives under."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+from urllib.parse import quote
+
+from offhook.errors import SettingsError
+from offhook.settings import Settings
+
+Headers = Mapping[bytes, bytes]
+Network = IPv4Network | IPv6Network
+
+
+class PublicUrl:
+    """Finds what stands in front of the raw path in the URL Twilio called.
+
+    That is `public_url`. Without it, it is the scheme and host of the request, or those in
+    `X-Forwarded-Proto` and `X-Forwarded-Host` when the peer is one of `trusted_proxies`. A wrong
+    belief lets nobody in: the signature must fit it.
+
+    Raises:
+        SettingsError: `trusted_proxies` holds what is neither an address nor a network.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._fixed = settings.public_url
+        self._trusted = _networks(settings.trusted_proxies)
+
+    def base(self, scope: Mapping[str, Any], headers: Headers) -> str:
+        """Return the base of a request's URL, without a slash at its end.
+
+        Args:
+            scope: of the request.
+            headers: its headers, by lower-case name.
+        """
+        if self._fixed:
+            return self._fixed
+        scheme, host = str(scope["scheme"]), _first(headers, b"host")
+        if self._trusted and self._is_trusted(scope.get("client")):
+            forwarded = _first(headers, b"x-forwarded-proto").lower()
+            scheme = forwarded if forwarded in {"http", "https"} else scheme
+            host = _first(headers, b"x-forwarded-host") or host
+        return f"{scheme}://{host}"
+
+    def other_bases(self, scope: Mapping[str, Any], headers: Headers) -> Iterator[str]:
+        """Yield the bases Twilio may have known this request by, the likeliest first.
+
+        Forwarding headers are read whoever sent them: this is for telling the operator which
+        setting would have fitted, never for letting a request in.
+        """
+        scheme, _, rest = self.base(scope, headers).partition("://")
+        yield f"{'http' if scheme == 'https' else 'https'}://{rest}"
+        prefix = _first(headers, b"x-forwarded-prefix").rstrip("/")
+        used_host = rest.partition("/")[0]
+        for host in (_first(headers, b"x-forwarded-host"), _first(headers, b"host"), used_host):
+            for path in (prefix, "") if prefix else ("",):
+                if host:
+                    yield f"https://{host}{path}"
+                    yield f"http://{host}{path}"
+
+    def _is_trusted(self, client: Sequence[Any] | None) -> bool:
+        try:
+            address = ip_address(client[0] if client else "")
+        except ValueError:  # a Unix socket, or a server that does not say
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._trusted)
+
+
+def raw_path(scope: Mapping[str, Any]) -> str:
+    """Return the path as it came over the wire, mounts included.
+
+    Starlette's mounts move `root_path` and leave `path` and `raw_path` whole; uvicorn puts its
+    own `--root-path` in front of both. A server that gives no `raw_path` gets the path quoted,
+    which is the same unless the client quoted more than it had to.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        return quote(scope["path"], safe="/:@!$&'()*+,;=~")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _first(headers: Headers, name: bytes) -> str:
+    """Return a header's value; of a list, which each proxy appended to, the first."""
+    return headers.get(name, b"").decode("latin-1").partition(",")[0].strip()
+
+
+def _networks(listed: Sequence[str]) -> tuple[Network, ...]:
+    networks = []
+    for text in listed:
+        try:
+            networks.append(ip_network(text))
+        except ValueError as error:
+            raise SettingsError(
+                f"OFFHOOK_TRUSTED_PROXIES: {error}; "
+                "give addresses or networks such as 10.0.0.5, 10.0.0.0/8"
+            ) from None
+    return tuple(networks)

@@ -1,0 +1,45 @@
+"""From a path to what answers it."""
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from offhook.core.answers import REFUSED, Fault
+from offhook.web.asgi import respond
+
+
+class Router:
+    """Passes a request on by its exact path below `root_path`; an ASGI application.
+
+    For `http` and `websocket` scopes, of which the latter are all turned away: whoever owns the
+    lifespan answers for it. A dictionary, since the hot path passes through here: Starlette's
+    router matches one regular expression after the other.
+    """
+
+    def __init__(self, routes: Mapping[str, ASGIApp]) -> None:
+        self._routes = dict(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or have answered; 404 where nothing is."""
+        if scope["type"] == "websocket":
+            # Closing before accepting is answered 403 by the server (ASGI specification).
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        route = self._routes.get(route_path(scope))
+        if route is None:
+            await respond(send, REFUSED[Fault.NOT_FOUND])
+            return
+        await route(scope, receive, send)
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below the point where this application is mounted.
+
+    `path` holds `root_path` in what uvicorn and Starlette's mounts send, as ASGI asks for; not
+    every server does so, so it is taken away only where it stands.
+    """
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    if root_path and path.startswith(root_path + "/"):
+        return path[len(root_path) :]
+    return path

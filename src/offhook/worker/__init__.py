@@ -1,0 +1,5 @@
+"""The worker: claims messages, runs their handlers, settles them."""
+
+from offhook.worker.service import Worker
+
+__all__ = ["Worker"]

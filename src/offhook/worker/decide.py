@@ -1,0 +1,155 @@
+"""What a run's result means for its message. Pure: the worker acts on what is decided here."""
+
+import traceback
+from dataclasses import dataclass, replace
+from typing import Final
+
+from offhook.core.backoff import delay as backoff
+from offhook.core.lifecycle import Trigger
+from offhook.errors import Discard, HandlerSignal, RetryLater
+from offhook.ports import Claim, Draft, Settlement
+
+MAX_ERROR: Final = 10_000
+"""Characters of a traceback that are kept: its end, where the error is."""
+
+MAX_DELAY: Final = 365 * 86_400.0
+"""Seconds; keeps `RetryLater(inf)` within what a store can write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned, or there was nothing to run."""
+
+    drafts: tuple[Draft, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised, or something on the way to it did."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The handler took longer than `limit` seconds."""
+
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The worker is going down; the message may be had again in `delay` seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unhandled:
+    """No handler is for this message."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSuspected:
+    """So many messages left in this lane within a minute that two bots may be talking."""
+
+    sends: int
+
+
+Result = Returned | Raised | TimedOut | Interrupted | Unhandled | LoopSuspected
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run is held to.
+
+    Attributes:
+        timeout: seconds.
+        timeout_notice: written when a timeout is going to be followed by another attempt.
+        failure_notice: written with the last failure.
+        cancel_lane: whether the person has opted out of what is still to be sent.
+    """
+
+    timeout: float
+    max_attempts: int
+    holds_lane: bool = True
+    timeout_notice: Draft | None = None
+    failure_notice: Draft | None = None
+    cancel_lane: bool = False
+
+    def is_last(self, claim: Claim) -> bool:
+        """Return whether no attempt follows the claim's."""
+        return claim.attempt >= self.max_attempts
+
+
+def decide(result: Result, claim: Claim, terms: Terms, jitter: float) -> Settlement:
+    """Return how a run ends its message.
+
+    Args:
+        result: what became of the run.
+        claim: the run's.
+        terms: what it was held to.
+        jitter: in [0, 1), for the delay before the next attempt.
+    """
+    settlement = _decide(result, claim, terms, jitter)
+    return replace(
+        settlement,
+        # An exception's words may hold lone surrogates (of file names, say): no store takes them.
+        error=settlement.error.encode("utf-8", "backslashreplace").decode(),
+        cancel_lane=terms.cancel_lane,
+    )
+
+
+def _decide(  # noqa: PLR0911 - a table, one line a result
+    result: Result, claim: Claim, terms: Terms, jitter: float
+) -> Settlement:
+    match result:
+        case Returned(drafts):
+            return Settlement(Trigger.COMPLETE, drafts=drafts)
+        case Unhandled(reason):
+            return Settlement(Trigger.DISCARD, error=reason)
+        case LoopSuspected(sends):
+            return Settlement(Trigger.PARK, error=f"loop-suspected: {sends} sends in a minute")
+        case Interrupted(delay):
+            return Settlement(Trigger.INTERRUPT, error=describe(result), delay=delay)
+        case Raised(Discard() as signal):
+            return Settlement(Trigger.DISCARD, error=signal.reason or "discarded by its handler")
+        case Raised(RetryLater() as signal):
+            return _again(str(signal), min(signal.after, MAX_DELAY), claim, terms)
+        case Raised(error):
+            return _again(traceback_of(error), backoff(claim.attempt, jitter), claim, terms)
+        case TimedOut():
+            return _again(describe(result), backoff(claim.attempt, jitter), claim, terms)
+
+
+def _again(error: str, delay: float, claim: Claim, terms: Terms) -> Settlement:
+    if not terms.is_last(claim):
+        return Settlement(Trigger.RETRY, error=error, delay=delay, holds_lane=terms.holds_lane)
+    notice = terms.failure_notice
+    return Settlement(Trigger.GIVE_UP, error=error, drafts=() if notice is None else (notice,))
+
+
+def describe(result: Result) -> str:
+    """Return a run's result in a few words, none of them a person's; empty when it returned."""
+    match result:
+        case Returned():
+            return ""
+        case Raised(error):
+            return type(error).__name__
+        case TimedOut(limit):
+            return f"timed out after {limit:g} s"
+        case Interrupted():
+            return "the worker was stopped"
+        case Unhandled(reason):
+            return reason
+        case LoopSuspected():
+            return "loop-suspected"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the end of a traceback, without local variables: they hold what people wrote."""
+    if isinstance(error, HandlerSignal):
+        return str(error)
+    return "".join(traceback.format_exception(error))[-MAX_ERROR:]

@@ -1,0 +1,273 @@
+"""One run: a claimed message's handler under its timeout, and the settling."""
+
+import asyncio
+import inspect
+import random
+import re
+import time
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Final
+
+from offhook.core.forms import decode_form
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Delivery
+from offhook.core.messages import Message, StatusUpdate, replies
+from offhook.drafts import ReturnAddress, drafts_of, notice
+from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
+from offhook.events import Handled, Observer, Trouble
+from offhook.handlers import Handler, Handlers, Subject
+from offhook.patience import StoreWatch
+from offhook.ports import Claim, Store
+from offhook.replies import LedgerReplier
+from offhook.settings import Settings
+from offhook.worker.decide import (
+    Interrupted,
+    LoopSuspected,
+    Raised,
+    Result,
+    Returned,
+    Terms,
+    TimedOut,
+    Unhandled,
+    decide,
+    describe,
+)
+from offhook.worker.threads import Threads
+
+SEND_FIELD: Final = "OffhookSend"
+"""The field in which an ingress keeps the `send=` of a status callback's URL."""
+
+_INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
+# Seconds until an interrupted message whose thread goes on may be had again: by then this process
+# has ended, and the thread with it.
+_THREAD_GRACE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all runs of a worker share."""
+
+    store: Store
+    handlers: Handlers
+    settings: Settings
+    observer: Observer
+    threads: Threads
+    watch: StoreWatch
+
+
+class _Over(Enum):
+    """Why a run must end before its handler does."""
+
+    INTERRUPTED = auto()  # the worker is going down
+    LOST = auto()  # another run has the message
+
+
+class Run:
+    """A run of one claimed message. Call it once."""
+
+    def __init__(self, claim: Claim, tools: Tools) -> None:
+        self.claim = claim
+        self._tools = tools
+        self._terms = Terms(tools.settings.handler_timeout, tools.settings.max_attempts)
+        self._over: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
+
+    def interrupt(self) -> None:
+        """Cancel the handler and hand the message back; no attempt is counted."""
+        self._end(_Over.INTERRUPTED)
+
+    def lose(self) -> None:
+        """Cancel the handler and leave the message to the run that has it now."""
+        self._end(_Over.LOST)
+
+    async def __call__(self) -> None:
+        """Run the handler and settle the message; neither counts once the lease is lost."""
+        waited = max(0.0, time.time() - self.claim.received)
+        began = time.monotonic()
+        result = await self._attempt()
+        if result is None:
+            self._tell_lost()
+            return
+        settlement = decide(result, self.claim, self._terms, random.random())  # noqa: S311 - jitter
+        took = time.monotonic() - began
+        try:
+            await self._tools.watch.persist(
+                lambda: self._tools.store.settle(self.claim, settlement)
+            )
+        except LeaseLost:
+            self._tell_lost()
+            return
+        self._tools.observer(
+            Handled(
+                self.claim.id,
+                self.claim.kind,
+                self.claim.sid,
+                self.claim.attempt,
+                settlement.trigger,
+                waited,
+                took,
+                describe(result),
+                settlement.error if isinstance(result, Raised) else "",
+            )
+        )
+
+    async def _attempt(self) -> Result | None:
+        """Return what became of the message; None when it is another run's now."""
+        try:
+            match self.claim.kind:
+                case Kind.MESSAGE:
+                    return await self._attempt_message()
+                case Kind.STATUS:
+                    return await self._attempt_status()
+        except Exception as error:  # noqa: BLE001 - a form, or a user's `where`: a failed attempt
+            return Raised(error)
+
+    async def _attempt_message(self) -> Result | None:
+        raw = dict(decode_form(self.claim.form).first)
+        message = Message.parse(raw, attempt=self.claim.attempt)
+        address = ReturnAddress.of(message, self._tools.settings)
+        self._terms = _with_notices(self._terms, message, address, self._tools.settings)
+        limit, _ = self._tools.settings.loop_limit
+        if self.claim.recent_sends >= limit and not message.opt_out:
+            return self._suspect_loop()
+        handler = self._tools.handlers.find(message)
+        if handler is None:
+            return Unhandled(f"no handler for {message.opt_out or message.channel}")
+        replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
+        try:
+            return await self._handle(handler, replace(message, _replier=replier), address, replier)
+        finally:
+            replier.end(NotRunning("the run of this message is over"))
+
+    async def _attempt_status(self) -> Result | None:
+        raw = dict(decode_form(self.claim.form).first)
+        send = raw.pop(SEND_FIELD, "")
+        status = StatusUpdate.parse(raw, attempt=self.claim.attempt)
+        reported = Delivery(status.status, status.error_code)
+        await self._tools.watch.persist(
+            lambda: self._tools.store.record_delivery(_number(send), status.sid, reported)
+        )
+        handler = self._tools.handlers.find(status)
+        return Returned() if handler is None else await self._handle(handler, status)
+
+    def _suspect_loop(self) -> LoopSuspected:
+        sends = self.claim.recent_sends
+        text = (
+            f"message {self.claim.id} is parked: its conversation has had {sends} sends within "
+            "OFFHOOK_LOOP_LIMIT's time, as when two bots talk with each other"
+        )
+        self._tools.observer(Trouble("loop-suspected", text))
+        return LoopSuspected(sends)
+
+    async def _handle(
+        self,
+        handler: Handler,
+        subject: Subject,
+        address: ReturnAddress | None = None,
+        replier: LedgerReplier | None = None,
+    ) -> Result | None:
+        self._terms = _with_handler(self._terms, handler)
+        work = asyncio.create_task(self._call(handler, subject, address))
+        try:
+            await _first(work, self._over, within=self._terms.timeout)
+            if work.done():
+                return work.result()
+            if replier is not None:
+                replier.end(NotRunning("the time of this run is over"))
+            return await self._cut_short(work)
+        finally:
+            work.cancel()
+
+    async def _cut_short(self, work: asyncio.Task[Result]) -> Result | None:
+        """Cancel a handler that has timed out, lost its lease or must make way for a restart.
+
+        A thread goes on, and so may a coroutine that suppresses its cancellation. Until they have
+        ended, the message stays unsettled and its lane held: two runs at once would be out of
+        order. Only a restart does not wait for them.
+        """
+        timed_out = not self._over.done()
+        work.cancel()
+        if timed_out:
+            await self._tell_timeout()
+            await _first(work, self._over)
+        if self._over.done() and self._over.result() is _Over.LOST:
+            await asyncio.wait({work})
+            return None
+        if timed_out:
+            return TimedOut(self._terms.timeout)
+        await asyncio.wait({work}, timeout=_INTERRUPT_GRACE)
+        return Interrupted(0.0 if work.done() else _THREAD_GRACE)
+
+    async def _call(
+        self, handler: Handler, subject: Subject, address: ReturnAddress | None
+    ) -> Result:
+        try:
+            answer = (
+                handler.call(subject)
+                if handler.is_async
+                else await self._tools.threads.run(partial(handler.call, subject))
+            )
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if address is None:
+                return Returned()  # to a status nobody can reply
+            return Returned(
+                tuple(
+                    draft
+                    for number, reply in enumerate(replies(answer))
+                    for draft in drafts_of(reply, f"return:{number}", address)
+                )
+            )
+        except KeyboardInterrupt:
+            raise  # not the handler's: somebody wants this process to end
+        except BaseException as error:  # noqa: BLE001 - SystemExit, too, ends a run, not the worker
+            return Raised(error)
+
+    async def _tell_timeout(self) -> None:
+        draft = self._terms.timeout_notice
+        if draft is None or self._terms.is_last(self.claim):
+            return
+        try:
+            await self._tools.store.notify(self.claim.id, draft)
+        except StoreUnavailable as error:
+            # Not repeated: by the time the store is back, it would not be true any more.
+            self._tools.watch.away(error)
+
+    def _tell_lost(self) -> None:
+        text = f"message {self.claim.id} is another run's now: this one's result does not count"
+        self._tools.observer(Trouble("lease-lost", text))
+
+    def _end(self, why: _Over) -> None:
+        if not self._over.done():
+            self._over.set_result(why)
+
+
+async def _first(*futures: asyncio.Future[Any], within: float | None = None) -> None:
+    await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _number(text: str) -> int | None:
+    """Return a number of the ledger; None for what can be none, as somebody else's `send=`."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _with_notices(
+    terms: Terms, message: Message, address: ReturnAddress, settings: Settings
+) -> Terms:
+    if message.opt_out:
+        return replace(terms, cancel_lane=message.opt_out == "STOP")
+    return replace(
+        terms,
+        timeout_notice=notice("timeout", settings.timeout_notice, address),
+        failure_notice=notice("failure", settings.failure_notice, address),
+    )
+
+
+def _with_handler(terms: Terms, handler: Handler) -> Terms:
+    return replace(
+        terms,
+        timeout=terms.timeout if handler.timeout is None else handler.timeout,
+        max_attempts=terms.max_attempts if handler.max_attempts is None else handler.max_attempts,
+        holds_lane=handler.holds_lane,
+    )

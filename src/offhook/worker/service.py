@@ -1,0 +1,206 @@
+"""The worker: claims what is due, runs it, and drains when it is told to stop."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
+from offhook.drafts import ReturnAddress, notice
+from offhook.errors import StoreUnavailable
+from offhook.events import Observer, Trouble
+from offhook.handlers import Handlers
+from offhook.patience import StoreWatch, woken
+from offhook.ports import Claim, Claimed, Overdue, Store
+from offhook.settings import Settings
+from offhook.worker.heartbeat import Heartbeat, Pulse
+from offhook.worker.run import Run, Tools
+from offhook.worker.threads import Threads
+
+_SLACK: Final = 5.0
+"""Seconds beyond a handler's timeout in which a healthy worker has cancelled and settled it."""
+
+
+class Worker:
+    """Runs handlers on stored messages until it is told to stop.
+
+    Up to `settings.concurrency` at once, one of each lane. Must be made and used on one event loop.
+
+    Args:
+        store: open, and of this event loop.
+        handlers: the app's.
+        settings: `concurrency`, `lease`, `handler_timeout`, `max_attempts`, `loop_limit`, `sender`
+            and the notices are used.
+        observer: is told of every run.
+        owner: names this process in the leases.
+        open_store: makes another store, not open yet, for the heartbeat's own event loop.
+        beat: called every second on a thread of its own, for as long as the event loop moves.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        handlers: Handlers,
+        settings: Settings,
+        observer: Observer,
+        *,
+        owner: str,
+        open_store: Callable[[], Store],
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._observer = observer
+        self._owner = owner
+        self._open_store = open_store
+        self._beat = beat
+        self._watch = StoreWatch(observer, "messages are not handled")
+        self._threads = Threads()
+        self._tools = Tools(store, handlers, settings, observer, self._threads, self._watch)
+        self._work = store.listen()
+        self._running: dict[int, tuple[Run, asyncio.Task[None]]] = {}  # by token
+        self._telling: set[asyncio.Task[None]] = set()
+        self._stop_at: float | None = None
+        self._suspects_at = 0.0
+
+    def stop(self, deadline: float) -> None:
+        """Claim nothing more; let handlers end within `deadline` seconds, then interrupt them.
+
+        What is interrupted is handed back at once, and no attempt is counted. A second call may
+        shorten the time.
+        """
+        stop_at = time.monotonic() + deadline
+        self._stop_at = stop_at if self._stop_at is None else min(stop_at, self._stop_at)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called and all is settled. A store that is away is waited for."""
+        pulse = Pulse(self._observer)
+        heartbeat = Heartbeat(
+            self._open_store,
+            pulse,
+            tokens=lambda: tuple(self._running),  # one step of the interpreter, on any thread
+            lost=self._lose,
+            observer=self._observer,
+            lease=self._settings.lease,
+            stall_limit=self._settings.handler_timeout + _SLACK,
+            beat=self._beat,
+        )
+        heartbeat.start()
+        try:
+            while self._stop_at is None:
+                self._work.clear()
+                await woken(self._work, await self._look())
+            await self._drain()
+        finally:
+            self._abandon()
+            pulse.stop()
+            await heartbeat.stop()
+
+    async def _look(self) -> float | None:
+        """Claim what there is capacity for; return the seconds until it is worth looking again."""
+        free = self._settings.concurrency - len(self._running)
+        if free <= 0:
+            return None  # whichever ends first wakes us
+        claimed = await self._claim(free)
+        if claimed.suspects and time.monotonic() >= self._suspects_at:
+            await self._run_suspect()
+            return 0.0
+        return None if len(claimed.claims) == free else claimed.next_due
+
+    async def _claim(self, limit: int, *, alone: bool = False) -> Claimed:
+        try:
+            claimed = await self._store.claim(
+                limit,
+                lease=self._settings.lease,
+                owner=self._owner,
+                alone=alone,
+                window=self._settings.loop_limit[1],
+            )
+        except StoreUnavailable as error:
+            self._watch.away(error)
+            return Claimed()
+        self._watch.back()
+        for claim in claimed.claims:
+            self._start(claim)
+        for message in claimed.buried:
+            self._bury(message)
+        return claimed
+
+    def _start(self, claim: Claim) -> None:
+        run = Run(claim, self._tools)
+        task = asyncio.create_task(run(), name=f"message {claim.id}")
+        self._running[claim.token] = (run, task)
+        task.add_done_callback(partial(self._done, claim))
+
+    def _done(self, claim: Claim, task: asyncio.Task[None]) -> None:
+        del self._running[claim.token]
+        self._work.set()  # there is capacity, and the lane's next message may be due
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # A mistake of ours. The lease runs out, and the message is rescued as from a crash.
+        text = f"the run of message {claim.id} could not settle it: {type(error).__name__}"
+        self._observer(Trouble("run-failed", text))
+        task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
+
+    async def _run_suspect(self) -> None:
+        """Run the message that may have killed workers with nothing beside it that could die too.
+
+        A handler that keeps it waiting for longer than is healthy is not waited for: suspects
+        must not hold up everybody.
+        """
+        patience = self._settings.handler_timeout + _SLACK
+        if not await self._are_idle(self._unless_stopped(patience)):
+            self._suspects_at = time.monotonic() + patience
+            return
+        await self._claim(1, alone=True)
+        await self._are_idle(self._unless_stopped(patience))
+
+    def _unless_stopped(self, patience: float) -> Callable[[], float]:
+        until = time.monotonic() + patience
+        return lambda: until if self._stop_at is None else -math.inf
+
+    async def _are_idle(self, until: Callable[[], float]) -> bool:
+        """Wait for all runs to end, no longer than `until()`; return whether they have."""
+        while self._running and (left := until() - time.monotonic()) > 0:
+            self._work.clear()
+            await woken(self._work, left)
+        return not self._running
+
+    def _bury(self, message: Overdue) -> None:
+        text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while it ran"
+        self._observer(Trouble("buried", text))
+        task = asyncio.create_task(self._tell_buried(message))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_buried(self, message: Overdue) -> None:
+        address = ReturnAddress.of(message, self._settings)
+        draft = notice("failure", self._settings.failure_notice, address)
+        if draft is not None:
+            await self._watch.persist(
+                lambda: self._store.notify(message.id, draft, settled=True),
+            )
+
+    def _lose(self, tokens: frozenset[int]) -> None:
+        for token in tokens & self._running.keys():
+            self._running[token][0].lose()
+
+    async def _drain(self) -> None:
+        await self._are_idle(lambda: -math.inf if self._stop_at is None else self._stop_at)
+        for run, _ in self._running.values():
+            run.interrupt()
+        until = time.monotonic() + _SLACK
+        await self._are_idle(lambda: until)
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=_SLACK)
+
+    def _abandon(self) -> None:
+        """Leave behind what can't be ended; its leases run out."""
+        for _, task in self._running.values():
+            task.cancel()
+        for telling in self._telling:
+            telling.cancel()
+        self._threads.close()

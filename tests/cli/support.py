@@ -1,0 +1,172 @@
+"""Real `offhook` processes, in a directory and an environment of the test's own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PATIENCE = 30.0  # seconds; for machines that do other things too
+
+ECHO = """
+from offhook import Message, Offhook
+
+app = Offhook()
+
+@app.message()
+async def answer(message: Message) -> str:
+    return f"You said: {message.body}"
+"""
+
+
+class Home:
+    """A directory with a bot in it, from which commands are run."""
+
+    def __init__(self, directory: Path, bot: str = ECHO, **environment: str) -> None:
+        self.directory = directory
+        self.runtime = directory / "runtime"
+        self.runtime.mkdir(mode=0o700, exist_ok=True)
+        self.environment = environment
+        self.write_bot(bot)
+
+    def write_bot(self, source: str) -> None:
+        (self.directory / "bot.py").write_text(source)
+
+    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "offhook", *arguments],
+            cwd=self.directory,
+            env=self._environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **environment: str) -> "Process":
+        """Start a command that stays up."""
+        return Process(arguments, self.directory, self._environment(environment))
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TWILIO_", "OFFHOOK_"))
+        }
+        return {**kept, "XDG_RUNTIME_DIR": str(self.runtime), **self.environment, **more}
+
+
+class Process:
+    """A command that stays up, in a process group of its own, as a terminal would give it."""
+
+    def __init__(
+        self, arguments: tuple[str, ...], directory: Path, environment: dict[str, str]
+    ) -> None:
+        self._log = directory / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "offhook", *arguments],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until it has printed a text."""
+        until(lambda: self.output.count(text) >= times or self.has_ended(), self.explain)
+        assert self.output.count(text) >= times, self.explain()
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C: the whole group gets it."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def exit_status(self) -> int:
+        """Wait for its end."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.explain()) from None
+
+    def children(self, role: str = "") -> list[int]:
+        """Return the ids of its child processes."""
+        return [pid for pid, parent, line in _processes() if parent == self.pid and role in line]
+
+    def explain(self) -> str:
+        return f"it printed:\n{self.output}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.has_ended():
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def until(true: Callable[[], bool], explain: Callable[[], str] = str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def dev(home: Home, *arguments: str, **environment: str) -> Iterator[Process]:
+    """Run `offhook dev` until the end of the context."""
+    with home.start(
+        "dev", arguments[0] if arguments else "bot:app", "--port", "0", *arguments[1:],
+        **environment,
+    ) as process:  # fmt: skip
+        process.wait_for("In another terminal")
+        yield process
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                yield int(entry.name), parent, (entry / "cmdline").read_text().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended meanwhile

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step
+from offhook.cli.scenes import broken_promises, scenes
+from offhook.settings import Settings
+from tests.cli.support import Home
+
+SCENES = scenes(Settings.load(env_file=None))
+SIMPLE, RETRIED = SCENES[0], SCENES[2]
+GOOD: tuple[Step, ...] = (
+    Acknowledged("SM1", 200, 0.004),
+    Replied("return:0", "You said: hello", "sent"),
+    Settled("done", 1),
+)
+
+
+def test_once_shows_all_of_it_and_exits_0_whatever_the_environment_says(tmp_path: Path) -> None:
+    home = Home(
+        tmp_path, OFFHOOK_SLOW_NOTICE="", OFFHOOK_MAX_ATTEMPTS="none", TWILIO_AUTH_TOKEN="x"
+    )
+    shown = home.run("demo", "--once")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stderr == ""
+    assert shown.stdout.count("acknowledged in ") == 5
+    assert "One moment please" in shown.stdout
+    assert "There I am. It took me 2 attempts." in shown.stdout
+    assert "dead after 2 attempts" in shown.stdout
+    assert ", 3 times" in shown.stdout
+    assert "All as promised" in shown.stdout
+    assert not list(tmp_path.glob("*.db")), "nothing is left behind"
+
+
+def test_it_stays_up_for_texts_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.start("demo", "--port", "0") as running:
+        running.wait_for("The bot stays up")
+        assert "You said: hi" in home.run("text", "hi").stdout
+        running.interrupt()
+        assert running.exit_status() == 0
+        assert "Traceback" not in running.output
+
+
+def test_ctrl_c_in_the_middle_of_it(tmp_path: Path) -> None:
+    with Home(tmp_path).start("demo", "--once") as running:
+        running.wait_for("please think")
+        running.interrupt()
+        assert running.exit_status() == 130
+        assert "Traceback" not in running.output
+
+
+def test_no_promise_is_broken() -> None:
+    assert broken_promises(SIMPLE, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "complaint"),
+    [
+        ((Acknowledged("SM1", 403, 0.004, error=11200),), "answered (403,)"),
+        ((Acknowledged("SM1", 200, 0.6), *GOOD[1:]), "acknowledged after 600.0 ms"),
+        (GOOD[:2], "did not come to an end"),
+        ((GOOD[0], GOOD[2]), "received ()"),
+        ((*GOOD[:2], *GOOD[1:]), "received ('You said: hello', 'You said: hello')"),
+        ((GOOD[0], Replied("return:0", "You said: hello", "unknown"), GOOD[2]), "is unknown"),
+        ((*GOOD[:2], Settled("dead", 1)), "is dead after 1 attempts, not done after 1"),
+        ((*GOOD[:2], Settled("done", 2)), "is done after 2 attempts, not done after 1"),
+    ],
+)
+def test_each_broken_promise_is_told(steps: tuple[Step, ...], complaint: str) -> None:
+    assert any(complaint in line for line in broken_promises(SIMPLE, steps))
+
+
+def test_a_failure_that_was_promised_is_none() -> None:
+    steps = (
+        Acknowledged("SM1", 200, 0.004),
+        Failed(1, "ConnectionError", again=True),
+        Replied("return:0", RETRIED.replies[0], "sent"),
+        Settled("done", 2),
+    )
+    assert broken_promises(RETRIED, steps) == []

@@ -1,0 +1,239 @@
+import json
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from offhook.cli.control import TEXTS, TOKEN_HEADER, is_loopback
+from offhook.cli.session import Session
+from tests.cli.support import ECHO, Home, dev, is_alive, until
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def session(home: Home) -> Session:
+    (file,) = (home.runtime / "offhook").glob("dev-*.json")
+    assert file.stat().st_mode & 0o777 == 0o600
+    return Session.read(file)
+
+
+def steps(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_a_text_is_acknowledged_and_answered(home: Home) -> None:
+    with dev(home) as running:
+        said = home.run("text", "hello")
+        assert said.returncode == 0, said.stderr
+        assert "acknowledged  200 in " in said.stdout
+        assert "You said: hello" in said.stdout
+        assert "handled once" in said.stdout
+        running.wait_for("<- You said: hello")
+
+        running.interrupt()
+        assert running.exit_status() == 0
+        assert "Traceback" not in running.output
+    assert not list((home.runtime / "offhook").iterdir()), "the token is gone"
+    assert (home.directory / "offhook.db").exists()
+
+
+def test_a_repeated_webhook_is_handled_once(home: Home) -> None:
+    with dev(home):
+        said = home.run("text", "hello", "--repeat", "3", "--json")
+    acknowledged, replied, settled = steps(said.stdout)
+    assert acknowledged["status"] == 200
+    assert acknowledged["repeats"] == [200, 200]
+    assert replied["body"] == "You said: hello"
+    assert settled == {"event": "settled", "state": "done", "attempts": 1, "error": ""}
+
+
+def test_whatsapp_with_media_from_and_to_numbers_of_ones_own(home: Home) -> None:
+    home.write_bot("""
+from offhook import Message, Offhook
+
+app = Offhook()
+
+@app.message()
+def answer(message: Message) -> str:
+    return " ".join([message.from_, message.to, message.media[0].url])
+""")
+    with dev(home, "bot:app", "--no-reload"):
+        said = home.run(
+            "text", "--from", "+4915112345678", "--to", "+15005550009", "--channel", "whatsapp",
+            "--media", "https://example.com/cat.jpg",
+        )  # fmt: skip
+    wanted = "whatsapp:+4915112345678 whatsapp:+15005550009 https://example.com/cat.jpg"
+    assert wanted in said.stdout
+    assert said.returncode == 0
+
+
+def test_a_bot_that_says_nothing_has_no_reply(home: Home) -> None:
+    home.write_bot("""
+from offhook import Offhook
+
+app = Offhook()
+
+@app.message()
+async def listen() -> None: ...
+""")
+    with dev(home):
+        said = home.run("text", "hello")
+    assert said.stdout.splitlines()[-1] == "no reply"
+    assert said.returncode == 0
+
+
+def test_a_bot_that_fails_is_a_failure_and_the_reason_is_on_its_terminal(home: Home) -> None:
+    home.write_bot("""
+from offhook import Offhook
+
+app = Offhook()
+
+@app.message(max_attempts=1)
+async def answer() -> None:
+    raise ValueError("no idea")
+""")
+    with dev(home) as running:
+        said = home.run("text", "hello", "--json")
+        running.wait_for("ValueError: no idea")
+    assert [step["event"] for step in steps(said.stdout)] == [
+        "acknowledged", "failed", "replied", "settled",
+    ]  # fmt: skip
+    assert steps(said.stdout)[-1]["state"] == "dead"
+
+
+def test_a_text_gives_up_waiting_and_says_so(home: Home) -> None:
+    home.write_bot("""
+import asyncio
+from offhook import Offhook
+
+app = Offhook()
+
+@app.message()
+async def answer() -> None:
+    await asyncio.Event().wait()
+""")
+    with dev(home) as running:
+        said = home.run("text", "hello", "--timeout", "0.3")
+        assert said.returncode == 1
+        assert "no answer yet" in said.stdout
+        running.interrupt()
+        assert running.exit_status() == 0, "a handler that hangs does not hold it up"
+
+
+def test_a_change_reloads_and_what_is_broken_waits_for_the_next(home: Home) -> None:
+    with dev(home) as running:
+        home.write_bot(ECHO.replace("You said", "You wrote"))
+        running.wait_for("reloaded")
+        assert "You wrote: hello" in home.run("text", "hello").stdout
+
+        home.write_bot("import nowhere_to_be_found")
+        running.wait_for("the next change starts it again")
+        assert "nowhere_to_be_found" in running.output
+
+        home.write_bot(ECHO.replace("You said", "You sang"))
+        running.wait_for("reloaded", times=2)
+        assert "You sang: hello" in home.run("text", "hello").stdout
+
+
+def test_real_credentials_are_ignored(home: Home) -> None:
+    with dev(
+        home,
+        TWILIO_ACCOUNT_SID="AC" + "1" * 32,
+        TWILIO_AUTH_TOKEN="real",
+        OFFHOOK_PUBLIC_URL="https://bot.example.com",
+        OFFHOOK_TWILIO_API="https://api.twilio.com",
+    ) as running:
+        assert "TWILIO_AUTH_TOKEN are ignored" in running.output
+        said = home.run("text", "hello", TWILIO_AUTH_TOKEN="real")
+        assert "You said: hello" in said.stdout
+
+
+def test_the_control_api_is_for_who_knows_the_token_and_calls_this_machine_by_name(
+    home: Home,
+) -> None:
+    with dev(home):
+        known = session(home)
+        url, order = known.url + TEXTS, {"body": "hello"}
+        token = {TOKEN_HEADER: known.token}
+        foreign = {**token, "Host": "bot.example.com"}
+        with httpx2.Client(trust_env=False) as client:
+            assert client.post(url, json=order).status_code == 403
+            assert client.post(url, json=order, headers={TOKEN_HEADER: "x"}).status_code == 403
+            assert client.post(url, json=order, headers=foreign).status_code == 403
+            assert client.post(url, json={"repeat": 0}, headers=token).status_code == 400
+            assert client.post(url, json=order, headers=token).status_code == 200
+            listed = home.run("messages", "list", "--json")
+        assert len(listed.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("localhost:8000", True),
+        ("localhost", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("[::1]", True),
+        ("", False),
+        ("bot.example.com", False),
+        ("localhost.example.com:8000", False),
+        ("127.0.0.1.example.com", False),
+        ("localhost:8000@example.com", False),
+    ],
+)
+def test_names_of_this_machine(host: str, answer: bool) -> None:
+    assert is_loopback(host) is answer
+
+
+def test_several_are_told_apart_by_their_ports(home: Home) -> None:
+    with dev(home, "bot:app", "--no-reload"), dev(home, "bot:app", "--no-reload"):
+        ports = sorted(file.stem[4:] for file in (home.runtime / "offhook").iterdir())
+        unclear = home.run("text", "hello")
+        assert unclear.returncode == 1
+        assert all(port in unclear.stderr for port in ports)
+        assert home.run("text", "hello", "--port", ports[0]).returncode == 0
+
+
+def test_what_a_killed_one_left_behind_is_cleared_away(home: Home) -> None:
+    with dev(home, "bot:app", "--no-reload"):
+        left = list((home.runtime / "offhook").iterdir())
+    # Left by SIGKILL, on leaving the context.
+    assert left[0].exists()
+    assert "no offhook dev is running" in home.run("text", "hello").stderr
+    assert not left[0].exists()
+
+
+def test_a_runtime_directory_that_others_can_write_is_refused(home: Home) -> None:
+    (home.runtime / "offhook").mkdir(mode=0o700)
+    (home.runtime / "offhook").chmod(0o777)
+    refused = home.run("dev", "bot:app", "--port", "0")
+    assert refused.returncode == 1
+    assert "must be yours alone" in refused.stderr
+
+
+def test_the_child_ends_when_its_parent_is_killed(home: Home) -> None:
+    with dev(home) as running:
+        (child,) = running.children("dev_child")
+        running.send(signal.SIGKILL)
+        until(lambda: not is_alive(child))
+
+
+def test_a_url_is_posted_to_signed(home: Home) -> None:
+    """What `--url` posts is taken by a webhook with the same token, and by no other."""
+    with dev(home):
+        known = session(home)
+        token = {"TWILIO_AUTH_TOKEN": known.auth_token}
+        url = f"{known.url}/twilio/messages?a=1#rc=2"
+        said = home.run("text", "hello", "--url", url, "--repeat", "2", "--json", **token)
+        assert said.returncode == 0, said.stderr
+        first, second = steps(said.stdout)
+        assert first["sid"] == second["sid"]
+        assert first["status"] == second["status"] == 200
+
+        refused = home.run("text", "hello", "--url", known.url, TWILIO_AUTH_TOKEN="another")
+        assert refused.returncode == 1
+        assert "HTTP 403" in refused.stdout

@@ -1,0 +1,188 @@
+import importlib
+import inspect
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from offhook import __version__, cli
+from tests.cli.support import Home
+
+Call = Callable[..., tuple[int, str, str]]
+COMMANDS = ["demo", "dev", "text", "run", "messages", "stats", "migrate"]
+SUBCOMMANDS = ["list", "show", "replay", "discard"]
+ACCOUNT = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
+PUBLIC = {**ACCOUNT, "OFFHOOK_PUBLIC_URL": "https://bot.example.com"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Call:
+    """Return a function that runs a command within this process: for those that start nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["offhook", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def failure(home: Home, *arguments: str, **environment: str) -> str:
+    """Return the one line that a command fails with."""
+    ended = home.run(*arguments, **environment)
+    assert ended.returncode == 1, ended
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+def test_help_names_every_command(home: Home) -> None:
+    shown = home.run("--help")
+    assert shown.returncode == 0
+    assert all(f" {name} " in shown.stdout for name in COMMANDS)
+    assert "\x1b" not in shown.stdout, "colours are for terminals"
+
+
+@pytest.mark.parametrize(
+    "arguments", [*((name,) for name in COMMANDS), *(("messages", sub) for sub in SUBCOMMANDS)]
+)
+def test_every_command_explains_itself(call: Call, arguments: tuple[str, ...]) -> None:
+    status, shown, _ = call(*arguments, "--help")
+    assert status == 0
+    if arguments != ("messages",):
+        assert f"  offhook {' '.join(arguments)}" in shown, "an example"
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, entry in cli._COMMANDS.items():
+        command = importlib.import_module(entry.module).command
+        help_ = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
+        assert str(help_).splitlines()[0] == entry.summary, name
+
+
+def test_the_version(call: Call) -> None:
+    assert call("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("rum",),
+        ("run",),
+        ("run", "bot:app", "--port", "99999"),
+        ("run", "bot:app", "--workers", "none"),
+        ("text",),
+        ("text", "hello", "--channel", "pigeon"),
+        ("messages", "list", "--state", "lost"),
+        ("messages", "list", "--since", "yesterday"),
+        ("messages", "show", "seven"),
+    ],
+)
+def test_wrong_usage_exits_2(call: Call, arguments: tuple[str, ...]) -> None:
+    status, shown, complaint = call(*arguments)
+    assert status == 2
+    assert "Usage:" in shown + complaint
+
+
+def test_run_names_the_settings_that_are_missing(home: Home) -> None:
+    line = failure(home, "run", "bot:app", TWILIO_AUTH_TOKEN="made-up")
+    assert "TWILIO_ACCOUNT_SID" in line
+    assert "OFFHOOK_PUBLIC_URL" in line
+    assert "TWILIO_AUTH_TOKEN" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OFFHOOK_PUBLIC_URL", "bot.example.com"),
+        ("OFFHOOK_STORE", "mysql://localhost"),
+        ("OFFHOOK_MAX_ATTEMPTS", "many"),
+        ("OFFHOOK_LOOP_LIMIT", "twenty"),
+    ],
+)
+def test_a_wrong_setting_is_named(home: Home, name: str, value: str) -> None:
+    assert name in failure(home, "run", "bot:app", **{**PUBLIC, name: value})
+
+
+def test_run_refuses_unsigned_webhooks_from_everybody(home: Home) -> None:
+    line = failure(
+        home, "run", "bot:app", "--host", "0.0.0.0", "--port", "0",
+        **PUBLIC, OFFHOOK_SIGNATURE="off",
+    )  # fmt: skip
+    assert "OFFHOOK_SIGNATURE" in line
+    assert "--force-unsigned" in line
+
+
+@pytest.mark.parametrize("command", ["run", "dev"])
+def test_a_port_in_use_is_named_with_the_way_out(home: Home, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = failure(home, command, "bot:app", "--port", port, **PUBLIC)
+    assert f"port {port} is in use" in line
+    assert "--port" in line
+
+
+def test_a_host_of_another_machine(home: Home) -> None:
+    line = failure(home, "run", "bot:app", "--host", "192.0.2.1", "--port", "0", **PUBLIC)
+    assert "192.0.2.1" in line
+
+
+def test_an_app_that_is_not_there(home: Home) -> None:
+    assert "no module 'bto'" in failure(home, "run", "bto:app", **PUBLIC)
+    assert "such as bot:app" in failure(home, "run", "bot", **PUBLIC)
+    line = failure(home, "run", "bot:application", **PUBLIC)
+    assert "'application'" in line
+    assert "bot:app" in line
+
+
+@pytest.mark.parametrize("options", [(), ("--no-reload",)])
+def test_an_app_that_fails_to_import_under_dev(home: Home, options: tuple[str, ...]) -> None:
+    home.write_bot("import nowhere_to_be_found")
+    line = failure(home, "dev", "bot:app", "--port", "0", *options)
+    assert "nowhere_to_be_found" in line
+    assert "bot.py, line 1" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["text", "hello"], "offhook dev bot:app"),
+        (["text", "hello", "--url", "https://localhost:1"], "TWILIO_AUTH_TOKEN must be set"),
+        (["text", "hello", "--url", "localhost"], "--url localhost: write it like https://"),
+        (["stats"], "no store at"),
+        (["messages", "list"], "no store at"),
+        (["messages", "replay", "1"], "no store at"),
+        (["stats", "--store", "mysql://localhost"], "OFFHOOK_STORE"),
+    ],
+)
+def test_what_can_not_be_done_is_said_in_one_line(
+    call: Call, arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
+    status, shown, said = call(*arguments)
+    assert (status, shown) == (1, "")
+    (line,) = said.splitlines()
+    assert complaint in line
+    assert not Path("offhook.db").exists()
+
+
+def test_a_store_that_is_none(call: Call) -> None:
+    Path("offhook.db").write_text("this is no database, however long it goes on\n" * 9)
+    status, _, said = call("stats")
+    assert status == 1
+    assert "offhook.db" in said
+    assert len(said.splitlines()) == 1

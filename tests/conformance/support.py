@@ -1,0 +1,68 @@
+"""What the store's tests say a webhook is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Trigger
+from offhook.ports import Claim, Draft, Inbound, Settlement, Store
+from offhook.stores import open_store
+
+DONE = Settlement(Trigger.COMPLETE)
+Scenario = Callable[[Store], Awaitable[None]]
+
+
+def inbound(
+    sid: str,
+    lane: str = "lane",
+    *,
+    kind: Kind = Kind.MESSAGE,
+    notice_after: float | None = None,
+) -> Inbound:
+    return Inbound(
+        kind=kind,
+        key=blake2b(f"{kind}{sid}".encode(), digest_size=16).digest(),
+        lane=lane,
+        account_sid="AC1",
+        sid=sid,
+        sender=f"+1555{lane}",
+        recipient="+15005550006",
+        form=f"MessageSid={sid}".encode(),
+        notice_after=notice_after,
+    )
+
+
+def draft(identity: str = "reply:0", body: str = "hello", *, once_in: float = 0.0) -> Draft:
+    return Draft(identity, "AC1", "+15005550006", "+15551230001", body, once_in=once_in)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    store = open_store(f"sqlite:///{path}")
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def run(path: Path, scenario: Scenario) -> None:
+    async def main() -> None:
+        async with opened(path / "offhook.db") as store:
+            await scenario(store)
+
+    asyncio.run(main())
+
+
+async def claim(
+    store: Store, limit: int = 100, *, lease: float = 30.0, owner: str = "w1", alone: bool = False
+) -> tuple[Claim, ...]:
+    return (await store.claim(limit, lease=lease, owner=owner, alone=alone)).claims
+
+
+async def claim_one(store: Store, *, lease: float = 30.0, owner: str = "w1") -> Claim:
+    (one,) = await claim(store, 1, lease=lease, owner=owner)
+    return one

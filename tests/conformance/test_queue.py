@@ -1,0 +1,411 @@
+"""What every store promises of messages (`ports.Queue`), each test named as a behaviour."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from offhook.core.lifecycle import State, Trigger
+from offhook.errors import LeaseLost
+from offhook.ports import Filter, Settlement, Store
+from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened, run
+
+
+def test_a_webhook_is_stored_once(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        assert await store.accept(inbound("SM1"))
+        assert not await store.accept(inbound("SM1"))
+        assert [record.sid for record in await store.find(Filter())] == ["SM1"]
+
+    run(tmp_path, scenario)
+
+
+def test_of_many_deliveries_at_once_one_is_new(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        async with opened(tmp_path / "offhook.db") as other:
+            batch = [inbound(f"SM{n % 20}", f"{n % 20}") for n in range(200)]
+            new = await asyncio.gather(
+                *(s.accept(one) for one in batch for s in (store, other)),
+            )
+        assert sum(new) == 20
+        assert len(await store.find(Filter(limit=1000))) == 20
+
+    run(tmp_path, scenario)
+
+
+def test_a_message_that_is_settled_is_still_a_repeat(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.settle(await claim_one(store), DONE)
+        assert not await store.accept(inbound("SM1"))
+        assert await claim(store) == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_lane_gives_one_message_at_a_time_in_order(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(3):
+            await store.accept(inbound(f"SM{n}"))
+        for n in range(3):
+            (one,) = await claim(store)
+            assert one.sid == f"SM{n}"
+            assert await claim(store) == ()
+            await store.settle(one, DONE)
+        assert await claim(store) == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_held_lane_does_not_delay_others(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "a"))
+        stuck = await claim_one(store)
+        await store.accept(inbound("SM2", "a"))
+        await store.accept(inbound("SM3", "b"))
+        assert [one.sid for one in await claim(store)] == ["SM3"]
+        await store.settle(stuck, DONE)
+        assert [one.sid for one in await claim(store)] == ["SM2"]
+
+    run(tmp_path, scenario)
+
+
+def test_lanes_due_longest_come_first_and_the_limit_is_kept(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(5):
+            await store.accept(inbound(f"SM{n}", f"{n}"))
+            await asyncio.sleep(0.002)  # due is kept in milliseconds
+        assert [one.sid for one in await claim(store, 2)] == ["SM0", "SM1"]
+        assert [one.sid for one in await claim(store, 2)] == ["SM2", "SM3"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_retry_holds_its_lane_until_it_falls_due(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        await store.settle(await claim_one(store), Settlement(Trigger.RETRY, "boom", delay=60))
+        claimed = await store.claim(9, lease=30, owner="w1", alone=False)
+        assert claimed.claims == ()
+        assert claimed.next_due == pytest.approx(60, abs=2)
+        await store.accept(inbound("SM3"))  # a newcomer does not open the lane
+        assert await claim(store) == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_retry_that_is_due_comes_again_before_its_successors(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        first = await claim_one(store)
+        assert first.attempt == 1
+        await store.settle(first, Settlement(Trigger.RETRY, "boom", delay=0))
+        again = await claim_one(store)
+        assert (again.sid, again.attempt) == ("SM1", 2)
+
+    run(tmp_path, scenario)
+
+
+def test_a_retry_may_let_its_lane_go_on(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        skipped = Settlement(Trigger.RETRY, "boom", delay=60, holds_lane=False)
+        await store.settle(await claim_one(store), skipped)
+        second = await claim_one(store)
+        assert second.sid == "SM2"
+        await store.settle(second, DONE)
+        await store.accept(inbound("SM3"))
+        assert (await claim_one(store)).sid == "SM3"
+
+    run(tmp_path, scenario)
+
+
+def test_a_lane_of_skipped_retries_falls_due_with_the_first(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        skipped = Settlement(Trigger.RETRY, "boom", delay=40, holds_lane=False)
+        await store.settle(await claim_one(store), skipped)
+        claimed = await store.claim(9, lease=30, owner="w1", alone=False)
+        assert claimed.claims == ()
+        assert claimed.next_due == pytest.approx(40, abs=2)
+
+    run(tmp_path, scenario)
+
+
+def test_an_expired_lease_is_rescued_and_counted_as_a_crash(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await claim_one(store, lease=-1)
+        again = await claim_one(store)
+        assert (again.attempt, again.crashes) == (1, 1)
+
+    run(tmp_path, scenario)
+
+
+def test_a_late_worker_cannot_settle_a_rescued_message(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        late = await claim_one(store, lease=-1)
+        now = await claim_one(store)
+        with pytest.raises(LeaseLost):
+            await store.settle(late, DONE)
+        with pytest.raises(LeaseLost):
+            await store.write(late, [draft()])
+        await store.settle(now, DONE)
+        with pytest.raises(LeaseLost):
+            await store.settle(late, DONE)
+
+    run(tmp_path, scenario)
+
+
+def test_a_lease_that_ran_out_still_settles_when_nobody_took_over(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.settle(await claim_one(store, lease=-1), DONE)
+        assert (await store.find(Filter()))[0].state is State.DONE
+
+    run(tmp_path, scenario)
+
+
+def test_settling_again_with_the_same_token_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        one = await claim_one(store)
+        await store.settle(one, DONE)
+        await store.settle(one, Settlement(Trigger.GIVE_UP, "late", drafts=(draft(),)))
+        assert await claim_one(store)
+        history = await store.show(one.id)
+        assert history is not None
+        assert history.record.state is State.DONE
+        assert history.sends == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_settling_that_repeats_does_not_touch_the_next_lease(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        first = await claim_one(store)
+        await store.settle(first, DONE)
+        await claim_one(store)
+        await store.accept(inbound("SM3"))
+        await store.settle(first, DONE)
+        assert await claim(store) == ()  # SM2 still holds the lane
+
+    run(tmp_path, scenario)
+
+
+def test_renewing_keeps_a_lease_and_tells_what_is_lost(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "a"))
+        await store.accept(inbound("SM2", "b"))
+        kept, lost = await claim(store, lease=-1)
+        assert await store.renew([kept.token], lease=30) == frozenset()
+        assert [one.sid for one in await claim(store)] == [lost.sid]
+        assert await store.renew([kept.token, lost.token], lease=30) == {lost.token}
+
+    run(tmp_path, scenario)
+
+
+def test_a_dead_workers_leases_are_released_at_once(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "a"))
+        await store.accept(inbound("SM2", "b"))
+        await claim_one(store, owner="dead")
+        await claim_one(store, owner="alive")
+        assert await store.release("dead") == 1
+        assert [one.sid for one in await claim(store)] == ["SM1"]
+
+    run(tmp_path, scenario)
+
+
+def test_after_two_crashes_a_message_is_claimed_alone(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "a"))
+        for _ in range(2):
+            await claim_one(store, lease=-1)
+        await store.accept(inbound("SM2", "b"))
+        claimed = await store.claim(9, lease=30, owner="w1", alone=False)
+        assert [one.sid for one in claimed.claims] == ["SM2"]
+        assert claimed.suspects
+        await store.accept(inbound("SM3", "c"))
+        assert [one.sid for one in await claim(store, alone=True)] == ["SM1"]
+
+    run(tmp_path, scenario)
+
+
+def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        for crash in range(5):
+            await store.claim(1, lease=30, owner="w1", alone=False)
+            (one,) = await claim(store, lease=-1, alone=True) if crash > 1 else (None,)
+            assert one is None or one.sid == "SM1"
+            await store.release("w1")
+        claimed = await store.claim(9, lease=30, owner="w1", alone=True)
+        assert [one.sid for one in claimed.claims] == ["SM2"]
+        assert [one.sender for one in claimed.buried] == ["+1555lane"]
+        assert [r.sid for r in await store.find(Filter(state=State.DEAD))] == ["SM1"]
+
+    run(tmp_path, scenario)
+
+
+def test_an_interrupted_run_costs_no_attempt(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, "going down"))
+        again = await claim_one(store)
+        assert (again.attempt, again.crashes) == (1, 0)
+
+    run(tmp_path, scenario)
+
+
+def test_an_interrupted_run_may_be_held_back(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, delay=60))
+        assert await claim(store) == ()
+
+    run(tmp_path, scenario)
+
+
+def test_a_parked_message_leaves_its_lane(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        await store.settle(await claim_one(store), Settlement(Trigger.PARK, "loop-suspected"))
+        assert (await claim_one(store)).sid == "SM2"
+
+    run(tmp_path, scenario)
+
+
+def test_a_replayed_message_goes_to_the_tail(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(2):
+            await store.accept(inbound(f"SM{n}"))
+        first = await claim_one(store)
+        await store.settle(first, Settlement(Trigger.GIVE_UP, "Traceback"))
+        assert await store.replay(first.id)
+        await store.accept(inbound("SM2"))
+        order = []
+        while claims := await claim(store):
+            order.append(claims[0].sid)
+            await store.settle(claims[0], DONE)
+        assert order == ["SM1", "SM0", "SM2"]
+        history = await store.show(first.id)
+        assert history is not None
+        assert [attempt.trigger for attempt in history.attempts] == [
+            Trigger.GIVE_UP,
+            Trigger.REPLAY,
+        ]
+
+    run(tmp_path, scenario)
+
+
+def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        one = await claim_one(store)
+        assert not await store.replay(one.id)
+        assert not await store.drop(one.id)
+        assert not await store.replay(10_000)
+
+    run(tmp_path, scenario)
+
+
+def test_dropping_what_holds_a_lane_opens_it(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        first = await claim_one(store)
+        await store.settle(first, Settlement(Trigger.RETRY, delay=600))
+        assert await store.drop(first.id)
+        assert (await claim_one(store)).sid == "SM2"
+
+    run(tmp_path, scenario)
+
+
+def test_listeners_of_all_processes_are_woken(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        async with opened(tmp_path / "offhook.db") as other:
+            here, there = store.listen(), other.listen()
+            await store.accept(inbound("SM1"))
+            async with asyncio.timeout(5):
+                await here.wait()
+                await there.wait()
+
+    run(tmp_path, scenario)
+
+
+def test_many_workers_settle_everything_once_and_in_order(tmp_path: Path) -> None:
+    """Invariant: over 3 stores on one database, each message settles once, lanes in order."""
+    lanes, each = 20, 10
+
+    async def scenario(store: Store) -> None:
+        settled: list[str] = []
+
+        async def work(owner: str) -> None:
+            async with opened(tmp_path / "offhook.db") as mine:
+                while len(settled) < lanes * each:
+                    for one in await claim(mine, 7, owner=owner):
+                        await mine.settle(one, DONE)
+                        settled.append(one.sid)
+
+        async def feed() -> None:
+            for n in range(each):
+                await asyncio.gather(
+                    *(store.accept(inbound(f"{lane}-{n}", f"{lane}")) for lane in range(lanes))
+                )
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(feed(), *(work(f"w{n}") for n in range(3)))
+        assert len(settled) == len(set(settled)) == lanes * each
+        for lane in range(lanes):
+            assert [sid for sid in settled if sid.startswith(f"{lane}-")] == [
+                f"{lane}-{n}" for n in range(each)
+            ]
+
+    run(tmp_path, scenario)
+
+
+def test_the_store_at_a_glance(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(4):
+            await store.accept(inbound(f"SM{n}", f"{n}"))
+        done, dead, _ = await claim(store, 3)
+        await store.settle(done, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
+        await store.settle(dead, Settlement(Trigger.GIVE_UP))
+        counts = await store.counts()
+        assert {state: n for state, n in counts.messages.items() if n} == {
+            State.OPEN: 1,
+            State.RUNNING: 1,
+            State.DONE: 1,
+            State.DEAD: 1,
+        }
+        assert {str(state): n for state, n in counts.sends.items() if n} == {"pending": 1}
+        assert (counts.received, counts.settled) == (4, 2)
+        assert counts.oldest is not None
+        assert counts.oldest < 10
+
+    run(tmp_path, scenario)
+
+
+def test_listing_filters_and_pages(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(6):
+            await store.accept(inbound(f"SM{n}", f"{n % 2}"))
+        newest = await store.find(Filter(limit=2))
+        assert [record.sid for record in newest] == ["SM5", "SM4"]
+        older = await store.find(Filter(limit=2, before_id=newest[-1].id))
+        assert [record.sid for record in older] == ["SM3", "SM2"]
+        assert len(await store.find(Filter(sender="+15551"))) == 3
+        assert [r.sid for r in await store.find(Filter(sid="SM1"))] == ["SM1"]
+        assert await store.find(Filter(until=newest[0].received - 3600)) == []
+
+    run(tmp_path, scenario)

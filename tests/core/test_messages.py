@@ -1,0 +1,181 @@
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
+from offhook.core.messages import (
+    Button,
+    Location,
+    Media,
+    Message,
+    Referral,
+    Reply,
+    StatusUpdate,
+    channel_of,
+    replies,
+    split_text,
+)
+from offhook.errors import InvalidReply, NotRunning
+
+# The parameters of real captures: an inbound SMS, and a WhatsApp message with everything.
+SMS = {
+    "ToCountry": "US", "SmsMessageSid": "SM1", "NumMedia": "0", "ToCity": "", "FromZip": "94105",
+    "SmsSid": "SM1", "FromState": "CA", "SmsStatus": "received", "FromCity": "SAN FRANCISCO",
+    "Body": "hello", "FromCountry": "US", "To": "+15005550006", "NumSegments": "1",
+    "MessageSid": "SM1", "AccountSid": "AC1", "From": "+15551230001", "ApiVersion": "2010-04-01",
+}  # fmt: skip
+WHATSAPP = {
+    "MessageSid": "MM1", "AccountSid": "AC1", "From": "whatsapp:+15551230001",
+    "To": "whatsapp:+15005550006", "Body": "", "NumMedia": "2", "ProfileName": "Ada",
+    "WaId": "15551230001", "MediaUrl0": "https://api.twilio.com/0",
+    "MediaContentType0": "image/png",
+    "MediaUrl1": "https://api.twilio.com/1", "Latitude": "52.5", "Longitude": "13.4",
+    "Label": "Berlin", "ButtonText": "Yes", "ButtonPayload": "yes-1", "Forwarded": "false",
+    "FrequentlyForwarded": "true", "OriginalRepliedMessageSid": "SM0",
+    "ReferralHeadline": "Shoes", "ReferralCtwaClid": "click",
+}  # fmt: skip
+
+
+def test_an_sms() -> None:
+    message = Message.parse(SMS)
+    assert (message.sid, message.from_, message.to) == ("SM1", "+15551230001", "+15005550006")
+    assert (message.body, message.channel, message.segments) == ("hello", "sms", 1)
+    assert (message.city, message.state, message.zip) == ("SAN FRANCISCO", "CA", "94105")
+    assert message.media == ()
+    assert (message.button, message.location, message.referral) == (None, None, None)
+    assert message.raw["ApiVersion"] == "2010-04-01"
+
+
+def test_a_whatsapp_message_with_everything() -> None:
+    message = Message.parse(WHATSAPP)
+    assert (message.channel, message.profile_name, message.wa_id) == (
+        "whatsapp", "Ada", "15551230001",
+    )  # fmt: skip
+    assert message.media == (
+        Media("https://api.twilio.com/0", "image/png"),
+        Media("https://api.twilio.com/1", ""),
+    )
+    assert message.location == Location(52.5, 13.4, "Berlin")
+    assert message.button == Button("Yes", "yes-1")
+    assert message.referral == Referral(headline="Shoes", click_id="click")
+    assert message.forwarded
+    assert message.replied_to_sid == "SM0"
+
+
+def test_the_word_false_is_not_true() -> None:
+    assert not Message.parse({**SMS, "Forwarded": "false"}).forwarded
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"Body": "STOP"}, "STOP"),
+        ({"Body": " stop "}, "STOP"),
+        ({"Body": "Unsubscribe"}, "STOP"),
+        ({"Body": "please stop"}, ""),
+        ({"Body": "STOP", "From": "whatsapp:+15551230001"}, ""),
+        ({"Body": "START"}, ""),
+        ({"Body": "HELP"}, ""),
+        ({"Body": "anything", "OptOutType": "HELP"}, "HELP"),
+        ({"Body": "arret", "OptOutType": "STOP"}, "STOP"),
+    ],
+)
+def test_opt_outs(changed: dict[str, str], kind: str) -> None:
+    assert Message.parse({**SMS, **changed}).opt_out == kind
+
+
+@given(st.dictionaries(st.sampled_from(sorted({*SMS, *WHATSAPP})), st.text(max_size=20)))
+@settings(derandomize=True, deadline=None)
+def test_no_parameters_break_parsing(raw: dict[str, str]) -> None:
+    assert Message.parse(raw).raw == raw
+    assert StatusUpdate.parse(raw).raw == raw
+
+
+def test_a_message_outside_a_handler_cannot_be_replied_to() -> None:
+    with pytest.raises(NotRunning):
+        asyncio.run(Message.parse(SMS).reply("hello"))
+
+
+def test_the_text_of_a_person_is_not_in_the_repr_of_raw() -> None:
+    assert "ApiVersion" not in repr(Message.parse(SMS))
+
+
+@pytest.mark.parametrize("wrong", [{"body": ""}, {"body": "  \n"}, {"body": None}, {"body": 5}])
+def test_a_reply_without_anything_to_send_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidReply):
+        Reply(**wrong)
+
+
+def test_a_reply_takes_ten_media() -> None:
+    Reply(media=["https://example.com/a"] * 10)
+    with pytest.raises(InvalidReply, match="11 media"):
+        Reply(media=["https://example.com/a"] * 11)
+    with pytest.raises(InvalidReply, match="one string"):
+        Reply("picture", media="https://example.com/a")
+
+
+def test_what_handlers_may_return() -> None:
+    assert replies(None) == ()
+    assert replies("a") == (Reply("a"),)
+    assert replies(["a", Reply("b")]) == (Reply("a"), Reply("b"))
+    for wrong in (5, {"a": 1}, b"bytes", [5], "", [""]):
+        with pytest.raises(InvalidReply):
+            replies(wrong)
+
+
+def test_a_text_that_fits_stays_as_it_is() -> None:
+    assert split_text(" a  b \n") == (" a  b \n",)
+    assert split_text("x" * 1600) == ("x" * 1600,)
+
+
+def test_long_texts_are_cut_at_the_ends_of_words() -> None:
+    assert split_text("one two three", 8) == ("one two", "three")
+    assert split_text("one two three", 7) == ("one two", "three")
+    assert split_text("abcdefghij", 4) == ("abcd", "efgh", "ij")
+
+
+@given(st.text(alphabet="ab \n😀", max_size=200), st.integers(1, 20))
+@settings(derandomize=True, deadline=None)
+def test_cutting_loses_nothing_but_white_space(text: str, limit: int) -> None:
+    parts = split_text(text, limit)
+    assert all(len(part) <= limit for part in parts)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("address", "channel"),
+    [("+1555", "sms"), ("whatsapp:+1555", "whatsapp"), ("messenger:1", "messenger"), ("", "sms")],
+)
+def test_channels(address: str, channel: str) -> None:
+    assert channel_of(address) == channel
+
+
+def test_a_message_is_the_same_whatever_else_its_webhook_says() -> None:
+    again = {**SMS, "Body": "other", "ErrorCode": "11200", "ErrorUrl": "https://example.com"}
+    assert dedupe_key(Kind.MESSAGE, SMS) == dedupe_key(Kind.MESSAGE, again)
+    assert dedupe_key(Kind.MESSAGE, SMS) != dedupe_key(Kind.MESSAGE, {**SMS, "AccountSid": "AC2"})
+    assert dedupe_key(Kind.MESSAGE, SMS) != dedupe_key(Kind.STATUS, SMS)
+    assert len(dedupe_key(Kind.MESSAGE, SMS)) == 16
+
+
+def test_each_status_of_a_message_is_a_webhook_of_its_own() -> None:
+    keys = {
+        dedupe_key(Kind.STATUS, {"AccountSid": "AC1", "MessageSid": "SM1", **more})
+        for more in (
+            {"MessageStatus": "sent"},
+            {"MessageStatus": "delivered"},
+            {"MessageStatus": "failed"},
+            {"MessageStatus": "failed", "ErrorCode": "30003"},
+        )
+    }
+    assert len(keys) == 4
+
+
+def test_lanes() -> None:
+    there = lane_of(Kind.MESSAGE, SMS)
+    assert there == conversation("AC1", ours="+15005550006", theirs="+15551230001")
+    assert there != lane_of(Kind.MESSAGE, {**SMS, "From": "+15551230002"})
+    assert lane_of(Kind.STATUS, SMS) != there

@@ -1,0 +1,119 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.observe.log import LogObserver, configure_logging
+from offhook.observe.masking import mask
+
+REFUSED = Answered(
+    kind=Kind.MESSAGE, status=403, error="signature-mismatch", repeat=False, sid="SM1",
+    sender="+15551230001", validate=0.001, enqueue=0.0, acknowledge=0.0, detail="the URL differs",
+)  # fmt: skip
+STORED = Answered(
+    kind=Kind.MESSAGE, status=200, error="", repeat=False, sid="SM1",
+    sender="+15551230001", validate=0.001, enqueue=0.002, acknowledge=0.0,
+)  # fmt: skip
+DEAD = Handled(
+    message_id=7, kind=Kind.MESSAGE, sid="SM1", attempt=5, trigger=Trigger.GIVE_UP, waited=0.25,
+    took=1.5, error="ValueError", traceback="Traceback ...\nValueError: what the person wrote",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def logged(*events: Event, level: str = "info", as_json: bool = False, **more: bool) -> list[str]:
+    stream = io.StringIO()
+    configure_logging(level, as_json=as_json, stream=stream, **more)
+    observer = LogObserver()
+    for event in events:
+        observer(event)
+    return stream.getvalue().splitlines()
+
+
+def test_a_refusal_says_which_part_did_not_fit_and_masks_the_number() -> None:
+    (line,) = logged(REFUSED)
+    assert "WARNING message answered 403 signature-mismatch: the URL differs" in line
+    assert "sid=SM1 from=+1555***0001 ms=1.0" in line
+    assert "15551230001" not in line
+
+
+def test_json_is_one_object_a_line() -> None:
+    lines = [json.loads(line) for line in logged(REFUSED, DEAD, as_json=True)]
+    assert [line["level"] for line in lines] == ["warning", "error"]
+    assert lines[0]["from"] == "+1555***0001"
+    assert lines[1] | {"time": "", "text": ""} == {
+        "time": "", "text": "", "level": "error", "logger": "offhook", "message": 7, "sid": "SM1",
+        "attempt": 5, "waited_ms": 250.0, "ms": 1500.0, "error": "ValueError",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_a_person_wrote_shows_only_when_tracebacks_are_asked_for(as_json: bool) -> None:
+    assert "what the person wrote" not in "".join(logged(DEAD, as_json=as_json))
+    assert "what the person wrote" in "".join(logged(DEAD, as_json=as_json, tracebacks=True))
+
+
+def test_accepted_webhooks_are_told_at_debug_alone() -> None:
+    assert logged(STORED) == []
+    (line,) = logged(STORED, level="debug")
+    assert "DEBUG   message stored" in line
+    assert "ms=3.0" in line
+
+
+def test_a_forged_sid_cannot_begin_a_line_of_its_own() -> None:
+    forged = Answered(
+        kind=Kind.MESSAGE, status=403, error="missing-signature", repeat=False,
+        sid="SM1\n12:00:00 ERROR forged\x1b[31m", sender="\n+15551230001",
+        validate=0.0, enqueue=0.0, acknowledge=0.0,
+    )  # fmt: skip
+    (line,) = logged(forged)
+    assert "\x1b" not in line
+
+
+def test_the_levels_tell_what_needs_somebody() -> None:
+    sent = Sent(3, 7, "return:0", SendTrigger.ACCEPT, 0.1, sid="SM2")
+    refused = Sent(3, 7, "return:0", SendTrigger.REFUSE, 0.1, error="21610: opted out")
+    lost = Sent(3, 7, "return:0", SendTrigger.LOSE, 0.1)
+    away = Trouble("store-unavailable", "the store is away")
+    back = Trouble("store-unavailable", "the store is back", ok=True)
+    lines = logged(sent, refused, lost, away, back, level="debug")
+    assert [line.split()[1] for line in lines] == ["DEBUG", "ERROR", "WARNING", "WARNING", "INFO"]
+
+
+def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:
+    stream = io.StringIO()
+    configure_logging("info", as_json=False, stream=stream)
+    logging.getLogger("bot").info("mine")
+    logging.getLogger("httpx2").info("GET https://example.com/?Body=secret")
+    logging.getLogger("bot").error("failed", exc_info=RuntimeError("broken"))
+    text = stream.getvalue()
+    assert "mine" in text
+    assert "secret" not in text
+    assert "RuntimeError: broken" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("+15551230001", "+1555***0001"),
+        ("whatsapp:+15551230001", "whatsapp:+1555***0001"),
+        ("+4930", "***"),
+        ("whatsapp:x", "whatsapp:***"),
+        ("", ""),
+    ],
+)
+def test_mask(address: str, shown: str) -> None:
+    assert mask(address) == shown

@@ -1,0 +1,70 @@
+"""A simulator on a line to a real, recording server."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx2
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # the SDK has no types
+
+from offhook.core.signature import verify
+from offhook.twilio.simulator import (
+    Credentials,
+    Simulator,
+)
+from tests.twilio.helpers import (
+    EMPTY_TWIML,
+    Requested,
+    Webhook,
+    simulator,
+    webhook_of,
+)
+
+PERSON = "+15551230001"
+CREDENTIALS = Simulator.credentials()
+OK = (200, "text/xml", EMPTY_TWIML)
+FAILED = (500, "text/plain", b"no")
+TWO_MESSAGES = (
+    b'<?xml version="1.0"?><Response><Message to="+15551239999"><Body> a </Body>'
+    b"<Media>https://m/1</Media></Message><Message>b</Message></Response>"
+)
+
+Scenario = Callable[[Simulator, Webhook], Coroutine[Any, Any, None]]
+
+
+def on_the_line(scenario: Scenario, webhook: Webhook | None = None, **given: Any) -> Webhook:
+    """Run a scenario with a simulator that posts to a real, recording server."""
+
+    async def run() -> Webhook:
+        known = CREDENTIALS._asdict() | given
+        sim = simulator(**known)
+        async with asyncio.timeout(20), sim, webhook_of(sim, webhook=webhook) as served:
+            await scenario(sim, served)
+            return served
+
+    return asyncio.run(run())
+
+
+def valid(request: Requested, token: str = CREDENTIALS.auth_token) -> bool:
+    """Ask both the official SDK and our own code."""
+    url = f"http://{request.headers['host']}{request.target}"
+    params = dict(request.form.fields)
+    ours = verify(
+        url=url,
+        method=request.method,
+        content_type=request.headers.get("content-type"),
+        body=request.body,
+        signature=request.signature,
+        auth_tokens=[token],
+    )
+    return bool(RequestValidator(token).validate(url, params, request.signature)) and bool(ours)
+
+
+async def create(url: str, credentials: Credentials = CREDENTIALS, **fields: Any) -> Any:
+    """Send through the REST API as a client does; return the response."""
+    given = {"To": PERSON, "From": "+15005550006", "Body": "hello"} | fields
+    data = {name: value for name, value in given.items() if value is not None}
+    async with httpx2.AsyncClient(auth=credentials) as client:
+        return await client.post(
+            f"{url}/2010-04-01/Accounts/{CREDENTIALS.account_sid}/Messages.json", data=data
+        )

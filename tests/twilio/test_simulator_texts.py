@@ -1,0 +1,224 @@
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from offhook.core.messages import Button, Location, Media, Message
+from offhook.twilio.simulator import (
+    Said,
+    Simulator,
+    Trouble,
+)
+from offhook.twilio.simulator.captures import segments
+from offhook.twilio.simulator.twiml import Reading, read
+from tests.twilio.helpers import (
+    Webhook,
+)
+from tests.twilio.line import (
+    PERSON,
+    TWO_MESSAGES,
+    on_the_line,
+    valid,
+)
+
+
+def test_a_text_is_posted_as_it_was_captured() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        delivered = await sim.text("Hällo & hi +1", from_=PERSON)
+        assert (delivered.status, delivered.error, delivered.attempts) == (200, None, 1)
+        assert delivered.ok
+        assert 0 < delivered.seconds < 5
+
+    webhook = on_the_line(scenario, messaging_service_sid="MG" + "1" * 32)
+    (request,) = webhook.requests
+    assert " ".join(name for name, _ in request.form.fields) == (
+        "ToCountry ToState SmsMessageSid NumMedia ToCity FromZip SmsSid FromState SmsStatus "
+        "FromCity Body FromCountry To MessagingServiceSid ToZip NumSegments MessageSid AccountSid "
+        "From ApiVersion"
+    )
+    assert request.form.get("Body") == "Hällo & hi +1"
+    assert b"Body=H%C3%A4llo+%26+hi+%2B1&" in request.body
+    assert request.headers["user-agent"] == "TwilioProxy/1.1"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert request.headers["connection"] == "close"
+    assert request.headers["accept"] == "*/*"
+    assert request.headers["x-home-region"] == "us1"
+    assert re.fullmatch(r"[0-9a-f-]{36}", request.headers["i-twilio-idempotency-token"])
+    assert re.fullmatch(r"SM[0-9a-f]{32}", request.form.get("MessageSid"))
+    assert valid(request)
+
+
+def test_a_wrong_token_is_told_from_the_right_one() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        await sim.text("hi")
+
+    (request,) = on_the_line(scenario).requests
+    assert not valid(request, token="f" * 32)
+
+
+def test_a_whatsapp_text_is_posted_as_it_was_captured() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        await sim.text("hi", channel="whatsapp", profile_name="Ada Ä")
+
+    (request,) = on_the_line(scenario).requests
+    assert " ".join(name for name, _ in request.form.fields) == (
+        "ExternalUserId SmsMessageSid NumMedia ProfileName MessageType SmsSid WaId SmsStatus Body "
+        "To NumSegments ReferralNumMedia MessageSid AccountSid ChannelMetadata From ApiVersion"
+    )
+    assert request.form.get("From") == f"whatsapp:{PERSON}"
+    assert request.form.get("To") == "whatsapp:+15005550006"
+    assert request.form.get("MessageType") == "text"
+    assert valid(request)
+
+
+@pytest.mark.parametrize("channel", ["sms", "whatsapp"])
+def test_media_buttons_and_places_arrive_as_a_message_reads_them(channel: Any) -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        media = ("https://m.example/cat.png", Media("https://m.example/2", "text/vcard"))
+        await sim.text("look", media=media, channel=channel)
+        await sim.text(channel=channel, button=Button("Yes", "yes-1"))
+        await sim.text(channel=channel, location=Location(-23.5, 46.25, "Home", "Street 1"))
+
+    webhook = on_the_line(scenario)
+    picture, button, place = (
+        Message.parse(dict(request.form.fields)) for request in webhook.requests
+    )
+    assert all(map(valid, webhook.requests))
+    assert picture.sid.startswith("MM")
+    assert picture.media == (
+        Media("https://m.example/cat.png", "image/png"),
+        Media("https://m.example/2", "text/vcard"),
+    )
+    whatsapp = channel == "whatsapp"
+    assert button.button == (Button("Yes", "yes-1") if whatsapp else None)
+    expected = Location(-23.5, 46.25, "Home", "Street 1")
+    assert place.location == (expected if whatsapp else None)
+
+
+def test_parameters_can_be_added_and_changed() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        await sim.text("hi", extra={"OptOutType": "STOP", "FromCity": "PARIS"})
+        assert sim.opted_out == {PERSON}
+
+    (request,) = on_the_line(scenario).requests
+    assert request.form.get("OptOutType") == "STOP"
+    assert request.form.get("FromCity") == "PARIS"
+    assert valid(request)
+
+
+def test_a_seed_repeats_a_run() -> None:
+    def bodies() -> list[bytes]:
+        async def scenario(sim: Simulator, _: Webhook) -> None:
+            await sim.text("one")
+            await sim.text("two")
+
+        return [request.body for request in on_the_line(scenario, seed=4).requests]
+
+    assert bodies() == bodies()
+    assert len(set(bodies())) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [("a" * 160, 1), ("a" * 161, 2), ("ü" * 160, 1), ("é" * 307, 3), ("ж" * 71, 2), ("🙂" * 36, 2)],
+)
+def test_segments_are_counted(body: str, expected: int) -> None:
+    assert segments(body) == expected
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_webhook_can_be_delivered_many_times(*, at_once: bool) -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        delivered = await sim.text("hi")
+        assert delivered.repeats == (200, 200)
+        assert delivered.attempts == 1
+
+    trouble = Trouble(duplicates=2, duplicates_at_once=at_once)
+    webhook = on_the_line(scenario, trouble=trouble)
+    assert len(webhook.requests) == 3
+    assert len({request.body for request in webhook.requests}) == 1
+    assert len({request.signature for request in webhook.requests}) == 1
+
+
+def test_one_text_can_be_delivered_more_often_than_others() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        assert (await sim.text("once", duplicates=0)).repeats == ()
+        assert (await sim.text("four times", duplicates=3)).repeats == (200, 200, 200)
+
+    assert len(on_the_line(scenario, trouble=Trouble(duplicates=1)).requests) == 5
+
+
+def test_duplicates_at_once_are_all_under_way_together() -> None:
+    async def scenario(sim: Simulator, served: Webhook) -> None:
+        texting = asyncio.create_task(sim.text("hi"))
+        await served.received(3)
+        assert not texting.done()
+        served.open()
+        assert (await texting).repeats == (200, 200)
+
+    trouble = Trouble(duplicates=2, duplicates_at_once=True)
+    on_the_line(scenario, Webhook(gate=asyncio.Event()), trouble=trouble)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "said"),
+    [
+        ("text/xml", b"<Response/>", ()),
+        ("text/xml", b"", ()),
+        ("text/xml; charset=utf-8", b"<Response><Message>Hi</Message></Response>", (Said("Hi"),)),
+        (
+            "application/xml",
+            TWO_MESSAGES,
+            (Said("a", ("https://m/1",), "+15551239999"), Said("b")),
+        ),
+        ("text/plain", b"OK", (Said("OK"),)),
+    ],
+)
+def test_an_answer_is_read_as_twilio_reads_it(
+    kind: str, content: bytes, said: tuple[Said, ...]
+) -> None:
+    assert read(kind, content) == Reading(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "error"),
+    [
+        ("text/xml", b"<Response>", 12100),
+        ("text/xml", b"<Reply/>", 12102),
+        ("text/xml", b'<?xml version="1.0" encoding="nonsense"?><Response/>', 12100),
+        ("application/json", b"{}", 12300),
+        ("", b"<Response/>", 12300),
+        ("text/xml", b"<Response>" + b" " * 65536 + b"</Response>", 11750),
+        ("text/xml", b"<Response>" + b"<Message>a</Message>" * 11 + b"</Response>", 14109),
+    ],
+)
+def test_an_answer_that_twilio_cannot_use_is_an_error(
+    kind: str, content: bytes, error: int
+) -> None:
+    assert read(kind, content).error == error
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "messages"),
+    [
+        (
+            "text/xml",
+            TWO_MESSAGES,
+            [("a", ("https://m/1",), "+15551239999"), ("b", (), PERSON)],
+        ),
+        ("text/plain", b"OK", [("OK", (), PERSON)]),
+        ("application/json", b'"OK"', []),
+    ],
+)
+def test_what_an_answer_says_is_sent_to_the_person(
+    kind: str, content: bytes, messages: list[tuple[str, tuple[str, ...], str]]
+) -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        delivered = await sim.text("hi")
+        assert delivered.ok == bool(messages)
+        assert len(delivered.said) == len(messages)
+        assert [(sent.body, sent.media, sent.to) for sent in sim.sent] == messages
+        assert all(sent.inline for sent in sim.sent)
+
+    on_the_line(scenario, Webhook(answers=[(200, kind, content)]))

@@ -1,0 +1,70 @@
+import asyncio
+from pathlib import Path
+
+import httpx2
+from starlette.types import Message
+
+from offhook.web.health import READY_TIMEOUT, Check, Health
+from tests.web.helpers import line, run
+
+
+def test_a_process_is_alive_and_ready_while_its_store_is_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with line(tmp_path) as running, httpx2.AsyncClient(base_url=running.base) as client:
+            assert (await client.get("/healthz")).text == "alive\n"
+            assert (await client.get("/readyz")).text == "ready\n"
+            await running.store.close()
+            assert (await client.get("/healthz")).status_code == 200
+            ready = await client.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.headers["x-offhook-error"] == "store-unavailable"
+            assert ready.headers["cache-control"] == "no-store"
+
+    run(main())
+
+
+def test_a_health_check_may_be_a_head_and_nothing_else(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with line(tmp_path) as running, httpx2.AsyncClient(base_url=running.base) as client:
+            head = await client.head("/readyz")
+            assert (head.status_code, head.content) == (200, b"")
+            post = await client.post("/healthz")
+            assert (post.status_code, post.headers["allow"]) == (405, "GET, HEAD")
+
+    run(main())
+
+
+async def status_of(check: Check) -> int:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Health(check)({"type": "http", "method": "GET", "path": "/readyz"}, receive, send)
+    return int(sent[0]["status"])
+
+
+def test_a_store_that_hangs_is_not_ready() -> None:
+    async def hangs() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def main() -> None:
+        started = asyncio.get_running_loop().time()
+        assert await status_of(hangs) == 503
+        assert asyncio.get_running_loop().time() - started < READY_TIMEOUT + 5
+
+    run(main())
+
+
+def test_a_check_may_just_say_no() -> None:
+    async def no() -> bool:
+        return False
+
+    async def main() -> None:
+        assert await status_of(no) == 503
+
+    run(main())

@@ -1,0 +1,361 @@
+"""The processor alone: acknowledged after it is stored, told once, and told why."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from offhook.core.answers import REFUSED, Answer, Fault
+from offhook.core.forms import Refusal
+from offhook.core.keys import Kind, dedupe_key
+from offhook.core.signature import sign
+from offhook.events import Answered, Event, Trouble
+from offhook.ingest import DIAGNOSIS_INTERVAL, Request, WebhookProcessor
+from offhook.ports import Inbound, Store
+from offhook.settings import Settings
+from offhook.stores import open_store
+from tests.web.helpers import (
+    ACCOUNT,
+    FORM,
+    MESSAGE,
+    PUBLIC,
+    SID,
+    STATUS,
+    TOKEN,
+    Fields,
+    changed,
+    encoded,
+    run,
+    settings,
+)
+
+Accept = Callable[[Inbound], Awaitable[bool]]
+
+
+class Watched:
+    """A processor on a real store, and all that came of it."""
+
+    def __init__(self, store: Store, chosen: Settings, accept: Accept | None = None) -> None:
+        self.store = store
+        self.accepted: list[Inbound] = []
+        self.answers: list[Answer] = []
+        self.events: list[Event] = []
+        self._accept = accept or store.accept
+        queue: Any = self  # of the queue's methods, ingest uses this one alone
+        self.processor = WebhookProcessor(queue, chosen, self.events.append)
+
+    async def accept(self, inbound: Inbound) -> bool:
+        self.accepted.append(inbound)
+        return await self._accept(inbound)
+
+    async def acknowledge(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+    async def process(self, request: Request) -> Answered:
+        await self.processor.process(request, self.acknowledge)
+        told = self.events[-1]
+        assert isinstance(told, Answered)
+        assert len(self.answers) == sum(isinstance(event, Answered) for event in self.events)
+        return told
+
+
+def webhook(
+    fields: Fields = MESSAGE,
+    *,
+    kind: Kind = Kind.MESSAGE,
+    url: str = PUBLIC + "/twilio/messages",
+    base: str = PUBLIC,
+    query: bytes = b"",
+    token: str = TOKEN,
+    others: tuple[str, ...] = (),
+    started: float | None = None,
+) -> Request:
+    """Return a POST that came to `base`, and was signed for `url`."""
+    return Request(
+        kind=kind,
+        method="POST",
+        base=base,
+        path="/twilio/messages",
+        query=query,
+        content_type=FORM,
+        signature=sign(url=url, params=fields, auth_token=token),
+        body=encoded(fields),
+        started=perf_counter() if started is None else started,
+        other_bases=lambda: others,
+    )
+
+
+def watching(
+    path: Path,
+    test: Callable[[Watched], Awaitable[None]],
+    *,
+    accept: Accept | None = None,
+    **given: Any,
+) -> None:
+    async def main() -> None:
+        store = open_store(f"sqlite:///{path}/offhook.db")
+        await store.open()
+        try:
+            await test(Watched(store, settings(**given), accept))
+        finally:
+            await store.close()
+
+    run(main())
+
+
+def test_what_is_acknowledged_is_committed_by_then(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        seen: list[int] = []
+
+        async def acknowledge(_answer: Answer) -> None:
+            other = sqlite3.connect(tmp_path / "offhook.db")
+            seen.extend(other.execute("SELECT count(*) FROM messages").fetchone())
+            other.close()
+            assert watched.events == []  # told afterwards: telling must not delay the answer
+
+        await watched.processor.process(webhook(), acknowledge)
+        assert seen == [1]
+        assert len(watched.events) == 1
+
+    watching(tmp_path, test)
+
+
+def test_a_webhook_becomes_what_the_store_is_to_know(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        await watched.process(webhook())
+        assert watched.accepted == [
+            Inbound(
+                kind=Kind.MESSAGE,
+                key=dedupe_key(Kind.MESSAGE, dict(MESSAGE)),
+                lane=f"{ACCOUNT}|+14155550100|+14155550199",
+                account_sid=ACCOUNT,
+                sid=SID,
+                sender="+14155550199",
+                recipient="+14155550100",
+                form=encoded(MESSAGE),
+                notice_after=10.0,
+            )
+        ]
+
+    watching(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "given"),
+    [
+        (Kind.MESSAGE, changed(MESSAGE, Body=" stop "), {}),
+        (Kind.MESSAGE, changed(MESSAGE, OptOutType="HELP"), {}),
+        (Kind.MESSAGE, MESSAGE, {"slow_notice": ""}),
+        (Kind.STATUS, STATUS, {}),
+    ],
+)
+def test_nobody_is_told_to_wait_who_is_owed_no_reply(
+    tmp_path: Path, kind: Kind, fields: Fields, given: dict[str, Any]
+) -> None:
+    async def test(watched: Watched) -> None:
+        await watched.process(webhook(fields, kind=kind))
+        assert [inbound.notice_after for inbound in watched.accepted] == [None]
+
+    watching(tmp_path, test, **given)
+
+
+def test_without_an_account_it_is_ours(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        await watched.process(webhook())
+        told = await watched.process(webhook(changed(MESSAGE, AccountSid=None)))
+        assert told.repeat  # the same key, and so the same lane
+        assert [inbound.account_sid for inbound in watched.accepted] == [ACCOUNT] * 2
+
+    watching(tmp_path, test)
+
+
+def test_another_account_that_signs_with_our_token_is_believed(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        await watched.process(webhook(changed(MESSAGE, AccountSid="AC" + "9" * 32)))
+        assert watched.accepted[0].account_sid == "AC" + "9" * 32
+
+    watching(tmp_path, test)
+
+
+@pytest.mark.parametrize("old", ["SmsMessageSid", "SmsSid"])
+def test_a_message_may_bear_its_sid_under_an_older_name(tmp_path: Path, old: str) -> None:
+    none = changed(MESSAGE, MessageSid=None, SmsMessageSid=None, SmsSid=None)
+
+    async def test(watched: Watched) -> None:
+        await watched.process(webhook(changed(none, **{old: SID})))
+        assert watched.accepted[0].sid == SID
+
+    watching(tmp_path, test)
+
+
+def test_a_forged_request_is_told_without_what_it_claims(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        told = await watched.process(webhook(token="somebody-elses"))
+        assert (told.status, told.sid, told.sender) == (403, "", "")
+        assert watched.accepted == []
+
+    watching(tmp_path, test)
+
+
+def test_without_a_token_nothing_is_believed(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        told = await watched.process(webhook())
+        assert (told.status, told.error) == (503, "no-auth-token")
+        assert told.detail == "TWILIO_AUTH_TOKEN is not set"
+
+    watching(tmp_path, test, auth_token="")
+
+
+# Why a signature did not fit
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    ["http://bot.example.com", "https://tunnel.example.net", "https://bot.example.com/prefix"],
+)
+def test_the_operator_is_told_which_url_would_have_fitted(tmp_path: Path, fitting: str) -> None:
+    others = (PUBLIC, "https://no.example", fitting)
+
+    async def test(watched: Watched) -> None:
+        told = await watched.process(webhook(url=fitting + "/twilio/messages", others=others))
+        assert told.error == "signature-mismatch"
+        assert told.detail == (
+            "the signature was checked for 'https://bot.example.com/twilio/messages', "
+            f"but it is valid for '{fitting}/twilio/messages': set OFFHOOK_PUBLIC_URL={fitting}"
+        )
+
+    watching(tmp_path, test)
+
+
+def test_the_operator_is_told_when_no_url_would_have_fitted(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        told = await watched.process(
+            webhook(token="somebody-elses", others=("http://a", "http://b"))
+        )
+        assert "fits none of 2 likely others" in told.detail
+        assert "TWILIO_AUTH_TOKEN" in told.detail
+
+    watching(tmp_path, test)
+
+
+def test_only_a_few_urls_are_tried(tmp_path: Path) -> None:
+    fitting = "https://last.example"
+    others = (*(f"https://{n}.example" for n in range(16)), fitting)
+
+    async def test(watched: Watched) -> None:
+        told = await watched.process(webhook(url=fitting + "/twilio/messages", others=others))
+        assert "fits none of 16 likely others" in told.detail
+
+    watching(tmp_path, test)
+
+
+def test_a_flood_of_forgeries_is_looked_into_once_a_second(tmp_path: Path) -> None:
+    def forged(started: float) -> Request:
+        return webhook(token="somebody-elses", others=("http://a.example",), started=started)
+
+    async def test(watched: Watched) -> None:
+        start = perf_counter()
+        told = [
+            await watched.process(forged(start + after))
+            for after in (0.0, 0.1, DIAGNOSIS_INTERVAL - 0.1, DIAGNOSIS_INTERVAL + 0.1)
+        ]
+        looked_into = ["likely others" in event.detail for event in told]
+        assert looked_into == [True, False, False, True]
+        assert all("checked for 'https://bot.example.com" in event.detail for event in told)
+
+    watching(tmp_path, test)
+
+
+def test_nothing_that_was_written_is_told(tmp_path: Path) -> None:
+    query = encoded(MESSAGE)
+    signature = sign(url="https://other.example/twilio/messages?x", auth_token=TOKEN)
+
+    async def test(watched: Watched) -> None:
+        get = Request(
+            Kind.MESSAGE, "GET", PUBLIC, "/twilio/messages", query, None, signature, b"", 0.0
+        )
+        told = await watched.process(get)
+        post = webhook(token="somebody-elses", others=("https://other.example",))
+        told_too = await watched.process(post)
+        for text in (repr(told), repr(told_too), repr(get), repr(post)):
+            assert "Body" not in text
+            assert "lsäcke" not in text
+            assert signature not in text
+            assert post.signature not in text
+
+    watching(tmp_path, test)
+
+
+# What nobody has foreseen
+
+
+def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(tmp_path: Path) -> None:
+    async def broken(_inbound: Inbound) -> bool:
+        raise ZeroDivisionError("quotes what a person wrote")
+
+    async def test(watched: Watched) -> None:
+        told = await watched.process(webhook())
+        assert watched.answers == [REFUSED[Fault.INTERNAL_ERROR]]
+        assert (told.status, told.error) == (503, "internal-error")
+        trouble = watched.events[0]
+        assert isinstance(trouble, Trouble)
+        assert trouble.topic == "internal-error"
+        assert trouble.text.startswith("ZeroDivisionError at test_ingest.py:")
+        assert "person" not in repr(watched.events)
+
+    watching(tmp_path, test, accept=broken)
+
+
+def test_an_unforeseen_error_before_the_store_is_answered_503_too(tmp_path: Path) -> None:
+    def broken() -> tuple[str, ...]:
+        raise LookupError("no bases")
+
+    async def test(watched: Watched) -> None:
+        request = webhook(token="somebody-elses")
+        told = await watched.process(
+            Request(
+                request.kind, request.method, request.base, request.path, request.query,
+                request.content_type, request.signature, request.body, request.started, broken,
+            )
+        )  # fmt: skip
+        assert (told.status, told.error) == (503, "internal-error")
+        assert watched.accepted == []
+
+    watching(tmp_path, test)
+
+
+def test_a_cancelled_request_is_not_answered(tmp_path: Path) -> None:
+    reached = asyncio.Event()
+
+    async def hangs(_inbound: Inbound) -> bool:
+        reached.set()
+        await asyncio.Event().wait()
+        return True
+
+    async def test(watched: Watched) -> None:
+        task = asyncio.create_task(watched.process(webhook()))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (watched.answers, watched.events) == ([], [])
+
+    watching(tmp_path, test, accept=hangs)
+
+
+# The answers
+
+
+@pytest.mark.parametrize("reason", [*Fault, *Refusal])
+def test_every_reason_has_an_answer_that_no_person_receives(reason: Fault | Refusal) -> None:
+    answer = REFUSED[reason]
+    headers = dict(answer.headers)
+    assert 400 <= answer.status < 600
+    assert answer.error == reason.value
+    assert headers[b"x-offhook-error"] == reason.encode()
+    assert headers[b"content-type"] == b"text/xml"
+    assert headers[b"content-length"] == str(len(answer.body)).encode()

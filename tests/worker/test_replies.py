@@ -1,0 +1,221 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offhook.core.lifecycle import SendState, SendTrigger
+from offhook.core.messages import MAX_BODY, Message, Reply
+from offhook.drafts import ReturnAddress, drafts_of, notice
+from offhook.errors import InvalidReply, StoreUnavailable
+from offhook.events import Sent
+from offhook.ports import Claim, Draft, SendClaim, SendOutcome
+from offhook.replies import LedgerReplier
+from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, run, serving
+
+ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)
+
+
+def test_a_reply_goes_back_to_who_wrote_from_where_they_wrote_to() -> None:
+    (draft,) = drafts_of(Reply("hello"), "return:0", ADDRESS)
+    assert draft == Draft("return:0", ACCOUNT, OURS, ANN, "hello")
+
+
+def test_media_go_with_the_first_part_of_a_long_text() -> None:
+    first, second = drafts_of(
+        Reply("word " * 400, media=["https://example.com/a.png"]), "return:1", ADDRESS
+    )
+    assert (first.identity, second.identity) == ("return:1", "return:1.1")
+    assert (first.media, second.media) == (("https://example.com/a.png",), ())
+
+
+def test_a_picture_and_a_template_need_no_text() -> None:
+    (picture,) = drafts_of(
+        Reply(" " * 2000, media=["https://example.com/a.png"]), "return:0", ADDRESS
+    )
+    assert picture.media
+    (template,) = drafts_of(
+        Reply(content_sid="HX1", content_variables={"1": "x"}), "return:0", ADDRESS
+    )
+    assert (template.content_sid, template.content_variables) == ("HX1", {"1": "x"})
+
+
+def test_the_parts_of_a_keyed_reply_cannot_be_taken_for_another_key() -> None:
+    parts = drafts_of(Reply("word " * 400), "key:a", ADDRESS)
+    (other,) = drafts_of(Reply("hello"), "key:a.1", ADDRESS)
+    assert other.identity not in {part.identity for part in parts}
+
+
+@given(st.text(min_size=1, max_size=5000), st.integers(0, 99))
+def test_every_text_becomes_sends_that_twilio_takes(text: str, number: int) -> None:
+    if not text.strip():
+        return
+    drafts = drafts_of(Reply(text), f"return:{number}", ADDRESS)
+    assert all(0 < len(draft.body) <= MAX_BODY for draft in drafts)
+    assert len({draft.identity for draft in drafts}) == len(drafts)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("lone \udc80"),
+        Reply("x", to=b"+15551230001"),  # type: ignore[arg-type]
+        Reply(media=[None]),  # type: ignore[list-item]
+        Reply(content_sid="HX1", content_variables={"1": 5}),  # type: ignore[dict-item]
+    ],
+)
+def test_what_cannot_be_stored_is_no_reply(reply: Reply) -> None:
+    with pytest.raises(InvalidReply):
+        drafts_of(reply, "return:0", ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("configured", "to", "sender"),
+    [
+        ("", ANN, OURS),
+        ("+15005550009", ANN, "+15005550009"),
+        ("MG1", ANN, "MG1"),
+        ("MG1", "whatsapp:+15551230001", "MG1"),
+        ("whatsapp:+15005550009", ANN, OURS),
+        ("+15005550009", "whatsapp:+15551230001", "+15005550009"),
+    ],
+)
+def test_the_sender_is_of_the_recipients_channel_where_there_is_one(
+    configured: str, to: str, sender: str
+) -> None:
+    assert ReturnAddress(ACCOUNT, OURS, ANN, configured).sender_to(to) == sender
+
+
+def test_an_empty_notice_is_none() -> None:
+    assert notice("slow", "", ADDRESS) is None
+
+
+def test_a_reply_that_is_tried_again_has_the_same_number(tmp_path: Path) -> None:
+    """Otherwise the next attempt, in which the store is there, would send it twice."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by()) as line:
+            await line.receive("hello")
+            (claim,) = (await line.store.claim(1, lease=30.0, owner="w", alone=False)).claims
+            write, failures = line.store.write, 1
+
+            async def away(claim: Claim, drafts: tuple[Draft, ...]) -> object:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise StoreUnavailable("locked")
+                return await write(claim, drafts)
+
+            line.store.write = away  # type: ignore[method-assign, assignment]
+            replier = LedgerReplier(line.store, claim, ADDRESS, line.told)
+            with pytest.raises(StoreUnavailable):
+                await replier.reply(Reply("hello"), None)
+            (send,) = await replier.reply(Reply("hello"), None)
+            (other,) = await replier.reply(Reply("world"), None)
+            assert (send.identity, other.identity) == ("reply:0", "reply:1")
+
+    run(scenario)
+
+
+def test_replies_leave_in_order_while_other_conversations_go_on(tmp_path: Path) -> None:
+    def answer(message: Message) -> list[str]:
+        return [f"{message.body} {number}" for number in range(3)]
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer)) as line:
+            await line.receive("ann", sender=ANN)
+            await line.receive("bob", sender=BOB)
+            async with serving(line, sends=True):
+                await line.told.until(lambda: len(line.told.of(Sent)) == 6)
+            for name in ("ann", "bob"):
+                sent = [body for body in line.outbox.bodies if body.startswith(name)]
+                assert sent == [f"{name} 0", f"{name} 1", f"{name} 2"]
+
+    run(scenario)
+
+
+def answers(*outcomes: SendOutcome) -> list[SendOutcome]:
+    return list(outcomes)
+
+
+def test_a_postponed_send_is_repeated_and_a_lost_one_is_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: ["again", "lost", "refused"])) as line:
+            line.outbox.answers = answers(
+                SendOutcome(SendTrigger.POSTPONE, delay=0.1, error="429"),
+                SendOutcome(SendTrigger.ACCEPT, sid="SM1", status="queued"),
+                SendOutcome(SendTrigger.LOSE, error="no answer"),
+                SendOutcome(SendTrigger.REFUSE, error_code="21211", error="no such number"),
+            )
+            sid = await line.receive("hello")
+            async with serving(line, sends=True):
+                await line.told.until(lambda: len(line.told.of(Sent)) == 4)
+            assert line.outbox.bodies == ["again", "again", "lost", "refused"]
+            states = [send.state for send in (await line.ledger(sid)).values()]
+            assert states == [SendState.SENT, SendState.UNKNOWN, SendState.FAILED]
+
+    run(scenario)
+
+
+def test_what_twilio_has_is_recorded_however_long_the_store_is_away(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+            settle_send, failures = line.store.settle_send, 2
+
+            async def away(claim: SendClaim, outcome: SendOutcome) -> None:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise StoreUnavailable("the disk is full")
+                await settle_send(claim, outcome)
+
+            line.store.settle_send = away  # type: ignore[method-assign]
+            sid = await line.receive("hello")
+            async with serving(line, sends=True):
+                await line.told.until(lambda: len(line.told.of(Sent)) == 1)
+            (send,) = (await line.ledger(sid)).values()
+            assert send.state is SendState.SENT
+            assert len(line.outbox.sent) == 1
+
+    run(scenario)
+
+
+async def written(line: Line, count: int) -> str:
+    """Let a worker write replies that nobody sends yet."""
+    sid = await line.receive(f"{count}")
+    async with serving(line):
+        await line.told.runs(1)
+    return sid
+
+
+def test_stopping_sends_what_is_due_and_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
+            sid = await written(line, 2)
+            line.outbox.gate = asyncio.Event()
+            sending = asyncio.create_task(line.sends.run())
+            await line.outbox.begun.wait()
+            line.sends.stop(20.0)
+            line.outbox.gate.set()
+            await sending
+            states = [send.state for send in (await line.ledger(sid)).values()]
+            assert states == [SendState.SENT] * 2
+
+    run(scenario)
+
+
+def test_stopping_at_once_finishes_the_request_and_begins_none(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
+            sid = await written(line, 2)
+            line.outbox.gate = asyncio.Event()
+            sending = asyncio.create_task(line.sends.run())
+            await line.outbox.begun.wait()
+            line.sends.stop(0.0)
+            line.outbox.gate.set()
+            await sending
+            states = [send.state for send in (await line.ledger(sid)).values()]
+            assert states == [SendState.SENT, SendState.PENDING]
+
+    run(scenario)

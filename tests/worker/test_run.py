@@ -1,0 +1,456 @@
+"""One run: whatever a handler does, its message reaches an end, and the person hears of it."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offhook.core.lifecycle import Delivery, SendState, State, Trigger
+from offhook.core.messages import Message, Reply, StatusUpdate
+from offhook.errors import Discard, NotRunning, RetryLater
+from offhook.events import Handled
+from offhook.handlers import Handlers
+from tests.worker.support import ANN, BOB, OURS, Line, handled_by, opened, run, serving
+
+FAILURE, TIMEOUT = "sorry, it failed", "it takes longer"
+NOTICES = {"failure_notice": FAILURE, "timeout_notice": TIMEOUT}
+
+
+def settle_one(
+    tmp_path: Path,
+    handlers: Handlers,
+    *,
+    runs: int = 1,
+    body: str = "hello",
+    look: Callable[[Line, str, list[Handled]], Any] | None = None,
+    **settings: Any,
+) -> None:
+    """Let one message be handled, then look at what became of it."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handlers, **{**NOTICES, **settings}) as line:
+            sid = await line.receive(body)
+            async with serving(line):
+                handled = await line.told.runs(runs)
+            if look is not None:
+                await look(line, sid, handled)
+
+    run(scenario)
+
+
+def test_what_a_handler_returns_is_in_the_ledger_once_it_is_done(tmp_path: Path) -> None:
+    async def answer(message: Message) -> list[str | Reply]:
+        return [f"You said: {message.body}", Reply("to you", to=BOB), "x" * 1700]
+
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        assert await line.state(sid) is State.DONE
+        ledger = await line.ledger(sid)
+        assert list(ledger) == ["return:0", "return:1", "return:2", "return:2.1"]
+        assert ledger["return:0"].body == "You said: hello"
+        assert [send.to for send in ledger.values()] == [ANN, BOB, ANN, ANN]
+        assert len(ledger["return:2.1"].body) == 100
+        assert (handled[0].trigger, handled[0].error) == (Trigger.COMPLETE, "")
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_a_def_handler_runs_in_a_thread_with_the_context(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+
+    def answer(message: Message) -> str:
+        threads.append(threading.current_thread())
+        asyncio.run(message.reply("first"))
+        return "then"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert threads[0] is not threading.main_thread()
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["first", "then"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+variable = contextvars.ContextVar("variable", default="")
+
+
+def test_a_thread_has_a_copy_of_the_context(tmp_path: Path) -> None:
+    def answer() -> str:
+        seen = variable.get()
+        variable.set("changed")
+        return seen
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer)) as line:
+            sids = [await line.receive("one"), await line.receive("two")]
+            variable.set("outside")
+            async with serving(line):
+                await line.told.runs(2)
+            for sid in sids:
+                assert (await line.ledger(sid))["return:0"].body == "outside"
+
+    run(scenario)
+
+
+def test_a_plain_function_around_a_coroutine_is_awaited(tmp_path: Path) -> None:
+    async def inner(message: Message) -> str:
+        await asyncio.sleep(0)
+        return message.body.upper()
+
+    def outer(message: Message) -> Any:
+        return inner(message)
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert (await line.ledger(sid))["return:0"].body == "HELLO"
+
+    settle_one(tmp_path, handled_by(outer), look=look)
+
+
+def fails() -> None:
+    raise LookupError("no such thing")
+
+
+async def fails_async() -> None:
+    raise LookupError("no such thing")
+
+
+def exits() -> None:
+    raise SystemExit(3)
+
+
+async def exits_async() -> None:
+    raise SystemExit(3)
+
+
+async def is_cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+def ends_iteration() -> None:
+    raise StopIteration
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (fails, "LookupError"),
+        (fails_async, "LookupError"),
+        (exits, "SystemExit"),
+        (exits_async, "SystemExit"),
+        (is_cancelled, "CancelledError"),
+        (ends_iteration, "RuntimeError"),
+        (lambda: 42, "InvalidReply"),
+        (lambda: "  ", "InvalidReply"),
+        (lambda: ["fine", ""], "InvalidReply"),
+        (lambda: "\ud800", "InvalidReply"),
+        (lambda: Reply("x", content_variables={"1": 2}), "InvalidReply"),  # type: ignore[dict-item]
+    ],
+)
+def test_a_handler_that_fails_for_good_is_dead_and_the_person_told(
+    tmp_path: Path, handler: Callable[..., Any], error: str
+) -> None:
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        record = await line.record(sid)
+        assert record.state is State.DEAD
+        assert error in record.error
+        assert (handled[0].trigger, handled[0].error) == (Trigger.GIVE_UP, error)
+        ledger = await line.ledger(sid)
+        assert [send.body for send in ledger.values()] == [FAILURE]
+        assert ledger["notice:failure"].to == ANN
+
+    settle_one(tmp_path, handled_by(handler), look=look, max_attempts=1)
+
+
+def test_what_where_raises_is_a_failed_attempt(tmp_path: Path) -> None:
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        assert await line.state(sid) is State.DEAD
+        assert handled[0].error == "KeyError"
+
+    handlers = handled_by(fails, where=lambda message: message.raw["missing"])
+    settle_one(tmp_path, handlers, look=look, max_attempts=1)
+
+
+def test_a_failure_is_tried_again_and_may_succeed(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    def second_time(message: Message) -> str:
+        attempts.append(message.attempt)
+        if message.attempt == 1:
+            raise ConnectionError
+        return "done"
+
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        assert attempts == [1, 2]
+        assert [event.trigger for event in handled] == [Trigger.RETRY, Trigger.COMPLETE]
+        assert handled[1].waited >= 0.5  # the first delay is a second, less half at most
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["done"]
+
+    settle_one(tmp_path, handled_by(second_time), runs=2, look=look)
+
+
+def test_discard_ends_without_notice_or_retry(tmp_path: Path) -> None:
+    def unwanted() -> None:
+        raise Discard("spam")
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        record = await line.record(sid)
+        assert (record.state, record.error) == (State.DISCARDED, "spam")
+        assert not await line.ledger(sid)
+
+    settle_one(tmp_path, handled_by(unwanted), look=look)
+
+
+def test_retry_later_counts_as_an_attempt(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    def not_yet(message: Message) -> None:
+        attempts.append(message.attempt)
+        raise RetryLater(0.01)
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert attempts == [1, 2, 3]
+        assert await line.state(sid) is State.DEAD
+        assert list(await line.ledger(sid)) == ["notice:failure"]
+
+    settle_one(tmp_path, handled_by(not_yet, max_attempts=3), runs=3, look=look)
+
+
+def test_a_message_nobody_handles_is_discarded(tmp_path: Path) -> None:
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        record = await line.record(sid)
+        assert (record.state, record.error) == (State.DISCARDED, "no handler for sms")
+
+    settle_one(tmp_path, handled_by(fails, channel="whatsapp"), look=look)
+
+
+def test_a_coroutine_is_cancelled_at_its_timeout_and_the_person_told_once(tmp_path: Path) -> None:
+    cancelled: list[int] = []
+
+    async def hangs(message: Message) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(message.attempt)
+
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        assert cancelled == [1, 2, 3]
+        assert handled[0].error == "timed out after 0.05 s"
+        assert await line.state(sid) is State.DEAD
+        ledger = await line.ledger(sid)
+        assert [send.body for send in ledger.values()] == [TIMEOUT, FAILURE]
+
+    handlers = handled_by(hangs, timeout=0.05, max_attempts=3)
+    settle_one(tmp_path, handlers, runs=3, look=look)
+
+
+def test_the_last_timeout_does_not_promise_another_try(tmp_path: Path) -> None:
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert list(await line.ledger(sid)) == ["notice:failure"]
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    settle_one(tmp_path, handled_by(hangs, timeout=0.05, max_attempts=1), look=look)
+
+
+@pytest.mark.parametrize("kind", ["thread", "coroutine"])
+def test_a_handler_that_outlives_its_timeout_holds_its_lane(tmp_path: Path, kind: str) -> None:
+    """Until the code has really ended, nothing of its lane may run; others go on meanwhile."""
+    running: list[str] = []
+
+    async def scenario() -> None:
+        release = threading.Event()
+        release_async = asyncio.Event()
+
+        def in_thread(message: Message) -> str:
+            running.append(message.body)
+            if message.body == "stuck":
+                release.wait(20)
+            return "too late"
+
+        async def suppressing(message: Message) -> str:
+            running.append(message.body)
+            while message.body == "stuck" and not release_async.is_set():
+                try:
+                    await release_async.wait()
+                except asyncio.CancelledError:
+                    with pytest.raises(NotRunning):
+                        await message.reply("the time is over")
+            return "too late"
+
+        handlers = handled_by(
+            in_thread if kind == "thread" else suppressing, timeout=0.05, max_attempts=1
+        )
+        # A lease shorter than the wait: it must be renewed meanwhile.
+        async with opened(tmp_path, handlers, lease=1.0, **NOTICES) as line, serving(line):
+            stuck = await line.receive("stuck")
+            behind = await line.receive("behind")
+            for number in range(3):
+                await line.receive(f"other {number}", sender=BOB)
+                await line.told.runs(number + 1)
+            await asyncio.sleep(1.5)  # longer than the lease
+            assert await line.state(stuck) is State.RUNNING
+            assert await line.state(behind) is State.OPEN
+            release.set()
+            release_async.set()
+            await line.told.runs(5)
+            assert await line.state(stuck) is State.DEAD
+            assert list(await line.ledger(stuck)) == ["notice:failure"]
+            assert await line.state(behind) is State.DONE
+            assert running == ["stuck", "other 0", "other 1", "other 2", "behind"]
+            assert "lease-lost" not in line.told.topics()
+
+    run(scenario)
+
+
+def test_a_repeated_attempt_sends_nothing_twice(tmp_path: Path) -> None:
+    repeated: list[bool] = []
+
+    async def answer(message: Message) -> str:
+        first = await message.reply("one moment")
+        keyed = await message.reply(f"attempt {message.attempt}", key="progress.1")
+        repeated.extend([first.repeated, keyed.repeated])
+        if message.attempt == 1:
+            raise RetryLater(0)
+        return "done"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert repeated == [False, False, True, True]
+        sends = await line.ledger(sid)
+        assert {identity: send.body for identity, send in sends.items()} == {
+            "reply:0": "one moment",
+            "key:progress.1": "attempt 1",
+            "return:0": "done",
+        }
+        assert line.told.topics() == ["reply-differs"]
+
+    settle_one(tmp_path, handled_by(answer), runs=2, look=look)
+
+
+def test_a_message_cannot_be_replied_to_after_its_run(tmp_path: Path) -> None:
+    kept: list[Message] = []
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        with pytest.raises(NotRunning):
+            await kept[0].reply("late")
+        assert not await line.ledger(sid)
+
+    def keep(message: Message) -> None:
+        kept.append(message)
+
+    settle_one(tmp_path, handled_by(keep), look=look)
+
+
+def test_too_many_sends_in_a_conversation_park_it(tmp_path: Path) -> None:
+    def answer() -> str:
+        return "you said"
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer), loop_limit=(2, 60.0)) as line:
+            sids = [await line.receive("one"), await line.receive("two")]
+            third, stop = await line.receive("three"), await line.receive("STOP")
+            other = await line.receive("hello", sender=BOB)
+            async with serving(line):
+                await line.told.runs(5)
+            assert [await line.state(sid) for sid in [*sids, other]] == [State.DONE] * 3
+            parked = await line.record(third)
+            assert parked.state is State.PARKED
+            assert parked.error.startswith("loop-suspected")
+            assert await line.state(stop) is State.DISCARDED
+            assert "loop-suspected" in line.told.topics()
+
+    run(scenario)
+
+
+def test_who_opts_out_gets_nothing_any_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: "you said"), **NOTICES) as line:
+            before, stop = await line.receive("hello"), await line.receive("stop")
+            other = await line.receive("hello", sender=BOB)
+            async with serving(line):
+                await line.told.runs(3)
+            record = await line.record(stop)
+            assert (record.state, record.error) == (State.DISCARDED, "no handler for STOP")
+            (canceled,) = (await line.ledger(before)).values()
+            assert canceled.state is SendState.CANCELED
+            (pending,) = (await line.ledger(other)).values()
+            assert pending.state is SendState.PENDING
+
+    run(scenario)
+
+
+def test_an_opt_out_handler_is_told_and_its_failure_is_not_the_persons_business(
+    tmp_path: Path,
+) -> None:
+    seen: list[str] = []
+
+    def opted_out(message: Message) -> None:
+        seen.append(message.opt_out)
+        raise LookupError
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert seen == ["STOP"]
+        assert await line.state(sid) is State.DEAD
+        assert not await line.ledger(sid)
+
+    handlers = handled_by(fails)
+    handlers.add_opt_out(opted_out, max_attempts=1)
+    settle_one(tmp_path, handlers, body="STOP", look=look)
+
+
+def test_statuses_reach_the_ledger_and_then_the_handler(tmp_path: Path) -> None:
+    """A status may come before Twilio's answer to the send has been recorded, and out of order."""
+    seen: list[tuple[str, dict[str, str]]] = []
+
+    async def watch(status: StatusUpdate) -> str:
+        seen.append((status.status, dict(status.raw)))
+        return "is not used"
+
+    async def scenario() -> None:
+        handlers = handled_by(lambda: "hello back")
+        handlers.add_status(watch)
+        async with opened(tmp_path, handlers) as line:
+            sid = await line.receive("hello")
+            async with serving(line):
+                await line.told.runs(1)
+                (send,) = await line.store.claim_sends(1, lease=30.0, owner="dead")
+                for count, status in enumerate(("delivered", "sent"), start=2):
+                    await line.status("SM9", status, send=str(send.id))
+                    await line.told.runs(count)
+            (reply,) = (await line.ledger(sid)).values()
+            assert (reply.state, reply.sid) == (SendState.SENT, "SM9")
+            assert reply.delivery == Delivery("delivered")
+            assert [status for status, _ in seen] == ["delivered", "sent"]
+            assert "OffhookSend" not in seen[0][1]
+            assert seen[0][1]["From"] == OURS
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("send", ["", "77", "9" * 30, "-1", "x"])
+def test_a_status_of_an_unknown_send_is_no_error(tmp_path: Path, send: str) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, Handlers()) as line:
+            await line.status("SM404", "delivered", send=send)
+            async with serving(line):
+                (handled,) = await line.told.runs(1)
+            assert handled.trigger is Trigger.COMPLETE
+            assert await line.state("SM404") is State.DONE
+
+    run(scenario)
+
+
+def test_a_failing_status_handler_tells_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        handlers = Handlers()
+        handlers.add_status(fails, max_attempts=1)
+        async with opened(tmp_path, handlers, **NOTICES) as line:
+            await line.status("SM9", "delivered")
+            async with serving(line):
+                await line.told.runs(1)
+            assert await line.state("SM9") is State.DEAD
+            assert not await line.ledger("SM9")
+
+    run(scenario)

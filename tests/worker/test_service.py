@@ -1,0 +1,376 @@
+"""The worker: order, neighbours, leases, crashes and restarts."""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from offhook.core.lifecycle import State, Trigger
+from offhook.core.messages import Message
+from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
+from offhook.events import Handled, Trouble
+from offhook.ports import Claim, Settlement
+from offhook.stores import open_store
+from offhook.worker.heartbeat import Heartbeat, Pulse
+from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, run, serving
+
+
+def triggers(events: list[Handled]) -> list[Trigger]:
+    return [event.trigger for event in events]
+
+
+def test_a_lane_is_handled_in_order_while_others_go_on(tmp_path: Path) -> None:
+    """One message of a conversation at a time, through retries; no other conversation waits."""
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        stuck = asyncio.Event()
+
+        async def answer(message: Message) -> None:
+            seen.append(f"{message.body}/{message.attempt}")
+            if message.body == "ann 0" and message.attempt == 1:
+                await stuck.wait()
+                raise RetryLater(0.05)
+
+        async with opened(tmp_path, handled_by(answer)) as line, serving(line):
+            for number in range(3):
+                await line.receive(f"ann {number}", sender=ANN)
+            for number in range(3):
+                await line.receive(f"bob {number}", sender=BOB)
+            await line.told.runs(3)
+            assert seen[1:] == ["bob 0/1", "bob 1/1", "bob 2/1"]
+            stuck.set()
+            await line.told.runs(7)
+            assert seen[4:] == ["ann 0/2", "ann 1/1", "ann 2/1"]
+
+    run(scenario)
+
+
+def test_with_on_retry_skip_later_messages_overtake(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def answer(message: Message) -> None:
+        seen.append(message.body)
+        if message.attempt == 1 and message.body == "first":
+            raise RetryLater(0.3)
+
+    async def scenario() -> None:
+        handlers = handled_by(answer, on_retry="skip")
+        async with opened(tmp_path, handlers) as line:
+            await line.receive("first")
+            await line.receive("second")
+            async with serving(line):
+                await line.told.runs(3)
+        assert seen == ["first", "second", "first"]
+
+    run(scenario)
+
+
+def test_no_more_run_at_once_than_allowed(tmp_path: Path) -> None:
+    running, most = 0, 0
+    together = threading.Barrier(3, timeout=20)
+
+    def answer() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        together.wait()
+        running -= 1
+        together.wait()
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer), concurrency=3) as line:
+            for number in range(9):
+                await line.receive("hello", sender=f"+1555{number}")
+            async with serving(line):
+                assert triggers(await line.told.runs(9)) == [Trigger.COMPLETE] * 9
+        assert most == 3
+
+    run(scenario)
+
+
+def test_a_drain_lets_handlers_end(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        started, finish = asyncio.Event(), asyncio.Event()
+
+        async def answer() -> str:
+            started.set()
+            await finish.wait()
+            return "done"
+
+        async with opened(tmp_path, handled_by(answer)) as line:
+            sid, behind = await line.receive("hello"), await line.receive("behind")
+            working = asyncio.create_task(line.worker.run())
+            await started.wait()
+            line.worker.stop(20.0)
+            finish.set()
+            await working
+            assert await line.state(sid) is State.DONE
+            assert await line.state(behind) is State.OPEN  # nothing new was begun
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+def test_a_drain_ends_at_its_deadline_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
+    """What is interrupted is handed back, uncounted, and handled by the next worker."""
+    release = threading.Event()
+    attempts: list[int] = []
+
+    async def scenario() -> None:
+        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def waits(message: Message) -> str:
+            attempts.append(message.attempt)
+            started.set()
+            if len(attempts) == 1:
+                await asyncio.Event().wait()
+            return "done"
+
+        def blocks(message: Message) -> str:
+            attempts.append(message.attempt)
+            loop.call_soon_threadsafe(started.set)
+            if len(attempts) == 1:
+                release.wait(20)
+            return "done"
+
+        handlers = handled_by(waits if kind == "coroutine" else blocks)
+        async with opened(tmp_path, handlers, max_attempts=1) as line:
+            sid = await line.receive("hello")
+            working = asyncio.create_task(line.worker.run())
+            await started.wait()
+            line.worker.stop(20.0)
+            line.worker.stop(0.05)  # who asks twice is in a hurry
+            await working
+            assert triggers(line.told.of(Handled)) == [Trigger.INTERRUPT]
+            record = await line.record(sid)
+            assert (record.state, record.attempts, record.crashes) == (State.OPEN, 0, 0)
+            successor = Line(line.store, line.url, handlers, line.settings)
+            async with serving(successor):
+                await successor.told.runs(1)
+            assert await line.state(sid) is State.DONE
+            assert attempts == [1, 1]
+        release.set()
+
+    try:
+        run(scenario)
+    finally:
+        release.set()
+
+
+async def steal(line: Line) -> Claim:
+    """Take the running message of a worker that has no capacity to take it back."""
+    while True:  # until no heartbeat has come in between
+        await line.store.release("worker")
+        claims = (await line.store.claim(1, lease=3600.0, owner="thief", alone=False)).claims
+        if claims:
+            return claims[0]
+
+
+def test_a_run_whose_lease_is_gone_is_cancelled_and_can_do_nothing(tmp_path: Path) -> None:
+    """Neither a reply nor the settling of a run counts once another run has its message."""
+    outcomes: list[str] = []
+
+    async def scenario() -> None:
+        started = asyncio.Event()
+
+        async def answer(message: Message) -> str:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                try:
+                    await message.reply("too late")
+                except (LeaseLost, NotRunning) as error:
+                    outcomes.append(type(error).__name__)
+            return "too late"
+
+        async with opened(tmp_path, handled_by(answer), lease=1.0, concurrency=1) as line:
+            sid = await line.receive("hello")
+            async with serving(line):
+                await started.wait()
+                theirs = await steal(line)
+                await line.told.trouble("lease-lost")
+                assert await line.state(sid) is State.RUNNING
+                await line.store.settle(theirs, Settlement(Trigger.COMPLETE))
+            assert not await line.ledger(sid)
+            assert not line.told.of(Handled)
+        assert outcomes == ["NotRunning"]
+
+    run(scenario)
+
+
+def test_a_reply_under_a_lost_lease_is_refused_before_the_run_has_heard_of_it(
+    tmp_path: Path,
+) -> None:
+    outcomes: list[BaseException] = []
+
+    async def scenario() -> None:
+        started, stolen = asyncio.Event(), asyncio.Event()
+
+        async def answer(message: Message) -> str:
+            started.set()
+            await stolen.wait()
+            try:
+                await message.reply("not mine any more")
+            except LeaseLost as error:
+                outcomes.append(error)
+            return "nor this"
+
+        async with opened(tmp_path, handled_by(answer), concurrency=1) as line:
+            line.heartbeat_url = f"sqlite:///{tmp_path}/away/offhook.db"  # tells nothing
+            sid = await line.receive("hello")
+            async with serving(line):
+                await started.wait()
+                await steal(line)
+                stolen.set()
+                await line.told.trouble("lease-lost")
+            assert not await line.ledger(sid)
+        assert len(outcomes) == 1
+
+    run(scenario)
+
+
+def test_a_message_that_killed_workers_runs_alone(tmp_path: Path) -> None:
+    """After two crashes nothing runs beside it that could die with it, and all the rest goes on."""
+    running: set[str] = set()
+    beside: list[set[str]] = []
+
+    async def answer(message: Message) -> None:
+        running.add(message.body)
+        if message.body == "suspect":
+            beside.append(set(running))
+        await asyncio.sleep(0.1)  # long enough to be seen beside others
+        running.discard(message.body)
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer)) as line:
+            suspect = await line.receive("suspect")
+            await crash(line.store, 2)
+            for number in range(5):
+                await line.receive(f"other {number}", sender=f"+1555{number}")
+            async with serving(line):
+                await line.told.until(lambda: len(line.told.of(Handled)) >= 1)
+                await line.receive("late", sender=BOB)
+                await line.told.runs(7)
+            assert await line.state(suspect) is State.DONE
+        assert beside == [{"suspect"}]
+
+    run(scenario)
+
+
+def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
+    tmp_path: Path,
+) -> None:
+    ran: list[Message] = []
+
+    def answer(message: Message) -> None:
+        ran.append(message)
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer), failure_notice="sorry") as line:
+            sid = await line.receive("poison")
+            await crash(line.store, 5)
+            async with serving(line):
+                await line.told.trouble("buried")
+            assert await line.state(sid) is State.DEAD
+            (notice,) = (await line.ledger(sid)).values()
+            assert (notice.identity, notice.body, notice.to) == ("notice:failure", "sorry", ANN)
+        assert not ran
+
+    run(scenario)
+
+
+def test_a_store_that_is_away_for_the_settling_is_waited_for(tmp_path: Path) -> None:
+    runs: list[int] = []
+
+    def answer(message: Message) -> str:
+        runs.append(message.attempt)
+        return "done"
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(answer)) as line:
+            settle, failures = line.store.settle, 2
+
+            async def away(claim: Claim, settlement: Settlement) -> object:
+                nonlocal failures
+                if failures:
+                    failures -= 1
+                    raise StoreUnavailable("the disk is full")
+                return await settle(claim, settlement)
+
+            line.store.settle = away  # type: ignore[method-assign, assignment]
+            sid = await line.receive("hello")
+            async with serving(line):
+                await line.told.runs(1)
+            assert await line.state(sid) is State.DONE
+            told = [trouble.ok for trouble in line.told.of(Trouble)]
+            assert told == [False, True]
+        assert runs == [1]
+
+    run(scenario)
+
+
+def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Path) -> None:
+    async def blocks() -> None:
+        time.sleep(1.5)  # noqa: ASYNC251 - the subject
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(blocks), lease=1.0) as line:
+            sid = await line.receive("hello")
+            async with serving(line):
+                (handled,) = await line.told.runs(1)
+                await line.told.trouble("handler-blocks")
+            assert handled.trigger is Trigger.COMPLETE
+            assert (await line.record(sid)).crashes == 0
+            assert "lease-lost" not in line.told.topics()
+
+    run(scenario)
+
+
+def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
+    tmp_path: Path,
+) -> None:
+    """A worker that does nothing any more must look dead, to its supervisor and to the store."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by()) as line:
+            await line.receive("hello")
+            (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
+            beats: list[float] = []
+            lost: list[frozenset[int]] = []
+            told = Told()
+
+            def lose(tokens: frozenset[int]) -> None:
+                lost.append(tokens)
+                told(Trouble("lease-lost", "as a worker would tell"))
+
+            pulse = Pulse(told)
+            heartbeat = Heartbeat(
+                lambda: open_store(line.url),
+                pulse,
+                tokens=lambda: (claim.token,),
+                lost=lose,
+                observer=told,
+                lease=1.0,
+                stall_limit=0.5,
+                beat=lambda: beats.append(time.monotonic()),
+            )
+            heartbeat.start()
+            await asyncio.sleep(1.5)  # longer than the lease, which is renewed
+            stalled = time.monotonic()
+            time.sleep(2.5)  # noqa: ASYNC251 - the subject
+            assert any(beat < stalled for beat in beats)
+            assert not [beat for beat in beats if beat > stalled + 0.6]
+            successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
+            assert [taken.crashes for taken in successor.claims] == [1]
+            await told.until(lambda: "handler-blocks" in told.topics())
+            await told.trouble("lease-lost")
+            assert lost[0] == {claim.token}
+            pulse.stop()
+            await heartbeat.stop()
+
+    run(scenario)

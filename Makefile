@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix crash bench clean
+.PHONY: help demo test check fix bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -33,12 +33,8 @@ fix: $(VENV)/installed  ## format, and mend what the linter can
 	$(BIN)/ruff check --fix --unsafe-fixes .
 	$(BIN)/ruff format .
 
-crash: $(VENV)/installed  ## the full crash test: SIGKILLs under load, then counts
-	$(BIN)/python -m pytest -m long tests/crash -s $(ARGS)
-
 bench: $(VENV)/installed  ## the benchmarks, each a ratio within one run
 	$(BIN)/python -m benchmarks.acknowledge $(ARGS)
-	$(BIN)/python -m benchmarks.blocked_handler $(ARGS)
 
 clean:  ## removes what the targets above made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -10,7 +10,7 @@ app = Offhook()
 @app.message(where=lambda message: "think" in message.body)
 async def think() -> str:
     """Take as long as a language model does."""
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(2)
     return "I have thought about it. The answer is 42."
 
 

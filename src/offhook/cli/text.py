@@ -166,6 +166,7 @@ async def _through_dev(session: Session, order: TextOrder) -> AsyncIterator[Step
 
 
 async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
+    webhook = _webhook(url)
     settings = Settings.load()
     settings.require("auth_token")
     prefix = "" if order.channel == "sms" else f"{order.channel}:"
@@ -177,7 +178,7 @@ async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
         body=order.body,
         media=tuple(media_of(one) for one in order.media),
     )
-    call = Call(_webhook(url), inbound(text), str(uuid.uuid4()))
+    call = Call(webhook, inbound(text), str(uuid.uuid4()))
     line = Line(settings.auth_tokens[0])
     try:
         for _ in range(order.repeat):

@@ -1,0 +1,84 @@
+"""Every example answers."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from offhook.twilio.simulator import Simulator
+from tests.cli.support import Home, dev, free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_all_are_tried_here_and_stay_small() -> None:
+    found = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert found.keys() == {"echo", "slow_llm", "mounted"}
+    assert max(found.values()) < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "replies"),
+    [
+        ("echo", ["You said: why"]),
+        (
+            "slow_llm",
+            ["You ask: why.", "I have thought about it.", "There is more than one answer."],
+        ),
+    ],
+)
+def test_an_example_under_dev(tmp_path: Path, name: str, replies: list[str]) -> None:
+    home = Home(tmp_path)
+    with dev(home, f"{EXAMPLES / name}.py", "--no-reload") as running:
+        assert f"{name}:app" in running.output
+        said = home.run("text", "why")
+    assert said.returncode == 0, said.stdout
+    assert [line[14:] for line in said.stdout.splitlines() if line.startswith("reply")] == replies
+
+
+def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
+    account = Simulator.credentials()
+    port = free_port()
+
+    async def scenario() -> str:
+        webhook = f"http://127.0.0.1:{port}/bot/twilio/messages#rc=5&rp=ct"
+        async with (
+            Simulator(**account._asdict(), webhook_url=webhook) as simulator,
+            simulator.serve() as api,
+        ):
+            environment = {
+                **os.environ,
+                "TWILIO_ACCOUNT_SID": account.account_sid,
+                "TWILIO_AUTH_TOKEN": account.auth_token,
+                "OFFHOOK_TWILIO_API": api,
+            }
+            server = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "mounted:api",
+                 "--port", str(port)],
+                cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True,
+            )  # fmt: skip
+            try:
+                await asyncio.to_thread(_started, server)
+                async with asyncio.timeout(20):
+                    delivered = await simulator.text("hello")
+                    assert delivered.status == 200
+                    return (await simulator.wait_for()).body
+            finally:
+                server.terminate()
+                await asyncio.to_thread(server.communicate)
+
+    assert asyncio.run(scenario()) == "Hello from FastAPI, +15551230001!"
+
+
+def _started(server: "subprocess.Popen[str]") -> None:
+    assert server.stdout is not None
+    seen = []
+    for line in server.stdout:
+        seen.append(line)
+        if "Uvicorn running" in line:
+            return
+    raise AssertionError("".join(seen))

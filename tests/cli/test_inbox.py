@@ -1,0 +1,143 @@
+"""The commands for operators, on a store as a worker leaves it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offhook.cli.moments import moment
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Trigger
+from offhook.ports import Draft, Inbound, Settlement
+from offhook.stores import open_store
+from tests.cli.support import Home
+
+ANN, BOB = "+15551230001", "+15551230002"
+TRACEBACK = 'Traceback ...\n  File "bot.py", line 7\nValueError: can not read: my secret'
+
+
+def inbound(sid: str, sender: str, body: str) -> Inbound:
+    return Inbound(
+        kind=Kind.MESSAGE, key=sid.encode().ljust(16), lane=sender, account_sid="AC1", sid=sid,
+        sender=sender, recipient="+15005550006", form=f"MessageSid={sid}&Body={body}".encode(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A store with a dead message of Ann's, and one of Bob's that waits."""
+
+    async def fill() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/offhook.db")
+        await store.open()
+        await store.accept(inbound("SM1", ANN, "my+secret"))
+        (claim,) = (await store.claim(1, lease=30.0, owner="w1", alone=False)).claims
+        notice = Draft("notice:failure", "AC1", "+15005550006", ANN, "Sorry, my secret")
+        await store.settle(claim, Settlement(Trigger.GIVE_UP, error=TRACEBACK, drafts=(notice,)))
+        await store.accept(inbound("SM2", BOB, "hello"))
+        await store.close()
+
+    asyncio.run(fill())
+    return Home(tmp_path)
+
+
+def objects(home: Home, *arguments: str) -> list[dict[str, Any]]:
+    shown = home.run(*arguments, "--json")
+    assert shown.returncode == 0, shown.stderr
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def test_list_filters_and_is_newest_first(home: Home) -> None:
+    assert [one["sid"] for one in objects(home, "messages", "list")] == ["SM2", "SM1"]
+    assert [one["sid"] for one in objects(home, "messages", "list", "--state", "dead")] == ["SM1"]
+    assert [one["sid"] for one in objects(home, "messages", "list", "--sender", BOB)] == ["SM2"]
+    assert [one["sid"] for one in objects(home, "messages", "list", "--limit", "1")] == ["SM2"]
+    assert objects(home, "messages", "list", "--until", "1h") == []
+    assert len(objects(home, "messages", "list", "--since", "1h")) == 2
+    assert home.run("messages", "list", "--sid", "SM3").stdout == "no messages\n"
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["show", "1"]])
+def test_numbers_and_texts_show_only_when_revealed(home: Home, command: list[str]) -> None:
+    hidden = home.run("messages", *command).stdout
+    assert "+1555***0001" in hidden
+    assert "ValueError" in hidden
+    assert ANN not in hidden
+    assert "secret" not in hidden
+    revealed = home.run("messages", *command, "--reveal").stdout
+    assert ANN in revealed
+    assert "my secret" in revealed
+
+
+def test_show_tells_the_whole_story(home: Home) -> None:
+    (story,) = objects(home, "messages", "show", "1")
+    assert [step["trigger"] for step in story["history"]] == ["give-up"]
+    assert [(send["identity"], send["state"]) for send in story["sends"]] == [
+        ("notice:failure", "pending")
+    ]
+    (story,) = objects(home, "messages", "show", "1", "--reveal")
+    assert story["parameters"] == {"MessageSid": "SM1", "Body": "my secret"}
+    assert TRACEBACK in home.run("messages", "show", "1", "--reveal").stdout
+
+
+def test_replay_and_discard_do_what_can_be_done_and_say_what_can_not(home: Home) -> None:
+    assert home.run("messages", "replay", "1").stdout == "1 replayed\n"
+    assert objects(home, "messages", "list", "--sid", "SM1")[0]["state"] == "open"
+
+    refused = home.run("messages", "replay", "2", "99")
+    assert refused.returncode == 1
+    assert "2 not replayed: it is open" in refused.stdout
+    assert "99 not replayed: there is no such" in refused.stdout
+
+    assert objects(home, "messages", "discard", "1", "2") == [
+        {"id": 1, "ok": True, "error": ""},
+        {"id": 2, "ok": True, "error": ""},
+    ]
+    assert {one["state"] for one in objects(home, "messages", "list")} == {"discarded"}
+
+
+def test_a_message_that_is_not_there(home: Home) -> None:
+    shown = home.run("messages", "show", "2", "99")
+    assert shown.returncode == 1
+    assert "SM2" in shown.stdout
+    assert shown.stderr == "there is no message 99\n"
+
+
+def test_stats(home: Home) -> None:
+    (counts,) = objects(home, "stats")
+    assert counts["messages"] == {
+        "open": 1, "running": 0, "waiting": 0, "parked": 0, "done": 0, "discarded": 0, "dead": 1,
+    }  # fmt: skip
+    assert counts["sends"]["pending"] == 1
+    assert counts["received_last_minute"] == 2
+    assert counts["settled_last_minute"] == 1
+    assert counts["oldest_seconds"] >= 0
+    assert "dead" in home.run("stats").stdout
+
+
+def test_migrate_creates_a_store_and_leaves_one_as_it_is(home: Home) -> None:
+    other = "sqlite:///other.db"
+    assert "up to date" in home.run("migrate", "--store", other).stdout
+    assert (home.directory / "other.db").stat().st_mode & 0o777 == 0o600
+    assert home.run("migrate", OFFHOOK_STORE=other).returncode == 0
+    assert objects(home, "messages", "list", "--store", other) == []
+    assert home.run("migrate").returncode == 0
+    assert len(objects(home, "messages", "list")) == 2
+
+
+def test_a_store_that_can_not_be_made(home: Home) -> None:
+    refused = home.run("migrate", "--store", "sqlite:////proc/nowhere/offhook.db")
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_moments() -> None:
+    near: Callable[[float], object] = lambda wanted: pytest.approx(wanted, abs=5)  # noqa: E731 - short
+    now = moment("0s")
+    assert moment("10m") == near(now - 600)
+    assert moment("2h") == near(now - 7200)
+    assert moment("3d") == near(now - 3 * 86400)
+    assert moment("2026-11-24T12:00:00+01:00") == 1795518000

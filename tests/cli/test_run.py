@@ -1,0 +1,256 @@
+"""`offhook run`: what dies is replaced, and nothing that was acknowledged is lost."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from offhook.twilio.simulator import Simulator
+from tests.cli.support import Home, Process, free_port, is_alive, until
+
+T = TypeVar("T")
+ACCOUNT = Simulator.credentials()
+
+# A bot whose first run of all hangs until there is a file called `go`. It leaves its process' id
+# in a file, so that the test knows where the message is.
+BOT = """
+import asyncio, os, time
+from pathlib import Path
+
+from offhook import Message, Offhook
+
+app = Offhook()
+
+def begins() -> bool:
+    if Path("first").exists():
+        return False
+    Path("first.tmp").write_text(str(os.getpid()))
+    Path("first.tmp").rename("first")
+    return True
+
+@app.message(where=lambda message: "hang" in message.body)
+async def hang(message: Message) -> str:
+    if begins():
+        while not Path("go").exists():
+            await asyncio.sleep(0.01)
+    return f"{message.body} {os.getpid()}"
+
+@app.message(where=lambda message: "block" in message.body)
+async def block(message: Message) -> str:
+    if begins():
+        time.sleep(3600)
+    return f"{message.body} {os.getpid()}"
+
+@app.message()
+async def answer(message: Message) -> str:
+    return f"{message.body} {os.getpid()}"
+"""
+
+
+class Line:
+    """A running `offhook run`, and a simulated Twilio on the other side of it."""
+
+    def __init__(self, process: Process, home: Home, simulator: Simulator) -> None:
+        self.process = process
+        self.home = home
+        self.simulator = simulator
+
+    async def reply_to(self, body: str, *, from_: str = "+15551230001") -> str:
+        delivered = await self.simulator.text(body, from_=from_)
+        assert delivered.status == 200, self.process.explain()
+        return await self.reply(delivered.from_, delivered.after)
+
+    async def reply(self, to: str, after: int = 0) -> str:
+        async with asyncio.timeout(20):
+            return (await self.simulator.wait_for(to=to, after=after)).body
+
+    async def hanging(self, body: str) -> int:
+        """Send a message whose handler hangs; return the worker that has it."""
+        assert (await self.simulator.text(body)).status == 200, self.process.explain()
+        first = self.home.directory / "first"
+        await in_thread(lambda: until(first.exists, self.process.explain))
+        return int(first.read_text())
+
+    def let_go(self) -> None:
+        (self.home.directory / "go").touch()
+
+    async def ended(self) -> int:
+        return await in_thread(self.process.exit_status)
+
+
+@asynccontextmanager
+async def answering(directory: Path, *options: str, **environment: str) -> AsyncIterator[Line]:
+    url = f"http://127.0.0.1:{free_port()}"
+    async with (
+        Simulator(**ACCOUNT._asdict(), webhook_url=f"{url}/twilio/messages") as simulator,
+        simulator.serve() as api,
+    ):
+        home = Home(
+            directory,
+            BOT,
+            TWILIO_ACCOUNT_SID=ACCOUNT.account_sid,
+            TWILIO_AUTH_TOKEN=ACCOUNT.auth_token,
+            OFFHOOK_PUBLIC_URL=url,
+            OFFHOOK_TWILIO_API=api,
+            **environment,
+        )
+        port = url.rpartition(":")[2]
+        with home.start("run", "bot:app", "--port", port, *options) as process:
+            await in_thread(lambda: process.wait_for("listening on"))
+            yield Line(process, home, simulator)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.to_thread(work)
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scenario)
+
+
+def test_answers_come_from_workers_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path, "--ingresses", "2", "--workers", "2") as line:
+            children = line.process.children()
+            workers = line.process.children("roles worker")
+            assert (len(children), len(workers)) == (4, 2)
+
+            reply = await line.reply_to("hello")
+            assert reply.split()[0] == "hello"
+            assert int(reply.split()[1]) in workers
+
+            line.process.interrupt()  # all processes of the terminal get it
+            assert await line.ended() == 0
+            assert "Traceback" not in line.process.output
+            assert not any(is_alive(child) for child in children)
+
+    run(scenario())
+
+
+def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_ends(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        # 20 s is all the patience this test has; without the release the lease would outlast it.
+        async with answering(tmp_path, OFFHOOK_LEASE="120") as line:
+            worker = await line.hanging("hang")
+            os.kill(worker, signal.SIGKILL)
+            reply = await line.reply("+15551230001")
+            assert reply.split()[0] == "hang"
+            assert int(reply.split()[1]) != worker
+            assert "worker-1 was killed by SIGKILL" in line.process.output
+
+    run(scenario())
+
+
+def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(
+            tmp_path, OFFHOOK_LEASE="120", OFFHOOK_HANDLER_TIMEOUT="0.5", OFFHOOK_TIMEOUT_NOTICE=""
+        ) as line:
+            worker = await line.hanging("block")
+            reply = await line.reply("+15551230001")
+            assert int(reply.split()[1]) != worker
+            assert "worker-1 stands still and is killed" in line.process.output
+            assert not is_alive(worker)
+
+    run(scenario())
+
+
+def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path) as line:
+            (ingress,) = line.process.children("roles ingress")
+            os.kill(ingress, signal.SIGKILL)
+            # The socket is the supervisor's: this waits in it until the next ingress is there.
+            reply = await line.reply_to("hello")
+            assert reply.split()[0] == "hello"
+            assert line.process.children("roles ingress") != [ingress]
+
+    run(scenario())
+
+
+def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path) as line:
+            worker = await line.hanging("hang")
+            line.process.send(signal.SIGTERM)
+            await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
+            assert is_alive(worker), "it drains"
+
+            line.let_go()
+            assert await line.ended() == 0
+            assert await line.reply("+15551230001") == f"hang {worker}"
+
+    run(scenario())
+
+
+def test_what_does_not_finish_in_time_is_there_at_the_next_start(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path, OFFHOOK_DRAIN_TIMEOUT="0.2") as line:
+            await line.hanging("hang")
+            line.process.send(signal.SIGTERM)
+            assert await line.ended() == 0
+            listed = await in_thread(lambda: line.home.run("messages", "list", "--json"))
+            assert json.loads(listed.stdout)["state"] == "open"
+
+        async with answering(tmp_path) as line:
+            stats = await in_thread(lambda: line.home.run("stats", "--json"))
+            assert json.loads(stats.stdout)["messages"]["dead"] == 0
+            assert (await line.reply("+15551230001")).split()[0] == "hang"
+
+    run(scenario())
+
+
+def test_a_second_signal_ends_it_now(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path) as line:
+            worker = await line.hanging("hang")
+            line.process.send(signal.SIGTERM)
+            await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
+            line.process.send(signal.SIGTERM)
+            async with asyncio.timeout(5):  # the time for draining is 30 s
+                assert await line.ended() == 0
+            assert not is_alive(worker)
+
+    run(scenario())
+
+
+def test_children_end_by_themselves_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path) as line:
+            children = line.process.children()
+            assert len(children) == 2
+            line.process.send(signal.SIGKILL)
+            await in_thread(lambda: until(lambda: not any(is_alive(child) for child in children)))
+
+    run(scenario())
+
+
+def test_workers_are_nice_so_that_answers_are_not_delayed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path, "--worker-nice", "7") as line:
+            await line.reply_to("hello")
+            (worker,) = line.process.children("roles worker")
+            (ingress,) = line.process.children("roles ingress")
+            assert (niceness(worker) - niceness(ingress)) == 7
+
+    run(scenario())
+
+
+def niceness(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+
+
+def refuses(url: str) -> bool:
+    port = int(url.split(":")[2].partition("/")[0])
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False

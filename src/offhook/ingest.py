@@ -1,16 +1,16 @@
 """The hot path: a webhook is validated, stored and acknowledged, in this order."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from time import perf_counter
 from traceback import extract_tb
-from typing import Final
+from typing import Final, NamedTuple
 
 from offhook.core.answers import REFUSED, STORED, Answer, Fault, Reason
 from offhook.core.diagnosis import checked, explain_mismatch
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
-from offhook.core.keys import Kind, dedupe_key, lane_of
+from offhook.core.keys import Kind, dedupe_key, is_recut, lane_of
 from offhook.core.messages import message_sid, message_status, opt_out
 from offhook.core.signature import verify
 from offhook.deadline import Deadline
@@ -33,9 +33,11 @@ def _none() -> tuple[str, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A webhook as it came over the wire.
+
+    A named tuple, because one is made for each request: a frozen dataclass of ten fields costs
+    2.3 us, this 0.6.
 
     Attributes:
         base: the public URL up to the path, without a slash at its end.
@@ -49,12 +51,16 @@ class Request:
     method: str
     base: str
     path: str
-    query: bytes = field(repr=False)
+    query: bytes
     content_type: str | None
-    signature: str = field(repr=False)
-    body: bytes = field(repr=False)
+    signature: str
+    body: bytes
     started: float
     other_bases: Callable[[], Iterable[str]] = _none
+
+    def __repr__(self) -> str:
+        """Leave out what must not be logged: all that a person wrote, and the signature."""
+        return f"Request({self.kind}, {self.method} {self.base + self.path!a})"
 
     @property
     def url(self) -> str:
@@ -191,6 +197,8 @@ class WebhookProcessor:
 
     def _inbound(self, request: Request, form: Form) -> Inbound | _Outcome:
         kind, raw = request.kind, form.first
+        if is_recut(kind, raw):
+            return _Outcome(REFUSED[Fault.RECUT_FIELDS], sid=message_sid(raw)[:34])
         missing = _missing(request.kind, form)
         if missing is not None:
             return _Outcome(REFUSED[missing], sid=message_sid(raw), sender=raw.get("From", ""))

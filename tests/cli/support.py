@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 
 PATIENCE = 30.0  # seconds; for machines that do other things too
 
@@ -23,6 +23,20 @@ app = Offhook()
 async def answer(message: Message) -> str:
     return f"You said: {message.body}"
 """
+
+
+class Ended(NamedTuple):
+    """What a command within this process came to."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Call(Protocol):
+    """Runs a command within this process."""
+
+    def __call__(self, *arguments: str) -> Ended: ...
 
 
 class Home:
@@ -152,12 +166,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def dev(home: Home, *arguments: str, **environment: str) -> Iterator[Process]:
+def dev(
+    home: Home, app: str = "bot:app", *, reload: bool = False, **environment: str
+) -> Iterator[Process]:
     """Run `offhook dev` until the end of the context."""
-    with home.start(
-        "dev", arguments[0] if arguments else "bot:app", "--port", "0", *arguments[1:],
-        **environment,
-    ) as process:  # fmt: skip
+    option = "--reload" if reload else "--no-reload"
+    with home.start("dev", app, "--port", "0", option, **environment) as process:
         process.wait_for("In another terminal")
         yield process
 

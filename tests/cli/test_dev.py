@@ -26,7 +26,7 @@ def steps(output: str) -> list[dict[str, object]]:
 
 
 def test_a_text_is_acknowledged_and_answered(home: Home) -> None:
-    with dev(home) as running:
+    with dev(home, reload=True) as running:
         said = home.run("text", "hello")
         assert said.returncode == 0, said.stderr
         assert "acknowledged  200 in " in said.stdout
@@ -61,7 +61,7 @@ app = Offhook()
 def answer(message: Message) -> str:
     return " ".join([message.from_, message.to, message.media[0].url])
 """)
-    with dev(home, "bot:app", "--no-reload"):
+    with dev(home):
         said = home.run(
             "text", "--from", "+4915112345678", "--to", "+15005550009", "--channel", "whatsapp",
             "--media", "https://example.com/cat.jpg",
@@ -125,7 +125,7 @@ async def answer() -> None:
 
 
 def test_a_change_reloads_and_what_is_broken_waits_for_the_next(home: Home) -> None:
-    with dev(home) as running:
+    with dev(home, reload=True) as running:
         home.write_bot(ECHO.replace("You said", "You wrote"))
         running.wait_for("reloaded")
         assert "You wrote: hello" in home.run("text", "hello").stdout
@@ -190,7 +190,7 @@ def test_names_of_this_machine(host: str, answer: bool) -> None:
 
 
 def test_several_are_told_apart_by_their_ports(home: Home) -> None:
-    with dev(home, "bot:app", "--no-reload"), dev(home, "bot:app", "--no-reload"):
+    with dev(home), dev(home):
         ports = sorted(file.stem[4:] for file in (home.runtime / "offhook").iterdir())
         unclear = home.run("text", "hello")
         assert unclear.returncode == 1
@@ -199,7 +199,7 @@ def test_several_are_told_apart_by_their_ports(home: Home) -> None:
 
 
 def test_what_a_killed_one_left_behind_is_cleared_away(home: Home) -> None:
-    with dev(home, "bot:app", "--no-reload"):
+    with dev(home):
         left = list((home.runtime / "offhook").iterdir())
     # Left by SIGKILL, on leaving the context.
     assert left[0].exists()
@@ -216,7 +216,7 @@ def test_a_runtime_directory_that_others_can_write_is_refused(home: Home) -> Non
 
 
 def test_the_child_ends_when_its_parent_is_killed(home: Home) -> None:
-    with dev(home) as running:
+    with dev(home, reload=True) as running:
         (child,) = running.children("dev_child")
         running.send(signal.SIGKILL)
         until(lambda: not is_alive(child))

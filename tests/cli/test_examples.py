@@ -32,7 +32,7 @@ def test_all_are_tried_here_and_stay_small() -> None:
 )
 def test_an_example_under_dev(tmp_path: Path, name: str, replies: list[str]) -> None:
     home = Home(tmp_path)
-    with dev(home, f"{EXAMPLES / name}.py", "--no-reload") as running:
+    with dev(home, f"{EXAMPLES / name}.py") as running:
         assert f"{name}:app" in running.output
         said = home.run("text", "why")
     assert said.returncode == 0, said.stdout
@@ -55,30 +55,26 @@ def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
                 "TWILIO_AUTH_TOKEN": account.auth_token,
                 "OFFHOOK_TWILIO_API": api,
             }
-            server = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "mounted:api",
-                 "--port", str(port)],
-                cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True,
+            server = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "mounted:api",
+                "--port", str(port), cwd=tmp_path, env=environment, stderr=subprocess.PIPE,
             )  # fmt: skip
             try:
-                await asyncio.to_thread(_started, server)
+                await _started(server)
                 async with asyncio.timeout(20):
                     delivered = await simulator.text("hello")
                     assert delivered.status == 200
                     return (await simulator.wait_for()).body
             finally:
                 server.terminate()
-                await asyncio.to_thread(server.communicate)
+                await server.communicate()
 
     assert asyncio.run(scenario()) == "Hello from FastAPI, +15551230001!"
 
 
-def _started(server: "subprocess.Popen[str]") -> None:
-    assert server.stdout is not None
-    seen = []
-    for line in server.stdout:
-        seen.append(line)
-        if "Uvicorn running" in line:
-            return
-    raise AssertionError("".join(seen))
+async def _started(server: asyncio.subprocess.Process) -> None:
+    seen = b""
+    while b"Uvicorn running" not in seen:
+        line = await server.stderr.readline() if server.stderr else b""
+        assert line, seen.decode()
+        seen += line

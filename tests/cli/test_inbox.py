@@ -13,7 +13,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
 from offhook.ports import Draft, Inbound, Settlement
 from offhook.stores import open_store
-from tests.cli.support import Home
+from tests.cli.support import Call
 
 ANN, BOB = "+15551230001", "+15551230002"
 TRACEBACK = 'Traceback ...\n  File "bot.py", line 7\nValueError: can not read: my secret'
@@ -26,9 +26,9 @@ def inbound(sid: str, sender: str, body: str) -> Inbound:
     )  # fmt: skip
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """A store with a dead message of Ann's, and one of Bob's that waits."""
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path) -> None:
+    """Make a store with a dead message of Ann's, and one of Bob's that waits."""
 
     async def fill() -> None:
         store = open_store(f"sqlite:///{tmp_path}/offhook.db")
@@ -41,73 +41,72 @@ def home(tmp_path: Path) -> Home:
         await store.close()
 
     asyncio.run(fill())
-    return Home(tmp_path)
 
 
-def objects(home: Home, *arguments: str) -> list[dict[str, Any]]:
-    shown = home.run(*arguments, "--json")
-    assert shown.returncode == 0, shown.stderr
+def objects(call: Call, *arguments: str) -> list[dict[str, Any]]:
+    shown = call(*arguments, "--json")
+    assert shown.status == 0, shown.stderr
     return [json.loads(line) for line in shown.stdout.splitlines()]
 
 
-def test_list_filters_and_is_newest_first(home: Home) -> None:
-    assert [one["sid"] for one in objects(home, "messages", "list")] == ["SM2", "SM1"]
-    assert [one["sid"] for one in objects(home, "messages", "list", "--state", "dead")] == ["SM1"]
-    assert [one["sid"] for one in objects(home, "messages", "list", "--sender", BOB)] == ["SM2"]
-    assert [one["sid"] for one in objects(home, "messages", "list", "--limit", "1")] == ["SM2"]
-    assert objects(home, "messages", "list", "--until", "1h") == []
-    assert len(objects(home, "messages", "list", "--since", "1h")) == 2
-    assert home.run("messages", "list", "--sid", "SM3").stdout == "no messages\n"
+def test_list_filters_and_is_newest_first(call: Call) -> None:
+    assert [one["sid"] for one in objects(call, "messages", "list")] == ["SM2", "SM1"]
+    assert [one["sid"] for one in objects(call, "messages", "list", "--state", "dead")] == ["SM1"]
+    assert [one["sid"] for one in objects(call, "messages", "list", "--sender", BOB)] == ["SM2"]
+    assert [one["sid"] for one in objects(call, "messages", "list", "--limit", "1")] == ["SM2"]
+    assert objects(call, "messages", "list", "--until", "1h") == []
+    assert len(objects(call, "messages", "list", "--since", "1h")) == 2
+    assert call("messages", "list", "--sid", "SM3").stdout == "no messages\n"
 
 
 @pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["show", "1"]])
-def test_numbers_and_texts_show_only_when_revealed(home: Home, command: list[str]) -> None:
-    hidden = home.run("messages", *command).stdout
+def test_numbers_and_texts_show_only_when_revealed(call: Call, command: list[str]) -> None:
+    hidden = call("messages", *command).stdout
     assert "+1555***0001" in hidden
     assert "ValueError" in hidden
     assert ANN not in hidden
     assert "secret" not in hidden
-    revealed = home.run("messages", *command, "--reveal").stdout
+    revealed = call("messages", *command, "--reveal").stdout
     assert ANN in revealed
     assert "my secret" in revealed
 
 
-def test_show_tells_the_whole_story(home: Home) -> None:
-    (story,) = objects(home, "messages", "show", "1")
+def test_show_tells_the_whole_story(call: Call) -> None:
+    (story,) = objects(call, "messages", "show", "1")
     assert [step["trigger"] for step in story["history"]] == ["give-up"]
     assert [(send["identity"], send["state"]) for send in story["sends"]] == [
         ("notice:failure", "pending")
     ]
-    (story,) = objects(home, "messages", "show", "1", "--reveal")
+    (story,) = objects(call, "messages", "show", "1", "--reveal")
     assert story["parameters"] == {"MessageSid": "SM1", "Body": "my secret"}
-    assert TRACEBACK in home.run("messages", "show", "1", "--reveal").stdout
+    assert TRACEBACK in call("messages", "show", "1", "--reveal").stdout
 
 
-def test_replay_and_discard_do_what_can_be_done_and_say_what_can_not(home: Home) -> None:
-    assert home.run("messages", "replay", "1").stdout == "1 replayed\n"
-    assert objects(home, "messages", "list", "--sid", "SM1")[0]["state"] == "open"
+def test_replay_and_discard_do_what_can_be_done_and_say_what_can_not(call: Call) -> None:
+    assert call("messages", "replay", "1").stdout == "1 replayed\n"
+    assert objects(call, "messages", "list", "--sid", "SM1")[0]["state"] == "open"
 
-    refused = home.run("messages", "replay", "2", "99")
-    assert refused.returncode == 1
+    refused = call("messages", "replay", "2", "99")
+    assert refused.status == 1
     assert "2 not replayed: it is open" in refused.stdout
     assert "99 not replayed: there is no such" in refused.stdout
 
-    assert objects(home, "messages", "discard", "1", "2") == [
+    assert objects(call, "messages", "discard", "1", "2") == [
         {"id": 1, "ok": True, "error": ""},
         {"id": 2, "ok": True, "error": ""},
     ]
-    assert {one["state"] for one in objects(home, "messages", "list")} == {"discarded"}
+    assert {one["state"] for one in objects(call, "messages", "list")} == {"discarded"}
 
 
-def test_a_message_that_is_not_there(home: Home) -> None:
-    shown = home.run("messages", "show", "2", "99")
-    assert shown.returncode == 1
+def test_a_message_that_is_not_there(call: Call) -> None:
+    shown = call("messages", "show", "2", "99")
+    assert shown.status == 1
     assert "SM2" in shown.stdout
     assert shown.stderr == "there is no message 99\n"
 
 
-def test_stats(home: Home) -> None:
-    (counts,) = objects(home, "stats")
+def test_stats(call: Call) -> None:
+    (counts,) = objects(call, "stats")
     assert counts["messages"] == {
         "open": 1, "running": 0, "waiting": 0, "parked": 0, "done": 0, "discarded": 0, "dead": 1,
     }  # fmt: skip
@@ -115,22 +114,22 @@ def test_stats(home: Home) -> None:
     assert counts["received_last_minute"] == 2
     assert counts["settled_last_minute"] == 1
     assert counts["oldest_seconds"] >= 0
-    assert "dead" in home.run("stats").stdout
+    assert "dead" in call("stats").stdout
 
 
-def test_migrate_creates_a_store_and_leaves_one_as_it_is(home: Home) -> None:
+def test_migrate_creates_a_store_and_leaves_one_as_it_is(call: Call) -> None:
     other = "sqlite:///other.db"
-    assert "up to date" in home.run("migrate", "--store", other).stdout
-    assert (home.directory / "other.db").stat().st_mode & 0o777 == 0o600
-    assert home.run("migrate", OFFHOOK_STORE=other).returncode == 0
-    assert objects(home, "messages", "list", "--store", other) == []
-    assert home.run("migrate").returncode == 0
-    assert len(objects(home, "messages", "list")) == 2
+    assert "up to date" in call("migrate", "--store", other).stdout
+    assert Path("other.db").stat().st_mode & 0o777 == 0o600
+    assert call("migrate", "--store", other).status == 0
+    assert objects(call, "messages", "list", "--store", other) == []
+    assert call("migrate").status == 0
+    assert len(objects(call, "messages", "list")) == 2
 
 
-def test_a_store_that_can_not_be_made(home: Home) -> None:
-    refused = home.run("migrate", "--store", "sqlite:////proc/nowhere/offhook.db")
-    assert refused.returncode == 1
+def test_a_store_that_can_not_be_made(call: Call) -> None:
+    refused = call("migrate", "--store", "sqlite:////proc/nowhere/offhook.db")
+    assert refused.status == 1
     assert len(refused.stderr.splitlines()) == 1
 
 

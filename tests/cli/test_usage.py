@@ -1,17 +1,14 @@
 import importlib
 import inspect
 import socket
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 
 from offhook import __version__, cli
-from tests.cli.support import Home
+from tests.cli.support import Call, Home
 
-Call = Callable[..., tuple[int, str, str]]
 COMMANDS = ["demo", "dev", "text", "run", "messages", "stats", "migrate"]
 SUBCOMMANDS = ["list", "show", "replay", "discard"]
 ACCOUNT = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
@@ -21,23 +18,6 @@ PUBLIC = {**ACCOUNT, "OFFHOOK_PUBLIC_URL": "https://bot.example.com"}
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
-    """Return a function that runs a command within this process: for those that start nothing."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["offhook", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 def failure(home: Home, *arguments: str, **environment: str) -> str:
@@ -170,9 +150,8 @@ def test_an_app_that_fails_to_import_under_dev(home: Home, options: tuple[str, .
     ],
 )
 def test_what_can_not_be_done_is_said_in_one_line(
-    call: Call, arguments: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+    call: Call, arguments: list[str], complaint: str
 ) -> None:
-    monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     status, shown, said = call(*arguments)
     assert (status, shown) == (1, "")
     (line,) = said.splitlines()

@@ -123,7 +123,7 @@ class Line:
         raw = {"MessageSid": sid, "AccountSid": ACCOUNT, "From": OURS, "To": ANN}
         raw["MessageStatus"] = status
         if send:
-            raw["OffhookSend"] = send
+            raw["send"] = send
         await self._accept(Kind.STATUS, raw, None)
 
     async def _accept(self, kind: Kind, raw: dict[str, str], notice_after: float | None) -> None:

@@ -423,7 +423,7 @@ def test_statuses_reach_the_ledger_and_then_the_handler(tmp_path: Path) -> None:
             assert (reply.state, reply.sid) == (SendState.SENT, "SM9")
             assert reply.delivery == Delivery("delivered")
             assert [status for status, _ in seen] == ["delivered", "sent"]
-            assert "OffhookSend" not in seen[0][1]
+            assert "send" not in seen[0][1]
             assert seen[0][1]["From"] == OURS
 
     run(scenario)

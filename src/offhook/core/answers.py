@@ -32,6 +32,7 @@ class Fault(StrEnum):
     MISSING_FROM = "missing-from"
     MISSING_TO = "missing-to"
     MISSING_MESSAGE_STATUS = "missing-message-status"
+    RECUT_FIELDS = "recut-fields"
     STORE_UNAVAILABLE = "store-unavailable"
     STORE_TIMEOUT = "store-timeout"
     INTERNAL_ERROR = "internal-error"
@@ -61,6 +62,7 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Refusal.SIGNATURE_MISMATCH: HTTPStatus.FORBIDDEN,
     Refusal.NO_AUTH_TOKEN: HTTPStatus.SERVICE_UNAVAILABLE,
     Refusal.MALFORMED_FORM: HTTPStatus.BAD_REQUEST,
+    Fault.RECUT_FIELDS: HTTPStatus.BAD_REQUEST,
     Refusal.NOT_UTF8: HTTPStatus.BAD_REQUEST,
     Refusal.UNSUPPORTED_CONTENT_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Refusal.MISSING_BODY_HASH: HTTPStatus.FORBIDDEN,

@@ -1,5 +1,6 @@
 """Which webhooks are the same, and which stand in one line."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
@@ -29,6 +30,27 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
     # NUL keeps ("a", "bc") and ("ab", "c") apart; SIDs and statuses hold none, and what is signed
     # by Twilio is not made to collide.
     return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
+
+
+# A whole SID (https://www.twilio.com/docs/glossary/what-is-a-sid) and something behind it.
+_SID_AND_MORE: Final = re.compile(r"(?:SM|MM|AC)[0-9a-f]{32}.", re.DOTALL)
+_STATUS: Final = re.compile(r"[a-z_-]*")
+_NUMBER: Final = re.compile(r"[0-9]*")
+
+
+def is_recut(kind: Kind, raw: Mapping[str, str]) -> bool:
+    """Return whether a key's field has swallowed the name of the field behind it.
+
+    The signed text has nothing between names and values, so a captured form can be cut anew: its
+    signature fits, and its key would be new. What Twilio sends is never of that shape.
+    """
+    sids = (raw.get(name, "") for name in ("AccountSid", "MessageSid", "SmsMessageSid", "SmsSid"))
+    if any(_SID_AND_MORE.match(sid) for sid in sids):
+        return True
+    if kind is not Kind.STATUS:
+        return False
+    status, code = message_status(raw), raw.get("ErrorCode", "")
+    return not (_STATUS.fullmatch(status) and _NUMBER.fullmatch(code))
 
 
 def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:

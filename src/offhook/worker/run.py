@@ -36,7 +36,7 @@ from offhook.worker.decide import (
 )
 from offhook.worker.threads import Threads
 
-SEND_FIELD: Final = "OffhookSend"
+SEND_FIELD: Final = "send"
 """The field in which an ingress keeps the `send=` of a status callback's URL."""
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench fuzz crash proxies docs pictures model clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "offhook needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -17,11 +17,24 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
 	@touch $@
 
+.venv-peers/installed: pyproject.toml benchmarks/peers/constraints.txt
+	$(call peers,.venv-peers,peers,benchmarks/peers/constraints.txt)
+
+.venv-arq/installed: pyproject.toml benchmarks/peers/constraints-arq.txt
+	$(call peers,.venv-arq,peer-arq,benchmarks/peers/constraints-arq.txt)
+
+define peers
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(3) 'pip>=25.1'
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(3) --group $(2)
+	@touch $(1)/installed
+endef
+
 demo: $(VENV)/installed  ## a conversation with the example bot, then stays up (ARGS=--once ends it)
 	$(BIN)/offhook demo $(ARGS)
 
 test: check  ## format, lint, types, layering, then every test but the long ones
-	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long' --numprocesses 3 --dist loadfile $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types, layering
 	$(BIN)/ruff format --check .
@@ -33,8 +46,60 @@ fix: $(VENV)/installed  ## format, and mend what the linter can
 	$(BIN)/ruff check --fix --unsafe-fixes .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed  ## the benchmarks, each a ratio within one run
-	$(BIN)/python -m benchmarks.acknowledge $(ARGS)
+bench: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## beside what else one would build: 15 minutes (ARGS=--quick: 3)
+	$(BIN)/python -m benchmarks.compare $(ARGS)
+
+.PHONY: bench-all soak users
+bench-all: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## the same with every peer: half an hour
+	$(BIN)/python -m benchmarks.compare --all $(ARGS)
+
+soak: $(VENV)/installed  ## half of the maximum for half an hour: nothing lost, memory and p99 flat (ARGS="--minutes 2")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+users: $(VENV)/installed  ## 10,000 open connections, 100,000 conversations
+	$(BIN)/python -m benchmarks.users $(ARGS)
+
+.PHONY: observed
+observed: $(VENV)/installed  ## what metrics, alerts, the log and five dashboards cost; and a webhook's steps
+	$(BIN)/python -m benchmarks.counting
+	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.observed $(ARGS)
+
+.PHONY: inbox
+inbox: $(VENV)/installed  ## what the dashboard asks of a million messages, each within 200 ms (ARGS="--store sqlite")
+	$(BIN)/python -m benchmarks.dashboard $(ARGS)
+
+.PHONY: guard
+guard: $(VENV)/installed  ## the cache and its Redis, Redis gone under load, a flood of forgeries: 5 minutes
+	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.redis_outage
+	$(BIN)/python -m benchmarks.flood
+
+.PHONY: stores
+stores: $(VENV)/installed  ## both stores by themselves, and a claim's time when a million waits (ARGS=--quick)
+	$(BIN)/python -m benchmarks.stores $(ARGS)
+
+fuzz: $(VENV)/installed  ## 1,000,000 odd requests in-process, 100,000 over sockets (FUZZ_SEED=n; atheris if installed)
+	$(BIN)/python -m pytest tests/fuzz -m long -s $(ARGS)
+	$(BIN)/python -m tests.fuzz.coverage_guided -runs=500000
+
+crash: $(VENV)/installed  ## kills processes at random moments under load; nothing may be lost (CRASH_SEED=n)
+	$(BIN)/python -m pytest tests/crash -m long -s $(ARGS)
+
+proxies: $(VENV)/installed  ## all ways through a real nginx, and what each is answered (needs nginx-light)
+	$(BIN)/python -m tests.proxies.table
+
+model: $(VENV)/installed  ## many long random histories of the protocol, on a model and on both stores
+	$(BIN)/python -m pytest tests/conformance/test_model.py -m long $(ARGS)
+
+docs: $(VENV)/installed  ## those parts of the documentation that are made from code, made anew
+	$(BIN)/python -m tools.pages.plots
+	$(BIN)/python -m tools.pages
+	$(BIN)/python -m tools.deploy
+
+pictures: $(VENV)/installed  ## the documentation's screenshots, taken anew (needs a Chromium)
+	$(BIN)/python -m tests.browser.pictures
+	$(BIN)/python -m tools.pages.picture
 
 clean:  ## removes what the targets above made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peers .venv-arq .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -3,13 +3,45 @@ from pathlib import Path
 import pytest
 
 from offhook.errors import SettingsError
-from offhook.settings import Settings, SignaturePolicy
+from offhook.settings import Settings, SignaturePolicy, variable
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "OFFHOOK_STORE", "OFFHOOK_PUBLIC_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_another_process_can_be_given_them_whole() -> None:
+    settings = Settings.load(
+        env_file=None, auth_token="a,b", trusted_proxies="10.0.0.1", loop_limit="3/hour"
+    )
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize("address", ["8001", ":8001", "::1:8001", "host:99999", "http://host:1"])
+def test_an_admin_address_has_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(SettingsError, match="OFFHOOK_ADMIN_BIND"):
+        Settings.load(env_file=None, admin_bind=address)
+
+
+def test_alerts_are_posted_to_a_url_and_never_unsigned() -> None:
+    with pytest.raises(SettingsError, match="OFFHOOK_ALERT_SECRET: must be set"):
+        Settings.load(env_file=None, alert_webhook="https://example.com/alerts")
+    with pytest.raises(SettingsError, match="OFFHOOK_ALERT_WEBHOOK: must be a URL") as refused:
+        Settings.load(env_file=None, alert_webhook="example.com/hidden", alert_secret="s")
+    assert "hidden" not in str(refused.value)
+    for url in ("http://host:abc/", "http://[::1/", "http://host:99999/", "http:///a", "ftp://a"):
+        with pytest.raises(SettingsError, match="OFFHOOK_ALERT_WEBHOOK: must be a URL"):
+            Settings.load(env_file=None, alert_webhook=url, alert_secret="s")
+    given = {"alert_webhook": "https://example.com/hidden", "alert_secret": "hidden"}
+    assert "hidden" not in repr(Settings.load(env_file=None, **given))
+
+
+def test_the_admin_address_is_read() -> None:
+    assert Settings.load(env_file=None).admin_address == ("127.0.0.1", 8001)
+    assert Settings.load(env_file=None, admin_bind="[::1]:0").admin_address == ("::1", 0)
+    assert Settings.load(env_file=None, admin_bind="").admin_address is None
 
 
 def load(**given: object) -> Settings:
@@ -21,6 +53,7 @@ def test_defaults_need_nothing() -> None:
     assert settings.store == "sqlite:///offhook.db"
     assert settings.signature is SignaturePolicy.REQUIRED
     assert settings.loop_limit == (20, 60.0)
+    assert settings.sender_limit is None
     assert settings.auth_tokens == ()
 
 
@@ -31,6 +64,10 @@ def test_the_environment_is_read_and_keywords_win(monkeypatch: pytest.MonkeyPatc
     assert load().port == 1234
     assert load().auth_tokens == ("new", "old")
     assert load().loop_limit == (5, 3600.0)
+    monkeypatch.setenv("OFFHOOK_SENDER_LIMIT", "20/minute")
+    assert load().sender_limit == (20, 60.0)
+    monkeypatch.setenv("OFFHOOK_SENDER_LIMIT", "")
+    assert load().sender_limit is None
     assert load(port=1).port == 1
 
 
@@ -57,16 +94,47 @@ def test_a_file_is_read_below_the_environment(
         ("port", 99999),
         ("store", "mysql://x"),
         ("signature", "maybe"),
+        ("on_signature_timeout", "maybe"),
+        ("signature_timeout", 0),
+        ("cache", "memcached://x"),
+        ("cache", "memory://x"),
+        ("cache_ttl", 0),
         ("loop_limit", "many"),
+        ("sender_limit", "0/minute"),
+        ("sender_limit", "20"),
         ("handler_timeout", 0),
         ("max_attempts", 0),
         ("mount_path", "hooks"),
         ("log_level", "loud"),
+        ("max_backlog", 0),
+        ("retention", 0),
+        ("dedupe_retention", 89),
     ],
 )
 def test_a_wrong_value_is_named_by_its_variable(setting: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"^OFFHOOK_{setting.upper()}"):
         load(**{setting: value})
+
+
+@pytest.mark.parametrize("name", ["auth_token", "api_key_secret", "store", "failure_notice"])
+def test_what_is_no_text_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = "sqlite:///\udcff"
+    with pytest.raises(SettingsError, match=f"{name.upper()}: holds bytes that are not UTF-8"):
+        load(**{name: halves})
+    monkeypatch.setenv(variable(name), halves)  # as a byte 0xff comes
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load()
+
+
+def test_a_list_that_holds_what_is_no_text_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TWILIO_AUTH_TOKEN: holds bytes"):
+        load(auth_token=["good", "\udcff"])
+
+
+def test_keys_outlast_messages_that_are_kept_longer_than_usual() -> None:
+    with pytest.raises(SettingsError, match=r"^OFFHOOK_DEDUPE_RETENTION"):
+        load(retention=500)
+    assert load(retention=500, dedupe_retention=500).retention == 500
 
 
 def test_all_wrong_settings_are_told_in_one_line() -> None:
@@ -88,7 +156,9 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_secrets_are_masked_wherever_settings_are_shown() -> None:
-    settings = load(auth_token="geheim1,geheim2", api_key_secret="geheim3")
+    settings = load(
+        auth_token="geheim1,geheim2", api_key_secret="geheim3", cache="redis://:geheim4@host/0"
+    )
     assert "geheim" not in repr(settings)
     assert "geheim" not in str(settings.model_dump())
     with pytest.raises(SettingsError) as caught:

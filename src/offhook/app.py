@@ -15,7 +15,6 @@ from offhook.handlers import Handlers, OnRetry
 from offhook.observe.log import LogObserver
 from offhook.roles import Ingress, WorkerRole, owner_name
 from offhook.settings import Settings
-from offhook.stores import open_store
 from offhook.web.asgi import respond
 
 Where = Literal["inline", "external"]
@@ -39,6 +38,7 @@ class Offhook:
     Example::
 
         app = Offhook()
+
 
         @app.message()
         async def answer(message: Message) -> str:
@@ -84,6 +84,10 @@ class Offhook:
         self._worker = worker or self._worker
         self._given = {**self._given, **settings}
         self._settings = None
+
+    def observe(self, observer: Observer) -> None:
+        """Call one more observer with every event, from the next start on."""
+        self._observer = fan_out(self._observer, observer)
 
     def message(
         self,
@@ -164,6 +168,22 @@ class Offhook:
 
         return register
 
+    def credentials(self, function: F) -> F:
+        """Find the auth tokens of subaccounts and tenants; used as `@app.credentials`.
+
+        The function is `async def`, receives an account SID that nobody has verified yet, and
+        returns the account's auth token, several of them (while one is rotated), or None for an
+        account that is not known. What it returns is remembered for 5 minutes. The account of
+        `TWILIO_ACCOUNT_SID` has the tokens of `TWILIO_AUTH_TOKEN`, and is not asked for. When it
+        fails, or takes longer than `OFFHOOK_SIGNATURE_TIMEOUT`, `OFFHOOK_ON_SIGNATURE_TIMEOUT`
+        says what becomes of the webhook.
+
+        Raises:
+            HandlerError: it is not async, or there is one already.
+        """
+        self.handlers.set_credentials(function)
+        return function
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve ASGI."""
         if scope["type"] == "lifespan":
@@ -175,7 +195,10 @@ class Offhook:
                 running = await self._start()
             except OffhookError as error:
                 self._observer(Trouble("not-started", str(error)))
-                await respond(send, REFUSED[Fault.STORE_UNAVAILABLE])
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": 1000})  # as ever
+                else:
+                    await respond(send, REFUSED[Fault.STORE_UNAVAILABLE])
                 return
         await running.ingress.asgi(scope, receive, send)
 
@@ -249,7 +272,7 @@ class _Running:
     def __init__(
         self, settings: Settings, handlers: Handlers, observer: Observer, worker: Where
     ) -> None:
-        self.ingress = Ingress(settings, observer, open_store(settings.store))
+        self.ingress = Ingress(settings, observer, lookup=handlers.credentials)
         self._role = (
             WorkerRole(settings, handlers, observer, owner=owner_name())
             if worker == "inline"

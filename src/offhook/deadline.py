@@ -8,10 +8,10 @@ class Deadline:
     """Bounds what each of many tasks does within `with`, like `asyncio.timeout`, for less.
 
     All waits are equally long, so the first to begin is the first to end, and one timer at a time
-    is enough for all. `asyncio.timeout` starts and cancels one each: 3.5 us, twice a request,
-    of the 35 us that a whole webhook costs; this is 0.5 us.
+    is enough for all. `asyncio.timeout` starts and cancels one each: 3.4 us, twice a request,
+    of the 30 us between a request and its storing; this is 1.1 us.
 
-    A task may not enter the same deadline again while it is within.
+    A task may not enter the same deadline again while it is within. For one loop at a time.
 
     Args:
         seconds: until the task is cancelled; leaving `with` then raises `TimeoutError`.
@@ -27,8 +27,13 @@ class Deadline:
         self._expired: dict[asyncio.Task[object], int] = {}
 
     def __enter__(self) -> None:
-        task = _current_task()
-        loop = task.get_loop()
+        # Asked of a loop that is known, the task is found without a system call (CPython 3.11
+        # makes sure with getpid that it has not been forked).
+        loop = self._loop
+        task = None if loop is None else asyncio.current_task(loop)
+        if loop is None or task is None:
+            task = _current_task()
+            loop = task.get_loop()
         due = loop.time() + self._seconds
         self._due[task] = due
         if not self._timer_runs or loop is not self._loop:
@@ -40,7 +45,7 @@ class Deadline:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        task = _current_task()
+        task = asyncio.current_task(self._loop) or _current_task()
         if self._due.pop(task, None) is not None:
             return
         before = self._expired.pop(task)

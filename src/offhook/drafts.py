@@ -12,7 +12,7 @@ NOTICE_PAUSE: Final = 600.0
 """Seconds in which a lane gets each kind of notice at most once: who writes five messages into an
 outage need not be told of it five times."""
 
-NoticeKind = Literal["slow", "timeout", "failure"]
+NoticeKind = Literal["slow", "timeout", "failure", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,9 @@ def _part(identity: str, number: int) -> str:
     return f"key.{number}:{name}" if kind == "key" else f"{identity}.{number}"
 
 
-def notice(kind: NoticeKind, text: str, address: ReturnAddress) -> Draft | None:
+def notice(
+    kind: NoticeKind, text: str, address: ReturnAddress, *, once_in: float = NOTICE_PAUSE
+) -> Draft | None:
     """Return the draft of a notice; None when its text is empty, which turns it off."""
     if not text:
         return None
@@ -112,5 +114,5 @@ def notice(kind: NoticeKind, text: str, address: ReturnAddress) -> Draft | None:
         sender=address.sender_to(address.theirs),
         to=address.theirs,
         body=text,
-        once_in=NOTICE_PAUSE,
+        once_in=once_in,
     )

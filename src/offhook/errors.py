@@ -9,7 +9,10 @@
     │   └── HandlerError          a handler asks for arguments that cannot be given
     ├── StoreError
     │   ├── StoreUnavailable      nothing was written; try again (webhooks are answered 503)
+    │   ├── BacklogFull           nothing was written: too many messages wait (503 as well)
     │   └── SchemaTooNew          a newer offhook wrote this store
+    ├── CredentialsUnavailable    an account's auth tokens can't be had at present
+    ├── TwilioError               Twilio's REST API refused, or was not reached
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, found before it is stored
     ├── NotRunning                `message.reply` outside a handler
@@ -28,7 +31,15 @@ class ConfigurationError(OffhookError):
 
 
 class SettingsError(ConfigurationError):
-    """A setting is missing or unusable."""
+    """A setting is missing or unusable.
+
+    Args:
+        problems: a sentence for each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class AppNotFound(ConfigurationError):  # noqa: N818 - named after what is the case, as all here
@@ -47,8 +58,31 @@ class StoreUnavailable(StoreError):  # noqa: N818
     """The store is away, full or locked. Nothing was written; the same call may succeed later."""
 
 
+class BacklogFull(StoreError):  # noqa: N818
+    """As many messages wait as OFFHOOK_MAX_BACKLOG allows. Nothing was written."""
+
+
 class SchemaTooNew(StoreError):  # noqa: N818
     """The store was written by a newer offhook, whose schema this one does not know."""
+
+
+class CredentialsUnavailable(OffhookError):  # noqa: N818
+    """The auth tokens of an account can't be had at present; they may be had later."""
+
+
+class TwilioError(OffhookError):
+    """Twilio's REST API refused what it was asked, or was not reached.
+
+    Args:
+        text: what that means and what to do.
+        code: Twilio's own error code; empty without one.
+        status: of the HTTP answer; 0 without one.
+    """
+
+    def __init__(self, text: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.status = status
 
 
 class LeaseLost(OffhookError):  # noqa: N818

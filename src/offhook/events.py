@@ -5,20 +5,27 @@ No event carries a message's text, a signature or a token.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+# A named tuple, because one is made for each request: 0.4 us, a frozen dataclass takes 1.0.
+class Answered(NamedTuple):
     """A webhook was answered.
 
     Attributes:
+        kind: what was called for: a message or a status.
+        status: of the HTTP answer.
         error: the error's name as in `X-Offhook-Error`, empty when it was accepted.
         repeat: True when it had been stored before.
+        sid: its MessageSid, as far as it was read.
+        sender: its From, likewise; a whole number, or address.
         validate, enqueue, acknowledge: the phases' own durations in seconds; zero if not reached.
         detail: what an operator needs to mend it; never sent to the client.
+        cached: where the answer was remembered, `memory` or `redis`; empty when it was found out.
+        deferred: True when it was stored without being verified yet.
     """
 
     kind: Kind
@@ -31,6 +38,8 @@ class Answered:
     enqueue: float
     acknowledge: float
     detail: str = ""
+    cached: str = ""
+    deferred: bool = False
 
     @property
     def total(self) -> float:
@@ -39,10 +48,35 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A run of a handler begins.
+
+    Told in the run's own context: what an observer sets in a context variable, the handler sees,
+    and nobody else.
+
+    Attributes:
+        message_id: its number in the store.
+        kind: a message, a status, or a request that was stored to be verified.
+        sid: its MessageSid.
+        attempt: which run it is, from 1.
+    """
+
+    message_id: int
+    kind: Kind
+    sid: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Handled:
     """A run of a handler ended.
 
     Attributes:
+        message_id: its number in the store.
+        kind: a message, a status, or a request that was stored to be verified.
+        sid: its MessageSid.
+        attempt: which run it was, from 1.
+        trigger: what the run means for the message.
         waited: seconds from receipt to the start of this run.
         took: seconds that it ran.
         error: the exception's type, or a reason; empty when it completed.
@@ -62,7 +96,18 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A send was tried."""
+    """A send was tried.
+
+    Attributes:
+        send_id: its number in the ledger.
+        message_id: the number of the message it answers.
+        identity: which reply it is: `reply:0`, `return:0`, `notice:slow`, ...
+        trigger: what the outcome means for the send.
+        took: seconds until the outcome was known.
+        sid: Twilio's MessageSid, if it was accepted.
+        error: why it was not, for people.
+        message_sid: the MessageSid of the message it answers.
+    """
 
     send_id: int
     message_id: int
@@ -71,6 +116,7 @@ class Sent:
     took: float
     sid: str = ""
     error: str = ""
+    message_sid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +126,7 @@ class Trouble:
     Attributes:
         topic: a short kebab-case name: `store-unavailable`, `lease-lost`, `loop-suspected`,
             `handler-blocks`, `reply-differs`, `signature-off`, ...
+        text: the sentence; it quotes nobody.
         ok: True when the trouble is over.
     """
 
@@ -88,7 +135,7 @@ class Trouble:
     ok: bool = False
 
 
-Event = Answered | Handled | Sent | Trouble
+Event = Answered | Started | Handled | Sent | Trouble
 Observer = Callable[[Event], None]
 """Called on the event loop, or on a worker's heartbeat thread; must be quick and must not raise."""
 

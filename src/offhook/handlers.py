@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from offhook.core.messages import Message, StatusUpdate
+from offhook.credentials import Lookup
 from offhook.errors import HandlerError
 
 Subject = Message | StatusUpdate
@@ -59,9 +60,14 @@ class Handler:
 
 
 class Handlers:
-    """The handlers of an app, in the order of their registration. The first that fits is run."""
+    """The handlers of an app, in the order of their registration. The first that fits is run.
+
+    Attributes:
+        credentials: finds the auth tokens of an account; None for those of the settings.
+    """
 
     def __init__(self) -> None:
+        self.credentials: Lookup | None = None
         self._messages: list[Handler] = []
         self._statuses: list[Handler] = []
         self._opt_outs: list[Handler] = []
@@ -146,6 +152,21 @@ class Handlers:
                 max_attempts=max_attempts,
             )
         )
+
+    def set_credentials(self, function: Lookup) -> None:
+        """Register what finds the auth tokens of an account.
+
+        Args:
+            function: `async def`; receives the account SID, returns a token, several, or None.
+
+        Raises:
+            HandlerError: it is not async, or there is one already.
+        """
+        if not inspect.iscoroutinefunction(_code(function)):
+            raise HandlerError("what finds credentials is an async function: answers wait for it")
+        if self.credentials is not None:
+            raise HandlerError("there is a function for the credentials already")
+        self.credentials = function
 
     def find(self, subject: Subject) -> Handler | None:
         """Return the first handler that fits. Raises what its `where` raises."""

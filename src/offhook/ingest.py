@@ -1,89 +1,49 @@
 """The hot path: a webhook is validated, stored and acknowledged, in this order."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import PurePath
 from time import perf_counter
 from traceback import extract_tb
-from typing import Final, NamedTuple
+from typing import Final
 
-from offhook.core.answers import REFUSED, STORED, Answer, Fault, Reason
-from offhook.core.diagnosis import checked, explain_mismatch
-from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
-from offhook.core.keys import Kind, dedupe_key, is_recut, lane_of
-from offhook.core.messages import message_sid, message_status, opt_out
-from offhook.core.signature import verify
+from offhook.core.answers import REFUSED, STORED, Answer, Fault
+from offhook.core.fingerprint import fingerprint
+from offhook.core.forms import Refusal
+from offhook.core.keys import Kind
+from offhook.credentials import Credentials
 from offhook.deadline import Deadline
-from offhook.errors import StoreUnavailable
+from offhook.deferral import defer
+from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Trouble
-from offhook.ports import Inbound, Queue
-from offhook.settings import Settings, SignaturePolicy
+from offhook.ports import (
+    CachedVerdict,
+    Inbound,
+    Intake,
+    ValidationCache,
+    ValidationCacheEntry,
+)
+from offhook.request import Request
+from offhook.settings import Settings, TimeoutPolicy
+from offhook.validation import DIAGNOSIS_INTERVAL, Outcome, Validator
+from offhook.verification import Verifier
+
+__all__ = ["DIAGNOSIS_INTERVAL", "Acknowledge", "Request", "WebhookProcessor"]
 
 Acknowledge = Callable[[Answer], Awaitable[None]]
 """Sends an answer; returns when it has left. Must not raise because the client is gone."""
 
-_FORM: Final = "application/x-www-form-urlencoded"
-
-# A flood of forged requests must not buy a flood of HMACs: one refusal in so many seconds is
-# looked into, which is enough to mend a setting by.
-DIAGNOSIS_INTERVAL: Final = 1.0
-
-
-def _none() -> tuple[str, ...]:
-    return ()
-
-
-class Request(NamedTuple):
-    """A webhook as it came over the wire.
-
-    A named tuple, because one is made for each request: a frozen dataclass of ten fields costs
-    2.3 us, this 0.6.
-
-    Attributes:
-        base: the public URL up to the path, without a slash at its end.
-        path: the raw path, query: the raw query; nothing decoded.
-        started: when it arrived, by `time.perf_counter`.
-        other_bases: returns what else Twilio may have called it by; asked only when the
-            signature does not fit, for the operator.
-    """
-
-    kind: Kind
-    method: str
-    base: str
-    path: str
-    query: bytes
-    content_type: str | None
-    signature: str
-    body: bytes
-    started: float
-    other_bases: Callable[[], Iterable[str]] = _none
-
-    def __repr__(self) -> str:
-        """Leave out what must not be logged: all that a person wrote, and the signature."""
-        return f"Request({self.kind}, {self.method} {self.base + self.path!a})"
-
-    @property
-    def url(self) -> str:
-        """The URL as Twilio called, and signed, it."""
-        if not self.query:
-            return self.base + self.path
-        return f"{self.base}{self.path}?{self.query_text}"
-
-    @property
-    def query_text(self) -> str:
-        """The query as text; bytes that are not UTF-8 stay recognisable as such."""
-        return self.query.decode("utf-8", "surrogateescape")
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What a webhook is answered, and what is told about it."""
-
-    answer: Answer
-    repeat: bool = False
-    sid: str = ""
-    sender: str = ""
-    detail: str = ""
+# A request is refused for ever when it is its own fault. The lack of a token is ours.
+_FOR_EVER: Final = frozenset(
+    {reason.value for reason in Refusal}
+    | {
+        Fault.RECUT_FIELDS.value,
+        Fault.MISSING_MESSAGE_SID.value,
+        Fault.MISSING_FROM.value,
+        Fault.MISSING_TO.value,
+        Fault.MISSING_MESSAGE_STATUS.value,
+    }
+) - {Refusal.NO_AUTH_TOKEN.value}
 
 
 class WebhookProcessor:
@@ -91,20 +51,36 @@ class WebhookProcessor:
 
     Args:
         store: where webhooks go.
-        settings: `auth_token`, `signature`, `account_sid`, `enqueue_timeout`, `slow_notice` and
-            `slow_notice_after` are read, once.
+        settings: `auth_token`, `signature`, `account_sid`, `signature_timeout`,
+            `on_signature_timeout`, `enqueue_timeout`, `slow_notice` and `slow_notice_after` are
+            read, once.
         observer: is told `Answered` once for each request, after its answer has left.
+        cache: remembers what was answered; None for no memory.
+        credentials: knows the tokens; None for those of the settings.
+        deferred: where requests go whose tokens can't be had in time; None for `store`.
     """
 
-    def __init__(self, store: Queue, settings: Settings, observer: Observer) -> None:
+    def __init__(
+        self,
+        store: Intake,
+        settings: Settings,
+        observer: Observer,
+        *,
+        cache: ValidationCache | None = None,
+        credentials: Credentials | None = None,
+        deferred: Intake | None = None,
+    ) -> None:
         self._store = store
+        self._deferred = deferred or store
         self._observe = observer
-        self._auth_tokens = settings.auth_tokens
-        self._signed = settings.signature is not SignaturePolicy.OFF
-        self._account_sid = settings.account_sid
+        self._cache = cache
+        self._validator = Validator(settings)
+        self._verifier = Verifier(
+            self._validator, credentials or Credentials(settings, None, observer)
+        )
+        self._signature_deadline = Deadline(settings.signature_timeout)
+        self._defers = settings.on_signature_timeout is TimeoutPolicy.DEFER
         self._enqueue_deadline = Deadline(settings.enqueue_timeout)
-        self._notice_after = settings.slow_notice_after if settings.slow_notice else None
-        self._next_diagnosis = 0.0
 
     async def process(self, request: Request, acknowledge: Acknowledge) -> None:
         """Validate a webhook, store it, and only then acknowledge it.
@@ -113,15 +89,19 @@ class WebhookProcessor:
         webhook durably, or had it before. Raises nothing but what `acknowledge` raises, and
         `asyncio.CancelledError`.
         """
-        validated = self._validate(request)
-        validated_at = perf_counter()
-        if isinstance(validated, Inbound):
-            outcome = await self._enqueue(validated)
-            enqueued_at = perf_counter()
+        cache = self._cache
+        if cache is None:
+            await self._process(request, acknowledge)
+            return
+        key = _key(request, cache.secret)
+        entry, cached = cache.get(key), "memory"
+        if entry is None and (asked := cache.ask(key)) is not None:
+            entry, cached = await asked, "redis"
+        if entry is None:
+            outcome = await self._process(request, acknowledge)
+            _remember(cache, key, outcome)
         else:
-            outcome, enqueued_at = validated, validated_at
-        await acknowledge(outcome.answer)
-        self._tell(request.kind, outcome, request.started, validated_at, enqueued_at)
+            await self._answer_again(request, entry, cached, acknowledge)
 
     async def refuse(
         self, kind: Kind, answer: Answer, acknowledge: Acknowledge, *, started: float
@@ -129,35 +109,80 @@ class WebhookProcessor:
         """Answer a webhook that could not even be read. Raises what `acknowledge` raises."""
         refused_at = perf_counter()
         await acknowledge(answer)
-        self._tell(kind, _Outcome(answer), started, refused_at, refused_at)
+        self._tell(kind, Outcome(answer), started, refused_at, refused_at)
 
-    def _validate(self, request: Request) -> Inbound | _Outcome:
+    async def _process(self, request: Request, acknowledge: Acknowledge) -> Outcome:
+        validated = self._validate(request)
+        if validated is None:
+            validated = await self._verify(request)
+        validated_at = perf_counter()
+        if isinstance(validated, Inbound):
+            outcome = await self._enqueue(request.kind, validated)
+            enqueued_at = perf_counter()
+        else:
+            outcome, enqueued_at = validated, validated_at
+        await acknowledge(outcome.answer)
+        self._tell(request.kind, outcome, request.started, validated_at, enqueued_at)
+        return outcome
+
+    async def _answer_again(
+        self,
+        request: Request,
+        entry: ValidationCacheEntry,
+        cached: str,
+        acknowledge: Acknowledge,
+    ) -> None:
+        found_at = perf_counter()
+        await acknowledge(entry.answer)
+        outcome = Outcome(
+            entry.answer,
+            repeat=entry.verdict is CachedVerdict.VALID,
+            sid=entry.message_sid,
+            sender=entry.sender,
+            cached=cached,
+        )
+        self._tell(request.kind, outcome, request.started, found_at, found_at)
+
+    def _validate(self, request: Request) -> Inbound | Outcome | None:
         try:
-            form = self._believe(request)
-            if isinstance(form, Refusal):
-                return _Outcome(REFUSED[form], detail=self._why(request, form))
-            return self._inbound(request, form)
-        except FormError as error:
-            return _Outcome(REFUSED[error.refusal])
+            return self._verifier.at_once(request)
         except Exception as error:  # noqa: BLE001 - answered, whatever it is: Twilio then falls back
             return self._unexpected(error)
 
-    async def _enqueue(self, inbound: Inbound) -> _Outcome:
-        sid, sender = inbound.sid, inbound.sender
+    async def _verify(self, request: Request) -> Inbound | Outcome:
+        """Validate a request whose tokens have to be found; defer it when they can't be."""
         try:
-            with self._enqueue_deadline:
-                new = await self._store.accept(inbound)
-        except StoreUnavailable as error:
-            refused = REFUSED[Fault.STORE_UNAVAILABLE]
-            return _Outcome(refused, sid=sid, sender=sender, detail=str(error))
-        except TimeoutError:
-            return _Outcome(REFUSED[Fault.STORE_TIMEOUT], sid=sid, sender=sender)
+            with self._signature_deadline:
+                return await self._verifier.verify(request)
+        except (CredentialsUnavailable, TimeoutError) as error:
+            detail = str(error) or "@app.credentials did not answer in OFFHOOK_SIGNATURE_TIMEOUT"
         except Exception as error:  # noqa: BLE001 - see _validate
             return self._unexpected(error)
-        return _Outcome(STORED[inbound.kind], not new, sid, sender)
+        if self._defers:
+            return defer(request, self._validator.claimed_account(request))
+        return Outcome(REFUSED[Fault.CREDENTIALS_UNAVAILABLE], detail=detail)
+
+    async def _enqueue(self, kind: Kind, inbound: Inbound) -> Outcome:
+        sid, sender = inbound.sid, inbound.sender
+        deferred = inbound.kind is Kind.DEFERRED
+        store = self._deferred if deferred else self._store
+        try:
+            with self._enqueue_deadline:
+                new = await store.accept(inbound)
+        except StoreUnavailable as error:
+            refused = REFUSED[Fault.STORE_UNAVAILABLE]
+            return Outcome(refused, sid=sid, sender=sender, detail=str(error))
+        except BacklogFull as error:
+            refused = REFUSED[Fault.BACKLOG_FULL]
+            return Outcome(refused, sid=sid, sender=sender, detail=str(error))
+        except TimeoutError:
+            return Outcome(REFUSED[Fault.STORE_TIMEOUT], sid=sid, sender=sender)
+        except Exception as error:  # noqa: BLE001 - see _validate
+            return self._unexpected(error)
+        return Outcome(STORED[kind], not new, sid, sender, deferred=deferred)
 
     def _tell(
-        self, kind: Kind, outcome: _Outcome, started: float, validated: float, enqueued: float
+        self, kind: Kind, outcome: Outcome, started: float, validated: float, enqueued: float
     ) -> None:
         answer = outcome.answer
         self._observe(
@@ -172,116 +197,42 @@ class WebhookProcessor:
                 enqueued - validated,
                 perf_counter() - enqueued,
                 outcome.detail,
+                outcome.cached,
+                outcome.deferred,
             )
         )
 
-    def _believe(self, request: Request) -> Form | Refusal:
-        """Return what the request says, if it may be believed."""
-        get = request.method == "GET"
-        if not get and not _is_form(request):
-            return Refusal.UNSUPPORTED_CONTENT_TYPE
-        if not self._signed:
-            return decode_form(request.query if get else request.body)
-        verdict = verify(
-            url=request.url,
-            method=request.method,
-            content_type=request.content_type,
-            body=request.body,
-            signature=request.signature,
-            auth_tokens=self._auth_tokens,
-        )
-        if verdict.reason is not None:
-            return verdict.reason
-        # The signature of a GET covers the URL, and so the query its parameters are in.
-        return decode_form(request.query) if verdict.form is None else verdict.form
-
-    def _inbound(self, request: Request, form: Form) -> Inbound | _Outcome:
-        kind, raw = request.kind, form.first
-        if is_recut(kind, raw):
-            return _Outcome(REFUSED[Fault.RECUT_FIELDS], sid=message_sid(raw)[:34])
-        missing = _missing(request.kind, form)
-        if missing is not None:
-            return _Outcome(REFUSED[missing], sid=message_sid(raw), sender=raw.get("From", ""))
-        if not raw.get("AccountSid"):
-            raw = {**raw, "AccountSid": self._account_sid}
-        quiet = kind is Kind.STATUS or self._notice_after is None or opt_out(raw)
-        return Inbound(
-            kind,
-            dedupe_key(kind, raw),
-            lane_of(kind, raw),
-            raw["AccountSid"],
-            message_sid(raw),
-            raw.get("From", ""),
-            raw.get("To", ""),
-            _parameters(request),
-            None if quiet else self._notice_after,
-        )
-
-    def _why(self, request: Request, refusal: Refusal) -> str:
-        match refusal:
-            case Refusal.NO_AUTH_TOKEN:
-                return "TWILIO_AUTH_TOKEN is not set"
-            case Refusal.SIGNATURE_MISMATCH if request.started >= self._next_diagnosis:
-                return self._diagnose(request)
-            case Refusal.SIGNATURE_MISMATCH | Refusal.MALFORMED_URL:
-                return checked(request.base, request.path)
-            case _:
-                return ""
-
-    def _diagnose(self, request: Request) -> str:
-        self._next_diagnosis = request.started + DIAGNOSIS_INTERVAL
-        return explain_mismatch(
-            base=request.base,
-            path=request.path,
-            query=request.query_text,
-            fields=() if request.method == "GET" else decode_form(request.body).fields,
-            signature=request.signature,
-            auth_tokens=self._auth_tokens,
-            other_bases=request.other_bases(),
-        )
-
-    def _unexpected(self, error: Exception) -> _Outcome:
+    def _unexpected(self, error: Exception) -> Outcome:
         # Its place and type, not its text, which may quote what a person wrote.
         frame = extract_tb(error.__traceback__)[-1]
         where = f"{PurePath(frame.filename).name}:{frame.lineno}"
         text = f"{type(error).__name__} at {where} while answering a webhook"
         self._observe(Trouble("internal-error", text))
-        return _Outcome(REFUSED[Fault.INTERNAL_ERROR], detail=text)
+        return Outcome(REFUSED[Fault.INTERNAL_ERROR], detail=text)
 
 
-def _is_form(request: Request) -> bool:
-    """Say whether a POST claims to be a form: `verify` takes JSON too, which is not due here."""
-    if request.content_type == _FORM:
-        return True
-    media_type = (request.content_type or "").partition(";")[0].strip().lower()
-    return media_type == _FORM or (not media_type and not request.body)
+def _key(request: Request, secret: bytes) -> bytes:
+    return fingerprint(
+        secret=secret,
+        kind=request.kind,
+        method=request.method,
+        base=request.base,
+        path=request.path,
+        query=request.query,
+        content_type=request.content_type,
+        signature=request.signature,
+        body=request.body,
+    )
 
 
-def _missing(kind: Kind, form: Form) -> Reason | None:
-    raw = form.first
-    if not message_sid(raw):
-        return Fault.MISSING_MESSAGE_SID
-    if kind is Kind.STATUS:
-        return None if message_status(raw) else Fault.MISSING_MESSAGE_STATUS
-    if not raw.get("From"):
-        return Fault.MISSING_FROM
-    return None if raw.get("To") else Fault.MISSING_TO
-
-
-def _parameters(request: Request) -> bytes:
-    """Return the parameters to store.
-
-    A POST's query belongs to them: the status callbacks of our sends carry their ledger's id in
-    it. It comes second, so that of two values under one name the form's counts.
-
-    Raises `FormError` when both together cannot be decoded, for nobody could read them later.
-    """
-    if request.method == "GET":
-        return request.query
-    if not request.query:
-        return request.body
-    decode_form(request.query)
-    both = request.body + b"&" + request.query
-    if both.count(b"&") >= MAX_FIELDS:
-        raise FormError(Refusal.TOO_MANY_FIELDS)
-    return both
+def _remember(cache: ValidationCache, key: bytes, outcome: Outcome) -> None:
+    """Remember what will be so again; by now it has been committed, and answered."""
+    answer = outcome.answer
+    if not answer.error:
+        if not outcome.deferred:  # nobody knows yet whether it is genuine
+            entry = ValidationCacheEntry(
+                CachedVerdict.VALID, answer, time.time(), outcome.sid, outcome.sender
+            )
+            cache.put(key, entry, repeat=outcome.repeat)
+    elif answer.error in _FOR_EVER:
+        cache.put(key, ValidationCacheEntry(CachedVerdict.REFUSED, answer, time.time()))

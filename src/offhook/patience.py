@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Trouble
+from offhook.ports import Store
 
 T = TypeVar("T")
 
@@ -29,6 +30,35 @@ async def woken(event: asyncio.Event, due: float | None = None) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(patience):
             await event.wait()
+
+
+async def arrived(
+    make: Callable[[], Store], stop: asyncio.Event, observer: Observer, doing: str
+) -> Store | None:
+    """Return a store when it is there, open; None when `stop` came first.
+
+    Args:
+        make: returns a store that is yet to be opened.
+        stop: ends the waiting.
+        observer: is told that the store is away.
+        doing: as of `StoreWatch`.
+
+    Raises:
+        StoreError: the store can't be used, for another reason than that it is away.
+    """
+    watch = StoreWatch(observer, doing)
+    while not stop.is_set():
+        store = make()
+        try:
+            await store.open()
+        except StoreUnavailable as error:
+            watch.away(error)
+            await store.close()
+            await woken(stop)
+        else:
+            watch.back()
+            return store
+    return None
 
 
 class StoreWatch:

@@ -5,23 +5,29 @@ Times are seconds since the epoch, from the store's own clock; durations are sec
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import Enum, StrEnum, auto
+from typing import NamedTuple, Protocol
 
+from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
+from offhook.core.searching import Phrase
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A validated webhook on its way into the store.
+
+    A named tuple, because one is made for each request (see `Request`).
 
     Attributes:
         form: the parameters as they came: a form's body, or a GET's query.
         notice_after: seconds from receipt until the person is told that it takes longer, unless
             the message has settled by then; None for never.
+        age: seconds since it was received, when it comes by way of a spool; else 0.
+        spooled: it comes by way of a spool, and may be later than its successors.
     """
 
     kind: Kind
@@ -33,6 +39,12 @@ class Inbound:
     recipient: str
     form: bytes
     notice_after: float | None = None
+    age: float = 0.0
+    spooled: bool = False
+
+    def __repr__(self) -> str:
+        """Leave out what a person wrote, and who."""
+        return f"Inbound({self.kind}, {self.sid!a})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Claim:
         token: names this lease; every write of the run must carry it.
         attempt: which run this is, from 1. Crashes and interruptions are not counted.
         recent_sends: how many sends the lane has had in the claim's window.
+        replayed: an operator has put it back into its lane.
     """
 
     id: int
@@ -55,6 +68,7 @@ class Claim:
     received: float
     form: bytes
     recent_sends: int = 0
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +140,18 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class SendClaim:
-    """A send under a lease, in state `sending`: from here on it may have left."""
+    """A send under a lease, in state `sending`: from here on it may have left.
+
+    Attributes:
+        message_sid: the MessageSid of the message it answers.
+    """
 
     id: int
     token: int
     message_id: int
     draft: Draft
     tries: int
+    message_sid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +175,38 @@ class SendOutcome:
     delay: float = 0.0
 
 
-class Queue(Protocol):
-    """Messages in lanes, from accepted to settled."""
+class Intake(Protocol):
+    """Where webhooks go in."""
 
-    async def accept(self, inbound: Inbound) -> bool:
+    def accept(self, inbound: Inbound) -> Awaitable[bool]:
         """Store a webhook durably, once. Return False when its key is known already.
+
+        To be awaited at once: a future or a coroutine, whichever costs the store less.
 
         When it returns, the webhook has survived a power cut (fsync, or a commit of equal worth).
         Many calls share one commit. In a lane, the order of commits is the order of handling.
 
         Raises:
             StoreUnavailable: nothing was stored, or nothing that will be acknowledged.
+            BacklogFull: nothing was stored: too many wait already.
         """
         ...
+
+
+class Entrance(Intake, Protocol):
+    """Where webhooks go in, and what whoever lets them in wants to know."""
+
+    async def knows(self, inbound: Inbound) -> bool:
+        """Return whether a webhook's key is known already. Reads only."""
+        ...
+
+    async def backlog(self, at_most: int) -> int:
+        """Count the live messages, as far as `at_most`. The cost grows with `at_most` only."""
+        ...
+
+
+class Queue(Entrance, Protocol):
+    """Messages in lanes, from accepted to settled."""
 
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
@@ -203,6 +241,18 @@ class Queue(Protocol):
         """Let the leases of a worker that is known to be dead run out at once; return how many.
 
         Its messages are then rescued as those of any expired lease.
+        """
+        ...
+
+    async def hand_back(self, owner: str, held: Collection[int]) -> int:
+        """End those leases of `owner` that it does not hold; return how many.
+
+        It has them if the answer to a claim was lost. No handler has run: the messages are open
+        again, and neither an attempt nor a crash is counted. Leases on sends are left alone.
+
+        Args:
+            owner: has no claim under way.
+            held: the tokens of all that it is at work on.
         """
         ...
 
@@ -247,6 +297,13 @@ class Ledger(Protocol):
         """
         ...
 
+    async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
+        """End those leases of `owner` on sends that it does not hold. As `Queue.hand_back`.
+
+        Such a send has not left: it is pending again, and not `unknown`.
+        """
+        ...
+
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
         """Record what became of a send.
 
@@ -266,7 +323,7 @@ class Ledger(Protocol):
     async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
         """Take over what a status callback says; never backwards. Return whether a send is meant.
 
-        With an id, a send still `sending` or `unknown` becomes `sent`.
+        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on.
         """
         ...
 
@@ -284,7 +341,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message as people look at it."""
+    """A message as people look at it.
+
+    Attributes:
+        spooled: it came by way of a spool, and may be later than its successors.
+        reduced: its form holds no more than what names it; it can't be replayed.
+    """
 
     id: int
     kind: Kind
@@ -302,6 +364,8 @@ class Record:
     due: float | None
     error: str
     form: bytes
+    spooled: bool = False
+    reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,13 +392,58 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What one look for words has found.
+
+    Attributes:
+        records: the messages, newest first.
+        before: where to look on, as `Filter.before_id`; None when there is nothing older.
+    """
+
+    records: Sequence[Record]
+    before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long settled things are kept, in seconds.
+
+    Attributes:
+        settled: done and discarded messages.
+        dead: dead messages.
+        keys: dedupe keys, so that an old captured webhook is still a repeat. At least as long as
+            the messages.
+    """
+
+    settled: float
+    dead: float
+    keys: float
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What one call has erased of a person.
+
+    Attributes:
+        erased: messages and sends that are gone.
+        busy: those found that are running or being sent; they can go when that has ended.
+    """
+
+    erased: int
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The store at a glance.
 
     Attributes:
+        messages: webhooks by state.
+        sends: by state.
         oldest: seconds that the oldest live message has waited; None when none is live.
         received: webhooks stored in the last minute.
         settled: messages settled in the last minute.
+        unresolved: sends that have been unknown for ten minutes, and for less than a day.
     """
 
     messages: Mapping[State, int]
@@ -342,13 +451,26 @@ class Counts:
     oldest: float | None
     received: int
     settled: int
+    unresolved: int = 0
 
 
 class Inbox(Protocol):
     """What operators see and do."""
 
     async def find(self, wanted: Filter) -> Sequence[Record]:
-        """Return the messages that fit, newest first."""
+        """Return the messages that fit, newest first.
+
+        With a state, a SID, or a sender and `Kind.MESSAGE`, the cost does not grow with what else
+        is there; a sender alone, or a moment, may read all.
+        """
+        ...
+
+    async def search(self, wanted: Filter, phrase: Phrase, *, within: int) -> Found:
+        """Return up to `wanted.limit` messages that fit and whose text holds a phrase.
+
+        It looks through no more than `within` of those that fit, the newest first: there is no
+        index of what people wrote, for which every webhook would pay.
+        """
         ...
 
     async def show(self, message_id: int) -> History | None:
@@ -359,7 +481,8 @@ class Inbox(Protocol):
         """Put a settled or parked message at the tail of its lane; attempts count anew.
 
         Sends that are sent or unknown stay, and are not repeated; failed and cancelled ones may
-        be written again. Return False when the message is not in a state to be replayed.
+        be written again. Return False when the message is not in a state to be replayed, or is
+        reduced.
         """
         ...
 
@@ -367,8 +490,39 @@ class Inbox(Protocol):
         """Discard a message that is not running. Return False when it can't be."""
         ...
 
-    async def counts(self) -> Counts:
-        """Return the store at a glance."""
+    async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
+        """Return the store at a glance. The cost grows with the backlog, not with what is done.
+
+        `unresolved_after` is how many seconds a send must have been unknown to be unresolved.
+        """
+        ...
+
+    async def prune(self, retention: Retention, limit: int) -> int:
+        """Delete up to `limit` messages, and as many dedupe keys, whose time is over.
+
+        A message goes with its attempts and sends; its dedupe key stays. Live and parked messages
+        are never pruned, nor is one that still has a send pending or sending. Return how many rows
+        of messages and keys went: call it until that is 0, with pauses, so that writers go on.
+        """
+        ...
+
+    async def reduce(self, limit: int) -> int:
+        """Take the texts out of up to `limit` messages that are done or discarded; return how many.
+
+        What remains of a form is `core.privacy.essentials`; errors, and the texts of its sends, are
+        emptied. A message with a send pending or sending has to wait; dead and parked ones keep
+        all, for a replay needs it.
+        """
+        ...
+
+    async def erase(self, address: str, limit: int) -> Erasure:
+        """Delete up to `limit` messages, and as many sends, of a person.
+
+        `core.privacy.spellings(address)` are one person: what they have sent, the statuses of what
+        was sent to them, and all sends to them, with attempts, in any state but those in which
+        somebody is at work. Dedupe keys are hashes, and stay: a repeat does not bring the message
+        back. Call it until it finds nothing.
+        """
         ...
 
 
@@ -393,6 +547,93 @@ class Store(Queue, Ledger, Inbox, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A webhook in a spool; `id` is its name there. The age of `inbound` is as of now."""
+
+    id: int
+    inbound: Inbound
+
+
+class Spool(Intake, Protocol):
+    """Keeps webhooks on this machine's disk while the store is away, for all its processes.
+
+    One object serves one event loop. What `accept` has returned for, with True or False, is in the
+    spool until it is forgotten.
+    """
+
+    async def open(self) -> None:
+        """Open the file; it is made if need be.
+
+        Raises:
+            StoreUnavailable: it can't be used.
+            SchemaTooNew: a newer offhook wrote it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go. May be called twice."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Return whether the spool is known to hold nothing. Asked for each webhook; takes no time.
+
+        Never true while it holds a webhook for which `accept` has returned, in whichever process.
+        """
+        ...
+
+    async def holds(self, lane: str) -> bool:
+        """Return whether a webhook of a lane is in the spool. Finds out as well if it is empty.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    def lead(self) -> bool:
+        """Return whether this process is the one that forwards; it becomes it if nobody is.
+
+        It stays so until it closes the spool or dies, however it dies.
+        """
+        ...
+
+    async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
+        """Return the first webhooks in the order they came in, but for those of some lanes.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    async def forget(self, ids: Sequence[int]) -> None:
+        """Delete webhooks which the store has now. Repeating it changes nothing.
+
+        Raises:
+            StoreUnavailable: nothing was deleted.
+        """
+        ...
+
+    async def count(self) -> int:
+        """Return how many webhooks wait in the spool.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Write to the disk, as for a webhook, but store nothing.
+
+        Raises:
+            StoreUnavailable: it can't be written.
+        """
+        ...
+
+    async def tidy(self) -> None:
+        """Do what keeps the file small and fast; never blocks writers."""
+        ...
+
+
 class Sender(Protocol):
     """The way out to Twilio."""
 
@@ -406,4 +647,94 @@ class Sender(Protocol):
 
     async def close(self) -> None:
         """Let go of the connections."""
+        ...
+
+
+class Admission(Enum):
+    """Whether a sender's message is within the limit."""
+
+    ADMITTED = auto()
+    FIRST_EXCESS = auto()  # too many, and the person has not been told in this window
+    EXCESS = auto()
+
+
+class SenderLimit(Protocol):
+    """Counts the messages of each sender, in windows of the time of receipt."""
+
+    async def admit(self, account_sid: str, sender: str, received: float) -> Admission:
+        """Count a message of a sender; say whether it is too many.
+
+        Workers agree as far as they share a count. It answers within a tenth of a second, and
+        raises nothing. Asked twice for a message, it counts it twice.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go. May be called twice."""
+        ...
+
+
+class CachedVerdict(StrEnum):
+    """What was found out about a request."""
+
+    VALID = "valid"  # it is Twilio's, and the store has it
+    REFUSED = "refused"  # it is not to be believed, and never will be as it is
+
+
+class ValidationCacheEntry(NamedTuple):
+    """What is remembered of one exact request.
+
+    A named tuple, because one is made for each request (see `Request`).
+
+    Attributes:
+        answer: what it was answered, and is answered again.
+        time: when, in seconds since the epoch.
+        message_sid: Twilio's MessageSid; empty for what was not believed.
+        sender: From, likewise.
+    """
+
+    verdict: CachedVerdict
+    answer: Answer
+    time: float
+    message_sid: str = ""
+    sender: str = ""
+
+
+class ValidationCache(Protocol):
+    """Requests that were answered, by fingerprint. It saves time and decides nothing.
+
+    The store's unique keys are the only truth: a cache may forget anything at any moment. What it
+    must not do is invent: an entry is only returned for the fingerprint it was put under, by this
+    deployment, no longer ago than its time to live.
+    """
+
+    @property
+    def secret(self) -> bytes:
+        """Keys the fingerprints, see `core.fingerprint`."""
+        ...
+
+    def get(self, key: bytes) -> ValidationCacheEntry | None:
+        """Return what this process remembers, at once."""
+        ...
+
+    def ask(self, key: bytes) -> Awaitable[ValidationCacheEntry | None] | None:
+        """Ask other processes; return None when there is nobody to ask, or it is not worthwhile.
+
+        The awaitable answers within 20 ms, with None when it can't be known. It raises nothing.
+        """
+        ...
+
+    def put(self, key: bytes, entry: ValidationCacheEntry, *, repeat: bool = False) -> None:
+        """Remember an answer that has been given. Never waits, and raises nothing.
+
+        `repeat` says that the store knew the webhook, though `get` and `ask` did not.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Connect, if there is anything to connect to. One that is away is no error."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. May be called twice."""
         ...

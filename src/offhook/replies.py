@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from offhook.core.messages import Reply, Send
@@ -116,7 +117,9 @@ class SendLoop:
         self._owner = owner
         self._watch = StoreWatch(observer, "replies are not sent")
         self._work = store.listen()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[int, asyncio.Task[None]] = {}  # by token
+        self._unsure = False  # whether a claim may have been made whose answer was lost
+        self._adrift: set[int] = set()  # tokens of sends that may have left, and were not settled
         self._stop_at: float | None = None
 
     def stop(self, deadline: float) -> None:
@@ -137,7 +140,7 @@ class SendLoop:
                 await woken(self._work, await self._begin())
             await self._finish()
         finally:
-            for task in self._sending:
+            for task in self._sending.values():
                 task.cancel()
 
     async def _begin(self) -> float | None:
@@ -146,12 +149,16 @@ class SendLoop:
         if not free:
             return None
         try:
+            if self._unsure:
+                await self._store.hand_back_sends(self._owner, {*self._sending, *self._adrift})
+                self._unsure = False
             claims = await self._store.claim_sends(free, lease=self._lease, owner=self._owner)
             for claim in claims:
                 self._start(claim)
             # With all hands full, the first that is done looks again.
             due = None if len(claims) == free else await self._store.next_send_due()
         except StoreUnavailable as error:
+            self._unsure = True
             self._watch.away(error)
             return None
         self._watch.back()
@@ -159,12 +166,20 @@ class SendLoop:
 
     def _start(self, claim: SendClaim) -> None:
         task = asyncio.create_task(self._send(claim), name=f"send {claim.id}")
-        self._sending.add(task)
-        task.add_done_callback(self._done)
+        self._sending[claim.token] = task
+        task.add_done_callback(partial(self._done, claim))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+    def _done(self, claim: SendClaim, task: asyncio.Task[None]) -> None:
+        del self._sending[claim.token]
         self._work.set()  # the next of its lane may go now
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # A mistake of ours. The lease runs out, and the send is unknown: it may have left, so it
+        # must not be handed back as one that has not.
+        self._adrift.add(claim.token)
+        text = f"send {claim.id} could not be settled, and will be unknown: {type(error).__name__}"
+        self._observer(Trouble("send-failed", text))
+        task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _send(self, claim: SendClaim) -> None:
         began = time.monotonic()
@@ -184,6 +199,7 @@ class SendLoop:
                 took,
                 outcome.sid,
                 outcome.error,
+                claim.message_sid,
             )
         )
 

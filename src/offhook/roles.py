@@ -10,25 +10,35 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp
 
+from offhook.backpressure import Backpressure
+from offhook.caches import open_cache
+from offhook.core.urls import RETRIES
+from offhook.credentials import Credentials, Lookup
+from offhook.deferral import DeferralLimit
 from offhook.errors import OffhookError
 from offhook.events import Observer, Trouble
 from offhook.handlers import Handlers
 from offhook.ingest import WebhookProcessor
-from offhook.ports import Store
+from offhook.patience import arrived
+from offhook.ports import Entrance, Intake, SenderLimit, Store
 from offhook.replies import SendLoop
 from offhook.settings import Settings, SignaturePolicy
-from offhook.stores import open_store
+from offhook.spool import Spooling
+from offhook.stores import open_spool, store_of
 from offhook.twilio.api import TwilioSender
 from offhook.upkeep import Upkeep
 from offhook.web import STATUS, routes
 from offhook.worker import Worker
 
+# Seconds that a webhook waits for the store before it goes into the spool. An accept takes
+# PostgreSQL a few milliseconds; at half a second it is about to be too late for all of them.
+_STORE_PATIENCE = 0.5
 _RESTART_AFTER = 1.0  # seconds; a worker that fails for a reason of its own must not spin
 
 
 def owner_name() -> str:
     """Return a name for this process that no other has, now or after a restart."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 class Ingress:
@@ -37,23 +47,42 @@ class Ingress:
     Args:
         settings: of the app.
         observer: is told of every answer.
-        store: of this event loop; opened and closed here.
+        lookup: finds the auth tokens of an account; None for those of the settings.
+
+    Raises:
+        SettingsError: `store`, `spool` or `cache` cannot be read.
     """
 
-    def __init__(self, settings: Settings, observer: Observer, store: Store) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        *,
+        lookup: Lookup | None = None,
+    ) -> None:
         self._settings = settings
         self._observer = observer
-        self._store = store
-        self.asgi: ASGIApp = routes(
-            WebhookProcessor(store, settings, observer), settings, ready=self._ready
+        self._way = _way(settings, observer)
+        self._backpressure = Backpressure(self._way.store, settings.max_backlog, observer)
+        self._cache = open_cache(settings, observer)
+        self._credentials = Credentials(settings, lookup, observer)
+        intake = self._way.through(self._backpressure)
+        processor = WebhookProcessor(
+            intake,
+            settings,
+            observer,
+            cache=self._cache,
+            credentials=self._credentials,
+            deferred=DeferralLimit(intake, self._way.store),
         )
+        self.asgi: ASGIApp = routes(processor, settings, ready=self._way.ready)
 
     async def start(self) -> None:
-        """Open the store.
+        """Open the store, and the spool if there is one.
 
         Raises:
             SettingsError: what is needed to tell Twilio's webhooks from others is missing.
-            StoreError: the store can't be used.
+            StoreError: the store can't be used. With a spool, one that is away is no error.
         """
         if self._settings.signature is SignaturePolicy.OFF:
             self._observer(
@@ -61,16 +90,47 @@ class Ingress:
             )
         else:
             self._settings.require("account_sid", "auth_token")
-        await self._store.open()
+        await self._way.start()
+        await self._backpressure.start()
+        await self._cache.start()
 
     async def stop(self) -> None:
-        """Close the store."""
-        await self._store.close()
+        """Close the store, after the spool has been emptied into it as far as there is time."""
+        await self._cache.close()
+        await self._credentials.close()
+        await self._backpressure.stop()
+        await self._way.stop()
 
-    async def _ready(self) -> bool:
-        # Goes the way of a webhook: through the writer, under the lock.
-        await self._store.renew((), lease=1.0)
+
+class _Direct:
+    """The way to the store without a spool: while it is away, webhooks are answered 503."""
+
+    def __init__(self, store: Store) -> None:
+        self.store: Entrance = store
+        self._store = store
+        self.start = store.open
+        self.stop = store.close
+
+    def through(self, way: Intake) -> Intake:
+        """Return what stores webhooks in the store by way of `way`."""
+        return way
+
+    async def ready(self) -> bool:
+        """Return True if a webhook could be stored."""
+        await self._store.renew((), lease=1.0)  # through the writer, under the lock
         return True
+
+
+def _way(settings: Settings, observer: Observer) -> _Direct | Spooling:
+    if not settings.spool:
+        return _Direct(store_of(settings))
+    return Spooling(
+        lambda: store_of(settings),
+        open_spool(settings.spool),
+        observer,
+        # The spool needs time as well, before the webhook is answered 503.
+        patience=min(_STORE_PATIENCE, settings.enqueue_timeout / 4),
+    )
 
 
 class WorkerRole:
@@ -104,15 +164,23 @@ class WorkerRole:
 
         Raises:
             SettingsError: what is needed to send replies is missing.
-            StoreError: the store can't be used.
+            StoreError: the store can't be used. One that is away is waited for.
         """
         self._settings.require("account_sid", "auth_token")
-        store = open_store(self._settings.store)
+        store = await arrived(
+            lambda: store_of(self._settings), stop, self._observer, "messages are not handled"
+        )
+        if store is None:
+            return
+        limit = _sender_limit(self._settings, self._observer)
         sender = TwilioSender(self._settings, status_callback=status_callback(self._settings))
-        await store.open()
+        credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
         try:
-            await self._serve(store, sender, stop)
+            await self._serve(store, sender, credentials, limit, stop)
         finally:
+            if limit is not None:
+                await limit.close()
+            await credentials.close()
             await sender.close()
             await store.close()
 
@@ -121,13 +189,23 @@ class WorkerRole:
         while not stop.is_set():
             try:
                 await self.run(stop)
-            except OffhookError as error:
-                self._observer(Trouble("worker-failed", f"the worker begins again: {error}"))
+            except Exception as error:  # noqa: BLE001 - to give up would leave messages to nobody
+                reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
+                self._observer(Trouble("worker-failed", f"the worker begins again: {reason}"))
+                # A name of its own, or it would take what its predecessor left for its own.
+                self._owner = owner_name()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_RESTART_AFTER):
                         await stop.wait()
 
-    async def _serve(self, store: Store, sender: TwilioSender, stop: asyncio.Event) -> None:
+    async def _serve(
+        self,
+        store: Store,
+        sender: TwilioSender,
+        credentials: Credentials,
+        limit: SenderLimit | None,
+        stop: asyncio.Event,
+    ) -> None:
         settings, observer, owner = self._settings, self._observer, self._owner
         worker = Worker(
             store,
@@ -135,31 +213,46 @@ class WorkerRole:
             settings,
             observer,
             owner=owner,
-            open_store=lambda: open_store(settings.store),
+            open_store=lambda: store_of(settings),
             beat=self._beat,
+            credentials=credentials,
+            sender_limit=limit,
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         upkeep = Upkeep(store, settings, observer)
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(worker.run())
-            group.create_task(replies.run())
-            group.create_task(upkeep.run())
-            await stop.wait()
-            deadline = time.monotonic() + settings.drain_timeout
-            worker.stop(settings.drain_timeout)
-            await working
-            # What the last runs have written still goes out, as far as there is time.
-            upkeep.stop()
-            replies.stop(max(1.0, deadline - time.monotonic()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(worker.run())
+                group.create_task(replies.run())
+                group.create_task(upkeep.run())
+                await stop.wait()
+                deadline = time.monotonic() + settings.drain_timeout
+                worker.stop(settings.drain_timeout)
+                await working
+                # What the last runs have written still goes out, as far as there is time.
+                upkeep.stop()
+                replies.stop(max(1.0, deadline - time.monotonic()))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # whichever was first has ended the others
+
+
+def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
+    if settings.sender_limit is None:
+        return None
+    # Imported when asked for: most have no limit, and it brings Redis' client.
+    from offhook.sender_limit import open_sender_limit  # noqa: PLC0415
+
+    return open_sender_limit(settings, observer)
 
 
 def status_callback(settings: Settings) -> Callable[[int], str] | None:
     """Return what makes the status callback's URL of a send; None when nobody could reach it.
 
     The URL carries the ledger's number, and the signature covers the URL: a status that comes
-    before the REST answer still finds its send.
+    before the REST answer still finds its send. Its fragment has Twilio repeat it while we are
+    away: an ambiguous send whose statuses are lost stays unknown.
     """
     if not settings.public_url:
         return None
     base = f"{settings.public_url}{settings.mount_path}{STATUS}"
-    return lambda send_id: f"{base}?send={send_id}"
+    return lambda send_id: f"{base}?send={send_id}{RETRIES}"

@@ -1,5 +1,6 @@
 """All settings, from the environment or `.env`; each is also a keyword of `Offhook(...)`."""
 
+import json
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,6 +25,13 @@ class SignaturePolicy(StrEnum):
 
     REQUIRED = "required"
     OFF = "off"
+
+
+class TimeoutPolicy(StrEnum):
+    """What becomes of a webhook whose credentials can't be had in time."""
+
+    DEFER = "defer"  # stored as it came, and verified before any handler runs
+    REJECT = "reject"  # answered 503
 
 
 def _listed(value: object) -> object:
@@ -42,10 +51,71 @@ def _rate(value: object) -> object:
     return value
 
 
+def _optional_rate(value: object) -> object:
+    """Read a rate of at least one, or nothing, which is no limit."""
+    if value == "":
+        return None
+    rate = _rate(value)
+    if isinstance(rate, tuple) and rate[0] < 1:
+        raise ValueError("must let at least one through, as 20/minute does; empty for no limit")
+    return rate
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _path(url: str) -> Path:
+    """Return where a `sqlite:///` URL points."""
+    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+
+
+_LEAST_TOKEN: Final = 16  # characters
+_LAST_PORT: Final = 65535
+
+# The URL's reader quotes what it stumbles over, which is a part of the password.
+UNREADABLE_CACHE: Final = (
+    "OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; "
+    "percent-encode # / ? @ in the password"
+)
+
+
+def _leads_somewhere(url: str) -> bool:
+    """Return whether a request can be sent to a URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is no number, or out of range
+    except ValueError:
+        return False
+    return bool(parts.hostname) and re.fullmatch(r"https?://\S+", url) is not None
+
+
+def _address(value: str) -> tuple[str, int] | None:
+    """Read `127.0.0.1:8001`, `localhost:8001` or `[::1]:8001`."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", value)
+    if match is None or int(match[3]) > _LAST_PORT:
+        return None
+    return match[1] or match[2], int(match[3])
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
 Rate = Annotated[tuple[int, float], NoDecode, BeforeValidator(_rate)]
+OptionalRate = Annotated[tuple[int, float] | None, NoDecode, BeforeValidator(_optional_rate)]
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[float, Field(gt=0)]
 
 _TWILIO_NAMES: Final = frozenset(
     {"account_sid", "auth_token", "api_key", "api_key_secret"}
@@ -58,7 +128,10 @@ def variable(name: str) -> str:
 
 
 class Settings(BaseSettings):
-    """offhook's settings; times in seconds. `docs/reference/settings.md` explains each."""
+    """offhook's settings; times in seconds, retention in days.
+
+    `docs/reference/settings.md` explains each.
+    """
 
     model_config = SettingsConfigDict(
         env_file_encoding="utf-8",
@@ -76,10 +149,18 @@ class Settings(BaseSettings):
     api_key_secret: SecretStr = SecretStr("")
 
     store: str = "sqlite:///offhook.db"
+    store_direct: str = ""
+    store_pool: Annotated[int, Field(ge=3, le=100)] = 6
+    store_timeout: Seconds = 10.0
+    spool: str = ""
     public_url: str = ""
     mount_path: str = ""
     trusted_proxies: Listed = ()
     signature: SignaturePolicy = SignaturePolicy.REQUIRED
+    signature_timeout: Seconds = 0.1
+    on_signature_timeout: TimeoutPolicy = TimeoutPolicy.DEFER
+    cache: SecretStr = SecretStr("memory://")  # the URL may hold a password
+    cache_ttl: Seconds = 300.0
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -88,6 +169,7 @@ class Settings(BaseSettings):
     worker_nice: Annotated[int, Field(ge=0, le=19)] = 10
     body_limit: Annotated[int, Field(ge=1024)] = 64 * 1024
     body_timeout: Seconds = 5.0
+    max_connections: Annotated[int, Field(ge=10)] = 1000
     enqueue_timeout: Seconds = 2.0
 
     handler_timeout: Seconds = 30.0
@@ -96,16 +178,39 @@ class Settings(BaseSettings):
     lease: Annotated[float, Field(ge=1)] = 30.0
     drain_timeout: Seconds = 30.0
 
+    max_backlog: Annotated[int, Field(ge=1)] | None = None
+    retention: Days = 30.0
+    dead_retention: Days = 90.0
+    dedupe_retention: Annotated[Days, Field(validate_default=True)] = 400.0
+    keep_bodies: bool = True
+
     sender: str = ""
     slow_notice: str = "One moment please, this takes a little longer."
     slow_notice_after: Seconds = 10.0
     timeout_notice: str = "This is taking longer than it should. We are trying again."
     failure_notice: str = "Sorry, something went wrong and we could not answer your message."
+    limit_notice: str = "You are sending faster than we can answer. Please wait a little."
     loop_limit: Rate = (20, 60.0)
+    sender_limit: OptionalRate = None
     twilio_api: str = "https://api.twilio.com"
+
+    admin_bind: str = "127.0.0.1:8001"
+    dashboard_token: SecretStr = SecretStr("")
+    alert_webhook: SecretStr = SecretStr("")  # the URL may hold a token
+    alert_secret: Annotated[SecretStr, Field(validate_default=True)] = SecretStr("")
 
     log_level: str = "info"
     log_bodies: bool = False
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        # The environment gives bytes that are not UTF-8 as halves of surrogate pairs.
+        for part in value if isinstance(value, (list, tuple)) else (value,):
+            text = part.get_secret_value() if isinstance(part, SecretStr) else part
+            if isinstance(text, str) and not _is_unicode(text):
+                raise ValueError("holds bytes that are not UTF-8")
+        return value
 
     @field_validator("public_url", "twilio_api")
     @classmethod
@@ -137,9 +242,79 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _is_store(cls, value: str) -> str:
-        if not re.match(r"sqlite:///.+", value):
+        if not re.match(r"sqlite:///.+|postgres(ql)?://.+", value):
             raise ValueError(
-                "must look like sqlite:///offhook.db, or sqlite:////var/lib/offhook.db"
+                "must look like sqlite:///offhook.db, sqlite:////var/lib/offhook.db or "
+                "postgresql://user:password@host/database"
+            )
+        return value
+
+    @field_validator("store_direct")
+    @classmethod
+    def _is_direct(cls, value: str) -> str:
+        if value and not re.match(r"postgres(ql)?://.+", value):
+            raise ValueError("must look like postgresql://user:password@host/database")
+        return value
+
+    @field_validator("spool")
+    @classmethod
+    def _is_spool(cls, value: str, others: ValidationInfo) -> str:
+        if value and not re.match(r"sqlite:///.+", value):
+            raise ValueError(
+                "must look like sqlite:////var/lib/bot/spool.db: a file on this machine"
+            )
+        if value and _path(value) == _path(others.data.get("store", "")):
+            raise ValueError("must be another file than OFFHOOK_STORE")
+        return value
+
+    @field_validator("dedupe_retention")
+    @classmethod
+    def _outlasts_messages(cls, value: float, others: ValidationInfo) -> float:
+        if value < max(others.data.get(name, 0.0) for name in ("retention", "dead_retention")):
+            raise ValueError(
+                "must be no less than OFFHOOK_RETENTION and OFFHOOK_DEAD_RETENTION, "
+                "or a message could be stored twice"
+            )
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _is_cache(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"memory://$|(redis|rediss|unix)://.", value.get_secret_value()):
+            raise ValueError("must look like memory://, redis://host:6379/0 or rediss://host")
+        return value
+
+    @field_validator("admin_bind")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and _address(value) is None:
+            raise ValueError("must look like 127.0.0.1:8001 or [::1]:8001; empty for none")
+        return value
+
+    @field_validator("dashboard_token")
+    @classmethod
+    def _is_hard_to_guess(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < _LEAST_TOKEN:
+            raise ValueError(
+                f"must be at least {_LEAST_TOKEN} characters; "
+                "python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+            )
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _is_webhook(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _leads_somewhere(value.get_secret_value()):
+            raise ValueError("must be a URL such as https://example.com/alerts")
+        return value
+
+    @field_validator("alert_secret")
+    @classmethod
+    def _signs_alerts(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
+        webhook = others.data.get("alert_webhook")
+        if webhook is not None and webhook.get_secret_value() and not value.get_secret_value():
+            raise ValueError(
+                "must be set, or the receiver of OFFHOOK_ALERT_WEBHOOK knows no caller"
             )
         return value
 
@@ -155,6 +330,11 @@ class Settings(BaseSettings):
         """The tokens that may have signed a webhook, the newest first."""
         return tuple(token.get_secret_value() for token in self.auth_token)
 
+    @property
+    def admin_address(self) -> tuple[str, int] | None:
+        """The host and port of the admin address; None where there shall be none."""
+        return _address(self.admin_bind)
+
     @classmethod
     def load(cls, *, env_file: Path | str | None = ".env", **given: Any) -> Self:
         """Read the settings; what is given wins over the environment, that over `.env`.
@@ -169,7 +349,17 @@ class Settings(BaseSettings):
         try:
             return cls(_env_file=env_file, **aliased)  # type: ignore[call-arg]  # pydantic-settings' own
         except ValidationError as error:
-            raise SettingsError("; ".join(_sentences(error))) from None
+            raise SettingsError(*_sentences(error)) from None
+
+    def to_json(self) -> str:
+        """Return all settings, secrets included, for another process of ours; see `from_json`."""
+        plain = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the settings that `to_json` has written. The environment is not read."""
+        return cls.load(env_file=None, **json.loads(text))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some settings changed. The environment is not read again."""
@@ -192,6 +382,8 @@ def _sentences(error: ValidationError) -> list[str]:
     found = []
     for problem in error.errors(include_url=False, include_input=False):
         name = ".".join(str(part) for part in problem["loc"])
+        if name in Settings.model_fields:  # a default that does not fit another setting
+            name = variable(name)
         text = problem["msg"].removeprefix("Value error, ")
         text = text.replace("Input should be", "should be")
         found.append(f"{name}: {text}")

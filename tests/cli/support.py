@@ -74,7 +74,8 @@ class Home:
             for name, value in os.environ.items()
             if not name.startswith(("TWILIO_", "OFFHOOK_"))
         }
-        return {**kept, "XDG_RUNTIME_DIR": str(self.runtime), **self.environment, **more}
+        own = {"XDG_RUNTIME_DIR": str(self.runtime), "OFFHOOK_ADMIN_BIND": ""}
+        return {**kept, **own, **self.environment, **more}
 
 
 class Process:
@@ -155,7 +156,7 @@ def is_alive(pid: int) -> bool:
     """Return whether a process runs; one that nobody has waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end while it is read
         return False
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from offhook.cli.control import TEXTS, TOKEN_HEADER, is_loopback
+from offhook.cli.control import TEXTS, TOKEN_HEADER
 from offhook.cli.session import Session
+from offhook.web.guard import is_loopback
 from tests.cli.support import ECHO, Home, dev, is_alive, until
 
 
@@ -150,6 +151,18 @@ def test_real_credentials_are_ignored(home: Home) -> None:
         assert "TWILIO_AUTH_TOKEN are ignored" in running.output
         said = home.run("text", "hello", TWILIO_AUTH_TOKEN="real")
         assert "You said: hello" in said.stdout
+
+
+def test_metrics_are_for_this_machine(home: Home) -> None:
+    with dev(home):
+        assert "You said: hello" in home.run("text", "hello").stdout
+        url = f"{session(home).url}/metrics"
+        with httpx2.Client(trust_env=False) as client:
+            text = client.get(url).text
+            assert 'offhook_store_messages{state="done"}' in text
+            assert 'offhook_handler_runs_total{kind="message",trigger="complete"} 1.0' in text
+            assert client.get(url, headers={"Host": "bot.example.com"}).status_code == 404
+            assert client.get(url, headers={"X-Forwarded-For": "1.2.3.4"}).status_code == 404
 
 
 def test_the_control_api_is_for_who_knows_the_token_and_calls_this_machine_by_name(

@@ -98,6 +98,46 @@ def test_replay_and_discard_do_what_can_be_done_and_say_what_can_not(call: Call)
     assert {one["state"] for one in objects(call, "messages", "list")} == {"discarded"}
 
 
+def test_replay_keeps_the_history_of_attempts(call: Call) -> None:
+    call("messages", "replay", "1")
+    (story,) = objects(call, "messages", "show", "1")
+    assert [step["trigger"] for step in story["history"]] == ["give-up", "replay"]
+    shown = call("messages", "show", "1").stdout
+    assert "attempt 1: give-up after" in shown
+    assert "replay by an operator" in shown
+
+
+def test_what_came_by_way_of_a_spool_and_what_was_not_kept_is_said(
+    call: Call, tmp_path: Path
+) -> None:
+    async def settle() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/offhook.db")
+        await store.open()
+        await store.accept(inbound("SM3", BOB, "my secret")._replace(age=60.0, spooled=True))
+        for claim in (await store.claim(9, lease=30.0, owner="w1", alone=False)).claims:
+            await store.settle(claim, Settlement(Trigger.COMPLETE))
+        for claim in (await store.claim(9, lease=30.0, owner="w1", alone=False)).claims:
+            await store.settle(claim, Settlement(Trigger.COMPLETE))
+        assert await store.reduce(100) == 2
+        await store.close()
+
+    asyncio.run(settle())
+    (story,) = objects(call, "messages", "list", "--sid", "SM3", "--reveal")
+    assert (story["spooled"], story["reduced"], story["body"]) == (True, True, "")
+    shown = call("messages", "show", "3", "--reveal").stdout
+    assert "by way of a spool" in shown
+    assert "not kept (OFFHOOK_KEEP_BODIES)" in shown
+    refused = call("messages", "replay", "3")
+    assert "3 not replayed: its text was not kept" in refused.stdout
+
+
+def test_list_in_pages(call: Call) -> None:
+    first = call("messages", "list", "--limit", "1")
+    assert "SM2" in first.stdout
+    assert "--before 2" in first.stderr
+    assert [one["sid"] for one in objects(call, "messages", "list", "--before", "2")] == ["SM1"]
+
+
 def test_a_message_that_is_not_there(call: Call) -> None:
     shown = call("messages", "show", "2", "99")
     assert shown.status == 1

@@ -151,7 +151,11 @@ def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_en
 def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with answering(
-            tmp_path, OFFHOOK_LEASE="120", OFFHOOK_HANDLER_TIMEOUT="0.5", OFFHOOK_TIMEOUT_NOTICE=""
+            tmp_path,
+            OFFHOOK_LEASE="120",
+            OFFHOOK_HANDLER_TIMEOUT="0.5",
+            OFFHOOK_TIMEOUT_NOTICE="",
+            OFFHOOK_SLOW_NOTICE="",
         ) as line:
             worker = await line.hanging("block")
             reply = await line.reply("+15551230001")

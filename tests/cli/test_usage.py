@@ -6,10 +6,22 @@ from pathlib import Path
 import pytest
 import typer
 
-from offhook import __version__, cli
+from offhook import __version__
+from offhook.cli import program
 from tests.cli.support import Call, Home
 
-COMMANDS = ["demo", "dev", "text", "run", "messages", "stats", "migrate"]
+COMMANDS = [
+    "demo",
+    "dev",
+    "text",
+    "run",
+    "ingress",
+    "worker",
+    "messages",
+    "stats",
+    "bench",
+    "migrate",
+]
 SUBCOMMANDS = ["list", "show", "replay", "discard"]
 ACCOUNT = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
 PUBLIC = {**ACCOUNT, "OFFHOOK_PUBLIC_URL": "https://bot.example.com"}
@@ -47,7 +59,7 @@ def test_every_command_explains_itself(call: Call, arguments: tuple[str, ...]) -
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
-    for name, entry in cli._COMMANDS.items():
+    for name, entry in program._COMMANDS.items():
         command = importlib.import_module(entry.module).command
         help_ = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
         assert str(help_).splitlines()[0] == entry.summary, name

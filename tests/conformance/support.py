@@ -40,8 +40,9 @@ def draft(identity: str = "reply:0", body: str = "hello", *, once_in: float = 0.
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{path}")
+async def opened(place: Path | str) -> AsyncIterator[Store]:
+    """Open the store at a URL, or in a file."""
+    store = open_store(place if isinstance(place, str) else f"sqlite:///{place}")
     await store.open()
     try:
         yield store
@@ -49,9 +50,9 @@ async def opened(path: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-def run(path: Path, scenario: Scenario) -> None:
+def run(url: str, scenario: Scenario) -> None:
     async def main() -> None:
-        async with opened(path / "offhook.db") as store:
+        async with opened(url) as store:
             await scenario(store)
 
     asyncio.run(main())

@@ -77,7 +77,7 @@ def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
         stored = {record.sid for record in await store.find(Filter(limit=1000))}
         assert stored == {*accepted, "SMafter"}
 
-    run(tmp_path, scenario)
+    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
     with sqlite3.connect(tmp_path / "offhook.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
@@ -93,14 +93,14 @@ def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: Path) -
         intruder.close()
         assert await store.accept(inbound("SM1"))
 
-    run(tmp_path, scenario)
+    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
 
 def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
     async def scenario(store: Store) -> None:
         intruder = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         intruder.execute("BEGIN IMMEDIATE")
-        held_up = asyncio.create_task(store.accept(inbound("SM1")))
+        held_up = asyncio.ensure_future(store.accept(inbound("SM1")))
         await asyncio.sleep(0.1)  # the writer has it, and waits for the intruder
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -111,7 +111,7 @@ def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
         assert await store.accept(inbound("SM3"))
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
 
-    run(tmp_path, scenario)
+    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
 
 def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
@@ -122,19 +122,19 @@ def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
         for name in names:
             assert stat.S_IMODE(name.stat().st_mode) == 0o600, name
 
-    run(tmp_path, scenario)
+    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
 
 def test_a_store_of_a_newer_offhook_is_not_touched(tmp_path: Path) -> None:
     async def nothing(store: Store) -> None:
         await store.tidy()
 
-    run(tmp_path, nothing)
+    run(f"sqlite:///{tmp_path}/offhook.db", nothing)
     connection = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
     connection.execute("PRAGMA user_version = 4711")
     connection.close()
     with pytest.raises(SchemaTooNew):
-        run(tmp_path, nothing)
+        run(f"sqlite:///{tmp_path}/offhook.db", nothing)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         await store.tidy()
 
     with pytest.raises(StoreUnavailable, match="cannot open"):
-        run(tmp_path / "missing", nothing)
+        run(f"sqlite:///{tmp_path}/missing/offhook.db", nothing)
 
 
 def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """What every store promises of sends (`ports.Ledger`), each test named as a behaviour."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from offhook.core.lifecycle import Delivery, SendState, SendTrigger, Trigger
+from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
 from offhook.errors import LeaseLost
-from offhook.ports import Claim, SendClaim, SendOutcome, Settlement, Store
+from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
 from tests.conformance.support import DONE, claim_one, draft, inbound, run
 
 ACCEPTED = SendOutcome(SendTrigger.ACCEPT, sid="SMout", status="queued")
@@ -33,7 +33,7 @@ async def only_send(store: Store, claim: Claim) -> Send:
     return send
 
 
-def test_a_reply_is_written_once_and_comes_back_as_repeated(tmp_path: Path) -> None:
+def test_a_reply_is_written_once_and_comes_back_as_repeated(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         (first,) = await store.write(one, [draft(body="hello")])
@@ -42,43 +42,44 @@ def test_a_reply_is_written_once_and_comes_back_as_repeated(tmp_path: Path) -> N
         assert (again.repeated, again.body) == (True, "hello")
         assert len(await claim_sends(store)) == 1
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_returned_replies_are_written_with_the_settling(tmp_path: Path) -> None:
+def test_returned_replies_are_written_with_the_settling(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         drafts = (draft("return:0", "a"), draft("return:1", "b"))
         written = await store.settle(one, Settlement(Trigger.COMPLETE, drafts=drafts))
         assert [send.identity for send in written] == ["return:0", "return:1"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_settled_run_can_send_no_more(tmp_path: Path) -> None:
+def test_a_settled_run_can_send_no_more(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.settle(one, DONE)
         with pytest.raises(LeaseLost):
             await store.write(one, [draft()])
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_conversations_sends_leave_in_order_one_at_a_time(tmp_path: Path) -> None:
+def test_a_conversations_sends_leave_in_order_one_at_a_time(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft("reply:0", "a"), draft("reply:1", "b")])
         (first,) = await claim_sends(store)
-        assert first.draft.body == "a"
+        assert (first.draft.body, first.message_sid) == ("a", one.sid)
+        assert one.sid
         assert await claim_sends(store) == []
         await store.settle_send(first, ACCEPTED)
         assert [send.draft.body for send in await claim_sends(store)] == ["b"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_stuck_conversation_does_not_delay_others(tmp_path: Path) -> None:
+def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
     async def scenario(store: Store) -> None:
         for lane in ("a", "b"):
             await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
@@ -87,10 +88,10 @@ def test_a_stuck_conversation_does_not_delay_others(tmp_path: Path) -> None:
         assert await claim_sends(store) == []
         assert await store.next_send_due() == pytest.approx(30, abs=2)  # the other's lease
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_postponed_send_comes_again_and_counts_its_tries(tmp_path: Path) -> None:
+def test_a_postponed_send_comes_again_and_counts_its_tries(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.write(await running(store), [draft()])
         (first,) = await claim_sends(store)
@@ -98,10 +99,10 @@ def test_a_postponed_send_comes_again_and_counts_its_tries(tmp_path: Path) -> No
         (second,) = await claim_sends(store)
         assert (first.tries, second.tries) == (1, 2)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(tmp_path: Path) -> None:
+def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft()])
@@ -114,10 +115,10 @@ def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(tmp_path: Path) -
         assert send.delivery == Delivery("delivered")
         assert await store.next_send_due() is None
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(tmp_path: Path) -> None:
+def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft("reply:0", "a"), draft("reply:1", "b")])
@@ -125,10 +126,10 @@ def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(tmp_path
         assert [send.draft.body for send in await claim_sends(store)] == ["b"]
         assert (await sends_of(store, one))[0].state is SendState.UNKNOWN
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(tmp_path: Path) -> None:
+def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft()])
@@ -139,10 +140,25 @@ def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(tmp_path: Pat
         send = await only_send(store, one)
         assert (send.state, send.sid, send.error) == (SendState.SENT, "SMout", "")
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_callback_before_the_answer_is_not_undone_by_it(tmp_path: Path) -> None:
+def test_what_stays_unknown_is_counted_after_a_while(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        one = await running(store)
+        await store.write(one, [draft()])
+        (claimed,) = await claim_sends(store)
+        assert (await store.counts(unresolved_after=0.0)).unresolved == 0
+        await store.settle_send(claimed, SendOutcome(SendTrigger.LOSE, error="no answer"))
+        assert (await store.counts()).unresolved == 0, "it may still be resolved"
+        assert (await store.counts(unresolved_after=0.0)).unresolved == 1
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        assert (await store.counts(unresolved_after=0.0)).unresolved == 0
+
+    run(url, scenario)
+
+
+def test_a_callback_before_the_answer_is_not_undone_by_it(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
@@ -153,10 +169,27 @@ def test_a_callback_before_the_answer_is_not_undone_by_it(tmp_path: Path) -> Non
         assert (send.state, send.delivery) == (SendState.SENT, Delivery("delivered"))
         assert [later.draft.body for later in await claim_sends(store)] == ["next"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_late_acceptance_makes_an_unknown_send_sent(tmp_path: Path) -> None:
+def test_a_callback_lets_the_next_send_go_without_waiting_for_the_answer(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        one = await running(store)
+        await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
+        (claimed,) = await claim_sends(store)
+        assert await claim_sends(store) == []
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        (later,) = await claim_sends(store)
+        assert later.draft.body == "next"
+        await store.settle_send(claimed, ACCEPTED)  # changes nothing of the later one
+        assert await claim_sends(store) == []
+        await store.settle_send(later, replace(ACCEPTED, sid="SMlater"))
+        assert [send.sid for send in await sends_of(store, one)] == ["SMout", "SMlater"]
+
+    run(url, scenario)
+
+
+def test_a_late_acceptance_makes_an_unknown_send_sent(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft()])
@@ -165,10 +198,10 @@ def test_a_late_acceptance_makes_an_unknown_send_sent(tmp_path: Path) -> None:
         await store.settle_send(claimed, ACCEPTED)
         assert (await only_send(store, one)).state is SendState.SENT
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_callback_of_another_message_is_not_taken_for_a_send(tmp_path: Path) -> None:
+def test_a_callback_of_another_message_is_not_taken_for_a_send(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft()])
@@ -179,10 +212,10 @@ def test_a_callback_of_another_message_is_not_taken_for_a_send(tmp_path: Path) -
         assert not await store.record_delivery(4711, "SMout", Delivery("sent"))
         assert (await only_send(store, one)).delivery == Delivery("queued")
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_notice_is_written_at_most_once_a_message(tmp_path: Path) -> None:
+def test_a_notice_is_written_at_most_once_a_message(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", notice_after=0))
         (late,) = await store.overdue(10)
@@ -191,10 +224,10 @@ def test_a_notice_is_written_at_most_once_a_message(tmp_path: Path) -> None:
         assert await store.notify(late.id, draft("notice:slow")) is None
         assert await store.overdue(10) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_notice_is_written_at_most_once_a_lane_in_its_time(tmp_path: Path) -> None:
+def test_a_notice_is_written_at_most_once_a_lane_in_its_time(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(2):
             await store.accept(inbound(f"SM{n}", notice_after=0))
@@ -205,10 +238,10 @@ def test_a_notice_is_written_at_most_once_a_lane_in_its_time(tmp_path: Path) -> 
         assert [send is not None for send in written] == [True, False]
         assert await store.overdue(10) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(tmp_path: Path) -> None:
+def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", "a", notice_after=60))
         await store.accept(inbound("SM2", "b", notice_after=0))
@@ -219,20 +252,20 @@ def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(tmp_path: 
         assert await store.notify(late.id, draft("notice:slow")) is None
         assert await store.overdue(10) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_failure_notice_may_follow_the_settling(tmp_path: Path) -> None:
+def test_a_failure_notice_may_follow_the_settling(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.settle(one, Settlement(Trigger.GIVE_UP, "Traceback"))
         assert await store.notify(one.id, draft("notice:failure")) is None
         assert await store.notify(one.id, draft("notice:failure"), settled=True)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_slow_notice_is_cancelled_when_its_message_settles_first(tmp_path: Path) -> None:
+def test_a_slow_notice_is_cancelled_when_its_message_settles_first(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", notice_after=0))
         one = await claim_one(store)
@@ -241,10 +274,25 @@ def test_a_slow_notice_is_cancelled_when_its_message_settles_first(tmp_path: Pat
         assert (await only_send(store, one)).state is SendState.CANCELED
         assert await claim_sends(store) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_an_opt_out_cancels_what_the_lane_has_not_sent(tmp_path: Path) -> None:
+def test_what_stood_behind_a_cancelled_notice_leaves_at_once(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", notice_after=0))
+        one = await claim_one(store)
+        await store.notify(one.id, draft("notice:slow"))
+        (notice,) = await claim_sends(store)
+        await store.settle_send(notice, SendOutcome(SendTrigger.POSTPONE, delay=60))
+        await store.write(one, [draft(body="next")])
+        assert await claim_sends(store) == []
+        await store.settle(one, DONE)
+        assert [send.draft.body for send in await claim_sends(store)] == ["next"]
+
+    run(url, scenario)
+
+
+def test_an_opt_out_cancels_what_the_lane_has_not_sent(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft()])
@@ -255,10 +303,10 @@ def test_an_opt_out_cancels_what_the_lane_has_not_sent(tmp_path: Path) -> None:
         assert (await only_send(store, one)).state is SendState.CANCELED
         assert await claim_sends(store) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_replay_repeats_what_failed_and_not_what_was_sent(tmp_path: Path) -> None:
+def test_a_replay_repeats_what_failed_and_not_what_was_sent(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         await store.write(one, [draft("reply:0", "sent"), draft("reply:1", "refused")])
@@ -272,10 +320,10 @@ def test_a_replay_repeats_what_failed_and_not_what_was_sent(tmp_path: Path) -> N
         repeated = await store.write(again, [draft("reply:0", "sent"), draft("reply:1", "refused")])
         assert [send.repeated for send in repeated] == [True, False]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_recent_sends_of_the_lane_come_with_the_claim(tmp_path: Path) -> None:
+def test_recent_sends_of_the_lane_come_with_the_claim(url: str) -> None:
     async def scenario(store: Store) -> None:
         one = await running(store)
         assert one.recent_sends == 0
@@ -284,4 +332,60 @@ def test_recent_sends_of_the_lane_come_with_the_claim(tmp_path: Path) -> None:
         assert (await running(store, "SM2")).recent_sends == 3
         assert (await running(store, "SM3", "elsewhere")).recent_sends == 0
 
-    run(tmp_path, scenario)
+    run(url, scenario)
+
+
+def test_a_send_that_was_claimed_without_an_answer_is_pending_again(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for lane in ("a", "b"):
+            await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
+        (held,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (lost,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        assert await store.hand_back_sends("w2", []) == 0
+        assert await store.hand_back_sends("w1", [held.token]) == 1
+        (again,) = await claim_sends(store)
+        assert (again.id, again.tries) == (lost.id, 1)
+        await store.settle_send(lost, ACCEPTED)  # of a lease that is gone
+        await store.settle_send(again, SendOutcome(SendTrigger.POSTPONE, delay=60))
+        assert await claim_sends(store) == []
+
+    run(url, scenario)
+
+
+def test_a_send_that_a_callback_has_confirmed_is_not_handed_back(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        one = await running(store)
+        await store.write(one, [draft()])
+        (claimed,) = await claim_sends(store)
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        assert await store.hand_back_sends("w1", []) == 0
+        assert (await only_send(store, one)).state is SendState.SENT
+
+    run(url, scenario)
+
+
+def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) -> None:
+    """NUL is a character of a form, and none of PostgreSQL's texts."""
+
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM\0", "a\0b")._replace(sender="+1\0", recipient="\0"))
+        one = await claim_one(store)
+        odd = replace(
+            draft("key:\0", "you said: \0"), to="+1\0", media=("https://a/\0",),
+            content_sid="HX\0", content_variables={"\0": "\0"},
+        )  # fmt: skip
+        (sent,) = await store.write(one, [odd])
+        assert not sent.repeated
+        await store.settle(one, Settlement(Trigger.GIVE_UP, "Traceback\0", drafts=(draft("n:\0"),)))
+        (due,) = await store.claim_sends(10, lease=30.0, owner="w")
+        outcome = SendOutcome(SendTrigger.REFUSE, error_code="\0", error="refused \0")
+        await store.settle_send(due, outcome)
+        (record,) = await store.find(Filter())
+        history = await store.show(record.id)
+        assert history is not None
+        assert record.state is State.DEAD
+        assert [send.state for send in history.sends] == [SendState.FAILED, SendState.PENDING]
+        assert not await store.accept(inbound("SM\0", "a\0b"))
+        assert await store.find(Filter(sender="+1\0", sid="SM\0")) == [record]
+
+    run(url, scenario)

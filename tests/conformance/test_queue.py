@@ -1,7 +1,6 @@
 """What every store promises of messages (`ports.Queue`), each test named as a behaviour."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,18 @@ from offhook.ports import Filter, Settlement, Store
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened, run
 
 
-def test_a_webhook_is_stored_once(tmp_path: Path) -> None:
+def test_a_webhook_is_stored_once(url: str) -> None:
     async def scenario(store: Store) -> None:
         assert await store.accept(inbound("SM1"))
         assert not await store.accept(inbound("SM1"))
         assert [record.sid for record in await store.find(Filter())] == ["SM1"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_of_many_deliveries_at_once_one_is_new(tmp_path: Path) -> None:
+def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
     async def scenario(store: Store) -> None:
-        async with opened(tmp_path / "offhook.db") as other:
+        async with opened(url) as other:
             batch = [inbound(f"SM{n % 20}", f"{n % 20}") for n in range(200)]
             new = await asyncio.gather(
                 *(s.accept(one) for one in batch for s in (store, other)),
@@ -30,20 +29,20 @@ def test_of_many_deliveries_at_once_one_is_new(tmp_path: Path) -> None:
         assert sum(new) == 20
         assert len(await store.find(Filter(limit=1000))) == 20
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_message_that_is_settled_is_still_a_repeat(tmp_path: Path) -> None:
+def test_a_message_that_is_settled_is_still_a_repeat(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), DONE)
         assert not await store.accept(inbound("SM1"))
         assert await claim(store) == ()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_lane_gives_one_message_at_a_time_in_order(tmp_path: Path) -> None:
+def test_a_lane_gives_one_message_at_a_time_in_order(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(3):
             await store.accept(inbound(f"SM{n}"))
@@ -54,10 +53,10 @@ def test_a_lane_gives_one_message_at_a_time_in_order(tmp_path: Path) -> None:
             await store.settle(one, DONE)
         assert await claim(store) == ()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_held_lane_does_not_delay_others(tmp_path: Path) -> None:
+def test_a_held_lane_does_not_delay_others(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", "a"))
         stuck = await claim_one(store)
@@ -67,10 +66,10 @@ def test_a_held_lane_does_not_delay_others(tmp_path: Path) -> None:
         await store.settle(stuck, DONE)
         assert [one.sid for one in await claim(store)] == ["SM2"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_lanes_due_longest_come_first_and_the_limit_is_kept(tmp_path: Path) -> None:
+def test_lanes_due_longest_come_first_and_the_limit_is_kept(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(5):
             await store.accept(inbound(f"SM{n}", f"{n}"))
@@ -78,10 +77,10 @@ def test_lanes_due_longest_come_first_and_the_limit_is_kept(tmp_path: Path) -> N
         assert [one.sid for one in await claim(store, 2)] == ["SM0", "SM1"]
         assert [one.sid for one in await claim(store, 2)] == ["SM2", "SM3"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_retry_holds_its_lane_until_it_falls_due(tmp_path: Path) -> None:
+def test_a_retry_holds_its_lane_until_it_falls_due(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -92,10 +91,10 @@ def test_a_retry_holds_its_lane_until_it_falls_due(tmp_path: Path) -> None:
         await store.accept(inbound("SM3"))  # a newcomer does not open the lane
         assert await claim(store) == ()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_retry_that_is_due_comes_again_before_its_successors(tmp_path: Path) -> None:
+def test_a_retry_that_is_due_comes_again_before_its_successors(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -105,10 +104,10 @@ def test_a_retry_that_is_due_comes_again_before_its_successors(tmp_path: Path) -
         again = await claim_one(store)
         assert (again.sid, again.attempt) == ("SM1", 2)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_retry_may_let_its_lane_go_on(tmp_path: Path) -> None:
+def test_a_retry_may_let_its_lane_go_on(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -120,10 +119,10 @@ def test_a_retry_may_let_its_lane_go_on(tmp_path: Path) -> None:
         await store.accept(inbound("SM3"))
         assert (await claim_one(store)).sid == "SM3"
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_lane_of_skipped_retries_falls_due_with_the_first(tmp_path: Path) -> None:
+def test_a_lane_of_skipped_retries_falls_due_with_the_first(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         skipped = Settlement(Trigger.RETRY, "boom", delay=40, holds_lane=False)
@@ -132,20 +131,20 @@ def test_a_lane_of_skipped_retries_falls_due_with_the_first(tmp_path: Path) -> N
         assert claimed.claims == ()
         assert claimed.next_due == pytest.approx(40, abs=2)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_an_expired_lease_is_rescued_and_counted_as_a_crash(tmp_path: Path) -> None:
+def test_an_expired_lease_is_rescued_and_counted_as_a_crash(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await claim_one(store, lease=-1)
         again = await claim_one(store)
         assert (again.attempt, again.crashes) == (1, 1)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_late_worker_cannot_settle_a_rescued_message(tmp_path: Path) -> None:
+def test_a_late_worker_cannot_settle_a_rescued_message(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         late = await claim_one(store, lease=-1)
@@ -158,19 +157,19 @@ def test_a_late_worker_cannot_settle_a_rescued_message(tmp_path: Path) -> None:
         with pytest.raises(LeaseLost):
             await store.settle(late, DONE)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_lease_that_ran_out_still_settles_when_nobody_took_over(tmp_path: Path) -> None:
+def test_a_lease_that_ran_out_still_settles_when_nobody_took_over(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store, lease=-1), DONE)
         assert (await store.find(Filter()))[0].state is State.DONE
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_settling_again_with_the_same_token_changes_nothing(tmp_path: Path) -> None:
+def test_settling_again_with_the_same_token_changes_nothing(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -183,10 +182,10 @@ def test_settling_again_with_the_same_token_changes_nothing(tmp_path: Path) -> N
         assert history.record.state is State.DONE
         assert history.sends == ()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_settling_that_repeats_does_not_touch_the_next_lease(tmp_path: Path) -> None:
+def test_a_settling_that_repeats_does_not_touch_the_next_lease(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -197,10 +196,10 @@ def test_a_settling_that_repeats_does_not_touch_the_next_lease(tmp_path: Path) -
         await store.settle(first, DONE)
         assert await claim(store) == ()  # SM2 still holds the lane
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_renewing_keeps_a_lease_and_tells_what_is_lost(tmp_path: Path) -> None:
+def test_renewing_keeps_a_lease_and_tells_what_is_lost(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", "a"))
         await store.accept(inbound("SM2", "b"))
@@ -209,10 +208,10 @@ def test_renewing_keeps_a_lease_and_tells_what_is_lost(tmp_path: Path) -> None:
         assert [one.sid for one in await claim(store)] == [lost.sid]
         assert await store.renew([kept.token, lost.token], lease=30) == {lost.token}
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_dead_workers_leases_are_released_at_once(tmp_path: Path) -> None:
+def test_a_dead_workers_leases_are_released_at_once(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", "a"))
         await store.accept(inbound("SM2", "b"))
@@ -221,10 +220,10 @@ def test_a_dead_workers_leases_are_released_at_once(tmp_path: Path) -> None:
         assert await store.release("dead") == 1
         assert [one.sid for one in await claim(store)] == ["SM1"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_after_two_crashes_a_message_is_claimed_alone(tmp_path: Path) -> None:
+def test_after_two_crashes_a_message_is_claimed_alone(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1", "a"))
         for _ in range(2):
@@ -236,10 +235,10 @@ def test_after_two_crashes_a_message_is_claimed_alone(tmp_path: Path) -> None:
         await store.accept(inbound("SM3", "c"))
         assert [one.sid for one in await claim(store, alone=True)] == ["SM1"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(tmp_path: Path) -> None:
+def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -253,39 +252,51 @@ def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(tmp_path: Pat
         assert [one.sender for one in claimed.buried] == ["+1555lane"]
         assert [r.sid for r in await store.find(Filter(state=State.DEAD))] == ["SM1"]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_an_interrupted_run_costs_no_attempt(tmp_path: Path) -> None:
+def test_an_interrupted_run_costs_no_attempt(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, "going down"))
         again = await claim_one(store)
         assert (again.attempt, again.crashes) == (1, 0)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_an_interrupted_run_may_be_held_back(tmp_path: Path) -> None:
+def test_an_interrupted_run_may_be_held_back(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, delay=60))
         assert await claim(store) == ()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_parked_message_leaves_its_lane(tmp_path: Path) -> None:
+def test_a_parked_message_leaves_its_lane(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         await store.settle(await claim_one(store), Settlement(Trigger.PARK, "loop-suspected"))
         assert (await claim_one(store)).sid == "SM2"
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_replayed_message_goes_to_the_tail(tmp_path: Path) -> None:
+def test_a_replay_comes_with_the_claim(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        first = await claim_one(store)
+        assert not first.replayed
+        await store.settle(first, Settlement(Trigger.PARK, "sender-limit"))
+        assert await store.replay(first.id)
+        assert (await claim_one(store)).replayed
+
+    run(url, scenario)
+
+
+def test_a_replayed_message_goes_to_the_tail(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(2):
             await store.accept(inbound(f"SM{n}"))
@@ -305,10 +316,10 @@ def test_a_replayed_message_goes_to_the_tail(tmp_path: Path) -> None:
             Trigger.REPLAY,
         ]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(tmp_path: Path) -> None:
+def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         one = await claim_one(store)
@@ -316,10 +327,10 @@ def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(tmp_pat
         assert not await store.drop(one.id)
         assert not await store.replay(10_000)
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_dropping_what_holds_a_lane_opens_it(tmp_path: Path) -> None:
+def test_dropping_what_holds_a_lane_opens_it(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
@@ -328,22 +339,53 @@ def test_dropping_what_holds_a_lane_opens_it(tmp_path: Path) -> None:
         assert await store.drop(first.id)
         assert (await claim_one(store)).sid == "SM2"
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_listeners_of_all_processes_are_woken(tmp_path: Path) -> None:
+def test_a_crashed_run_is_rescued_before_a_retry_that_has_come_due_in_front_of_it(url: str) -> None:
     async def scenario(store: Store) -> None:
-        async with opened(tmp_path / "offhook.db") as other:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        skipped = Settlement(Trigger.RETRY, delay=2.0, holds_lane=False)
+        await store.settle(await claim_one(store), skipped)
+        crashed = await claim_one(store)
+        assert crashed.sid == "SM2"
+        await asyncio.sleep(2.1)  # by the store's clock
+        await store.release("w1")
+        assert [one.sid for one in await claim(store)] == ["SM1"]
+        with pytest.raises(LeaseLost):
+            await store.settle(crashed, DONE)
+        assert [r.sid for r in await store.find(Filter(state=State.RUNNING))] == ["SM1"]
+
+    run(url, scenario)
+
+
+def test_what_comes_after_a_dropped_suspect_is_no_suspect(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.accept(inbound("SM2"))
+        for _ in range(2):
+            suspect = await claim_one(store, lease=-1)
+        assert (await store.claim(9, lease=30, owner="w1", alone=False)).suspects
+        assert await store.drop(suspect.id)
+        assert [one.sid for one in await claim(store)] == ["SM2"]
+
+    run(url, scenario)
+
+
+def test_listeners_of_all_processes_are_woken(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        async with opened(url) as other:
             here, there = store.listen(), other.listen()
             await store.accept(inbound("SM1"))
             async with asyncio.timeout(5):
                 await here.wait()
                 await there.wait()
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_many_workers_settle_everything_once_and_in_order(tmp_path: Path) -> None:
+def test_many_workers_settle_everything_once_and_in_order(url: str) -> None:
     """Invariant: over 3 stores on one database, each message settles once, lanes in order."""
     lanes, each = 20, 10
 
@@ -351,7 +393,7 @@ def test_many_workers_settle_everything_once_and_in_order(tmp_path: Path) -> Non
         settled: list[str] = []
 
         async def work(owner: str) -> None:
-            async with opened(tmp_path / "offhook.db") as mine:
+            async with opened(url) as mine:
                 while len(settled) < lanes * each:
                     for one in await claim(mine, 7, owner=owner):
                         await mine.settle(one, DONE)
@@ -371,10 +413,10 @@ def test_many_workers_settle_everything_once_and_in_order(tmp_path: Path) -> Non
                 f"{lane}-{n}" for n in range(each)
             ]
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_the_store_at_a_glance(tmp_path: Path) -> None:
+def test_the_store_at_a_glance(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(4):
             await store.accept(inbound(f"SM{n}", f"{n}"))
@@ -393,10 +435,10 @@ def test_the_store_at_a_glance(tmp_path: Path) -> None:
         assert counts.oldest is not None
         assert counts.oldest < 10
 
-    run(tmp_path, scenario)
+    run(url, scenario)
 
 
-def test_listing_filters_and_pages(tmp_path: Path) -> None:
+def test_listing_filters_and_pages(url: str) -> None:
     async def scenario(store: Store) -> None:
         for n in range(6):
             await store.accept(inbound(f"SM{n}", f"{n % 2}"))
@@ -408,4 +450,35 @@ def test_listing_filters_and_pages(tmp_path: Path) -> None:
         assert [r.sid for r in await store.find(Filter(sid="SM1"))] == ["SM1"]
         assert await store.find(Filter(until=newest[0].received - 3600)) == []
 
-    run(tmp_path, scenario)
+    run(url, scenario)
+
+
+def test_what_was_claimed_without_an_answer_is_handed_back(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for lane in ("a", "b", "c"):
+            await store.accept(inbound(f"SM{lane}", lane))
+        held = await claim_one(store)
+        lost = await claim_one(store)
+        others = await claim_one(store, owner="w2")
+        assert await store.hand_back("w1", [held.token]) == 1
+        (again,) = await claim(store)
+        assert (again.sid, again.attempt, again.crashes) == (lost.sid, 1, 0)
+        for one in (held, others, again):
+            await store.settle(one, DONE)
+        with pytest.raises(LeaseLost):
+            await store.settle(lost, DONE)
+        history = await store.show(lost.id)
+        assert history is not None
+        assert [attempt.trigger for attempt in history.attempts] == [Trigger.INTERRUPT]
+
+    run(url, scenario)
+
+
+def test_what_has_been_settled_is_not_handed_back(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        await store.settle(await claim_one(store), DONE)
+        assert await store.hand_back("w1", []) == 0
+        assert await claim(store) == ()
+
+    run(url, scenario)

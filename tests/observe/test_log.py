@@ -2,14 +2,17 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
 from offhook.observe.log import LogObserver, configure_logging
-from offhook.observe.masking import mask
+from offhook.observe.masking import brief, mask
+from offhook.observe.pace import LINES, Pace
+from offhook.worker.decide import traceback_of as kept_of
 
 REFUSED = Answered(
     kind=Kind.MESSAGE, status=403, error="signature-mismatch", repeat=False, sid="SM1",
@@ -48,6 +51,22 @@ def test_a_refusal_says_which_part_did_not_fit_and_masks_the_number() -> None:
     assert "WARNING message answered 403 signature-mismatch: the URL differs" in line
     assert "sid=SM1 from=+1555***0001 ms=1.0" in line
     assert "15551230001" not in line
+
+
+def test_what_a_handler_logs_says_which_message_it_is_about() -> None:
+    stream = io.StringIO()
+    configure_logging("info", as_json=True, stream=stream)
+
+    def run() -> None:
+        LogObserver()(Started(7, Kind.MESSAGE, "SM1", 2))
+        logging.getLogger("bot").info("asked the model")
+
+    copy_context().run(run)
+    logging.getLogger("bot").info("at leisure")
+    during, after = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (during["message"], during["sid"], during["attempt"]) == (7, "SM1", 2)
+    assert (during["logger"], during["text"]) == ("bot", "asked the model")
+    assert not after.keys() & {"message", "sid", "attempt"}
 
 
 def test_json_is_one_object_a_line() -> None:
@@ -105,15 +124,99 @@ def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:
     assert "RuntimeError: broken" in text
 
 
+def test_a_flood_of_refusals_is_no_flood_of_the_log() -> None:
+    lines = logged(*[REFUSED] * 1000, STORED, REFUSED._replace(error="missing-signature"))
+    assert [("signature-mismatch" in line) for line in lines] == [True] * LINES + [False]
+
+
+def test_what_was_not_told_is_counted() -> None:
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    assert [pace.admit("a") for _ in range(LINES + 5)] == [0] * LINES + [None] * 5
+    assert pace.admit("b") == 0
+    now = 1.0
+    assert [pace.admit("a"), pace.admit("a")] == [5, 0]
+    now = 2.0
+    assert pace.admit("a") == 0
+
+
+WORDS = "what a person wrote"
+
+
+def failing() -> BaseException:
+    """Return an error behind others, each with words that quote somebody."""
+    try:
+        try:
+            raise KeyError(WORDS)  # noqa: TRY301 - so that it has a traceback
+        except KeyError as cause:
+            raise ExceptionGroup(WORDS, [OSError(WORDS)]) from cause
+    except ExceptionGroup as error:
+        return error
+
+
+@pytest.mark.parametrize("name", ["offhook", "uvicorn.error", "asyncio"])
+def test_an_error_is_shown_where_it_was_but_not_in_its_words(name: str) -> None:
+    for with_words in (False, True):
+        stream = io.StringIO()
+        configure_logging("info", as_json=False, tracebacks=with_words, stream=stream)
+        log = logging.getLogger(name)
+        shown = f"\nexception={WORDS}" if name == "asyncio" else ""
+        log.error("it failed%s", shown, exc_info=failing())
+        text = stream.getvalue()
+        assert (WORDS in text) is with_words
+        assert "it failed" in text
+        assert "in failing" in text
+        for kind in ("KeyError", "ExceptionGroup", "OSError"):
+            assert kind in text
+
+
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
         ("+15551230001", "+1555***0001"),
         ("whatsapp:+15551230001", "whatsapp:+1555***0001"),
         ("+4930", "***"),
+        ("+47123456", "***"),
+        ("+47123456789", "+4712***6789"),
         ("whatsapp:x", "whatsapp:***"),
         ("", ""),
     ],
 )
 def test_mask(address: str, shown: str) -> None:
     assert mask(address) == shown
+
+
+def traceback_of(error: Exception) -> str:
+    """Return what the worker keeps of an error."""
+    try:
+        raise error  # noqa: TRY301 - the subject
+    except Exception as raised:  # noqa: BLE001 - whichever the test has made
+        return kept_of(raised)
+
+
+def noted(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (traceback_of(ValueError("my secret")), "ValueError"),
+        (traceback_of(ValueError("one\nmy secret")), "ValueError"),
+        (traceback_of(ValueError("\nmy secret: yes\n")), "ValueError"),
+        (traceback_of(ValueError('one\n  File "x"\nmy secret')), ""),
+        (traceback_of(noted(ValueError("one"), "my secret")), "ValueError"),
+        (traceback_of(ValueError("my secret\n" * 9000)), ""),
+        (traceback_of(KeyError()), "KeyError"),
+        ("sender-limit: more than 20 messages in 60 s", None),
+        ("loop-suspected: 20 sends in a minute", None),
+        ("timed out after 30 s", None),
+        ("not for us: my secret", "not for us"),
+        ("one\nmy secret", ""),
+        ("", ""),
+    ],
+    ids=range(13),
+)
+def test_an_error_shows_no_word_of_a_persons(error: str, shown: str | None) -> None:
+    assert brief(error, reveal=False) == (error if shown is None else shown)

@@ -107,15 +107,11 @@ def test_a_content_template_goes_out_with_its_variables() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"public_url": "https://bot.example"}, "https://bot.example/twilio/status?send=7"),
         ({}, ""),
         ({"status_callback": lambda send: f"http://here/{send}"}, "http://here/7"),
-        ({"status_callback": lambda _: "", "public_url": "https://bot.example"}, ""),
     ],
 )
-def test_the_status_callback_names_the_send_when_a_url_is_known(
-    given: dict[str, Any], expected: str
-) -> None:
+def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
     webhook = Webhook(answers=[(201, "application/json", b'{"sid": "SM1", "status": "queued"}')])
 
     async def scenario() -> SendOutcome:

@@ -47,9 +47,9 @@ def test_a_listener_hears_all_that_happens_until_it_stops() -> None:
             await sim.wait_for(lambda sent: sent.status == "delivered")
         await sim.text("unheard")
         kinds = [type(event).__name__ for event in heard]
-        assert kinds == ["Delivered", "Outbound", "Outbound", "Outbound"]
-        assert heard[0] == delivered
-        assert [event.status for event in heard[1:] if isinstance(event, Outbound)] == [
+        assert kinds == ["Texted", "Delivered", "Outbound", "Outbound", "Outbound"]
+        assert heard[1] == delivered
+        assert [event.status for event in heard if isinstance(event, Outbound)] == [
             "queued",
             "sent",
             "delivered",

@@ -242,13 +242,55 @@ def test_the_operator_is_told_when_no_url_would_have_fitted(tmp_path: Path) -> N
     watching(tmp_path, test)
 
 
+@pytest.mark.parametrize(
+    ("signed", "change"),
+    [
+        ("/twilio/messages/", "with a slash at its end"),
+        ("/twilio/messages/?a=1", "with a slash at its end"),
+        ("/twilio/messages", "without its query"),
+    ],
+)
+def test_the_operator_is_told_when_the_path_was_changed(
+    tmp_path: Path, signed: str, change: str
+) -> None:
+    async def test(watched: Watched) -> None:
+        query = b"a=1" if change == "without its query" or "?" in signed else b""
+        request = webhook(url=PUBLIC + signed)._replace(query=query)
+        told = await watched.process(request)
+        path = signed.partition("?")[0]
+        assert f"but it is valid for '{PUBLIC}{path}' {change}: a proxy has to" in told.detail
+
+    watching(tmp_path, test)
+
+
+def test_the_operator_is_told_when_nothing_names_the_public_url(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        request = webhook(url="https://bot.example.com/twilio/messages")
+        told = await watched.process(request._replace(base="http://10.0.0.5:8000"))
+        assert told.detail.endswith("set OFFHOOK_PUBLIC_URL to it")
+
+    watching(tmp_path, test)
+
+
 def test_only_a_few_urls_are_tried(tmp_path: Path) -> None:
     fitting = "https://last.example"
-    others = (*(f"https://{n}.example" for n in range(16)), fitting)
+    others = (*(f"https://{n}.example" for n in range(32)), fitting)
 
     async def test(watched: Watched) -> None:
         told = await watched.process(webhook(url=fitting + "/twilio/messages", others=others))
-        assert "fits none of 16 likely others" in told.detail
+        assert "fits none of 32 likely others" in told.detail
+
+    watching(tmp_path, test)
+
+
+def test_a_query_and_a_signature_that_are_no_text_are_no_mistake_of_ours(tmp_path: Path) -> None:
+    async def test(watched: Watched) -> None:
+        forged = webhook(query=b"Body=\xc0", others=("https://elsewhere.example.com",))
+        for signature in ("\xc0", "A" * 28):
+            told = await watched.process(
+                forged._replace(method="GET", signature=signature, started=perf_counter() + 60)
+            )
+            assert told.status in {400, 403}
 
     watching(tmp_path, test)
 

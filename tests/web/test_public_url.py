@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
+from offhook import Offhook
 from offhook.errors import SettingsError
 from offhook.web.public_url import PublicUrl, raw_path
 from offhook.web.router import Router, route_path
@@ -102,7 +103,8 @@ def test_a_websocket_is_turned_away() -> None:
 
     websocket: Scope = {"type": "websocket", "path": "/twilio/messages"}
     asyncio.run(Router({})(websocket, receive, send))
-    assert [message["type"] for message in sent] == ["websocket.close"]
+    asyncio.run(Offhook(store="postgresql://127.0.0.1:1/nothing")(websocket, receive, send))
+    assert [message["type"] for message in sent] == ["websocket.close"] * 2
 
 
 def test_forwarding_headers_count_only_from_a_trusted_peer(tmp_path: Path) -> None:
@@ -148,6 +150,10 @@ def test_other_names_of_a_request_are_told_from_its_headers_whoever_sent_them() 
         "http://10.0.0.9:8000/api",
         "https://10.0.0.9:8000",
         "http://10.0.0.9:8000",
+        "https://10.0.0.9/api",
+        "http://10.0.0.9/api",
+        "https://10.0.0.9",
+        "http://10.0.0.9",
         "https://a.example/api",
         "http://a.example/api",
         "https://a.example",
@@ -163,6 +169,10 @@ def test_other_names_of_a_request_are_told_from_its_headers_whoever_sent_them() 
         ("", {"X-Forwarded-Host": "tunnel.example.net"}),
         ("https://tunnel.example.net/bots", {}),
         ("http://tunnel.example.net", {}),
+        ("", {"X-Original-Host": "tunnel.example.net"}),
+        ("", {"Forwarded": 'for=192.0.2.1;proto=https;host="tunnel.example.net", for=10.0.0.1'}),
+        ("", {"Host": "tunnel.example.net:8000"}),
+        ("https://tunnel.example.net/twilio/messages", {}),
     ],
 )
 def test_behind_a_proxy_the_operator_is_told_what_to_set(
@@ -177,5 +187,26 @@ def test_behind_a_proxy_the_operator_is_told_what_to_set(
             told = await running.answered()
             assert told.detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")
             assert "tunnel" not in str(reply.headers)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("called", "headers"),
+    [
+        ("https://a.example/bots", {"X-Original-URI": "/bots/twilio/messages?x=1"}),
+        ("https://a.example/bots", {"X-Forwarded-Uri": "/bots/twilio/messages"}),
+        ("https://a.example/bots", {"X-Forwarded-Prefix": "/bots/"}),
+        ("https://a.example:8443", {"X-Forwarded-Port": "8443"}),
+    ],
+)
+def test_what_a_proxy_took_away_is_found_again(
+    tmp_path: Path, called: str, headers: dict[str, str]
+) -> None:
+    async def main() -> None:
+        async with line(tmp_path, public_url="") as running:
+            given = {"Host": "a.example", **headers}
+            await running.post(url=f"{called}/twilio/messages", headers=given)
+            assert (await running.answered()).detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")
 
     run(main())

@@ -15,6 +15,7 @@ from offhook.events import Event, Handled, Trouble
 from offhook.handlers import Handlers
 from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
 from offhook.replies import SendLoop
+from offhook.sender_limit import open_sender_limit
 from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.upkeep import Upkeep
@@ -105,6 +106,7 @@ class Line:
             self.told,
             owner="worker",
             open_store=lambda: open_store(self.heartbeat_url),
+            sender_limit=open_sender_limit(settings, self.told),
         )
         self.sends = SendLoop(store, self.outbox, settings, self.told, owner="worker")
         self.upkeep = Upkeep(store, settings, self.told)

@@ -15,6 +15,7 @@ from offhook.worker.decide import (
     Raised,
     Result,
     Returned,
+    SenderLimited,
     Terms,
     TimedOut,
     Unhandled,
@@ -97,6 +98,15 @@ def test_without_a_handler_it_is_discarded_and_a_loop_is_parked() -> None:
     assert parked.error.startswith("loop-suspected")
 
 
+def test_a_sender_with_too_many_is_told_once() -> None:
+    terms = Terms(30.0, 5, limit_notice=APOLOGY)
+    first = decide(SenderLimited(20, 60.0, tells=True), claim(), terms, 0.0)
+    assert (first.trigger, first.drafts) == (Trigger.PARK, (APOLOGY,))
+    assert first.error == "sender-limit: more than 20 messages in 60 s"
+    more = decide(SenderLimited(20, 60.0, tells=False), claim(), terms, 0.0)
+    assert (more.trigger, more.drafts) == (Trigger.PARK, ())
+
+
 def test_a_traceback_is_kept_but_not_the_variables() -> None:
     def fail(body: str) -> None:
         raise LookupError(len(body))
@@ -131,6 +141,7 @@ results = st.one_of(
     st.builds(Interrupted, st.floats(0, 1)),
     st.builds(Unhandled, st.text()),
     st.builds(LoopSuspected, st.integers(20)),
+    st.builds(SenderLimited, st.integers(1), st.floats(1, 86_400), tells=st.booleans()),
 )
 
 

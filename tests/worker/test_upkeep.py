@@ -2,11 +2,14 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from offhook import upkeep
 from offhook.core.lifecycle import SendState
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Trouble
-from offhook.ports import Overdue
-from tests.worker.support import ANN, Line, handled_by, opened, run, serving
+from offhook.ports import Filter, Overdue
+from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, run, serving
 
 SLOW = "one moment"
 
@@ -77,5 +80,75 @@ def test_a_store_that_is_away_is_told_once_and_once_more_when_it_is_back(tmp_pat
             line.upkeep.stop()
             await working
             assert [trouble.ok for trouble in line.told.of(Trouble)] == [False, True]
+
+    run(scenario)
+
+
+def test_what_is_over_is_pruned_from_the_start_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def answer() -> None:
+            return None
+
+        over = 1e-9  # days
+        kept = {"retention": over, "dead_retention": over, "dedupe_retention": 400.0}
+        async with opened(tmp_path, handled_by(answer), **kept) as line:
+            for _ in range(150):  # more than a batch
+                await line.receive("hello")
+            async with serving(line):
+                await line.told.runs(150)
+            async with serving(line, upkeep=True):
+                await gone(line)
+
+    run(scenario)
+
+
+def test_texts_go_once_a_message_is_done_when_they_are_not_to_be_kept(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def answer() -> str:
+            return "my answer"
+
+        async with opened(tmp_path, handled_by(answer), keep_bodies=False) as line:
+            sid = await line.receive("my secret")
+            async with serving(line, sends=True, upkeep=True):
+                await reduced(line, sid)
+            (send,) = (await line.ledger(sid)).values()
+            assert (send.state, send.body) == (SendState.SENT, "")
+            assert b"secret" not in (await line.record(sid)).form
+
+    run(scenario)
+
+
+async def gone(line: Line) -> None:
+    """Wait until no message is left: nothing tells of a pruning."""
+    async with asyncio.timeout(PATIENCE):
+        while await line.store.find(Filter()):
+            await line.store.tidy()
+
+
+async def reduced(line: Line, sid: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not (await line.record(sid)).reduced:
+            await line.store.tidy()
+
+
+def test_a_store_that_is_away_is_told_of_once_though_there_are_no_notices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_ROUND", 0.01)
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(), slow_notice="") as line:
+            asked = asyncio.Semaphore(0)
+
+            async def away() -> None:
+                asked.release()
+                raise StoreUnavailable("the disk is full")
+
+            line.store.tidy = away  # type: ignore[method-assign]
+            async with serving(line, upkeep=True):
+                for _ in range(3):
+                    await asked.acquire()
+            told = [t.ok for t in line.told.of(Trouble) if t.topic == "store-unavailable"]
+            assert told == [False]
 
     run(scenario)

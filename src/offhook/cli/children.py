@@ -12,7 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Protocol, Self
+
+
+class HasFileno(Protocol):
+    """What a process can inherit."""
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        ...
+
 
 _SIGN = b"."
 _MANY = 4096
@@ -33,22 +42,38 @@ class Child:
 
     @classmethod
     def start(
-        cls, module: str, arguments: Sequence[str], *, sockets: Sequence[socket.socket] = ()
+        cls,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        shared: Sequence[HasFileno] = (),
+        told: str = "",
     ) -> Self:
         """Start a module of ours as `python -m` does, with a lifeline.
 
         Args:
             module: its name.
             arguments: for it; `--lifeline` is added.
-            sockets: inherited under the same numbers.
+            shared: what it inherits, under the same descriptors.
+            told: written to its standard input, for what nobody may read in a list of processes.
         """
         ours, theirs = socket.socketpair()
         with theirs:
             command = [
                 sys.executable, "-m", module, *arguments, "--lifeline", str(theirs.fileno()),
             ]  # fmt: skip
-            inherited = [theirs.fileno(), *(shared.fileno() for shared in sockets)]
-            process = subprocess.Popen(command, pass_fds=inherited)  # noqa: S603 - our own module
+            inherited = [theirs.fileno(), *(one.fileno() for one in shared)]
+            # Ctrl-C reaches the child as well, and is held back until it can leave it to us.
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process = subprocess.Popen(  # noqa: S603 - our own module
+                    command, pass_fds=inherited, stdin=subprocess.PIPE if told else None
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin as line:  # it may have died already
+                line.write(told.encode())
         ours.setblocking(False)
         return cls(process, ours)
 

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Final, Literal
 
@@ -15,7 +14,8 @@ from starlette.routing import Route
 
 from offhook.cli.conversation import Acknowledged, Step, as_object, follow
 from offhook.ports import Inbox
-from offhook.twilio.simulator import Simulator, Trouble
+from offhook.twilio.simulator import Simulator
+from offhook.web.guard import is_loopback
 
 TOKEN_HEADER: Final = "X-Offhook-Token"  # noqa: S105 - a header's name
 TEXTS: Final = "/simulator/texts"
@@ -53,8 +53,6 @@ class Desk:
     def __init__(self, simulator: Simulator, inbox: Inbox) -> None:
         self._simulator = simulator
         self._inbox = inbox
-        # Duplicates are a property of the whole simulator, so texts are sent one after the other.
-        self._sending = asyncio.Lock()
 
     async def text(self, order: TextOrder) -> AsyncIterator[Step]:
         """Send a text; yield what becomes of it. It ends early when the order's time is up."""
@@ -70,19 +68,14 @@ class Desk:
             return
 
     async def _send(self, order: TextOrder) -> Acknowledged:
-        async with self._sending:
-            before = self._simulator.trouble
-            self._simulator.trouble = Trouble(duplicates=order.repeat - 1)
-            try:
-                delivered = await self._simulator.text(
-                    order.body,
-                    from_=order.from_,
-                    to=order.to,
-                    channel=order.channel,
-                    media=order.media,
-                )
-            finally:
-                self._simulator.trouble = before
+        delivered = await self._simulator.text(
+            order.body,
+            from_=order.from_,
+            to=order.to,
+            channel=order.channel,
+            media=order.media,
+            duplicates=order.repeat - 1 or None,
+        )
         return Acknowledged.of(delivered)
 
 
@@ -121,8 +114,3 @@ class Control:
         return is_loopback(request.headers.get("Host", "")) and hmac.compare_digest(
             given, self._token
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a Host header names this machine, with or without a port."""
-    return re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", host, re.ASCII) is not None

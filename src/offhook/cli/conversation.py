@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State, Trigger
 from offhook.core.messages import Send
+from offhook.observe.masking import last_line
 from offhook.ports import Attempt, Filter, History, Inbox
 from offhook.twilio.simulator import Delivered
 
@@ -149,12 +150,6 @@ def is_over(history: History) -> bool:
     if history.record.state in LIVE:
         return False
     return not any(send.state in _IN_FLIGHT for send in history.sends)
-
-
-def last_line(error: str) -> str:
-    """Return the end of a traceback: the exception and what it says."""
-    lines = error.strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def in_words(settled: Settled) -> str:

@@ -140,7 +140,11 @@ def _after(seconds: float) -> str:
 
 
 def _invite(screen: Console, session: Session) -> None:
-    screen.print("\nThe bot stays up. Now type in another terminal:\n")
+    screen.print("\nThe bot stays up. Open its phone in a browser:\n")
+    screen.print(f"  [bold cyan]{session.phone}[/]\n", soft_wrap=True)
+    screen.print("and the dashboard:\n")
+    screen.print(f"  [bold cyan]{session.dashboard}[/]\n", soft_wrap=True)
+    screen.print("or type in another terminal:\n")
     screen.print("  [bold cyan]offhook text hello[/]")
     screen.print('  [bold cyan]offhook text "please think"[/]\n')
     screen.print(f"Its webhook is {session.url}/twilio/messages. Ctrl-C ends it.\n", style="dim")

@@ -88,7 +88,7 @@ async def _serve_reloading(
 
     def start() -> Child:
         arguments = [name.text, "--session", str(file), "--listener", str(listener.fileno())]
-        return Child.start("offhook.cli.dev_child", arguments, sockets=[listener])
+        return Child.start("offhook.cli.dev_child", arguments, shared=[listener])
 
     reloader = Reloader(start, name.directory, tell)
     on_signals(reloader.stop)
@@ -98,11 +98,14 @@ async def _serve_reloading(
 def _welcome(screen: Console, name: AppName, listener: socket.socket, session: Session) -> None:
     hint = "" if session.port == 8000 else f" --port {session.port}"  # noqa: PLR2004 - the default
     screen.print(f"\n[bold]offhook[/] answers for [bold]{name.module}:{name.attribute}[/]\n")
+    screen.print(f"  phone     [bold cyan]{session.phone}[/]", soft_wrap=True)
+    screen.print(f"  dashboard [bold cyan]{session.dashboard}[/]", soft_wrap=True)
     screen.print(f"  webhook   {session.url}/twilio/messages")
     screen.print("  Twilio    simulated: nothing leaves this machine")
     if any(os.environ.get(variable) for variable in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")):
         screen.print("            [yellow]TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are ignored[/]")
     if is_public(listener):
         screen.print("            [yellow]other machines can reach this port[/]")
-    screen.print(f"\nIn another terminal:  [bold cyan]offhook text hello{hint}[/]")
+    screen.print("\nOpen the phone's link in a browser, and write to the bot.")
+    screen.print(f"In another terminal:  [bold cyan]offhook text hello{hint}[/]")
     screen.print("Ctrl-C ends it.\n", style="dim")

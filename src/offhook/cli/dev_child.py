@@ -13,7 +13,7 @@ from offhook.cli.loading import AppName
 from offhook.cli.logs import for_development
 from offhook.cli.output import console
 from offhook.cli.roles import until_told
-from offhook.cli.session import Session
+from offhook.cli.session import Session, memory_of
 from offhook.cli.transcript import Transcript
 from offhook.errors import OffhookError
 
@@ -42,7 +42,8 @@ async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> No
     lifeline = Lifeline(given.lifeline)
     lifeline.when_cut(stop.set)
     listener = socket.socket(fileno=given.listener)
-    async with dev_server(app, listener, session) as server:
+    memory = memory_of(given.session)
+    async with dev_server(app, listener, session, memory) as server:
         with server.simulator.listening(Transcript(console())):
             lifeline.beat()
             await server.run_until(stop)

@@ -5,20 +5,35 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from offhook import __version__
+from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
 from offhook.cli.control import Control, Desk
 from offhook.cli.listening import server_for, serving
 from offhook.cli.session import Session
 from offhook.cli.stores import opened
 from offhook.errors import ConfigurationError
+from offhook.observe.exposition import exposition
+from offhook.observe.prometheus import PrometheusObserver
+from offhook.observe.sheet import Sheet
+from offhook.observe.survey import Surveyor
+from offhook.ports import Store
 from offhook.twilio.simulator import Simulator
+from offhook.web.dashboard import Dashboard
+from offhook.web.guard import Guard, Local
+from offhook.web.metrics import MetricsEndpoint
+from offhook.web.phone import Phone
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0
+
+# A developer's machine does other things too.
+_RULES = tuple(rule for rule in RULES if rule.name not in {"cpu", "memory", "disk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +83,15 @@ def configure(app: Offhook, session: Session, **settings: Any) -> None:
 
 @asynccontextmanager
 async def dev_server(
-    app: Offhook, listener: socket.socket, session: Session
+    app: Offhook, listener: socket.socket, session: Session, memory: Path | None = None
 ) -> AsyncIterator[DevServer]:
     """Serve an app that was configured for the session, within the context.
+
+    Args:
+        app: the app.
+        listener: where to serve it.
+        session: of this start.
+        memory: a file from which the phone's conversations are taken up, and where they are left.
 
     Raises:
         ConfigurationError: the app can't start.
@@ -86,23 +107,74 @@ async def dev_server(
         opened(app.settings.store) as store,
     ):
         desk = Desk(simulator, store)
-        entrance = _Entrance(app, simulator.rest, Control(desk, session.token).app)
-        async with serving(server_for(entrance, drain=_DRAIN), listener) as served:
+        phone = Phone(simulator, url=session.url, token=session.token)
+        surveyor = _surveyor(app, store)
+        watch = AlertWatch(surveyor.look, (), rules=_RULES)
+        dashboard = Dashboard(
+            lambda: store, surveyor.look, app.settings, alerts=lambda: watch.alerts
+        )
+        app.observe(phone.hear)
+        entrance = _Entrance(
+            app,
+            simulator.rest,
+            Control(desk, session.token).app,
+            phone=phone.app,
+            dashboard=Guard(dashboard.app, session.token),
+            metrics=_metrics(surveyor),
+        )
+        async with (
+            serving(server_for(entrance, drain=_DRAIN), listener) as served,
+            phone.listening(memory),
+            dashboard.running(),
+        ):
             working = asyncio.create_task(app.work(stop))
+            watching = asyncio.create_task(watch.run(stop))
             try:
                 yield DevServer(desk, simulator, frozenset({served, working}))
             finally:
                 # The worker first: its last replies still find the simulator.
                 stop.set()
-                await asyncio.gather(working, return_exceptions=True)
+                await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _surveyor(app: Offhook, store: Store) -> Surveyor:
+    """Return what looks at an app that runs in this process."""
+    sheet = Sheet.alone()
+    app.observe(PrometheusObserver(sheet))
+    return Surveyor({"dev-1": sheet.memory}, store.counts)
+
+
+def _metrics(surveyor: Surveyor) -> ASGIApp:
+    """Return what answers with its metrics."""
+
+    async def render(accept: str) -> tuple[bytes, str]:
+        return exposition(await surveyor.look(), __version__, accept)
+
+    return Local(MetricsEndpoint(render))
 
 
 class _Entrance:
-    """Leads a request to the simulated Twilio, the control API, or the bot."""
+    """Leads a request to the simulated Twilio, the control API, the pages, or the bot."""
 
-    def __init__(self, app: ASGIApp, rest: ASGIApp, control: ASGIApp) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        rest: ASGIApp,
+        control: ASGIApp,
+        *,
+        phone: ASGIApp,
+        dashboard: ASGIApp,
+        metrics: ASGIApp,
+    ) -> None:
         self._app = app
-        self._others = {"/2010-04-01/": rest, "/simulator/": control}
+        self._others = {
+            "/2010-04-01/": rest,
+            "/simulator/": control,
+            "/phone": phone,
+            "/dashboard": dashboard,
+            "/design/": phone,
+            "/metrics": metrics,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._choose(scope)(scope, receive, send)

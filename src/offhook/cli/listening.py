@@ -7,11 +7,12 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from offhook.cli.door import DEFAULT_BOUNDS, Bounds, door
 from offhook.errors import ConfigurationError
 
 BACKLOG: Final = 2048
@@ -41,11 +42,16 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigurationError: the address is in use, not of this machine, or not allowed.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return bound(host, port)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(_why_not(host, port, error)) from error
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a listening socket, as `listen` does; raises what the system does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -62,18 +68,26 @@ def is_public(listener: socket.socket) -> bool:
     return not ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def server_for(app: ASGIApp, *, drain: float) -> Server:
+def server_for(
+    app: ASGIApp,
+    *,
+    drain: float,
+    lifespan: Literal["on", "off"] = "on",
+    bounds: Bounds = DEFAULT_BOUNDS,
+) -> Server:
     """Return a server for an app, yet to be given its sockets.
 
     Args:
-        app: the application, with a lifespan.
+        app: the application.
         drain: seconds that requests which have begun may take to end.
+        lifespan: whether the application has one.
+        bounds: of its connections.
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=door(bounds),
         ws="none",
-        lifespan="on",
+        lifespan=lifespan,
         log_config=None,
         access_log=False,  # a GET carries the message in its URL
         proxy_headers=False,  # whom to trust is OFFHOOK_TRUSTED_PROXIES' to say

@@ -1,51 +1,67 @@
 """`offhook messages`: the inbox, for operators."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
-from offhook.cli.moments import moment
+from offhook.bulk import REPLAYS_PER_SECOND, pages
+from offhook.cli.bulk import per_second
+from offhook.cli.changes import Change, Selection, change
+from offhook.cli.erasing import command as erase
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, print_json
 from offhook.cli.records import history_object, print_history, record_object, records_table
+from offhook.cli.selection import (
+    KindOption,
+    SenderOption,
+    SidOption,
+    SinceOption,
+    StateOption,
+    UntilOption,
+)
 from offhook.cli.stores import existing, store_url
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import State
-from offhook.ports import Filter, History, Inbox, Record
+from offhook.ports import Filter, History, Record
 
 command = typer.Typer(
-    help="Lists, shows, replays, discards messages.\n\nNumbers are masked and texts hidden "
-    "without --reveal.",
+    help="Lists, shows, replays, discards, erases messages.\n\nNumbers are masked and texts "
+    "hidden without --reveal.",
     no_args_is_help=True,
 )
+command.command("erase")(erase)
 
 _RevealOption = Annotated[
     bool, typer.Option("--reveal", help="Show numbers, and what people wrote.")
 ]
 _Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `messages list` shows them.")]
+_SomeIds = Annotated[
+    list[int] | None, typer.Argument(metavar="[ID...]", help="As `messages list` shows them.")
+]
+_AllOption = Annotated[
+    bool, typer.Option("--all", help="All that fit the filters; --state must be one of them.")
+]
+_DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many, and change nothing.")]
+_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_RateOption = Annotated[
+    float | None,
+    typer.Option(parser=per_second, metavar="RATE", help="At most so many: 50/s, 600/m."),
+]
 
 
 @command.command("list")
 def list_(
     *,
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
-    kind: Annotated[Kind, typer.Option(help="Messages, or delivery statuses.")] = Kind.MESSAGE,
-    sender: Annotated[
-        str, typer.Option(metavar="NUMBER", help="Only from this number, in full.")
-    ] = "",
-    sid: Annotated[str, typer.Option(help="Only with this MessageSid.")] = "",
-    since: Annotated[
-        float | None,
-        typer.Option(
-            parser=moment, metavar="TIME", help="Received then or later: 10m, 2026-11-24."
-        ),
+    state: StateOption = None,
+    kind: KindOption = Kind.MESSAGE,
+    sender: SenderOption = "",
+    sid: SidOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    before: Annotated[
+        int | None, typer.Option(metavar="ID", help="Only older ones: the next page.")
     ] = None,
-    until: Annotated[
-        float | None, typer.Option(parser=moment, metavar="TIME", help="Received before.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     store: StoreOption = None,
     reveal: _RevealOption = False,
     as_json: JsonOption = False,
@@ -58,17 +74,16 @@ def list_(
       offhook messages list --state dead
       offhook messages list --sender +15551230001 --since 2h --json
     """
-    wanted = Filter(
-        state=state, kind=kind, sender=sender, sid=sid, since=since, until=until, limit=limit
-    )
-    records = asyncio.run(_find(store_url(store), wanted))
+    wanted = Filter(state, kind, sender, sid, since, until, before, limit)
+    records = asyncio.run(_list(store_url(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
-        for record in records:
-            print_json(record_object(record, reveal=reveal))
-    elif records:
-        console().print(records_table(records, reveal=reveal))
-    else:
+        return
+    if not records:
         console().print("no messages", style="dim")
+        return
+    console().print(records_table(records, reveal=reveal))
+    if len(records) == limit:
+        console(stderr=True).print(f"older ones: --before {records[-1].id}", style="dim")
 
 
 @command.command()
@@ -98,64 +113,91 @@ def show(
 
 
 @command.command()
-def replay(ids: _Ids, *, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def replay(
+    ids: _SomeIds = None,
+    *,
+    every: _AllOption = False,
+    state: StateOption = None,
+    kind: KindOption = Kind.MESSAGE,
+    sender: SenderOption = "",
+    sid: SidOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    rate: _RateOption = None,
+    dry_run: _DryRunOption = False,
+    yes: _YesOption = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Has messages handled again, at the tail of their conversations.
 
-    Replies that were sent already are not sent again.
+    Replies that were sent already are not sent again. Many are replayed in the order they came in,
+    50 a second unless --rate says otherwise: each is a run of your handler. Ctrl-C ends it at any
+    moment; what was not come to stays as it was.
 
     [bold]Examples[/]
       offhook messages replay 17 18 19
+      offhook messages replay --all --state dead --since 2h --dry-run
+      offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """
-    _each(store_url(store), ids, lambda inbox, id_: inbox.replay(id_), "replayed", as_json)
+    wanted = Filter(state, kind, sender, sid, since, until)
+    selection = Selection(
+        ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or REPLAYS_PER_SECOND
+    )
+    change(
+        Change("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
+        selection,
+        store_url(store),
+        as_json=as_json,
+    )
 
 
 @command.command()
-def discard(ids: _Ids, *, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def discard(
+    ids: _SomeIds = None,
+    *,
+    every: _AllOption = False,
+    state: StateOption = None,
+    kind: KindOption = Kind.MESSAGE,
+    sender: SenderOption = "",
+    sid: SidOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    rate: _RateOption = None,
+    dry_run: _DryRunOption = False,
+    yes: _YesOption = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Discards messages that are not running.
 
     They are not handled any more, unless they are replayed.
 
     [bold]Examples[/]
       offhook messages discard 17
+      offhook messages discard --all --state dead --until 7d --yes
     """
-    _each(store_url(store), ids, lambda inbox, id_: inbox.drop(id_), "discarded", as_json)
+    wanted = Filter(state, kind, sender, sid, since, until)
+    selection = Selection(ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
+    change(
+        Change("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
+        selection,
+        store_url(store),
+        as_json=as_json,
+    )
 
 
-_Act = Callable[[Inbox, int], Awaitable[bool]]
-
-
-def _each(url: str, ids: list[int], act: _Act, done: str, as_json: bool) -> None:
-    """Act on each message, print what came of it, and exit 1 unless all went well."""
-    outcomes = asyncio.run(_act_on(url, ids, act))
-    screen = console()
-    for id_, outcome in outcomes.items():
-        if as_json:
-            print_json({"id": id_, "ok": outcome == "", "error": outcome})
-        elif outcome:
-            screen.print(f"{id_} not {done}: {outcome}", style="red")
-        else:
-            screen.print(f"{id_} {done}")
-    if any(outcomes.values()):
-        raise typer.Exit(1)
-
-
-async def _act_on(url: str, ids: list[int], act: _Act) -> dict[int, str]:
-    """Return by id why it could not be done; empty where it was."""
-    outcomes = {}
+async def _list(url: str, wanted: Filter, *, as_json: bool, reveal: bool) -> list[Record]:
+    """Print objects as they come, or return the records for a table."""
+    records: list[Record] = []
     async with existing(url) as store:
-        for id_ in ids:
-            done = await act(store, id_)
-            history = None if done else await store.show(id_)
-            if done:
-                outcomes[id_] = ""
+        async for page in pages(store, wanted):
+            if as_json:
+                for record in page:
+                    print_json(record_object(record, reveal=reveal))
             else:
-                outcomes[id_] = f"it is {history.record.state}" if history else "there is no such"
-    return outcomes
-
-
-async def _find(url: str, wanted: Filter) -> list[Record]:
-    async with existing(url) as store:
-        return list(await store.find(wanted))
+                records += page
+    return records
 
 
 async def _show(url: str, ids: list[int]) -> list[History]:

@@ -1,17 +1,16 @@
 """Stored messages as operators see them. What people wrote shows only when it is asked for."""
 
 from typing import Any
-from urllib.parse import parse_qsl
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offhook.cli.conversation import last_line
 from offhook.cli.output import local_time, when
+from offhook.core.forms import parameters
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send
-from offhook.observe.masking import mask, printable
+from offhook.observe.masking import brief, last_line, mask, printable
 from offhook.ports import Attempt, History, Record
 
 _STYLES = {
@@ -39,8 +38,10 @@ def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
         "settled": when(record.settled),
         "due": when(record.due) if record.settled is None else None,
         "error": brief(record.error, reveal=reveal),
+        "spooled": record.spooled,
+        "reduced": record.reduced,
     }
-    return {**shown, "body": parameters(record).get("Body", "")} if reveal else shown
+    return {**shown, "body": parameters(record.form).get("Body", "")} if reveal else shown
 
 
 def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
         "history": attempts,
         "sends": [_send_object(send, reveal=reveal) for send in history.sends],
     }
-    return {**shown, "parameters": parameters(history.record)} if reveal else shown
+    return {**shown, "parameters": parameters(history.record.form)} if reveal else shown
 
 
 def records_table(records: list[Record], *, reveal: bool) -> Table:
@@ -81,7 +82,7 @@ def records_table(records: list[Record], *, reveal: bool) -> Table:
             Text(printable(record.sid)),
             Text(brief(record.error, reveal=reveal)),
         ]
-        body = [Text(printable(parameters(record).get("Body", "")))] if reveal else []
+        body = [Text(printable(parameters(record.form).get("Body", "")))] if reveal else []
         table.add_row(*cells, *body)
     return table
 
@@ -97,8 +98,12 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
     sender, recipient = (_address(one, reveal=reveal) for one in (record.sender, record.recipient))
     _field(screen, "sid", record.sid)
     _field(screen, "from, to", f"{sender}, {recipient}")
-    if reveal:
-        _field(screen, "body", parameters(record).get("Body", ""))
+    if record.spooled:
+        _field(screen, "order", "it came by way of a spool, and may be later than its successors")
+    if record.reduced:
+        _field(screen, "body", "not kept (OFFHOOK_KEEP_BODIES)")
+    elif reveal:
+        _field(screen, "body", parameters(record.form).get("Body", ""))
     screen.print()
     for moment, line, style in _timeline(history, reveal=reveal):
         screen.print(
@@ -108,17 +113,6 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
         screen.print(_send_line(send, reveal=reveal), soft_wrap=True)
     if reveal and "\n" in record.error:
         screen.print(f"\n{record.error}", markup=False, soft_wrap=True)
-
-
-def parameters(record: Record) -> dict[str, str]:
-    """Return the parameters that a message came with."""
-    return dict(parse_qsl(record.form.decode("latin-1"), keep_blank_values=True, encoding="utf-8"))
-
-
-def brief(error: str, *, reveal: bool) -> str:
-    """Return the last line of an error; unrevealed, only its type: the rest may quote people."""
-    line = printable(last_line(error))
-    return line if reveal else line.partition(": ")[0]
 
 
 def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]:
@@ -135,7 +129,9 @@ def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]
 
 def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
     error = brief(attempt.error, reveal=reveal)
-    ran = "" if attempt.started is None else f" after {attempt.ended - attempt.started:.2f} s"
+    if attempt.started is None:  # no run, but a decision
+        return attempt.ended, f"{attempt.trigger} {error}".rstrip(), "yellow"
+    ran = f" after {attempt.ended - attempt.started:.2f} s"
     hidden = f" {_HIDDEN}" if not reveal and error != printable(last_line(attempt.error)) else ""
     line = f"attempt {attempt.number}: {attempt.trigger}{ran}: {error}{hidden}"
     return attempt.ended, line, "yellow"

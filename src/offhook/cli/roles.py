@@ -5,6 +5,7 @@ Started as `python -m offhook.cli.roles`, not as a command: a child loads neithe
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -13,12 +14,18 @@ from pathlib import Path
 
 from offhook.app import Offhook
 from offhook.cli.children import Lifeline
+from offhook.cli.door import Bounds
 from offhook.cli.listening import run_loop, server_for, serving
 from offhook.cli.loading import AppName
 from offhook.cli.logs import configure
 from offhook.cli.seats import Role
 from offhook.errors import OffhookError
+from offhook.observe.prometheus import PrometheusObserver
+from offhook.observe.sheet import Sheet
 
+# Objects, then rounds, then rounds of rounds (CPython: 700, 10, 10). 6 % of a webhook's CPU time
+# went into looking (docs/decisions/0015-hot-path.md).
+_COLLECT_AFTER = (10_000, 20, 50)
 _BEAT = 1.0  # seconds; a small part of what the supervisor waits
 
 
@@ -28,6 +35,8 @@ def main() -> None:
     try:
         app = AppName.parse(given.app, Path.cwd()).load()
         configure(app.settings)
+        if given.sheet >= 0:
+            app.observe(PrometheusObserver(Sheet.inherited(given.sheet)))
         run_loop(lambda: _live(app, given))
     except OffhookError as error:
         print(f"offhook {given.role}: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
@@ -41,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listener", type=int, default=-1)
     parser.add_argument("--owner", default="")
+    parser.add_argument("--sheet", type=int, default=-1)
     parser.add_argument("--nice", type=int, default=0)
     return parser.parse_args()
 
@@ -66,6 +76,7 @@ def until_told() -> asyncio.Event:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     # Not SIG_IGN: what handlers start would inherit that.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `Child.start`
     return stop
 
 
@@ -73,12 +84,25 @@ async def _answer(
     app: Offhook, listener: socket.socket, lifeline: Lifeline, stop: asyncio.Event
 ) -> None:
     app.configure(worker="external")
-    server = server_for(app, drain=app.settings.drain_timeout)
+    settings = app.settings
+    server = server_for(app, drain=settings.drain_timeout, bounds=Bounds(settings.max_connections))
     async with serving(server, listener) as served:
+        _rest_collector()
         lifeline.beat()
         ending = asyncio.create_task(stop.wait())
         await asyncio.wait({served, ending}, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
+
+
+def _rest_collector() -> None:
+    """Have the garbage collector leave what was loaded alone, and look at the rest less often.
+
+    A request makes no cycles of its own, but hundreds of objects, of which the validation cache
+    keeps a few: CPython's own pace looks at all of them time and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _work(app: Offhook, owner: str, lifeline: Lifeline, stop: asyncio.Event) -> None:

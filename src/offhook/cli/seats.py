@@ -18,6 +18,7 @@ class Role(StrEnum):
 
     INGRESS = "ingress"
     WORKER = "worker"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class Seat:
         Args:
             silence: seconds without a sign of life.
         """
-        if self.role is Role.INGRESS or self.killed:
-            return None  # an ingress runs nobody's handlers
+        if self.role is not Role.WORKER or self.killed:
+            return None  # the others run nobody's handlers
         if self.heard is None:
             return self.since + max(START_LIMIT, silence)
         return self.heard + silence

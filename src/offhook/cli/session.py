@@ -62,6 +62,16 @@ class Session:
         """Where it listens."""
         return urlsplit(self.url).port or 0
 
+    @property
+    def phone(self) -> str:
+        """The link that opens the phone in a browser."""
+        return f"{self.url}/phone?token={self.token}"
+
+    @property
+    def dashboard(self) -> str:
+        """The link that opens the dashboard in a browser."""
+        return f"{self.url}/dashboard?token={self.token}"
+
     def is_alive(self) -> bool:
         """Return whether its process runs."""
         try:
@@ -90,6 +100,12 @@ def announced(session: Session) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+        memory_of(file).unlink(missing_ok=True)
+
+
+def memory_of(file: Path) -> Path:
+    """Return where a session's phone keeps its conversations while the bot is reloaded."""
+    return file.with_suffix(".phone")
 
 
 def running() -> list[Session]:

@@ -48,6 +48,8 @@ async def existing(url: str) -> AsyncIterator[Store]:
 
 
 def _check(url: str) -> None:
+    if not url.startswith("sqlite:///"):
+        return
     path = Path(url.removeprefix("sqlite:///")).expanduser()
     if not path.exists():
         raise ConfigurationError(

@@ -37,7 +37,8 @@ class Supervisor:
         seats: what shall run.
         spawn: starts a process.
         release: called with a dead worker's name: its messages go on at once, not after a lease.
-        on_ready: called once, when the first ingress has given a sign of life.
+        on_ready: called once, when the first ingress has given a sign of life, or the first
+            worker where there is no ingress.
         limits: how long things may take.
     """
 
@@ -55,6 +56,8 @@ class Supervisor:
         self._spawn = spawn
         self._release = release
         self._on_ready = on_ready
+        roles = {seat.role for seat in self._seats.values()}
+        self._awaited = Role.INGRESS if Role.INGRESS in roles else Role.WORKER
         self._ready = False
         self._limits = limits
         self._stopping: float | None = None
@@ -121,7 +124,7 @@ class Supervisor:
             self._changed.set()
             return
         self._seats[name] = seat = self._seats[name].gave_sign(time.monotonic())
-        if seat.role is Role.INGRESS and not self._ready:
+        if seat.role is self._awaited and not self._ready:
             self._ready = True
             self._on_ready()
 

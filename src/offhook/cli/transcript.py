@@ -7,7 +7,14 @@ from rich.text import Text
 
 from offhook.cli.output import milliseconds
 from offhook.observe.masking import printable
-from offhook.twilio.simulator import Delivered, Event, Outbound, StatusCallback
+from offhook.twilio.simulator import (
+    Delivered,
+    Event,
+    Outbound,
+    RestCall,
+    StatusCallback,
+    Texted,
+)
 
 _WIDTH = 22  # of an address: "whatsapp:+15551230001" fits
 
@@ -30,7 +37,7 @@ class Transcript:
                 self._line(event.to, "<-", event.body or _media(len(event.media)))
             case Outbound(error_code=code) if code:
                 self._line(event.to, "<-", f"{event.status}: error {code}", style="red")
-            case Outbound() | StatusCallback():
+            case Outbound() | Texted() | RestCall() | StatusCallback():
                 pass
 
     def _line(self, who: str, arrow: str, text: str, end: str = "", *, style: str = "") -> None:

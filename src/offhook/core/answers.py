@@ -15,6 +15,8 @@ from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 
 ERROR_HEADER: Final = b"x-offhook-error"
+SIGNER_HEADER: Final = b"x-offhook-signed-by"
+"""Tells who has a token which of several signed the last webhook: `2 35`, the second, 35 s ago."""
 
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML that says nothing: the reply comes later, through the REST API."""
@@ -25,6 +27,10 @@ class Fault(StrEnum):
 
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    MALFORMED_REQUEST = "malformed-request"
+    HEAD_TOO_LARGE = "head-too-large"
+    HEAD_TIMEOUT = "head-timeout"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
     BODY_TOO_LARGE = "body-too-large"
     BODY_TIMEOUT = "body-timeout"
     CLIENT_GONE = "client-gone"
@@ -35,6 +41,8 @@ class Fault(StrEnum):
     RECUT_FIELDS = "recut-fields"
     STORE_UNAVAILABLE = "store-unavailable"
     STORE_TIMEOUT = "store-timeout"
+    BACKLOG_FULL = "backlog-full"
+    CREDENTIALS_UNAVAILABLE = "credentials-unavailable"
     INTERNAL_ERROR = "internal-error"
 
 
@@ -71,6 +79,10 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Refusal.MALFORMED_URL: HTTPStatus.BAD_REQUEST,
     Fault.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Fault.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    Fault.MALFORMED_REQUEST: HTTPStatus.BAD_REQUEST,
+    Fault.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Fault.HEAD_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    Fault.TOO_MANY_CONNECTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
     Fault.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Fault.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
     Fault.CLIENT_GONE: CLIENT_CLOSED_REQUEST,
@@ -80,6 +92,8 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Fault.MISSING_MESSAGE_STATUS: HTTPStatus.BAD_REQUEST,
     Fault.STORE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Fault.STORE_TIMEOUT: HTTPStatus.SERVICE_UNAVAILABLE,
+    Fault.BACKLOG_FULL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Fault.CREDENTIALS_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Fault.INTERNAL_ERROR: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -5,13 +5,21 @@ it, and behind a proxy or a tunnel that is not how the request arrives.
 """
 
 import hmac
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from offhook.core.signature import sign
 
-# Each base costs one HMAC over the request for each auth token.
-MAX_BASES: Final = 16
+# Each costs one HMAC over the request for each auth token.
+MAX_BASES: Final = 32
+MAX_REWRITTEN: Final = 8
+"""Bases for which other paths and queries are tried too, three for each."""
+
+# A host that nobody outside would call: an address, or a name without a dot.
+_INNER: Final = re.compile(
+    r"https?://(?:[0-9.]+|\[[0-9a-fA-F:.]+\]|[^./:\[\]]+)(?::[0-9]+)?(?:/.*)?"
+)
 
 
 def checked(base: str, path: str) -> str:
@@ -48,19 +56,48 @@ def explain_mismatch(
                 f"{checked(base, path)}, but it is valid for {other + path!a}: "
                 f"set OFFHOOK_PUBLIC_URL={ascii(other)[1:-1]}"
             )
+    for other in (base, *tried)[:MAX_REWRITTEN]:
+        for called, change in _rewritten(path, query):
+            if _signed(other + called, fields, signature, auth_tokens):
+                return (
+                    f"{checked(base, path)}, but it is valid for "
+                    f"{other + called.partition('?')[0]!a} {change}: a proxy has to pass the path "
+                    "and the query on as they come, and Twilio must be given what is answered here"
+                )
+    if _INNER.fullmatch(base):
+        return (
+            f"{checked(base, path)}, and no header of the request says under which name Twilio "
+            "called: set OFFHOOK_PUBLIC_URL to it"
+        )
     return (
         f"{checked(base, path)}, and fits none of {len(tried)} likely others: is this the URL "
         "Twilio was given, and TWILIO_AUTH_TOKEN the token of the account that called?"
     )
 
 
+def _rewritten(path: str, query: str) -> Iterator[tuple[str, str]]:
+    """Yield paths and queries that may have become these on their way, and in which way."""
+    following = f"?{query}" if query else ""
+    if path.endswith("/"):
+        yield path.rstrip("/") + following, "without the slash at its end"
+    else:
+        yield f"{path}/{following}", "with a slash at its end"
+    if query:
+        yield path, "without its query"
+
+
 def _signed(
     url: str, fields: Sequence[tuple[str, str]], signature: str, auth_tokens: Sequence[str]
 ) -> bool:
+    if not signature.isascii():
+        return False
     # Compared in constant time here too: a client chooses its Host, and so what is signed.
-    received = signature.encode("utf-8", "replace")
-    return any(
-        hmac.compare_digest(sign(url=url, params=fields, auth_token=token).encode(), received)
-        for token in auth_tokens
-        if token
-    )
+    received = signature.encode()
+    try:
+        return any(
+            hmac.compare_digest(sign(url=url, params=fields, auth_token=token).encode(), received)
+            for token in auth_tokens
+            if token
+        )
+    except UnicodeEncodeError:  # a query of bytes that are not UTF-8: nobody has signed that
+        return False

@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     MESSAGE = "message"
     STATUS = "status"
+    DEFERRED = "deferred"  # a request as it came, to be verified before it is one of the others
 
 
 def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
@@ -33,6 +34,8 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
 
 
 # A whole SID (https://www.twilio.com/docs/glossary/what-is-a-sid) and something behind it.
+_SIDS: Final = ("AccountSid", "MessageSid", "SmsMessageSid", "SmsSid")
+_SID_LENGTH: Final = 34
 _SID_AND_MORE: Final = re.compile(r"(?:SM|MM|AC)[0-9a-f]{32}.", re.DOTALL)
 _STATUS: Final = re.compile(r"[a-z_-]*")
 _NUMBER: Final = re.compile(r"[0-9]*")
@@ -44,9 +47,10 @@ def is_recut(kind: Kind, raw: Mapping[str, str]) -> bool:
     The signed text has nothing between names and values, so a captured form can be cut anew: its
     signature fits, and its key would be new. What Twilio sends is never of that shape.
     """
-    sids = (raw.get(name, "") for name in ("AccountSid", "MessageSid", "SmsMessageSid", "SmsSid"))
-    if any(_SID_AND_MORE.match(sid) for sid in sids):
-        return True
+    for name in _SIDS:
+        sid = raw.get(name, "")
+        if len(sid) > _SID_LENGTH and _SID_AND_MORE.match(sid):
+            return True
     if kind is not Kind.STATUS:
         return False
     status, code = message_status(raw), raw.get("ErrorCode", "")

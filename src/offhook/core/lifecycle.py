@@ -85,6 +85,10 @@ CRASHES_UNTIL_ALONE: Final = 2
 CRASHES_UNTIL_DEAD: Final = 5
 
 
+CLAIM_LOST: Final = "the answer to its claim was lost: no handler has run"
+"""Why a message was handed back that its worker never had."""
+
+
 def after_crash(crashes: int) -> Trigger:
     """Return what becomes of a message whose worker has died for the `crashes`-th time."""
     return Trigger.BURY if crashes >= CRASHES_UNTIL_DEAD else Trigger.RESCUE
@@ -145,7 +149,12 @@ def send_table() -> tuple[tuple[SendState, SendTrigger, SendState], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What Twilio last said of an outbound message."""
+    """What Twilio last said of an outbound message.
+
+    Attributes:
+        status: `queued`, `sent`, `delivered`, `read`, `undelivered`, `failed`, ...
+        error_code: Twilio's, where it gave one.
+    """
 
     status: str
     error_code: str = ""

@@ -21,7 +21,12 @@ MAX_MEDIA: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One attachment of an inbound message."""
+    """One attachment of an inbound message.
+
+    Attributes:
+        url: where it can be fetched, with the account's credentials.
+        content_type: such as `image/jpeg`.
+    """
 
     url: str
     content_type: str
@@ -29,7 +34,13 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """The button of a template that the person pressed."""
+    """The button of a template that the person pressed.
+
+    Attributes:
+        text: what is written on it.
+        payload: what the template gave it, for programs.
+        type: `REPLY` or `ACTION`, where Twilio says so.
+    """
 
     text: str
     payload: str
@@ -38,7 +49,13 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place that the person shared; degrees."""
+    """A place that the person shared.
+
+    Attributes:
+        latitude, longitude: in degrees.
+        label: its name.
+        address: its address, as text.
+    """
 
     latitude: float
     longitude: float
@@ -48,7 +65,16 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Referral:
-    """The advertisement through which the person came."""
+    """The advertisement through which the person came.
+
+    Attributes:
+        body: its text.
+        headline: its headline.
+        source_id: its number at Meta.
+        source_type: what it is: `post`, `ad`, ...
+        source_url: where it is.
+        click_id: of the click, for Meta's Conversions API.
+    """
 
     body: str = ""
     headline: str = ""
@@ -127,6 +153,7 @@ class Send:
             `key:...`. A repeated attempt that reaches the same identity gets this send back.
         state: pending, sending, sent, failed, unknown or canceled.
         body: the text.
+        to: who it is for.
         sid: Twilio's MessageSid, once known.
         delivery: what Twilio's status callbacks last said.
         error: why it failed, for people.
@@ -158,13 +185,26 @@ class Message:
 
     Attributes:
         sid: the MessageSid, for idempotency of your own.
+        account_sid: the account that was written to.
         from_: who wrote: E.164, or `whatsapp:+...`.
         to: your number that was written to.
         body: the text; empty for a picture alone.
         channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the address' prefix, `sms` without.
-        attempt: which run of the handler this is, from 1.
-        opt_out: `STOP`, `START` or `HELP` when Twilio's Advanced Opt-Out has answered already.
+        media: what is attached, in its order.
+        messaging_service_sid: of the service that the number belongs to; empty without one.
+        segments: how many SMS the text took.
+        profile_name: the person's name, with WhatsApp.
+        wa_id: the person's WhatsApp number, without `+`.
+        button: the template's button that was pressed.
+        location: the place that was shared.
+        referral: the advertisement through which the person came.
+        replied_to_sid: the message of the last 7 days that this one answers; empty for none.
+        forwarded: whether WhatsApp says that it was forwarded.
+        opt_out: `STOP`, `START` or `HELP` when Twilio treats it as that; a message handler only
+            gets messages in which it is empty.
+        city, state, zip, country: where the sender's number is registered, if Twilio knows.
         raw: all parameters by name, also those that Twilio adds tomorrow.
+        attempt: which run of the handler this is, from 1.
     """
 
     sid: str
@@ -259,6 +299,16 @@ class StatusUpdate:
     """What Twilio says of a message that was sent: queued, sent, delivered, read, failed, ...
 
     Callbacks come in any order; `Send.delivery` in the ledger never moves backwards.
+
+    Attributes:
+        sid: the MessageSid of the message that was sent.
+        account_sid: the account that sent it.
+        status: as Twilio names it.
+        error_code: Twilio's, with `failed` and `undelivered`; empty otherwise.
+        from_: our number.
+        to: the person's.
+        raw: all parameters by name.
+        attempt: which run of the handler this is, from 1.
     """
 
     sid: str

@@ -9,10 +9,9 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
 from offhook.core.urls import (
@@ -39,8 +38,7 @@ __all__ = [
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The outcome of `verify`: true when the request is proven to be Twilio's.
 
     `reason` says why not. A refused request has no `form`: what it said is not to be used.
@@ -50,8 +48,12 @@ class Verdict:
 
     reason: Refusal | None
     form: Form | None = None
-    matched_url: str | None = field(default=None, repr=False)  # a GET's holds the message
+    matched_url: str | None = None
     token_index: int | None = None
+
+    def __repr__(self) -> str:
+        # Neither the form nor the URL: a GET's holds the message.
+        return f"Verdict(reason={self.reason!r}, token_index={self.token_index})"
 
     def __bool__(self) -> bool:
         return self.reason is None
@@ -165,9 +167,9 @@ def _signed_text(form: Form) -> str:
     Twilio calls "Unix-style case-sensitive".
     """
     first = form.first
-    if len(first) == len(form.fields):
+    if form.all is None:
         return "".join([name + first[name] for name in sorted(first)])
-    return "".join(chain.from_iterable(sorted(set(form.fields))))
+    return "".join(chain.from_iterable(sorted(set(form.all))))
 
 
 def _signer(message: bytes, expected: bytes, auth_tokens: Sequence[str]) -> int | None:

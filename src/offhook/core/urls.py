@@ -26,6 +26,14 @@ _URL: Final = re.compile(
 )
 
 
+RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
+"""Has Twilio repeat a webhook up to five times: on 5xx, on connection and on read failures.
+
+By default it repeats one connection failure, once. A fragment is not sent, nor signed.
+https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+"""
+
+
 def as_requested(url: str) -> str:
     """Return `url` without user info and fragment, which Twilio leaves out of what it signs.
 

@@ -5,14 +5,21 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
 from offhook.observe.masking import mask, printable
+from offhook.observe.outline import is_ours, outline
+from offhook.observe.pace import Pace
 
 _FIELDS: Final = "offhook_fields"
 _TRACEBACK: Final = "offhook_traceback"
+
+# Of the run in whose context a line is logged, a handler's own lines included.
+_run: ContextVar[Mapping[str, object]] = ContextVar("offhook_run", default=MappingProxyType({}))
 
 _HTTP_ERROR: Final = 500
 
@@ -36,7 +43,8 @@ class LogObserver:
     """Tells each event to a logger. Never a message's text, a signature or a token.
 
     Accepted webhooks are told at DEBUG: a line for each would cost the hot path more than the
-    answer itself.
+    answer itself. Refused ones are told ten a second of each name; `untold` then says how many
+    were left out before.
 
     Args:
         logger: where to; `offhook` by default.
@@ -44,13 +52,22 @@ class LogObserver:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("offhook")
+        self._pace = Pace()
 
     def __call__(self, event: Event) -> None:
         """Log one event."""
+        if isinstance(event, Started):
+            _run.set(_fields(event))
         level = _level(event)
         if self._logger.isEnabledFor(level):
+            fields = _fields(event)
+            if isinstance(event, Answered) and event.error:
+                untold = self._pace.admit(event.error)
+                if untold is None:
+                    return
+                fields |= {"untold": untold} if untold else {}
             traceback = event.traceback if isinstance(event, Handled) else ""
-            extra = {_FIELDS: _fields(event), _TRACEBACK: traceback}
+            extra = {_FIELDS: fields, _TRACEBACK: traceback}
             self._logger.log(level, "%s", _sentence(event), extra=extra)
 
 
@@ -62,7 +79,8 @@ def configure_logging(
     Args:
         level: debug, info, warning or error.
         as_json: one JSON object a line, for machines.
-        tracebacks: show those of handlers. They may quote what people wrote.
+        tracebacks: show those of handlers, and the words of errors that nobody has foreseen. Both
+            may quote what people wrote.
         stream: where to; standard error by default.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -84,8 +102,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the traceback under it where one is wanted."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = "".join(f" {k}={v}" for k, v in getattr(record, _FIELDS, {}).items())
-        line = f"{clock}.{int(record.msecs):03} {record.levelname:<7} {record.getMessage()}"
+        fields = "".join(f" {k}={v}" for k, v in _fields_of(record).items())
+        text = _text(record, self._tracebacks)
+        line = f"{clock}.{int(record.msecs):03} {record.levelname:<7} {text}"
         parts = [f"{line} {fields}" if fields else line]
         parts += _traces(self, record, self._tracebacks)
         return "\n".join(parts)
@@ -105,12 +124,23 @@ class JsonFormatter(logging.Formatter):
             "time": f"{clock}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "text": record.getMessage(),
+            "text": _text(record, self._tracebacks),
         }
-        shown |= getattr(record, _FIELDS, {})
+        shown |= _fields_of(record)
         if traces := _traces(self, record, self._tracebacks):
             shown["traceback"] = "\n".join(traces)
         return json.dumps(shown, ensure_ascii=False, default=str)
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields of a line: its own, and which message was being handled."""
+    return {**_run.get(), **getattr(record, _FIELDS, {})}
+
+
+def _text(record: logging.LogRecord, with_words: bool) -> str:
+    text = record.getMessage()
+    # Behind its first line asyncio shows the error, with its words.
+    return text.partition("\n")[0] if record.name == "asyncio" and not with_words else text
 
 
 def _traces(
@@ -118,7 +148,11 @@ def _traces(
 ) -> list[str]:
     traces = [getattr(record, _TRACEBACK, "")] if of_handlers else []
     if record.exc_info:
-        traces.append(formatter.formatException(record.exc_info))
+        error = record.exc_info[1]
+        if of_handlers or error is None or not is_ours(record.name):
+            traces.append(formatter.formatException(record.exc_info))
+        else:
+            traces.append(outline(error))
     return [trace.rstrip() for trace in traces if trace]
 
 
@@ -128,6 +162,8 @@ def _level(event: Event) -> int:
             return logging.DEBUG
         case Answered(status=status):
             return logging.ERROR if status >= _HTTP_ERROR else logging.WARNING
+        case Started():
+            return logging.DEBUG
         case Handled(trigger=trigger):
             return _RUNS.get(trigger, logging.INFO)
         case Sent(trigger=trigger):
@@ -139,10 +175,13 @@ def _level(event: Event) -> int:
 def _sentence(event: Event) -> str:
     match event:
         case Answered(error=""):
-            return f"{event.kind} {'repeated' if event.repeat else 'stored'}"
+            stored = "deferred" if event.deferred else "stored"
+            return f"{event.kind} {'repeated' if event.repeat else stored}"
         case Answered():
             detail = f": {printable(event.detail)}" if event.detail else ""
             return f"{event.kind} answered {event.status} {event.error}{detail}"
+        case Started():
+            return f"{event.kind} is handled"
         case Handled():
             return f"{event.kind} handled: {event.trigger}"
         case Sent():
@@ -159,6 +198,12 @@ def _fields(event: Event) -> dict[str, object]:
                 "from": printable(mask(event.sender)),
                 "ms": _ms(event.total),
             }
+        case Started():
+            found = {
+                "message": event.message_id,
+                "sid": printable(event.sid),
+                "attempt": event.attempt,
+            }
         case Handled():
             found = {
                 "message": event.message_id,
@@ -172,7 +217,8 @@ def _fields(event: Event) -> dict[str, object]:
             found = {
                 "send": event.send_id,
                 "message": event.message_id,
-                "sid": event.sid,
+                "sid": printable(event.message_sid),
+                "sent_sid": event.sid,
                 "ms": _ms(event.took),
                 "error": printable(event.error),
             }

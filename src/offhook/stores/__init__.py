@@ -3,22 +3,66 @@
 from pathlib import Path
 
 from offhook.errors import SettingsError
-from offhook.ports import Store
+from offhook.ports import Spool, Store
+from offhook.settings import Settings
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10.0) -> Store:
     """Return the store that a URL names; `await store.open()` connects it.
 
     Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or
+            `postgresql://user:password@host:port/database`.
+        direct: PostgreSQL: the same database past a transaction pooler, for LISTEN.
+        pool: PostgreSQL: connections that are opened at most, without that for LISTEN.
+        timeout: PostgreSQL: seconds until an answer is no longer waited for.
 
     Raises:
         SettingsError: when no store has such a URL.
     """
+    # Imported when asked for: users of one store need not load the other.
+    if url.startswith(("postgresql://", "postgres://")):
+        from offhook.stores.postgres import PostgresStore  # noqa: PLC0415
+
+        return PostgresStore(url, direct=direct, pool=pool, timeout=timeout)
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
-        raise SettingsError(f"OFFHOOK_STORE: {url!r} should look like sqlite:///offhook.db")
-    # Imported when asked for: users of another store need not load this one.
+        # Without what was given: it may hold a password.
+        raise SettingsError(
+            "OFFHOOK_STORE should look like sqlite:///offhook.db or "
+            "postgresql://user:password@host/database"
+        )
     from offhook.stores.sqlite import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(Path(path).expanduser().absolute())
+
+
+def store_of(settings: Settings) -> Store:
+    """Return the store that the settings name; `await store.open()` connects it.
+
+    Raises:
+        SettingsError: when no store has such a URL.
+    """
+    return open_store(
+        settings.store,
+        direct=settings.store_direct,
+        pool=settings.store_pool,
+        timeout=settings.store_timeout,
+    )
+
+
+def open_spool(url: str) -> Spool:
+    """Return the spool that a URL names; `await spool.open()` opens it.
+
+    Args:
+        url: `sqlite:////absolute/path.db`, on a disk of this machine that stays.
+
+    Raises:
+        SettingsError: when no spool has such a URL.
+    """
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not path:
+        raise SettingsError(f"OFFHOOK_SPOOL: {url!r} should look like sqlite:////var/lib/spool.db")
+    from offhook.stores.sqlite.spool import SqliteSpool  # noqa: PLC0415 - as above
+
+    return SqliteSpool(Path(path).expanduser().absolute())

@@ -6,9 +6,9 @@ https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-reso
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
-from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote, urlencode
 
 import httpx2
 
@@ -16,7 +16,9 @@ from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
+from offhook.twilio.clients import Clients
 from offhook.twilio.meanings import meaning
+from offhook.twilio.rest import code_of, credentials, is_elsewhere, json_of, said
 
 # Seconds. A connection that is not made in 5 s fails, and the send is repeated without a risk. The
 # answer is waited for as long as Twilio waits for ours: giving up early makes a send unknown.
@@ -26,10 +28,10 @@ TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=15.0, write=5.0, pool=5.0)
 # the default lease of a send (30 s), so that the outcome is still this run's to record.
 TOTAL: Final = 28.0
 
-# More than a worker keeps busy at ~50 ms a request. Idle connections are dropped after 5 s: one
-# that the other side closes just as we reuse it would make that send unknown.
+# Of each of the clients: more than a worker keeps busy at ~50 ms a request. Idle connections are
+# dropped after 5 s: one that the other side closes just as we reuse it makes that send unknown.
 LIMITS: Final = httpx2.Limits(
-    max_connections=100, max_keepalive_connections=100, keepalive_expiry=5.0
+    max_connections=100, max_keepalive_connections=8, keepalive_expiry=5.0
 )
 
 # With the backoff's 150-300 s a try this is about 10 hours, after which Twilio drops what waits in
@@ -42,7 +44,6 @@ FORM: Final = "application/x-www-form-urlencoded"
 # https://www.twilio.com/docs/api/errors
 FIRST_MESSAGING_CODE: Final = 21_000
 
-_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _OK: Final = range(200, 300)
 _CLIENT_ERROR: Final = range(400, 500)
 _NOT_CONNECTED: Final = (
@@ -58,9 +59,9 @@ class TwilioSender:
     """Twilio's REST API as the `Sender` that replies leave through.
 
     Args:
-        settings: `twilio_api`, the account's credentials, and `public_url` for status callbacks.
-        status_callback: the URL for the status callbacks of a send, from the ledger's id of it;
-            an empty one leaves them out. Without it, `public_url` decides.
+        settings: `twilio_api` and the account's credentials.
+        status_callback: makes the URL for the status callbacks of a send, from the ledger's id of
+            it; None for no callbacks.
         jitter: draws from [0, 1).
     """
 
@@ -72,15 +73,19 @@ class TwilioSender:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._base = settings.twilio_api
-        self._status_callback = status_callback or _callbacks_under(settings.public_url)
+        self._status_callback = status_callback
         self._jitter = jitter
-        self._client = httpx2.AsyncClient(
-            auth=_credentials(settings),
-            timeout=TIMEOUT,
-            limits=LIMITS,
-            follow_redirects=False,
-            # A proxy for the outside world does not lead to a simulator on this machine.
-            trust_env=urlsplit(settings.twilio_api).hostname not in _THIS_MACHINE,
+        elsewhere = is_elsewhere(settings.twilio_api)
+        trusted = httpx2.create_ssl_context(trust_env=elsewhere)  # 20 ms and 1 MB: one for all
+        self._clients = Clients(
+            lambda: httpx2.AsyncClient(
+                auth=credentials(settings),
+                verify=trusted,
+                timeout=TIMEOUT,
+                limits=LIMITS,
+                follow_redirects=False,
+                trust_env=elsewhere,
+            )
         )
 
     async def send(self, claim: SendClaim) -> SendOutcome:
@@ -90,35 +95,42 @@ class TwilioSender:
         was sent, and it can be once they are mended. Any other answer 3xx or 4xx: REFUSE. No
         answer, half an answer, or a 5xx: LOSE, for Twilio may have the message.
         """
-        try:
-            request = self._request(claim)
-        except Exception as error:  # noqa: BLE001 - the contract: raises nothing
-            return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {_said(error)}")
-        try:
-            async with asyncio.timeout(TOTAL):
-                response = await self._client.send(request)
-        except _NOT_CONNECTED as error:
-            return self._postponed(claim.tries, f"Twilio was not reached: {_said(error)}")
-        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
-            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {_said(error)}")
-        return self._outcome(claim.tries, response)
+        with self._clients.least_busy() as client:
+            return await self._send(client, claim)
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        await self._clients.close()
 
-    def _request(self, claim: SendClaim) -> httpx2.Request:
+    async def _send(self, client: httpx2.AsyncClient, claim: SendClaim) -> SendOutcome:
+        try:
+            request = self._request(client, claim)
+        except Exception as error:  # noqa: BLE001 - the contract: raises nothing
+            return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {said(error)}")
+        try:
+            async with asyncio.timeout(TOTAL):
+                response = await client.send(request)
+        except _NOT_CONNECTED as error:
+            return self._postponed(claim.tries, f"Twilio was not reached: {said(error)}")
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
+            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {said(error)}")
+        return self._outcome(claim.tries, response)
+
+    def _request(self, client: httpx2.AsyncClient, claim: SendClaim) -> httpx2.Request:
         account = quote(claim.draft.account_sid, safe="")
-        return self._client.build_request(
+        return client.build_request(
             "POST",
             f"{self._base}/2010-04-01/Accounts/{account}/Messages.json",
-            content=urlencode(_fields(claim.draft, self._status_callback(claim.id))),
+            content=urlencode(_fields(claim.draft, self._callback(claim))),
             headers={"Content-Type": FORM, "Accept": "application/json"},
         )
 
+    def _callback(self, claim: SendClaim) -> str:
+        return "" if self._status_callback is None else self._status_callback(claim.id)
+
     def _outcome(self, tries: int, response: httpx2.Response) -> SendOutcome:
-        status, answer = response.status_code, _json(response)
-        sid, code = answer.get("sid"), _code(answer)
+        status, answer = response.status_code, json_of(response)
+        sid, code = answer.get("sid"), code_of(answer)
         error = meaning(code, str(answer.get("message", ""))) or f"Twilio answered {status}"
         if status in _OK and isinstance(sid, str) and sid:
             return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=str(answer.get("status", "")))
@@ -142,18 +154,6 @@ class TwilioSender:
         return SendOutcome(SendTrigger.POSTPONE, error_code=code, error=error, delay=wait)
 
 
-def _credentials(settings: Settings) -> tuple[str, str]:
-    if settings.api_key:
-        return settings.api_key, settings.api_key_secret.get_secret_value()
-    return settings.account_sid, next(iter(settings.auth_tokens), "")
-
-
-def _callbacks_under(public_url: str) -> Callable[[int], str]:
-    # The ledger's id is in the URL, so that a status which comes before the REST answer, or
-    # without one, finds its send.
-    return lambda send_id: f"{public_url}/twilio/status?send={send_id}" if public_url else ""
-
-
 def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:
     sender = "MessagingServiceSid" if draft.sender.startswith("MG") else "From"
     variables = json.dumps(dict(draft.content_variables)) if draft.content_variables else ""
@@ -169,19 +169,6 @@ def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in fields if value]
 
 
-def _json(response: httpx2.Response) -> Mapping[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _code(answer: Mapping[str, Any]) -> str:
-    code = answer.get("code")
-    return str(code) if isinstance(code, int) else ""
-
-
 def _concerns_credentials(status: int, code: str) -> bool:
     if status == httpx2.codes.UNAUTHORIZED:
         return True
@@ -192,8 +179,3 @@ def _retry_after(response: httpx2.Response) -> float | None:
     """Return the seconds Twilio asks us to wait, at most what we would wait by ourselves."""
     text = response.headers.get("Retry-After", "")
     return min(float(text[:9]), CAP) if text.isascii() and text.isdigit() else None
-
-
-def _said(error: Exception) -> str:
-    """Return an error in words. Those of the HTTP client hold no part of the request."""
-    return f"{type(error).__name__} {error}".rstrip()

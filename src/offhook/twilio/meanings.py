@@ -20,6 +20,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "21212": "The number to send from is not valid. Check OFFHOOK_SENDER.",
         "21408": "The account may not send to this country. Allow it in the Console "
         "under Messaging, Settings, Geo permissions.",
+        "21502": "Twilio does not take this URL for a webhook. Check OFFHOOK_PUBLIC_URL.",
         "21602": "The message has neither a text nor media.",
         "21603": "There is no number to send from. Set OFFHOOK_SENDER.",
         "21604": "There is no number to send to.",
@@ -60,6 +61,34 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "63017": "WhatsApp takes no more messages from this sender at the moment. Send more "
         "slowly.",
         "63018": "Messages are sent faster than this sender may send. Send more slowly.",
+    }
+)  # fmt: skip
+
+# What Twilio notes in its monitor when a webhook of ours has failed. What is sent to people has
+# the codes above.
+WEBHOOKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "11100": "The webhook's URL at Twilio is none. `offhook connect` shows it.",
+        "11200": "The webhook was answered 4xx or 5xx, or not in time. A 403 is a signature that "
+        "did not fit: the log of offhook says which URL would have.",
+        "11205": "Twilio could not connect. Is the machine up, and its port open to the internet?",
+        "11206": "The answer was not HTTP. Does OFFHOOK_PUBLIC_URL lead to offhook?",
+        "11210": "The host's name is not known. Check OFFHOOK_PUBLIC_URL and its DNS entry.",
+        "11215": "There were too many redirects. Give the URL that answers by itself: a redirect "
+        "loses the message.",
+        "11217": "The webhook was answered 4xx or 5xx. A 403 is a signature that did not fit: the "
+        "log of offhook says which URL would have.",
+        "11220": "TLS could not be agreed on. Does the proxy speak TLS 1.2 or newer?",
+        "11235": "The certificate is for another name than that in OFFHOOK_PUBLIC_URL.",
+        "11236": "The certificate has expired. Renew it.",
+        "11237": "The certificate's chain is incomplete: have the proxy send the intermediate "
+        "certificates too (fullchain.pem).",
+        "11321": "The webhook's URL at Twilio is misconfigured. `offhook connect` shows it.",
+        "11750": "The answer had more than 64 kB. Does OFFHOOK_PUBLIC_URL lead to offhook?",
+        "12100": "The answer was no XML. Does OFFHOOK_PUBLIC_URL lead to offhook?",
+        "12200": "The answer was no TwiML. Does OFFHOOK_PUBLIC_URL lead to offhook?",
+        "12300": "The answer was of a wrong type. Does OFFHOOK_PUBLIC_URL lead to offhook?",
+        "15003": "A status callback was answered 4xx or 5xx.",
     }
 )  # fmt: skip
 

@@ -3,16 +3,22 @@
 from typing import Final
 
 from offhook.core.keys import Kind
+from offhook.core.urls import RETRIES
 from offhook.ingest import WebhookProcessor
 from offhook.settings import Settings
 from offhook.web.health import Check, Health
 from offhook.web.router import Router
 from offhook.web.webhook import WebhookEndpoint
 
-__all__ = ["MESSAGES", "STATUS", "Health", "Router", "WebhookEndpoint", "routes"]
+__all__ = ["MESSAGES", "STATUS", "Health", "Router", "WebhookEndpoint", "routes", "webhook_url"]
 
 MESSAGES: Final = "/twilio/messages"
 STATUS: Final = "/twilio/status"
+
+
+def webhook_url(settings: Settings) -> str:
+    """Return the URL that Twilio has to be given for messages, with its connection overrides."""
+    return f"{settings.public_url}{settings.mount_path}{MESSAGES}{RETRIES}"
 
 
 def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Router:

@@ -14,11 +14,9 @@ LINGER_SECONDS: Final = 2.0
 
 async def respond(send: Send, answer: Answer) -> None:
     """Send an answer. A client that is gone is no error (ASGI 2.4 raises OSError for it)."""
-    try:
+    with suppress(OSError):
         await send(_start(answer))
         await send({"type": "http.response.body", "body": answer.body})
-    except OSError:  # not by `suppress`, which costs 0.5 us: this is the hot path
-        pass
 
 
 async def respond_unread(send: Send, receive: Receive, answer: Answer) -> None:

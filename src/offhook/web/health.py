@@ -28,7 +28,9 @@ def _text(status: int, text: bytes, *more: tuple[bytes, bytes]) -> Answer:
     return Answer(status, "", (*headers, *more), text)
 
 
-_ALIVE: Final = _text(HTTPStatus.OK, b"alive\n")
+ALIVE: Final = b"alive\n"
+
+_ALIVE: Final = _text(HTTPStatus.OK, ALIVE)
 _READY: Final = _text(HTTPStatus.OK, b"ready\n")
 _NOT_READY: Final = _text(
     HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,8 +1,9 @@
 """The URL Twilio called, which is what it signed; seldom the one a request arrives under."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from offhook.errors import SettingsError
@@ -10,6 +11,14 @@ from offhook.settings import Settings
 
 Headers = Mapping[bytes, bytes]
 Network = IPv4Network | IPv6Network
+
+# Where ingress-nginx, Traefik, Caddy and IIS put the path before they changed it.
+_ORIGINAL_PATHS: Final = (
+    b"x-original-uri",
+    b"x-forwarded-uri",
+    b"x-original-url",
+    b"x-rewrite-url",
+)
 
 
 class PublicUrl:
@@ -51,13 +60,11 @@ class PublicUrl:
         """
         scheme, _, rest = self.base(scope, headers).partition("://")
         yield f"{'http' if scheme == 'https' else 'https'}://{rest}"
-        prefix = _first(headers, b"x-forwarded-prefix").rstrip("/")
-        used_host = rest.partition("/")[0]
-        for host in (_first(headers, b"x-forwarded-host"), _first(headers, b"host"), used_host):
-            for path in (prefix, "") if prefix else ("",):
-                if host:
-                    yield f"https://{host}{path}"
-                    yield f"http://{host}{path}"
+        prefixes = (*_prefixes(headers, raw_path(scope)), "")
+        for host in _hosts(headers, rest.partition("/")[0]):
+            for path in dict.fromkeys(prefixes):
+                yield f"https://{host}{path}"
+                yield f"http://{host}{path}"
 
     def _is_trusted(self, client: Sequence[Any] | None) -> bool:
         try:
@@ -85,6 +92,44 @@ def raw_path(scope: Mapping[str, Any]) -> str:
 def _first(headers: Headers, name: bytes) -> str:
     """Return a header's value; of a list, which each proxy appended to, the first."""
     return headers.get(name, b"").decode("latin-1").partition(",")[0].strip()
+
+
+def _hosts(headers: Headers, used: str) -> Iterator[str]:
+    """Yield the hosts that a request names in one way or other, with and without their ports."""
+    port = _first(headers, b"x-forwarded-port")
+    named = (
+        _first(headers, b"x-forwarded-host"),
+        _forwarded(headers, "host"),
+        _first(headers, b"x-original-host"),
+        _first(headers, b"host"),
+        used,
+    )
+    for host in dict.fromkeys(filter(None, named)):
+        yield host
+        bare = re.sub(r":[0-9]*$", "", host)
+        if bare != host:
+            yield bare
+        elif port.isdigit():
+            yield f"{host}:{port}"
+
+
+def _prefixes(headers: Headers, path: str) -> Iterator[str]:
+    """Yield what a proxy has taken away from the beginning of the path, if it says so."""
+    if prefix := _first(headers, b"x-forwarded-prefix").rstrip("/"):
+        yield prefix
+    for name in _ORIGINAL_PATHS:
+        original = headers.get(name, b"").decode("latin-1").partition("?")[0]
+        if len(original) > len(path) and original.endswith(path):
+            yield original[: -len(path)]
+
+
+def _forwarded(headers: Headers, name: str) -> str:
+    """Return what the first element of a `Forwarded` header says (RFC 7239)."""
+    for pair in _first(headers, b"forwarded").split(";"):
+        key, _, value = pair.partition("=")
+        if key.strip().lower() == name:
+            return value.strip().strip('"')
+    return ""
 
 
 def _networks(listed: Sequence[str]) -> tuple[Network, ...]:

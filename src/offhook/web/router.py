@@ -19,6 +19,11 @@ class Router:
     def __init__(self, routes: Mapping[str, ASGIApp]) -> None:
         self._routes = dict(routes)
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that lead somewhere."""
+        return frozenset(self._routes)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or have answered; 404 where nothing is."""
         if scope["type"] == "websocket":
@@ -43,3 +48,33 @@ def route_path(scope: Scope) -> str:
     if root_path and path.startswith(root_path + "/"):
         return path[len(root_path) :]
     return path
+
+
+class Branches:
+    """Passes a request on by how its path begins; an ASGI application.
+
+    Args:
+        branches: where requests go; of several that fit, to the first.
+        rest: where the others go.
+    """
+
+    def __init__(self, branches: Mapping[str, ASGIApp], rest: Router) -> None:
+        self._branches = dict(branches)
+        self._rest = rest
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths, and beginnings of paths, that lead somewhere."""
+        return frozenset(self._branches) | self._rest.paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have it answered."""
+        await self._choose(scope)(scope, receive, send)
+
+    def _choose(self, scope: Scope) -> ASGIApp:
+        if scope["type"] == "http":
+            path = route_path(scope)
+            for prefix, branch in self._branches.items():
+                if path.startswith(prefix):
+                    return branch
+        return self._rest

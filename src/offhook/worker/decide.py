@@ -58,7 +58,19 @@ class LoopSuspected:
     sends: int
 
 
-Result = Returned | Raised | TimedOut | Interrupted | Unhandled | LoopSuspected
+@dataclass(frozen=True, slots=True)
+class SenderLimited:
+    """The sender has sent more than `limit` messages in a window of so many `seconds`.
+
+    `tells` says that this is the first in the window: the person hears of it.
+    """
+
+    limit: int
+    seconds: float
+    tells: bool
+
+
+Result = Returned | Raised | TimedOut | Interrupted | Unhandled | LoopSuspected | SenderLimited
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,7 @@ class Terms:
         timeout: seconds.
         timeout_notice: written when a timeout is going to be followed by another attempt.
         failure_notice: written with the last failure.
+        limit_notice: written with the first message of a window that is too many.
         cancel_lane: whether the person has opted out of what is still to be sent.
     """
 
@@ -77,6 +90,7 @@ class Terms:
     holds_lane: bool = True
     timeout_notice: Draft | None = None
     failure_notice: Draft | None = None
+    limit_notice: Draft | None = None
     cancel_lane: bool = False
 
     def is_last(self, claim: Claim) -> bool:
@@ -111,7 +125,10 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
         case Unhandled(reason):
             return Settlement(Trigger.DISCARD, error=reason)
         case LoopSuspected(sends):
-            return Settlement(Trigger.PARK, error=f"loop-suspected: {sends} sends in a minute")
+            return Settlement(Trigger.PARK, error=f"loop-suspected: {sends} sends of late")
+        case SenderLimited(tells=tells):
+            told = _drafts(terms.limit_notice if tells else None)
+            return Settlement(Trigger.PARK, error=describe(result), drafts=told)
         case Interrupted(delay):
             return Settlement(Trigger.INTERRUPT, error=describe(result), delay=delay)
         case Raised(Discard() as signal):
@@ -127,11 +144,14 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
 def _again(error: str, delay: float, claim: Claim, terms: Terms) -> Settlement:
     if not terms.is_last(claim):
         return Settlement(Trigger.RETRY, error=error, delay=delay, holds_lane=terms.holds_lane)
-    notice = terms.failure_notice
-    return Settlement(Trigger.GIVE_UP, error=error, drafts=() if notice is None else (notice,))
+    return Settlement(Trigger.GIVE_UP, error=error, drafts=_drafts(terms.failure_notice))
 
 
-def describe(result: Result) -> str:
+def _drafts(notice: Draft | None) -> tuple[Draft, ...]:
+    return () if notice is None else (notice,)
+
+
+def describe(result: Result) -> str:  # noqa: PLR0911 - a table, one line a result
     """Return a run's result in a few words, none of them a person's; empty when it returned."""
     match result:
         case Returned():
@@ -146,6 +166,8 @@ def describe(result: Result) -> str:
             return reason
         case LoopSuspected():
             return "loop-suspected"
+        case SenderLimited(limit, seconds):
+            return f"sender-limit: more than {limit} messages in {seconds:g} s"
 
 
 def traceback_of(error: BaseException) -> str:

@@ -16,18 +16,20 @@ from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.drafts import ReturnAddress, drafts_of, notice
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
-from offhook.events import Handled, Observer, Trouble
+from offhook.events import Handled, Observer, Started, Trouble
 from offhook.handlers import Handler, Handlers, Subject
 from offhook.patience import StoreWatch
-from offhook.ports import Claim, Store
+from offhook.ports import Admission, Claim, Draft, SenderLimit, Store
 from offhook.replies import LedgerReplier
 from offhook.settings import Settings
+from offhook.verification import Verifier
 from offhook.worker.decide import (
     Interrupted,
     LoopSuspected,
     Raised,
     Result,
     Returned,
+    SenderLimited,
     Terms,
     TimedOut,
     Unhandled,
@@ -35,6 +37,7 @@ from offhook.worker.decide import (
     describe,
 )
 from offhook.worker.threads import Threads
+from offhook.worker.verify import ATTEMPTS, verify
 
 SEND_FIELD: Final = "send"
 """The field in which an ingress keeps the `send=` of a status callback's URL."""
@@ -55,6 +58,8 @@ class Tools:
     observer: Observer
     threads: Threads
     watch: StoreWatch
+    verifier: Verifier
+    sender_limit: SenderLimit | None = None
 
 
 class _Over(Enum):
@@ -83,7 +88,9 @@ class Run:
 
     async def __call__(self) -> None:
         """Run the handler and settle the message; neither counts once the lease is lost."""
-        waited = max(0.0, time.time() - self.claim.received)
+        claim = self.claim
+        self._tools.observer(Started(claim.id, claim.kind, claim.sid, claim.attempt))
+        waited = max(0.0, time.time() - claim.received)
         began = time.monotonic()
         result = await self._attempt()
         if result is None:
@@ -120,6 +127,8 @@ class Run:
                     return await self._attempt_message()
                 case Kind.STATUS:
                     return await self._attempt_status()
+                case Kind.DEFERRED:
+                    return await self._attempt_deferred()
         except Exception as error:  # noqa: BLE001 - a form, or a user's `where`: a failed attempt
             return Raised(error)
 
@@ -131,6 +140,8 @@ class Run:
         limit, _ = self._tools.settings.loop_limit
         if self.claim.recent_sends >= limit and not message.opt_out:
             return self._suspect_loop()
+        if not message.opt_out and (limited := await self._limit(message)) is not None:
+            return limited
         handler = self._tools.handlers.find(message)
         if handler is None:
             return Unhandled(f"no handler for {message.opt_out or message.channel}")
@@ -150,6 +161,29 @@ class Run:
         )
         handler = self._tools.handlers.find(status)
         return Returned() if handler is None else await self._handle(handler, status)
+
+    async def _attempt_deferred(self) -> Result:
+        self._terms = replace(self._terms, max_attempts=ATTEMPTS)
+        return await verify(self.claim, self._tools.verifier, self._tools.store, self._tools.watch)
+
+    async def _limit(self, message: Message) -> SenderLimited | None:
+        """Count a message that is run for the first time; say if it is one too many."""
+        limit, rate = self._tools.sender_limit, self._tools.settings.sender_limit
+        claim = self.claim
+        if limit is None or rate is None or claim.replayed or claim.attempt > 1 or claim.crashes:
+            return None
+        admission = await limit.admit(message.account_sid, message.from_, claim.received)
+        if admission is Admission.ADMITTED:
+            return None
+        amount, seconds = rate
+        first = admission is Admission.FIRST_EXCESS
+        if first:
+            text = (
+                f"message {claim.id} is parked, and so is what its sender sends until the window "
+                f"is over: more than {amount} messages in {seconds:g} s (OFFHOOK_SENDER_LIMIT)"
+            )
+            self._tools.observer(Trouble("sender-limit", text))
+        return SenderLimited(amount, seconds, tells=first)
 
     def _suspect_loop(self) -> LoopSuspected:
         sends = self.claim.recent_sends
@@ -261,7 +295,15 @@ def _with_notices(
         terms,
         timeout_notice=notice("timeout", settings.timeout_notice, address),
         failure_notice=notice("failure", settings.failure_notice, address),
+        limit_notice=_limit_notice(address, settings),
     )
+
+
+def _limit_notice(address: ReturnAddress, settings: Settings) -> Draft | None:
+    if settings.sender_limit is None:
+        return None
+    _, window = settings.sender_limit
+    return notice("limit", settings.limit_notice, address, once_in=window)
 
 
 def _with_handler(terms: Terms, handler: Handler) -> Terms:

@@ -8,13 +8,16 @@ from functools import partial
 from typing import Final
 
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
+from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Trouble
 from offhook.handlers import Handlers
 from offhook.patience import StoreWatch, woken
-from offhook.ports import Claim, Claimed, Overdue, Store
+from offhook.ports import Claim, Claimed, Overdue, SenderLimit, Store
 from offhook.settings import Settings
+from offhook.validation import Validator
+from offhook.verification import Verifier
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
 from offhook.worker.threads import Threads
@@ -31,12 +34,14 @@ class Worker:
     Args:
         store: open, and of this event loop.
         handlers: the app's.
-        settings: `concurrency`, `lease`, `handler_timeout`, `max_attempts`, `loop_limit`, `sender`
-            and the notices are used.
+        settings: `concurrency`, `lease`, `handler_timeout`, `max_attempts`, `loop_limit`,
+            `sender_limit`, `sender` and the notices are used.
         observer: is told of every run.
         owner: names this process in the leases.
         open_store: makes another store, not open yet, for the heartbeat's own event loop.
         beat: called every second on a thread of its own, for as long as the event loop moves.
+        credentials: verify deferred requests; None for those of the settings.
+        sender_limit: counts messages of each sender; None for no limit.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class Worker:
         owner: str,
         open_store: Callable[[], Store],
         beat: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+        sender_limit: SenderLimit | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -58,12 +65,26 @@ class Worker:
         self._beat = beat
         self._watch = StoreWatch(observer, "messages are not handled")
         self._threads = Threads()
-        self._tools = Tools(store, handlers, settings, observer, self._threads, self._watch)
+        verifier = Verifier(
+            Validator(settings), credentials or Credentials(settings, None, observer)
+        )
+        self._tools = Tools(
+            store,
+            handlers,
+            settings,
+            observer,
+            self._threads,
+            self._watch,
+            verifier,
+            sender_limit,
+        )
         self._work = store.listen()
         self._running: dict[int, tuple[Run, asyncio.Task[None]]] = {}  # by token
         self._telling: set[asyncio.Task[None]] = set()
         self._stop_at: float | None = None
         self._suspects_at = 0.0
+        self._unsure = False  # whether a claim may have been made whose answer was lost
+        self._adrift: set[int] = set()  # tokens of runs that have left their messages unsettled
 
     def stop(self, deadline: float) -> None:
         """Claim nothing more; let handlers end within `deadline` seconds, then interrupt them.
@@ -112,6 +133,9 @@ class Worker:
 
     async def _claim(self, limit: int, *, alone: bool = False) -> Claimed:
         try:
+            if self._unsure:
+                await self._store.hand_back(self._owner, {*self._running, *self._adrift})
+                self._unsure = False
             claimed = await self._store.claim(
                 limit,
                 lease=self._settings.lease,
@@ -120,6 +144,7 @@ class Worker:
                 window=self._settings.loop_limit[1],
             )
         except StoreUnavailable as error:
+            self._unsure = True
             self._watch.away(error)
             return Claimed()
         self._watch.back()
@@ -140,7 +165,9 @@ class Worker:
         self._work.set()  # there is capacity, and the lane's next message may be due
         if task.cancelled() or (error := task.exception()) is None:
             return
-        # A mistake of ours. The lease runs out, and the message is rescued as from a crash.
+        # A mistake of ours. The lease runs out, and the message is rescued as from a crash. It has
+        # been run: it must not be handed back as one that nobody has had.
+        self._adrift.add(claim.token)
         text = f"the run of message {claim.id} could not settle it: {type(error).__name__}"
         self._observer(Trouble("run-failed", text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})

@@ -103,7 +103,12 @@ class Writer:
             self._connection.close()  # rolls back
             self._connection = None
         self._lock.release()
-        return StoreUnavailable(f"cannot write {self._path}: {error}")
+        known = isinstance(error, OSError | sqlite3.Error)  # others' words may quote people
+        refusal = StoreUnavailable(
+            f"cannot write {self._path}: {error if known else type(error).__name__}"
+        )
+        refusal.__cause__ = error
+        return refusal
 
     def close(self) -> None:
         """Let go of the file."""

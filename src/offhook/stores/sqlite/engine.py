@@ -170,7 +170,7 @@ class Engine:
                 self._jobs.put(lambda: self._all_at_once(items))
                 return
             results = _fill(connection, items)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave nobody waiting
             self._finished(items, _refuse(items, self._writer.fail(error)))
         else:
             self._jobs.put(lambda: self._commit(items, results))
@@ -205,7 +205,7 @@ class Engine:
     def _all_at_once(self, items: Sequence[_Item]) -> None:
         try:
             results = _fill(self._writer.begin(), items)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - nor may it end the thread that commits
             self._deliver(items, _refuse(items, self._writer.fail(error)))
         else:
             self._commit(items, results)

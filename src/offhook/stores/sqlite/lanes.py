@@ -1,7 +1,7 @@
 """Leases on lanes, the same for messages and for sends."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from offhook.stores.sqlite.accept import MESSAGES, SENDS, next_values
@@ -23,13 +23,17 @@ _NEXT_SEND: Final = f"""
 
 def due_lanes(
     connection: sqlite3.Connection, queue: int, now: int, limit: int, *, suspect: bool = False
-) -> Sequence[str]:
-    """Return the lanes that are due, the longest due first."""
+) -> Sequence[tuple[str, bool]]:
+    """Return the lanes that are due, and whether a lease of theirs has run out.
+
+    Those that have been due for longest come first.
+    """
     rows = connection.execute(
-        "SELECT lane FROM lanes WHERE queue = ? AND suspect = ? AND due <= ? ORDER BY due LIMIT ?",
+        "SELECT lane, until IS NOT NULL FROM lanes "
+        "WHERE queue = ? AND suspect = ? AND due <= ? ORDER BY due LIMIT ?",
         (queue, suspect, now, limit),
     )
-    return [lane for (lane,) in rows.fetchall()]
+    return [(lane, bool(leased)) for lane, leased in rows.fetchall()]
 
 
 def next_due(connection: sqlite3.Connection, queue: int, now: int) -> float | None:
@@ -77,6 +81,15 @@ def advance(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> 
     return int(due) <= now
 
 
+def refresh(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> None:
+    """Let a lane that is not leased wait for what there is in it now."""
+    leased = connection.execute(
+        "SELECT 1 FROM lanes WHERE queue = ? AND lane = ? AND until IS NOT NULL", (queue, lane)
+    ).fetchone()
+    if leased is None:
+        advance(connection, queue, lane, now)
+
+
 def renew(connection: sqlite3.Connection, tokens: Sequence[int], until: int) -> frozenset[int]:
     """Prolong leases, of messages and of sends; return those that are gone."""
     lost = set()
@@ -88,6 +101,17 @@ def renew(connection: sqlite3.Connection, tokens: Sequence[int], until: int) -> 
         if not updated.rowcount:
             lost.add(token)
     return frozenset(lost)
+
+
+def unheld(
+    connection: sqlite3.Connection, queue: int, owner: str, held: Collection[int]
+) -> Sequence[tuple[str, int]]:
+    """Return the lanes, with their tokens, that `owner` has leased and does not hold."""
+    rows = connection.execute(
+        "SELECT lane, token FROM lanes WHERE queue = ? AND owner = ? AND until IS NOT NULL",
+        (queue, owner),
+    )
+    return [(lane, token) for lane, token in rows.fetchall() if token not in held]
 
 
 def release(connection: sqlite3.Connection, owner: str, now: int) -> int:

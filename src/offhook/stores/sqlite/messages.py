@@ -1,12 +1,13 @@
 """Claiming and settling messages. Every function runs within the writer's transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
+    CLAIM_LOST,
     CRASHES_UNTIL_ALONE,
     LIVE,
     SETTLED,
@@ -23,10 +24,17 @@ from offhook.stores.sqlite import lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES
 from offhook.stores.sqlite.sql import IS_LIVE, before
 
+_COLUMNS: Final = """
+    id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
+    recipient, place <> id
+"""
 _HEAD: Final = f"""
-    SELECT id, state, kind, sid, attempts, crashes, received, due, started, form,
-           account_sid, sender, recipient
-      FROM messages WHERE lane = ? AND {IS_LIVE} AND (holds OR due <= ?)
+    SELECT {_COLUMNS} FROM messages WHERE lane = ? AND {IS_LIVE} AND (holds OR due <= ?)
+     ORDER BY place LIMIT 1
+"""
+# It need not be the head: a retry that let it pass may have come due in front of it.
+_RUNNING: Final = f"""
+    SELECT {_COLUMNS} FROM messages WHERE lane = ? AND {IS_LIVE} AND {before(Trigger.RESCUE)}
      ORDER BY place LIMIT 1
 """
 
@@ -49,6 +57,7 @@ class _Head:
     account_sid: str
     sender: str
     recipient: str
+    replayed: int
 
 
 @dataclass(slots=True)
@@ -77,12 +86,12 @@ def claim(
     terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone)
     claims: list[Claim] = []
     if alone:
-        for lane in lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True):
-            claims += _claim_lane(connection, lane, terms)
+        for lane, leased in lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True):
+            claims += _claim_lane(connection, lane, terms, leased=leased)
     if not claims:
         terms.alone = False
-        for lane in lanes.due_lanes(connection, MESSAGES, now, limit):
-            claims += _claim_lane(connection, lane, terms)
+        for lane, leased in lanes.due_lanes(connection, MESSAGES, now, limit):
+            claims += _claim_lane(connection, lane, terms, leased=leased)
     return Claimed(
         claims=tuple(claims),
         next_due=lanes.next_due(connection, MESSAGES, now),
@@ -91,8 +100,12 @@ def claim(
     )
 
 
-def _claim_lane(connection: sqlite3.Connection, lane: str, terms: _Terms) -> Sequence[Claim]:
-    """Lease a lane for its head. A head still running is one whose worker has crashed."""
+def _claim_lane(
+    connection: sqlite3.Connection, lane: str, terms: _Terms, *, leased: bool
+) -> Sequence[Claim]:
+    """Lease a lane for its head. What still runs there is a message whose worker has crashed."""
+    if leased and (row := connection.execute(_RUNNING, (lane,)).fetchone()) is not None:
+        _crash(connection, _Head(*row), terms)
     while True:
         row = connection.execute(_HEAD, (lane, terms.now)).fetchone()
         if row is None or row[7] > terms.now:
@@ -127,6 +140,7 @@ def _claim_lane(connection: sqlite3.Connection, lane: str, terms: _Terms) -> Seq
             received=head.received / 1000,
             form=head.form,
             recent_sends=sends.recent(connection, lane, terms.since),
+            replayed=bool(head.replayed),
         ),
     )
 
@@ -178,11 +192,26 @@ def settle(
     if settlement.cancel_lane:
         sends.cancel_lane(connection, claim.lane)
     elif told and not live:
-        sends.cancel_slow_notice(connection, claim.id)
+        sends.cancel_slow_notice(connection, now, claim.lane, claim.id)
     written = _write_all(connection, now, claim, settlement.drafts)
     if lanes.holds(connection, MESSAGES, claim.lane, claim.token):
         lanes.advance(connection, MESSAGES, claim.lane, now)
     return written
+
+
+def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
+    """End leases that their owner does not know of. See `ports.Queue.hand_back`."""
+    leases = lanes.unheld(connection, MESSAGES, owner, held)
+    for lane, token in leases:
+        for id_, number, started in connection.execute(
+            f"UPDATE messages SET state = ?, token = 0, due = ? "
+            f"WHERE lane = ? AND token = ? AND {IS_LIVE} AND {before(Trigger.INTERRUPT)} "
+            f"RETURNING id, attempts + 1, started",
+            (target(Trigger.INTERRUPT), now, lane, token),
+        ).fetchall():
+            _record(connection, id_, number, started, now, Trigger.INTERRUPT, CLAIM_LOST)
+        lanes.advance(connection, MESSAGES, lane, now)
+    return len(leases)
 
 
 def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, bool] | None:

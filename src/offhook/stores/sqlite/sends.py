@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from offhook.core.lifecycle import (
@@ -18,7 +18,7 @@ from offhook.core.lifecycle import (
 from offhook.core.messages import Send
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import SENDS, touch_lane
+from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
 from offhook.stores.sqlite.sql import SEND_IS_LIVE, before_send
 
 SLOW_NOTICE: Final = "notice:slow"
@@ -60,6 +60,7 @@ def write(
             now,
         ),
     ).fetchone()
+    tally(connection, "sends", 1)
     touch_lane(connection, SENDS, lane, now)
     return Send(id_, draft.identity, SendState.PENDING, draft.body, draft.to)
 
@@ -104,9 +105,13 @@ def notify(
     return None if send is None or send.repeated else send
 
 
-def cancel_slow_notice(connection: sqlite3.Connection, message_id: int) -> None:
+def cancel_slow_notice(
+    connection: sqlite3.Connection, now: int, lane: str, message_id: int
+) -> None:
     """Cancel the word that it takes longer, if it has not left: it has not taken longer."""
-    _cancel(connection, "message = ? AND identity = ?", (message_id, SLOW_NOTICE))
+    canceled = _cancel(connection, "message = ? AND identity = ?", (message_id, SLOW_NOTICE))
+    if canceled:  # it may have been postponed, and what stood behind it may go now
+        lanes.refresh(connection, SENDS, lane, now)
 
 
 def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
@@ -120,11 +125,12 @@ def claim(
     """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
     claims: list[SendClaim] = []
     until = now + int(lease * 1000)
-    for lane in lanes.due_lanes(connection, SENDS, now, limit):
+    for lane, _ in lanes.due_lanes(connection, SENDS, now, limit):
         _lose_crashed(connection, lane, now)
         row = connection.execute(
             f"""SELECT id, message, identity, account_sid, sender, recipient, body, media,
-                       content_sid, content_variables, tries, due
+                       content_sid, content_variables, tries,
+                       (SELECT sid FROM messages WHERE messages.id = sends.message), due
                   FROM sends WHERE lane = ? AND {SEND_IS_LIVE} ORDER BY id LIMIT 1""",
             (lane,),
         ).fetchone()
@@ -139,6 +145,20 @@ def claim(
         )
         claims.append(_send_claim(row, token))
     return claims
+
+
+def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
+    """End leases that their owner does not know of. See `ports.Ledger.hand_back_sends`."""
+    leases = lanes.unheld(connection, SENDS, owner, held)
+    for lane, token in leases:
+        connection.execute(
+            f"UPDATE sends SET state = ?, token = 0, due = ?, tries = tries - 1 "
+            f"WHERE lane = ? AND token = ? AND {SEND_IS_LIVE} "
+            f"AND {before_send(SendTrigger.POSTPONE)}",
+            (send_target(SendTrigger.POSTPONE), now, lane, token),
+        )
+        lanes.advance(connection, SENDS, lane, now)
+    return len(leases)
 
 
 def settle(
@@ -175,19 +195,23 @@ def record_delivery(
 ) -> bool:
     """Take over a status callback. See `ports.Ledger.record_delivery`."""
     row = connection.execute(
-        "SELECT id, state, sid, delivery, error_code FROM sends WHERE "
+        "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "
         + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''"),
         (sid if send_id is None else send_id,),
     ).fetchone()
     if row is None or (row[2] and row[2] != sid):
         return False
-    id_, state, _, delivery, error_code = row
+    id_, state, _, delivery, error_code, lane, token = row
     kept = later_delivery(Delivery(delivery, error_code) if delivery else None, reported)
     if SendState(state) in send_sources(SendTrigger.CONFIRM):
         connection.execute(
             "UPDATE sends SET state = ?, settled = ?, error = '' WHERE id = ?",
             (send_target(SendTrigger.CONFIRM), now, id_),
         )
+        # Twilio has it: what follows need not wait for the REST answer, which a dead worker's
+        # lease would hold up for its whole time.
+        if lanes.holds(connection, SENDS, lane, token):
+            lanes.advance(connection, SENDS, lane, now)
     connection.execute(
         "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
         (sid, kept.status, kept.error_code, id_),
@@ -220,11 +244,11 @@ def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -
     return row is not None
 
 
-def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...]) -> None:
-    connection.execute(
+def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...]) -> int:
+    return connection.execute(
         f"UPDATE sends SET state = ? WHERE {which} AND {before_send(SendTrigger.CANCEL)}",
         (send_target(SendTrigger.CANCEL), *values),
-    )
+    ).rowcount
 
 
 def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
@@ -237,7 +261,9 @@ def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
 
 
 def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
-    id_, message, identity, account, sender, to, body, media, content, variables, tries, _ = row
+    (
+        id_, message, identity, account, sender, to, body, media, content, variables, tries, sid, _,
+    ) = row  # fmt: skip
     parsed: Mapping[str, str] = json.loads(variables)
     draft = Draft(
         identity=identity,
@@ -249,4 +275,4 @@ def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
         content_sid=content,
         content_variables=parsed,
     )
-    return SendClaim(id_, token, message, draft, tries + 1)
+    return SendClaim(id_, token, message, draft, tries + 1, sid or "")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     LIVE,
     SendState,
@@ -35,4 +36,9 @@ def before_send(trigger: SendTrigger) -> str:
 # Written as in the partial indexes, or SQLite does not use them.
 IS_LIVE: Final = f"state IN {one_of(LIVE)}"
 IS_SET_ASIDE: Final = f"state IN {one_of(set(State) - LIVE - {State.DONE})}"
+IS_MESSAGE: Final = f"kind = '{Kind.MESSAGE}'"
+IS_WAITING: Final = f"state = '{State.WAITING}'"
 SEND_IS_LIVE: Final = f"state IN {one_of({SendState.PENDING, SendState.SENDING})}"
+SEND_IS_UNSETTLED: Final = (
+    f"state NOT IN ('{SendState.SENT}', '{SendState.PENDING}', '{SendState.SENDING}')"
+)

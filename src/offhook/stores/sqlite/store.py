@@ -2,26 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from pathlib import Path
 
 from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Send
+from offhook.core.privacy import spellings
+from offhook.core.searching import Phrase
 from offhook.ports import (
     Claim,
     Claimed,
     Counts,
     Draft,
+    Erasure,
     Filter,
+    Found,
     History,
     Inbound,
     Overdue,
     Record,
+    Retention,
     SendClaim,
     SendOutcome,
     Settlement,
 )
-from offhook.stores.sqlite import inbox, lanes, messages, sends
+from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messages, sends
 from offhook.stores.sqlite.accept import SENDS
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
@@ -48,8 +53,8 @@ class SqliteStore:
 
     # Queue
 
-    async def accept(self, inbound: Inbound) -> bool:
-        return await self._engine.accept(inbound)
+    def accept(self, inbound: Inbound) -> Awaitable[bool]:
+        return self._engine.accept(inbound)
 
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
@@ -74,6 +79,17 @@ class SqliteStore:
         return await self._engine.write(
             lambda connection, now: lanes.release(connection, owner, now), wakes=True
         )
+
+    async def hand_back(self, owner: str, held: Collection[int]) -> int:
+        return await self._engine.write(
+            lambda connection, now: messages.hand_back(connection, now, owner, held), wakes=True
+        )
+
+    async def knows(self, inbound: Inbound) -> bool:
+        return await self._engine.read(lambda connection: accept.knows(connection, inbound.key))
+
+    async def backlog(self, at_most: int) -> int:
+        return await self._engine.read(lambda connection: counts.backlog(connection, at_most))
 
     async def overdue(self, limit: int) -> Sequence[Overdue]:
         return await self._engine.read(
@@ -105,6 +121,11 @@ class SqliteStore:
             )
         )
 
+    async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
+        return await self._engine.write(
+            lambda connection, now: sends.hand_back(connection, now, owner, held), wakes=True
+        )
+
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
         await self._engine.write(
             lambda connection, now: sends.settle(connection, now, claim, outcome), wakes=True
@@ -123,6 +144,11 @@ class SqliteStore:
     async def find(self, wanted: Filter) -> Sequence[Record]:
         return await self._engine.read(lambda connection: inbox.find(connection, wanted))
 
+    async def search(self, wanted: Filter, phrase: Phrase, *, within: int) -> Found:
+        return await self._engine.read(
+            lambda connection: inbox.search(connection, wanted, phrase, within)
+        )
+
     async def show(self, message_id: int) -> History | None:
         return await self._engine.read(lambda connection: inbox.show(connection, message_id))
 
@@ -136,8 +162,29 @@ class SqliteStore:
             lambda connection, now: inbox.drop(connection, now, message_id), wakes=True
         )
 
-    async def counts(self) -> Counts:
-        return await self._engine.read(lambda connection: inbox.counts(connection, _now()))
+    async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
+        return await self._engine.read(
+            lambda connection: counts.glance(
+                connection, _now(), unresolved_after=int(unresolved_after * 1000)
+            )
+        )
+
+    async def prune(self, retention: Retention, limit: int) -> int:
+        return await self._engine.write(
+            lambda connection, now: cleaning.prune(connection, now, retention, limit)
+        )
+
+    async def reduce(self, limit: int) -> int:
+        return await self._engine.write(lambda connection, _: cleaning.reduce(connection, limit))
+
+    async def erase(self, address: str, limit: int) -> Erasure:
+        # Found by reading, which may take its time: there is no index that only this would need.
+        found = await self._engine.read(
+            lambda connection: cleaning.of_person(connection, spellings(address), limit)
+        )
+        return await self._engine.write(
+            lambda connection, now: cleaning.erase(connection, now, found), wakes=True
+        )
 
 
 def _now() -> int:

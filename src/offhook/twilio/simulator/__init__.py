@@ -1,19 +1,23 @@
 """A simulated Twilio for development and tests: no account, no tunnel."""
 
+from offhook.twilio.simulator.account import Account
 from offhook.twilio.simulator.captures import Text, inbound
 from offhook.twilio.simulator.history import (
     Delivered,
     Event,
     Listener,
     Outbound,
+    RestCall,
     StatusCallback,
+    Texted,
 )
-from offhook.twilio.simulator.line import Answer, Call, Line
+from offhook.twilio.simulator.line import Answer, Call, Line, Request
 from offhook.twilio.simulator.simulator import Credentials, Simulator
 from offhook.twilio.simulator.trouble import Trouble
 from offhook.twilio.simulator.twiml import Said
 
 __all__ = [
+    "Account",
     "Answer",
     "Call",
     "Credentials",
@@ -22,10 +26,13 @@ __all__ = [
     "Line",
     "Listener",
     "Outbound",
+    "Request",
+    "RestCall",
     "Said",
     "Simulator",
     "StatusCallback",
     "Text",
+    "Texted",
     "Trouble",
     "inbound",
 ]

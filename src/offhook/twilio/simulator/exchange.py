@@ -88,6 +88,7 @@ class Exchange:
     ) -> tuple[Answer, tuple[Answer, ...]]:
         """Request a webhook; return its answer, and those to the duplicates asked for."""
         again = self.trouble.duplicates if duplicates is None else duplicates
+        await asyncio.sleep(self.trouble.webhook_delay)
         if self.trouble.duplicates_at_once:
             first, *rest = await asyncio.gather(
                 *(self._line.request(call) for _ in range(1 + again))
@@ -223,6 +224,7 @@ class Exchange:
                     seconds=one.seconds,
                     attempts=one.attempts,
                     error=one.error,
+                    requests=one.requests,
                 )
             )
 

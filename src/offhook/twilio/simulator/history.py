@@ -8,10 +8,28 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from offhook.core.messages import Media
+from offhook.twilio.simulator.captures import Params
+from offhook.twilio.simulator.line import Request
 from offhook.twilio.simulator.twiml import Said
 
 KEPT: Final = 10_000
 """Entries of each kind kept in memory; older ones are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texted:
+    """A person has sent a message; its webhook is about to be requested.
+
+    Attributes:
+        params: as the webhook will carry them.
+        time: seconds since the epoch.
+    """
+
+    sid: str
+    from_: str
+    to: str
+    params: Params = field(repr=False)
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +44,7 @@ class Delivered:
         said: what the answer itself said to the person; they are in `Simulator.sent` too.
         repeats: HTTP statuses of the duplicates that were asked for.
         after: the `Outbound.number` of the last message sent before this one, for `wait_for`.
+        requests: all that were made for it, those of the duplicates last.
     """
 
     sid: str
@@ -40,6 +59,7 @@ class Delivered:
     said: tuple[Said, ...]
     repeats: tuple[int, ...]
     after: int
+    requests: tuple[Request, ...] = field(default=(), repr=False)
 
     @property
     def ok(self) -> bool:
@@ -88,6 +108,7 @@ class StatusCallback:
     Attributes:
         answered: the HTTP status; 0 without an answer.
         error: Twilio's error code, such as 11200; None when all went well.
+        requests: all that were made for it.
     """
 
     sid: str
@@ -97,9 +118,37 @@ class StatusCallback:
     seconds: float
     attempts: int
     error: int | None
+    requests: tuple[Request, ...] = field(default=(), repr=False)
 
 
-Event = Delivered | Outbound | StatusCallback
+@dataclass(frozen=True, slots=True)
+class RestCall:
+    """A request to the REST API to send a message.
+
+    Attributes:
+        path: of the URL.
+        params: as they came.
+        sid: of the message it made; empty when it was refused.
+        to: who the message is for.
+        time: when it came, seconds since the epoch.
+        status: of the HTTP answer.
+        answer: its body, as JSON.
+        lost: the answer was given, and the connection broke before it could be read.
+        seconds: until the answer.
+    """
+
+    path: str
+    params: Params = field(repr=False)
+    sid: str
+    to: str
+    time: float
+    status: int
+    answer: str = field(repr=False)
+    lost: bool
+    seconds: float
+
+
+Event = Texted | Delivered | Outbound | RestCall | StatusCallback
 Listener = Callable[[Event], None]
 """Called on the event loop; must be quick and must not raise. `asyncio.Queue.put_nowait` is one."""
 
@@ -146,6 +195,8 @@ class History:
                 self._delivered.append(event)
             case StatusCallback():
                 self._callbacks.append(event)
+            case Texted() | RestCall():
+                pass  # told, not kept
         for listener in tuple(self._listeners):
             listener(event)
 

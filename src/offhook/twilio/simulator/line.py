@@ -21,6 +21,9 @@ from offhook.twilio.simulator.overrides import Overrides
 # The number at which Twilio gives up is not documented: https://www.twilio.com/docs/api/errors/11215
 MAX_REDIRECTS: Final = 10
 
+KEPT_OF_ANSWER: Final = 4096
+"""Bytes of an answer that a `Request` keeps: those of TwiML are few, error pages are long."""
+
 _FOLLOWED: Final = frozenset({301, 302})
 _CONNECTING: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
 _GARBLED: Final = (httpx2.RemoteProtocolError, httpx2.DecodingError, httpx2.InvalidURL)
@@ -45,6 +48,30 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request of a webhook, as it went over the wire.
+
+    Attributes:
+        headers: those that Twilio adds for this request; the signature is among them.
+        params: empty for a redirect, which Twilio follows without them.
+        time: when it began, seconds since the epoch.
+        status: of the HTTP answer; 0 without one.
+        body: the first 4 KiB of the answer.
+        seconds: until the answer, or until it was given up.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    params: Params = field(repr=False)
+    time: float
+    status: int = 0
+    content_type: str = ""
+    body: bytes = field(default=b"", repr=False)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """How a webhook answered in the end.
 
@@ -54,6 +81,7 @@ class Answer:
         attempts: all requests made, the fallback's included, redirects not counted.
         error: Twilio's error code, such as 11200; None when it was answered 2xx.
         failure: what a retry policy calls it: `ct`, `rt`, `4xx`, `5xx`; empty when answered 2xx.
+        requests: all that were made, redirects included, in their order.
     """
 
     status: int = 0
@@ -63,16 +91,20 @@ class Answer:
     attempts: int = 1
     error: int | None = None
     failure: str = ""
+    requests: tuple[Request, ...] = ()
 
 
 class Line:
     """Requests webhooks over real connections, a new one each time, as Twilio does.
 
     It signs whatever it is asked to: what must not be signed is for its owner to refuse.
+
+    Attributes:
+        auth_token: signs; may be exchanged at any time.
     """
 
     def __init__(self, auth_token: str) -> None:
-        self._auth_token = auth_token
+        self.auth_token = auth_token
         self._client = httpx2.AsyncClient(
             headers=dict(HEADERS),
             # People do not share cookies, and this client is all of them.
@@ -94,7 +126,11 @@ class Line:
         error = (("ErrorCode", str(answer.error)), ("ErrorUrl", without_fragment(call.url)))
         fallback = replace(call, url=call.fallback_url, params=call.params + error)
         last = await self._persist(fallback)
-        return replace(last, attempts=answer.attempts + last.attempts)
+        return replace(
+            last,
+            attempts=answer.attempts + last.attempts,
+            requests=answer.requests + last.requests,
+        )
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -105,18 +141,22 @@ class Line:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + overrides.total
         attempt = 1
+        made: list[Request] = []
         while True:
-            answer = replace(await self._attempt(call, overrides, deadline), attempts=attempt)
+            last = await self._attempt(call, overrides, deadline, made)
+            answer = replace(last, attempts=attempt, requests=tuple(made))
             retried = answer.error is not None and overrides.retry_on(answer.failure)
             if not retried or attempt > overrides.retries or loop.time() >= deadline:
                 return answer
             attempt += 1
 
-    async def _attempt(self, call: Call, overrides: Overrides, deadline: float) -> Answer:
+    async def _attempt(
+        self, call: Call, overrides: Overrides, deadline: float, made: list[Request]
+    ) -> Answer:
         started = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
-                answer = await self._exchange(call, overrides)
+                answer = await self._exchange(call, overrides, made)
         except _CONNECTING:
             answer = Answer(error=11205, failure="ct")
         except _WAITING:
@@ -127,8 +167,8 @@ class Line:
             answer = Answer(error=11205, failure="broken")
         return replace(answer, seconds=time.perf_counter() - started)
 
-    async def _exchange(self, call: Call, overrides: Overrides) -> Answer:
-        response = await self._send("POST", httpx2.URL(call.url), call, overrides)
+    async def _exchange(self, call: Call, overrides: Overrides, made: list[Request]) -> Answer:
+        response = await self._send("POST", httpx2.URL(call.url), call, overrides, made)
         redirects = 0
         while response.status_code in _FOLLOWED and "Location" in response.headers:
             if redirects == MAX_REDIRECTS:
@@ -136,18 +176,23 @@ class Line:
             redirects += 1
             # The parameters are gone: that is what makes redirects a trap for webhooks.
             target = response.url.join(response.headers["Location"])
-            response = await self._send("GET", target, call, overrides)
+            response = await self._send("GET", target, call, overrides, made)
         return _answer(response)
 
     async def _send(
-        self, method: str, url: httpx2.URL, call: Call, overrides: Overrides
+        self,
+        method: str,
+        url: httpx2.URL,
+        call: Call,
+        overrides: Overrides,
+        made: list[Request],
     ) -> httpx2.Response:
         params = call.params if method == "POST" else ()
         # Signed is the URL as it is requested, after the client has written it in its way; neither
         # has the fragment.
         headers = {
             "I-Twilio-Idempotency-Token": call.token,
-            "X-Twilio-Signature": sign(url=str(url), params=params, auth_token=self._auth_token),
+            "X-Twilio-Signature": sign(url=str(url), params=params, auth_token=self.auth_token),
         }
         if method == "POST":
             headers["Content-Type"] = call.content_type
@@ -160,7 +205,24 @@ class Line:
                 connect=overrides.connect, read=overrides.read, write=overrides.read, pool=None
             ),
         )
-        return await self._client.send(request)
+        target = without_fragment(str(url))
+        record = Request(method, target, tuple(headers.items()), params, time.time())
+        started = time.perf_counter()
+        try:
+            response = await self._client.send(request)
+            record = _answered(record, response)
+        finally:
+            made.append(replace(record, seconds=time.perf_counter() - started))
+        return response
+
+
+def _answered(request: Request, response: httpx2.Response) -> Request:
+    return replace(
+        request,
+        status=response.status_code,
+        content_type=response.headers.get("Content-Type", ""),
+        body=response.content[:KEPT_OF_ANSWER],
+    )
 
 
 def _answer(response: httpx2.Response) -> Answer:

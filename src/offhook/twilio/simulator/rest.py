@@ -4,10 +4,9 @@ https://www.twilio.com/docs/messaging/api/message-resource
 """
 
 import asyncio
-import base64
-import hmac
 import re
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final
@@ -19,78 +18,86 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from offhook.core.forms import Form, FormError, decode_form
+from offhook.core.forms import Form
 from offhook.core.messages import MAX_BODY, MAX_MEDIA, channel_of
 from offhook.twilio.simulator.captures import API_VERSION, segments
+from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
 from offhook.twilio.simulator.exchange import Exchange
-from offhook.twilio.simulator.history import Outbound
+from offhook.twilio.simulator.history import Outbound, RestCall
 from offhook.twilio.simulator.overrides import usable
 
 # E.164: a plus, and up to 15 digits of which the first is not zero.
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An error as the REST API gives it: https://www.twilio.com/docs/api/errors/<code>."""
-
-    code: int
-    message: str
-    status: int = 400
-
-
-_NOT_FOUND: Final = Refused(20404, "The requested resource was not found", 404)
-
-
 class RestApi:
-    """Answers REST requests on behalf of an `Exchange`."""
+    """Answers REST requests on behalf of an `Exchange`.
 
-    def __init__(self, exchange: Exchange, *, auth_token: str) -> None:
+    Args:
+        exchange: takes the messages.
+        gate: knows who may ask.
+        others: routes of further resources.
+    """
+
+    def __init__(self, exchange: Exchange, gate: Gate, others: Sequence[Route] = ()) -> None:
         self._exchange = exchange
-        secret = f"{exchange.account_sid}:{auth_token}".encode()
-        self._authorization = b"Basic " + base64.b64encode(secret)
+        self._gate = gate
         messages = f"/{API_VERSION}/Accounts/{{account}}/Messages"
         self.app = Starlette(
             routes=[
                 Route(f"{messages}.json", self._create, methods=["POST"]),
                 Route(f"{messages}/{{sid}}.json", self._fetch, methods=["GET"]),
+                *others,
             ]
         )
 
     async def _create(self, request: Request) -> Response:
+        began, started = time.time(), time.perf_counter()
+        if refused := self._gate.refused(request):
+            return refused.response()
+        form = form_of(await request.body())
+        outbound, response = await self._send(form)
+        self._exchange.history.record(
+            RestCall(
+                path=request.url.path,
+                params=form.fields,
+                sid=outbound.sid if outbound else "",
+                to=form.get("To"),
+                time=began,
+                status=response.status_code,
+                answer=bytes(response.body).decode(),
+                lost=isinstance(response, _LostResponse),
+                seconds=time.perf_counter() - started,
+            )
+        )
+        return response
+
+    async def _send(self, form: Form) -> tuple[Outbound | None, Response]:
+        """Return the message that was accepted, if one was, and what is answered."""
         exchange, trouble = self._exchange, self._exchange.trouble
-        if refused := self._stranger(request):
-            return _error(refused)
         if exchange.happens(trouble.rate_limited):
-            return _too_many(trouble.retry_after)
-        form = _form(await request.body())
+            return None, _too_many(trouble.retry_after)
         if refused := _refused(form, exchange):
-            return _error(refused)
+            return None, refused.response()
         outbound = exchange.accept(form)
         first_report = exchange.report(outbound)
         if trouble.early_status:
             await first_report.wait()
         await asyncio.sleep(trouble.answer_delay)
         if exchange.happens(trouble.server_errors):
-            return _error(Refused(20500, "An internal server error has occurred", 500))
+            error = Refused(20500, "An internal server error has occurred", 500)
+            return outbound, error.response()
         lost = exchange.happens(trouble.lost_answers)
         answer = _LostResponse if lost else JSONResponse
-        return answer(_message(exchange.account_sid, outbound), 201, self._headers())
+        return outbound, answer(_message(exchange.account_sid, outbound), 201, self._headers())
 
     async def _fetch(self, request: Request) -> Response:
-        if refused := self._stranger(request):
-            return _error(refused)
+        if refused := self._gate.refused(request):
+            return refused.response()
         outbound = self._exchange.history.find(request.path_params["sid"])
         if outbound is None:
-            return _error(_NOT_FOUND)
+            return NOT_FOUND.response()
         return JSONResponse(_message(self._exchange.account_sid, outbound), 200, self._headers())
-
-    def _stranger(self, request: Request) -> Refused | None:
-        given = request.headers.get("Authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, self._authorization):
-            return Refused(20003, "Authenticate", 401)
-        known = request.path_params["account"] == self._exchange.account_sid
-        return None if known else _NOT_FOUND
 
     def _headers(self) -> dict[str, str]:
         return {"Twilio-Request-Id": self._exchange.sid("RQ"), "X-Home-Region": "us1"}
@@ -108,13 +115,6 @@ class _LostResponse(JSONResponse):
                 await send(event)
 
         await super().__call__(scope, receive, send_no_body)
-
-
-def _form(body: bytes) -> Form:
-    try:
-        return decode_form(body)
-    except FormError:
-        return decode_form(b"")
 
 
 def _refused(form: Form, exchange: Exchange) -> Refused | None:
@@ -160,19 +160,9 @@ def _may_be_called_back(url: str) -> bool:
     return not url or (usable(url) and "_" not in urlsplit(url).netloc)
 
 
-def _error(refused: Refused, headers: dict[str, str] | None = None) -> Response:
-    content = {
-        "code": refused.code,
-        "message": refused.message,
-        "more_info": f"https://www.twilio.com/docs/errors/{refused.code}",
-        "status": refused.status,
-    }
-    return JSONResponse(content, refused.status, headers)
-
-
 def _too_many(retry_after: int | None) -> Response:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return _error(Refused(20429, "Too Many Requests", 429), headers)
+    return Refused(20429, "Too Many Requests", 429).response(headers)
 
 
 def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:

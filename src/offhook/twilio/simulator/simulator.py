@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Final, Literal, NamedTuple, Self
@@ -9,12 +10,22 @@ from typing import Final, Literal, NamedTuple, Self
 from starlette.types import ASGIApp
 
 from offhook.core.messages import Button, Location, Media
+from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
+from offhook.twilio.simulator.account import Account, Webhook
 from offhook.twilio.simulator.captures import Text, inbound, media_of
+from offhook.twilio.simulator.errors import Gate
 from offhook.twilio.simulator.exchange import Exchange
-from offhook.twilio.simulator.history import Delivered, Listener, Outbound, StatusCallback
+from offhook.twilio.simulator.history import (
+    Delivered,
+    Listener,
+    Outbound,
+    StatusCallback,
+    Texted,
+)
 from offhook.twilio.simulator.line import Answer, Call, Line
 from offhook.twilio.simulator.overrides import usable
+from offhook.twilio.simulator.resources import Resources
 from offhook.twilio.simulator.rest import RestApi
 from offhook.twilio.simulator.serving import serving
 from offhook.twilio.simulator.trouble import Trouble
@@ -43,6 +54,8 @@ class Simulator:
 
     Args:
         account_sid, auth_token: from `Simulator.credentials()`.
+        secondary_auth_token: another token, made there too: it opens the REST API, and signs
+            nothing until `promote` is called.
         webhook_url: where messages are posted, in full, with connection overrides in its fragment.
         fallback_url: asked when the webhook has failed.
         number: the account's number, for SMS and WhatsApp.
@@ -53,7 +66,7 @@ class Simulator:
 
     Attributes:
         rest: the REST API as an ASGI application, to be mounted at the root.
-        webhook_url, fallback_url: may be set later.
+        account: the numbers, Messaging Services, WhatsApp senders and alerts that it shows.
 
     Raises:
         ConfigurationError: the credentials may be real ones. Whoever reaches the simulator can
@@ -65,6 +78,7 @@ class Simulator:
         *,
         account_sid: str,
         auth_token: str,
+        secondary_auth_token: str = "",
         webhook_url: str = "",
         fallback_url: str = "",
         number: str = "+15005550006",
@@ -73,12 +87,11 @@ class Simulator:
         status_delay: float = 0.02,
         seed: int | None = None,
     ) -> None:
-        if not (account_sid.startswith(f"AC{_MADE_UP}") and auth_token.startswith(_MADE_UP)):
+        tokens = [token for token in (auth_token, secondary_auth_token) if token]
+        if not (account_sid.startswith(f"AC{_MADE_UP}") and all(map(_is_made_up, tokens))):
             raise ConfigurationError(
                 "the simulator takes made-up credentials only: those of Simulator.credentials()"
             )
-        self.webhook_url = webhook_url
-        self.fallback_url = fallback_url
         self.number = number
         self.messaging_service_sid = messaging_service_sid
         self._line = Line(auth_token)
@@ -90,7 +103,14 @@ class Simulator:
             rng=random.Random(seed),  # noqa: S311 - nothing secret is drawn; a seed repeats a run
             status_delay=status_delay,
         )
-        self.rest: ASGIApp = RestApi(self._exchange, auth_token=auth_token).app
+        self.account = Account(account_sid, self._exchange.sid)
+        self.account.add_number(number)
+        if messaging_service_sid:
+            self.account.add_service(messaging_service_sid, numbers=(number,))
+        self.webhook_url, self.fallback_url = webhook_url, fallback_url
+        self._gate = Gate(account_sid, *tokens)
+        resources = Resources(self.account, self._gate)
+        self.rest: ASGIApp = RestApi(self._exchange, self._gate, resources.routes).app
 
     @staticmethod
     def credentials() -> Credentials:
@@ -98,6 +118,29 @@ class Simulator:
         return Credentials(
             f"AC{_MADE_UP}{secrets.token_hex(12)}", f"{_MADE_UP}{secrets.token_hex(12)}"
         )
+
+    @property
+    def webhook_url(self) -> str:
+        """Where messages to the number are posted; what the REST API sets shows here too."""
+        return self.account.webhook(self.number, "sms").url
+
+    @webhook_url.setter
+    def webhook_url(self, url: str) -> None:
+        self._set("sms_url", "inbound_request_url", url)
+
+    @property
+    def fallback_url(self) -> str:
+        """Who is asked when the webhook has failed."""
+        return self.account.webhook(self.number, "sms").fallback_url
+
+    @fallback_url.setter
+    def fallback_url(self, url: str) -> None:
+        self._set("sms_fallback_url", "fallback_url", url)
+
+    def promote(self) -> None:
+        """Make the secondary token the primary: it signs from now on, and the former is gone."""
+        self._gate.tokens = self._gate.tokens[1:]
+        self._line.auth_token = self._gate.tokens[0]
 
     @property
     def trouble(self) -> Trouble:
@@ -161,7 +204,7 @@ class Simulator:
         Raises:
             ConfigurationError: `webhook_url` or `fallback_url` is none that Twilio would take.
         """
-        self._check_urls()
+        webhook = self._webhook(to or self.number, channel)
         self._exchange.own(to or self.number)
         text = Text(
             sid=self._exchange.sid("MM" if media else "SM"),
@@ -176,7 +219,12 @@ class Simulator:
             service=self.messaging_service_sid,
             extra=extra or {},
         )
-        return await self._deliver(text, duplicates)
+        return await self._deliver(text, webhook, duplicates)
+
+    def recall(self, texted: Texted) -> None:
+        """Take over from a former simulator what a person's message has changed there."""
+        self._exchange.own(texted.to)
+        self._exchange.heed(dict(texted.params))
 
     async def wait_for(
         self,
@@ -199,7 +247,7 @@ class Simulator:
         )
 
     def listening(self, listener: Listener) -> AbstractContextManager[None]:
-        """Tell a listener of each `Delivered`, `Outbound` (at each status) and `StatusCallback`.
+        """Tell a listener of each `Event`; of an `Outbound` at each of its statuses.
 
         The listener is called on the event loop, within the returned context; it must be quick
         and must not raise. For an iterator, let it be the `put_nowait` of an `asyncio.Queue`.
@@ -221,26 +269,46 @@ class Simulator:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _check_urls(self) -> None:
-        if not usable(self.webhook_url):
-            raise ConfigurationError(f"webhook_url cannot be posted to: {self.webhook_url!r}")
-        if self.fallback_url and not usable(self.fallback_url):
-            raise ConfigurationError(f"fallback_url cannot be posted to: {self.fallback_url!r}")
+    def _set(self, of_number: str, of_service: str, url: str) -> None:
+        record = self.account.number(self.number)
+        if record is not None:
+            record[of_number] = url
+        if service := self.account.services.get(self.messaging_service_sid):
+            service[of_service] = url
 
-    async def _deliver(self, text: Text, duplicates: int | None) -> Delivered:
+    def _webhook(self, number: str, channel: str) -> Webhook:
+        """Return who is asked about a message to a number; one that nobody knows is ours too."""
+        own = Webhook(self.webhook_url, self.fallback_url)
+        found = self.account.webhook(number, channel)
+        known = self.account.number(number) is not None
+        webhook = found if known else own
+        if not usable(webhook.url):
+            raise ConfigurationError(f"webhook_url cannot be posted to: {webhook.url!r}")
+        if webhook.fallback_url and not usable(webhook.fallback_url):
+            raise ConfigurationError(f"fallback_url cannot be posted to: {webhook.fallback_url!r}")
+        return webhook
+
+    async def _deliver(self, text: Text, webhook: Webhook, duplicates: int | None) -> Delivered:
         params = inbound(text)
         after = self._exchange.history.last_number
         self._exchange.heed(dict(params))
-        call = Call(
-            self.webhook_url, params, self._exchange.token(), fallback_url=self.fallback_url
+        self._exchange.history.record(
+            Texted(text.sid, text.from_, text.to, params, time=time.time())
         )
+        call = Call(webhook.url, params, self._exchange.token(), fallback_url=webhook.fallback_url)
         answer, repeats = await self._exchange.deliver(call, duplicates=duplicates)
         reading = read(answer.content_type, answer.body) if answer.error is None else Reading()
         delivered = _delivered(text, answer, repeats, reading, after)
+        if delivered.error is not None:
+            self.account.alert(delivered.error, without_fragment(webhook.url), text.sid)
         self._exchange.history.record(delivered)
         for said in reading.said:
             self._exchange.say(said, to=text.from_, from_=text.to)
         return delivered
+
+
+def _is_made_up(token: str) -> bool:
+    return token.startswith(_MADE_UP)
 
 
 def _address(number: str, channel: str) -> str:
@@ -263,4 +331,5 @@ def _delivered(
         said=reading.said,
         repeats=tuple(repeat.status for repeat in repeats),
         after=after,
+        requests=tuple(request for one in (answer, *repeats) for request in one.requests),
     )

@@ -14,6 +14,7 @@ class Trouble:
     Attributes:
         duplicates: how many more times each webhook and status callback is delivered.
         duplicates_at_once: deliver them beside the first, not after it was answered.
+        webhook_delay: seconds that a webhook's request is under way before it arrives.
         reorder_statuses: a message's status callbacks come last first.
         early_status: the first status callback is delivered before the REST answer is given.
         rate_limited: share of sends answered 429, and not accepted.
@@ -27,6 +28,7 @@ class Trouble:
 
     duplicates: int = 0
     duplicates_at_once: bool = False
+    webhook_delay: float = 0.0
     reorder_statuses: bool = False
     early_status: bool = False
     rate_limited: float = 0.0

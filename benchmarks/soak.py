@@ -1,0 +1,193 @@
+"""Half of the maximum for half an hour: nothing lost, memory flat, p99 flat.
+
+    make soak                       # 30 minutes
+    make soak ARGS="--minutes 2"
+
+`offhook run` on SQLite gets signed webhooks at half of what it takes, or at --rate. One in a
+hundred came before, one is forged, and one fails in the handler at first. A line tells of each
+minute. In the end every message that was acknowledged must have been handled; else it exits with
+status 1.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from benchmarks import load
+from benchmarks.machine import Machine
+from benchmarks.peers.table import Peer
+from benchmarks.processes import Process
+from benchmarks.stage import Servers, Stage, staged
+from offhook.bench.loops import Load
+from offhook.bench.shots import Mix, Supply
+from offhook.bench.tally import Tally
+
+_MIX: Final = Mix(repeats=1, forged=1)
+_PEER: Final = Peer(
+    "run", "offhook run", "offhook run benchmarks.apps:sometimes_fails --port {port}"
+)
+_PATIENCE: Final = 120.0  # seconds until all must be settled
+_GROWTH: Final = 1.25  # of memory, from the third minute to the last: beyond it, it is not flat
+_SLOWER: Final = 2.0  # of p99, from the first half to the second
+_SETTLING: Final = 3  # minutes until caches and pools are as large as they get
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What a minute was like; seconds, and bytes of all processes."""
+
+    tally: Tally
+    memory: int
+
+    @property
+    def p99(self) -> float:
+        return self.tally.percentile(99)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the soak came to: whether each promise was kept, in words."""
+
+    kept: tuple[str, ...]
+    broken: tuple[str, ...]
+
+
+def verdict(minutes: list[Minute], states: Counter[str], missing: int) -> Verdict:
+    """Judge a soak.
+
+    Args:
+        minutes: all that were loaded.
+        states: of the messages in the store, at the end.
+        missing: SIDs that were acknowledged and are not in the store as done.
+    """
+    promises = [
+        (f"lost: {missing}", missing == 0),
+        (f"in the store: {dict(states)}", set(states) <= {"done"}),
+        (
+            f"answers that were not as they should be: {_wrong(minutes)}",
+            _wrong(minutes) == 0 and all(minute.tally.answers for minute in minutes),
+        ),
+    ]
+    settled = minutes[_SETTLING - 1 :]
+    if len(settled) > 1:
+        growth = settled[-1].memory / settled[0].memory
+        promises.append((f"memory, last minute to third: {growth:.2f}", growth <= _GROWTH))
+        half = len(settled) // 2
+        early, late = (
+            sorted(minute.p99 for minute in part)[len(part) // 2]
+            for part in (settled[:half], settled[half:])
+        )
+        promises.append((f"p99, second half to first: {late / early:.2f}", late <= _SLOWER * early))
+    return Verdict(
+        tuple(text for text, kept in promises if kept),
+        tuple(text for text, kept in promises if not kept),
+    )
+
+
+def _wrong(minutes: list[Minute]) -> int:
+    return sum(minute.tally.unexpected + minute.tally.errors.total() for minute in minutes)
+
+
+async def soak(stage: Stage, minutes: float, rate: float | None) -> tuple[list[Minute], set[str]]:
+    """Load it for so long, and tell of each minute; return what was acknowledged besides."""
+    process = stage.start_ingress()
+    await stage.until_up()
+    supply = load.supply(mix=_MIX)
+    warm, acknowledged = await _warm_up(stage, supply)
+    rate = rate or warm.rate / 2
+    print(f"{rate:,.0f} webhooks a second for {minutes:g} minutes", flush=True)
+    print(f"{'minute':>6} {'answers':>9} {'wrong':>6} {'p50':>11} {'p99':>11} {'memory':>9}")
+    done: list[Minute] = []
+    end = time.monotonic() + minutes * 60
+    while (left := end - time.monotonic()) > 0.5:
+        tally = Tally(keep=True)
+        one = Load(stage.target, supply, tally, connections=64)
+        await one.open(rate, min(60.0, left))
+        done.append(Minute(tally, process.memory()))
+        _tell(len(done), done[-1])
+        acknowledged.update(tally.acknowledged or ())
+    return done, acknowledged
+
+
+async def _warm_up(stage: Stage, supply: Supply) -> tuple[Tally, set[str]]:
+    tally = Tally(keep=True)
+    await Load(stage.target, supply, tally, connections=64).closed(5.0)
+    return tally, set(tally.acknowledged or ())
+
+
+def _tell(number: int, minute: Minute) -> None:
+    tally = minute.tally
+    wrong = tally.unexpected + tally.errors.total()
+    print(
+        f"{number:6} {tally.answers:9,} {wrong:6,} {load.milliseconds(tally.percentile(50))} "
+        f"{load.milliseconds(minute.p99)} {minute.memory / 2**20:6.0f} MB",
+        flush=True,
+    )
+
+
+async def settle(database: Path, expected: int, process: Process | None = None) -> None:
+    """Wait until so many messages are done, or none is for a long while."""
+    before, since = -1, time.monotonic()
+    while (count := states(database)["done"]) < expected:
+        if count != before:
+            before, since = count, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE or (process and process.has_ended):
+            return
+        await asyncio.sleep(0.5)
+
+
+def states(database: Path) -> Counter[str]:
+    """Count the messages in a store by state."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT state, count(*) FROM messages GROUP BY state")
+        return Counter(dict(rows.fetchall()))
+
+
+def missing(database: Path, acknowledged: set[str]) -> int:
+    """Count SIDs that were acknowledged, and are not in the store as done."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT sid FROM messages WHERE state = 'done'")
+        return len(acknowledged - {sid for (sid,) in rows})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, help="webhooks a second; half of the maximum if none")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
+    try:
+        print(Machine.here(folder).sentence())
+        found = run(folder, given.minutes, given.rate)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for text in found.kept:
+        print(f"kept:   {text}")
+    for text in found.broken:
+        print(f"BROKEN: {text}")
+    sys.exit(bool(found.broken))
+
+
+def run(folder: Path, minutes: float, rate: float | None) -> Verdict:
+    """Soak `offhook run`, and judge it."""
+    with staged(_PEER, Servers.none(), folder / "soak") as stage:
+        done, acknowledged = uvloop.run(soak(stage, minutes, rate))
+        database = stage.folder / "offhook.db"
+        uvloop.run(settle(database, len(acknowledged)))
+        return verdict(done, states(database), missing(database, acknowledged))
+
+
+if __name__ == "__main__":
+    main()

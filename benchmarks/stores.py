@@ -1,0 +1,388 @@
+"""What the stores do by themselves, and whether a claim's cost grows with what waits.
+
+    .venv/bin/python -m benchmarks.stores [--quick] [--store sqlite] [--postgres URL]
+
+No HTTP, no handlers, no sends: processes of their own call the store's port as ingresses and
+workers do. Each line is measured with one process and with four. Claims are timed call by call, ten
+messages a call (of one lane there is never more than one), in a store that was filled beforehand by
+bulk SQL; at most a quarter of what waits is taken, so that it goes on waiting. Exit status 1 if a
+message was settled twice or not at all.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import asyncpg
+import uvloop
+
+from benchmarks.machine import Machine
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import State, Trigger
+from offhook.ports import Inbound, Settlement, Store
+from offhook.stores import open_store
+from offhook.stores.postgres.sql import lane_key
+from tests.servers import Databases, postgres
+
+_PROCESSES: Final = (1, 4)
+_CONVERSATIONS: Final = 1000
+_IN_FLIGHT: Final = 256  # webhooks that one process accepts at a time
+_BATCH: Final = 100  # messages that one worker takes at a time: its OFFHOOK_CONCURRENCY
+_TIMED_BATCH: Final = 10  # while claims are timed
+_PATIENCE: Final = 120.0  # seconds until all must be settled
+_DONE: Final = Settlement(Trigger.COMPLETE)
+_FORM: Final = b"MessageSid=SM0&From=%2B15551230001&To=%2B15005550006&Body=hello&NumMedia=0"
+
+
+@dataclass
+class Seen:
+    """What one process has done; times are those of its claims, in seconds."""
+
+    accepted: int = 0
+    settled: int = 0
+    times: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process does.
+
+    Attributes:
+        count: how many messages it accepts, or settles; 0 for as many as it can.
+        number: keeps its messages apart from those of other processes.
+        total: how many messages all workers settle together.
+    """
+
+    work: Callable[[Store, "Job", "Shared"], Awaitable[Seen]]
+    url: str
+    seconds: float
+    number: int = 0
+    count: int = 0
+    total: int = 0
+
+
+@dataclass
+class Shared:
+    """What the processes have in common."""
+
+    start: Barrier
+    settled: Any  # a multiprocessing.Value
+
+
+def webhook(number: int, process: int) -> Inbound:
+    return Inbound(
+        Kind.MESSAGE,
+        key=process.to_bytes(8, "big") + number.to_bytes(8, "big"),
+        lane=f"AC1|+15005550006|{number % _CONVERSATIONS}",
+        account_sid="AC1",
+        sid=f"SM{process:02x}{number:030x}",
+        sender=f"+1555{number % _CONVERSATIONS:07d}",
+        recipient="+15005550006",
+        form=_FORM,
+    )
+
+
+async def accept(store: Store, job: Job, _: Shared) -> Seen:
+    """Accept webhooks, so many at a time, until the time or the count is over."""
+    seen = Seen()
+    until = time.monotonic() + job.seconds
+    numbers = iter(range(job.count or 100_000_000))
+
+    async def feed() -> None:
+        for number in numbers:
+            if time.monotonic() > until:
+                return
+            new = await store.accept(webhook(number, job.number))
+            seen.accepted += new
+
+    await asyncio.gather(*(feed() for _ in range(_IN_FLIGHT)))
+    return seen
+
+
+async def drain(store: Store, job: Job, shared: Shared) -> Seen:
+    """Claim and settle until the time is over, or until all workers have settled all."""
+    seen, until, news = Seen(), time.monotonic() + job.seconds, store.listen()
+    while time.monotonic() < until and (not job.total or shared.settled.value < job.total):
+        news.clear()
+        claimed = await store.claim(_BATCH, lease=60.0, owner=f"w{job.number}", alone=False)
+        await asyncio.gather(*(store.settle(one, _DONE) for one in claimed.claims))
+        seen.settled += len(claimed.claims)
+        if job.total and claimed.claims:
+            with shared.settled.get_lock():
+                shared.settled.value += len(claimed.claims)
+        elif not claimed.claims:
+            try:
+                async with asyncio.timeout(0.05):
+                    await news.wait()
+            except TimeoutError:
+                pass
+    return seen
+
+
+async def claim(store: Store, job: Job, _: Shared) -> Seen:
+    """Time each claim, and settle what it brings."""
+    seen, until = Seen(), time.monotonic() + job.seconds
+    while time.monotonic() < until and seen.settled < job.count:
+        began = time.perf_counter()
+        found = await store.claim(_TIMED_BATCH, lease=60.0, owner=f"w{job.number}", alone=False)
+        seen.times.append(time.perf_counter() - began)
+        await asyncio.gather(*(store.settle(one, _DONE) for one in found.claims))
+        seen.settled += len(found.claims)
+    return seen
+
+
+async def _work(job: Job, shared: Shared) -> Seen:
+    store = open_store(job.url)
+    await store.open()
+    try:
+        await asyncio.to_thread(shared.start.wait)
+        began = time.monotonic()
+        seen = await job.work(store, job, shared)
+        seen.seconds = time.monotonic() - began
+        return seen
+    finally:
+        await store.close()
+
+
+def _process(job: Job, shared: Shared, results: Any) -> None:
+    results.put(uvloop.run(_work(job, shared)))
+
+
+def together(jobs: Sequence[Job]) -> list[Seen]:
+    """Do jobs at the same time, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    shared = Shared(context.Barrier(len(jobs)), context.Value("q", 0))
+    processes = [context.Process(target=_process, args=(job, shared, results)) for job in jobs]
+    for process in processes:
+        process.start()
+    seen = [results.get(timeout=_PATIENCE + job.seconds) for job in jobs]
+    for process in processes:
+        process.join()
+    return seen
+
+
+class Place(Protocol):
+    """Where stores of a kind are made."""
+
+    def new(self) -> str:
+        """Return the URL of a store that is not there yet."""
+        ...
+
+    def fill(self, url: str, rows: Sequence[str]) -> None:
+        """Let a message wait in each of the lanes named; one of a lane stands behind another."""
+        ...
+
+
+@dataclass
+class Files:
+    """SQLite."""
+
+    folder: Path
+    count: int = 0
+
+    def new(self) -> str:
+        self.count += 1
+        return f"sqlite:///{self.folder}/{self.count}.db"
+
+    def fill(self, url: str, rows: Sequence[str]) -> None:
+        now = time.time_ns() // 1_000_000
+        file = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        file.execute("PRAGMA synchronous = OFF")
+        file.execute("BEGIN IMMEDIATE")
+        file.executemany(
+            f"INSERT INTO messages (id, place, kind, state, lane, account_sid, sid, sender, "
+            f"recipient, form, received, due) VALUES (?1, ?1, '{Kind.MESSAGE}', '{State.OPEN}', "
+            f"?2, 'AC1', 'SM' || ?1, '+1', '+2', ?3, ?4, ?4)",
+            ((n, lane, _FORM, now) for n, lane in enumerate(rows, 1)),
+        )
+        file.execute("INSERT INTO dedupe_keys SELECT randomblob(16), id, received FROM messages")
+        file.execute(
+            "INSERT INTO lanes (queue, lane, due) SELECT 0, lane, min(due) FROM messages GROUP BY 2"
+        )
+        file.execute(
+            "UPDATE sequences SET value = ? WHERE name IN ('message', 'rows of messages')",
+            (len(rows),),
+        )
+        file.execute("COMMIT")
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        file.close()
+
+
+_FILL: Final = (
+    """INSERT INTO offhook.dedupe_keys
+       SELECT lane, sha256(id::text::bytea), received FROM offhook.messages""",
+    """INSERT INTO offhook.lanes (queue, lane, due)
+       SELECT 0, lane, min(due) FROM offhook.messages GROUP BY lane""",
+)
+
+
+@dataclass
+class Server:
+    """PostgreSQL."""
+
+    databases: Databases
+    count: int = 0
+
+    def new(self) -> str:
+        self.count += 1
+        return self.databases.create(f"offhook_benchmark_{time.time_ns()}_{self.count}")
+
+    def fill(self, url: str, rows: Sequence[str]) -> None:
+        asyncio.run(self._fill(url, rows))
+
+    async def _fill(self, url: str, rows: Sequence[str]) -> None:
+        columns = ("id", "place", "kind", "state", "lane", "lane_name", "account_sid", "sid",
+                   "sender", "recipient", "form", "received", "due")  # fmt: skip
+        connection = await asyncpg.connect(url)
+        try:
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            await connection.copy_records_to_table(
+                "messages", schema_name="offhook", columns=columns,
+                records=(
+                    (n, n, str(Kind.MESSAGE), str(State.OPEN), lane_key(lane), lane, "AC1",
+                     f"SM{n}", "+1", "+2", _FORM, now, now)
+                    for n, lane in enumerate(rows, 1)
+                ),
+                timeout=None,
+            )  # fmt: skip
+            for statement in (
+                *_FILL,
+                f"INSERT INTO offhook.tallies VALUES ('messages', {len(rows)})",
+                f"SELECT setval('offhook.message_ids', {len(rows)})",
+                "VACUUM ANALYZE",
+                "CHECKPOINT",
+            ):
+                await connection.execute(statement, timeout=None)
+        finally:
+            await connection.close()
+
+
+def make(place: Place, rows: Sequence[str] = ()) -> str:
+    """Make a store, with what waits in it; return its URL."""
+
+    async def migrate() -> None:
+        store = open_store(url)
+        await store.open()
+        await store.close()
+
+    url = place.new()
+    asyncio.run(migrate())
+    if rows:
+        place.fill(url, rows)
+    return url
+
+
+def accepts(place: Place, processes: int, seconds: float) -> float:
+    url = make(place)
+    seen = together([Job(accept, url, seconds, number) for number in range(processes)])
+    return sum(one.accepted / one.seconds for one in seen)
+
+
+def settles(place: Place, processes: int, seconds: float, waiting: int) -> float:
+    url = make(place, [f"{n % _CONVERSATIONS}" for n in range(waiting)])
+    jobs = [Job(drain, url, seconds, number, total=waiting) for number in range(processes)]
+    seen = together(jobs)
+    return sum(one.settled for one in seen) / max(one.seconds for one in seen)
+
+
+def end_to_end(place: Place, processes: int, count: int) -> tuple[float, bool]:
+    """Return how many go through in a second, and whether each was settled once."""
+    url = make(place)
+    feeder = Job(accept, url, _PATIENCE, count=count)
+    workers = [Job(drain, url, _PATIENCE, number, total=count) for number in range(processes)]
+    seen = together([feeder, *workers])
+    settled = sum(one.settled for one in seen)
+    return settled / max(one.seconds for one in seen), settled == asyncio.run(done(url)) == count
+
+
+async def done(url: str) -> int:
+    store = open_store(url)
+    await store.open()
+    try:
+        return (await store.counts()).messages[State.DONE]
+    finally:
+        await store.close()
+
+
+def claim_times(
+    place: Place, waiting: int, seconds: float, *, one_lane: bool
+) -> Iterator[tuple[int, list[float]]]:
+    """Return for each number of processes how long their claims took."""
+    url = make(place, ["lane" if one_lane else f"{n}" for n in range(waiting)])
+    for processes in _PROCESSES:
+        share = waiting // 4 // processes
+        jobs = [Job(claim, url, seconds, number, count=share) for number in range(processes)]
+        yield processes, [took for seen in together(jobs) for took in seen.times]
+
+
+def quantile(times: Sequence[float], percent: int) -> str:
+    return f"{statistics.quantiles(times, n=100, method='inclusive')[percent - 1] * 1000:.2f}"
+
+
+def measure(name: str, place: Place, seconds: float, backlogs: Sequence[int]) -> bool:
+    """Print a store's table; return whether each message was settled once."""
+    print(f"\n{name}\n{'':36}" + "".join(f"{n} process{'es' * (n > 1):<9}" for n in _PROCESSES))
+    count, sound = backlogs[-1] // 2, True
+
+    def line(title: str, figures: Mapping[int, str]) -> None:
+        cells = "".join(f"{figures[processes]:<18}" for processes in _PROCESSES)
+        print(f"{title:36}{cells}".rstrip(), flush=True)
+
+    line("accepts a second", {n: f"{accepts(place, n, seconds):,.0f}" for n in _PROCESSES})
+    line(
+        "claims + settles a second",
+        {n: f"{settles(place, n, seconds, count):,.0f}" for n in _PROCESSES},
+    )
+    through = {n: end_to_end(place, n, count // 5) for n in _PROCESSES}
+    line(
+        "end to end a second, 1 accepting", {n: f"{rate:,.0f}" for n, (rate, _) in through.items()}
+    )
+    sound = all(whole for _, whole in through.values())
+    print("a claim, in ms: p50 / p99")
+    for one_lane in (False, True):
+        for waiting in backlogs:
+            times = dict(claim_times(place, waiting, seconds, one_lane=one_lane))
+            line(
+                f"  {waiting:,} waiting, {'one lane' if one_lane else 'a lane each'}",
+                {n: f"{quantile(t, 50)} / {quantile(t, 99)}" for n, t in times.items()},
+            )
+    return sound
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="up to 100,000 waiting, 2 s each")
+    parser.add_argument("--seconds", type=float, help="for each figure, by default 5, quick 2")
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), help="by default both")
+    parser.add_argument("--postgres", help="a server's URL, by default one of its own")
+    given = parser.parse_args()
+    seconds = given.seconds or (2.0 if given.quick else 5.0)
+    backlogs = (1_000, 100_000) if given.quick else (1_000, 100_000, 1_000_000)
+    sound = True
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as stack:
+        print(Machine.here(Path(folder)).sentence())
+        if given.store != "postgresql":
+            sound &= measure("SQLite", Files(Path(folder)), seconds, backlogs)
+        if given.store != "sqlite":
+            url = given.postgres or stack.enter_context(postgres()).url
+            sound &= measure("PostgreSQL", Server(Databases(url)), seconds, backlogs)
+    if not sound:
+        print("NOT EACH MESSAGE WAS SETTLED ONCE")
+    sys.exit(not sound)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The process that shows how a machine does. It answers no webhook, and loads nobody's bot."""
+
+import asyncio
+import mmap
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from offhook.alerts import AlertWatch, to_log
+from offhook.alerts.webhook import AlertWebhook
+from offhook.errors import StoreError, StoreUnavailable
+from offhook.events import Observer, Trouble
+from offhook.observe.exposition import exposition
+from offhook.observe.survey import Surveyor
+from offhook.patience import arrived, woken
+from offhook.ports import Counts, Spool, Store
+from offhook.settings import Settings
+from offhook.stores import open_spool, store_of
+from offhook.web.admin import admin_routes
+from offhook.web.dashboard import PATH, Dashboard
+from offhook.web.dashboard.access import Access
+from offhook.web.design import PATH as DESIGN
+
+
+class Admin:
+    """Answers on the admin address. `asgi` serves `http` scopes while `run` runs.
+
+    Args:
+        settings: of the app.
+        observer: is told when the store is away.
+        version: of offhook.
+        sheets: what the machine's processes count in, by their names.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        *,
+        version: str,
+        sheets: Mapping[str, mmap.mmap],
+    ) -> None:
+        self._settings = settings
+        self._token = settings.dashboard_token.get_secret_value()
+        self._observer = observer
+        self._version = version
+        self._store: Store | None = None
+        self._spool: Spool | None = None
+        # A worker has no use for one, whatever its settings say.
+        spools = bool(settings.spool) and any(name.startswith("ingress") for name in sheets)
+        self._spooled = self._count_spool if spools else None
+        self.surveyor = Surveyor(
+            sheets,
+            self._counts,
+            own="admin-1",
+            disks=_disks(settings),
+            spooled=self._spooled,
+        )
+        self._webhook = _webhook(settings, observer)
+        tell = (to_log(observer), self._webhook) if self._webhook else (to_log(observer),)
+        self.watch = AlertWatch(self.surveyor.look, tell)
+        self._dashboard = Dashboard(
+            lambda: self.store, self.surveyor.look, settings, alerts=lambda: self.watch.alerts
+        )
+        self.asgi: ASGIApp = admin_routes(
+            ready=self._ready, metrics=self._metrics, pages=self._pages()
+        )
+
+    @property
+    def store(self) -> Store:
+        """The store.
+
+        Raises:
+            StoreUnavailable: it has not been reached yet.
+        """
+        if self._store is None:
+            raise StoreUnavailable("the store has not been reached yet")
+        return self._store
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look after what is shown, until `stop` is set. A store that is away is waited for."""
+        async with self._pages_served(), asyncio.TaskGroup() as group:
+            posting = group.create_task(self._webhook.run()) if self._webhook else None
+            group.create_task(self.watch.run(stop))
+            group.create_task(self._keep_store(stop))
+            if self._spooled is not None:
+                group.create_task(self._keep_spool(stop))
+            await stop.wait()
+            if posting is not None:
+                posting.cancel()
+
+    async def _keep_store(self, stop: asyncio.Event) -> None:
+        try:
+            self._store = await arrived(
+                lambda: store_of(self._settings), stop, self._observer, "its numbers are not known"
+            )
+        except StoreError as error:  # a newer offhook's: those who need it say more
+            self._observer(Trouble("store-unavailable", f"its numbers are not known: {error}"))
+        try:
+            await stop.wait()
+        finally:
+            if self._store is not None:
+                await self._store.close()
+
+    async def _keep_spool(self, stop: asyncio.Event) -> None:
+        """Have the spool open as soon as it can be; those who write to it say why it can't."""
+        spool = open_spool(self._settings.spool)
+        while not stop.is_set():
+            try:
+                await spool.open()
+            except StoreError:
+                await woken(stop)
+            else:
+                self._spool = spool
+                await stop.wait()
+        await spool.close()
+
+    async def _count_spool(self) -> int:
+        if self._spool is None:
+            raise StoreUnavailable("the spool is not open")
+        return await self._spool.count()
+
+    def _pages_served(self) -> AbstractAsyncContextManager[None]:
+        return self._dashboard.running() if self._token else nullcontext()
+
+    def _pages(self) -> Mapping[str, ASGIApp]:
+        """Return the dashboard's pages; none without OFFHOOK_DASHBOARD_TOKEN."""
+        if not self._token:
+            return {}
+        access = Access(self._dashboard.app, self._token, self._dashboard.render)
+        return {PATH: access, f"{DESIGN}/": access}
+
+    async def _ready(self) -> bool:
+        await self.store.backlog(1)
+        return True
+
+    async def _metrics(self, accept: str) -> tuple[bytes, str]:
+        alerts = [(alert.name, alert.level) for alert in self.watch.alerts]
+        return exposition(await self.surveyor.look(), self._version, accept, alerts=alerts)
+
+    async def _counts(self) -> Counts:
+        return await self.store.counts()
+
+
+def _webhook(settings: Settings, observer: Observer) -> AlertWebhook | None:
+    url = settings.alert_webhook.get_secret_value()
+    secret = settings.alert_secret.get_secret_value()
+    return AlertWebhook(url, secret, observer) if url else None
+
+
+def _disks(settings: Settings) -> dict[str, Path]:
+    """Return the directories of what is kept in files."""
+    urls = {"store": settings.store, "spool": settings.spool}
+    return {
+        what: Path(url.removeprefix("sqlite:///")).expanduser().absolute().parent
+        for what, url in urls.items()
+        if url.startswith("sqlite:///")
+    }

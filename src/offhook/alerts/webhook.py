@@ -1,0 +1,116 @@
+"""Alerts posted to a URL: signed, and repeated until they arrive."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import httpx2
+
+from offhook.alerts.standing import Change
+from offhook.events import Observer, Trouble
+
+SIGNATURE_HEADER: Final = "X-Offhook-Signature"
+
+PAUSES: Final = (1.0, 4.0, 16.0, 64.0, 256.0)
+"""Seconds after each failed try but the last."""
+
+_QUEUED: Final = 1000  # more changes than that are of no use to anybody
+_TIMEOUT: Final = 10.0  # seconds for one try
+
+
+class AlertWebhook:
+    """Posts changes in the order they came.
+
+    Args:
+        url: where to.
+        secret: signs them.
+        observer: is told what could not be delivered, and when it can be again.
+        pauses: see `PAUSES`.
+    """
+
+    def __init__(
+        self, url: str, secret: str, observer: Observer, *, pauses: tuple[float, ...] = PAUSES
+    ) -> None:
+        self._url = url
+        self._secret = secret.encode()
+        self._observer = observer
+        self._pauses = pauses
+        self._changes: asyncio.Queue[Change] = asyncio.Queue(_QUEUED)
+        self._failing = False
+
+    def __call__(self, change: Change) -> None:
+        """Have a change posted."""
+        if self._changes.full():
+            self._changes.get_nowait()
+        self._changes.put_nowait(change)
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        # Not through a proxy of the environment's, nor to where an answer leads.
+        async with httpx2.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+            while True:
+                await self._deliver(client, await self._changes.get())
+
+    async def _deliver(self, client: httpx2.AsyncClient, change: Change) -> None:
+        body = json.dumps(_payload(change)).encode()
+        reason = ""
+        for pause in (*self._pauses, None):
+            reason = await self._post(client, body)
+            if not reason:
+                self._delivered()
+                return
+            if pause is not None:
+                await asyncio.sleep(pause)
+        self._failed(reason)
+
+    async def _post(self, client: httpx2.AsyncClient, body: bytes) -> str:
+        """Post once; return why it failed, or nothing."""
+        headers = {
+            "Content-Type": "application/json",
+            SIGNATURE_HEADER: signature(self._secret, body, int(time.time())),
+        }
+        try:
+            response = await client.post(self._url, content=body, headers=headers)
+        except Exception as error:  # noqa: BLE001 - no alert is worth the process that sends it
+            return type(error).__name__  # its text may show the URL, and that a token
+        return "" if response.is_success else f"it answered {response.status_code}"
+
+    def _delivered(self) -> None:
+        if self._failing:
+            self._failing = False
+            self._observer(Trouble("alert-webhook", "alerts are delivered again", ok=True))
+
+    def _failed(self, reason: str) -> None:
+        self._failing = True
+        text = f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}"
+        self._observer(Trouble("alert-webhook", text))
+
+
+def signature(secret: bytes, body: bytes, at: int) -> str:
+    """Return the header's value: `t=1764014400,v1=...`, an HMAC-SHA256 of time and body.
+
+    The time is in it so that a receiver can refuse what was captured long ago.
+    """
+    mac = hmac.digest(secret, f"{at}.".encode() + body, hashlib.sha256).hex()
+    return f"t={at},v1={mac}"
+
+
+def _payload(change: Change) -> Mapping[str, object]:
+    alert = change.alert
+    return {
+        "id": secrets.token_hex(8),  # the same in each try
+        "stage": change.stage,
+        "name": alert.name,
+        "level": alert.level,
+        "value": alert.value,
+        "text": alert.text,
+        "remedy": alert.remedy,
+        "since": alert.since,
+        "machine": socket.gethostname(),
+    }

@@ -1,0 +1,84 @@
+"""Saying no in time: beyond a limit, new messages are refused instead of stored."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final
+
+from offhook.core.keys import Kind
+from offhook.errors import BacklogFull, StoreUnavailable
+from offhook.events import Observer, Trouble
+from offhook.ports import Entrance, Inbound
+
+_INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
+# Of the limit: only when the backlog has shrunk to it are messages let in again, so that one at
+# the limit is not refused and admitted by turns.
+_RELIEF: Final = 0.9
+
+_TOPIC: Final = "backlog-full"
+
+
+class Backpressure:
+    """Lets webhooks into a store as long as its backlog is below a limit.
+
+    Beyond it, what is refused is new messages alone. A repeat of a stored one is answered as ever,
+    for it adds nothing. A status is let in: it is little work, its lane is its own, and a reply
+    whose fate is unknown would stay so without it, since Twilio does not say it again.
+
+    Args:
+        store: where webhooks go, open from `start` to `stop`.
+        limit: live messages; None for no limit, and then nothing is counted.
+        observer: is told when the refusing begins and when it ends.
+    """
+
+    def __init__(self, store: Entrance, limit: int | None, observer: Observer) -> None:
+        self._store = store
+        self._limit = limit
+        self._observer = observer
+        self._full = False
+        self._watching: asyncio.Task[None] | None = None
+
+    def accept(self, inbound: Inbound) -> Awaitable[bool]:
+        """Store a webhook, unless it is new and too many wait. See `ports.Intake`."""
+        if self._full and inbound.kind is not Kind.STATUS:
+            return self._accept_known(inbound)
+        return self._store.accept(inbound)
+
+    async def _accept_known(self, inbound: Inbound) -> bool:
+        if not await self._store.knows(inbound):
+            raise BacklogFull(f"OFFHOOK_MAX_BACKLOG is {self._limit}")
+        return await self._store.accept(inbound)
+
+    async def start(self) -> None:
+        """Count, then go on counting in the background."""
+        if self._limit is None:
+            return
+        await self._look(self._limit)
+        self._watching = asyncio.create_task(self._watch(self._limit))
+
+    async def stop(self) -> None:
+        """End the counting. May be called without `start`."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            self._watching = None
+
+    async def _watch(self, limit: int) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            await self._look(limit)
+
+    async def _look(self, limit: int) -> None:
+        # A store that is away is told of by whoever wants to write; here nothing has changed.
+        with suppress(StoreUnavailable):
+            self._decide(await self._store.backlog(limit), limit)
+
+    def _decide(self, backlog: int, limit: int) -> None:
+        if not self._full and backlog >= limit:
+            self._full = True
+            text = f"{limit} messages wait (OFFHOOK_MAX_BACKLOG): new ones are answered 503"
+            self._observer(Trouble(_TOPIC, text))
+        elif self._full and backlog <= limit * _RELIEF:
+            self._full = False
+            text = f"{backlog} messages wait: new ones are let in again"
+            self._observer(Trouble(_TOPIC, text, ok=True))

@@ -1,0 +1,1 @@
+"""The load generator behind `offhook bench` and the scripts in `benchmarks/`."""

@@ -1,0 +1,56 @@
+"""The process that serves a machine's admin address. Started as a module, not as a command."""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+
+from offhook import __version__
+from offhook.admin import Admin
+from offhook.cli.children import Lifeline
+from offhook.cli.listening import run_loop, server_for, serving
+from offhook.cli.logs import configure
+from offhook.cli.roles import until_told
+from offhook.errors import OffhookError
+from offhook.observe.log import LogObserver
+from offhook.observe.sheet import inherited
+from offhook.settings import Settings
+
+_DRAIN = 1.0  # seconds for what is being answered; whoever asks will ask again
+
+
+def main() -> None:
+    """Serve what the arguments say, with settings from the standard input, until told to end."""
+    parser = argparse.ArgumentParser(prog="offhook.cli.admin")
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--sheet", nargs=2, action="append", default=[], metavar=("NAME", "FD"))
+    given = parser.parse_args()
+    try:
+        settings = Settings.from_json(sys.stdin.buffer.read())
+        configure(settings)
+        os.nice(settings.worker_nice)
+        run_loop(lambda: _live(settings, given))
+    except OffhookError as error:
+        print(f"offhook admin: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        sys.exit(1)
+
+
+async def _live(settings: Settings, given: argparse.Namespace) -> None:
+    stop = until_told()
+    lifeline = Lifeline(given.lifeline)
+    lifeline.when_cut(stop.set)
+    sheets = {name: inherited(int(descriptor)) for name, descriptor in given.sheet}
+    admin = Admin(settings, LogObserver(), version=__version__, sheets=sheets)
+    server = server_for(admin.asgi, drain=_DRAIN, lifespan="off")
+    async with serving(server, socket.socket(fileno=given.listener)) as served:
+        lifeline.beat()
+        running = asyncio.create_task(admin.run(stop))
+        await asyncio.wait({served, running}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await running
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""`offhook bench`: a load of signed webhooks, and how long their answers took."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from offhook.bench.course import Course, Plan
+from offhook.bench.files import room_for
+from offhook.bench.plot import latencies
+from offhook.bench.shots import Mix
+from offhook.bench.target import Target
+from offhook.cli.bench_report import announce, live, show
+from offhook.cli.listening import run_loop
+from offhook.cli.options import JsonOption
+from offhook.cli.output import console, print_json
+from offhook.cli.session import Session, running
+from offhook.cli.signals import on_signals
+from offhook.errors import ConfigurationError
+from offhook.settings import Settings
+
+_INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
+_REAL_TWILIO: Final = "https://api.twilio.com"
+_REDRAWN: Final = 0.25  # seconds
+
+
+def command(
+    url: Annotated[
+        str, typer.Argument(help="Of the server; by default the one that runs here.")
+    ] = "",
+    *,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="How long each loop takes.")
+    ] = 10.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=1_000_000, help="Requests a second; by default half of the maximum."
+        ),
+    ] = None,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="Find the maximum, and leave it at that.")
+    ] = False,
+    connections: Annotated[
+        int, typer.Option(min=1, max=100_000, help="As many requests are under way at once.")
+    ] = 64,
+    fresh_connections: Annotated[
+        bool, typer.Option("--fresh-connections", help="A new connection for each request.")
+    ] = False,
+    conversations: Annotated[
+        int, typer.Option(min=1, max=9_999_999, help="So many people write, in turn.")
+    ] = 1000,
+    repeats: Annotated[float, typer.Option(min=0, max=100, help="Percent that came before.")] = 0,
+    forged: Annotated[float, typer.Option(min=0, max=100, help="Percent signed by others.")] = 0,
+    media: Annotated[float, typer.Option(min=0, max=100, help="Percent with a picture.")] = 0,
+    statuses: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent that are delivery statuses.")
+    ] = 0,
+    warm_up: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds that are not counted.")
+    ] = 2.0,
+    ceiling: Annotated[
+        bool, typer.Option(help="Measure first how fast this generator is by itself.")
+    ] = True,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the latencies, as SVG.")
+    ] = None,
+    as_json: JsonOption = False,
+    mine: Annotated[
+        bool,
+        typer.Option(
+            "--yes-this-is-mine", help="Load another machine's server, or the real Twilio."
+        ),
+    ] = False,
+) -> None:
+    """Loads a running server, and times its answers.
+
+    The load is of signed webhooks: first as fast as the answers come, which finds the maximum; then
+    at half of that rate, each request timed from the moment it was due, so that a server which
+    stalls can't hide it. Every message is stored, and the bot's handlers run. Exits 1 if anything
+    was not answered as it should be. Ctrl-C prints what was measured so far.
+
+    [bold]Needs[/] a running `offhook dev`, or the settings of the server: TWILIO_ACCOUNT_SID,
+    TWILIO_AUTH_TOKEN and OFFHOOK_PUBLIC_URL, in the environment or in .env.
+
+    [bold]Examples[/]
+      offhook bench
+      offhook bench --rate 500 --seconds 60 --repeats 1 --forged 1
+      offhook bench http://127.0.0.1:8080 --plot latency.svg
+    """
+    try:
+        mix = Mix(media=media, statuses=statuses, repeats=repeats, forged=forged)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    target, account_sid, auth_token = _server(url, mine=mine)
+    room_for(connections)
+    plan = Plan(
+        target, account_sid, auth_token, mix, connections, conversations, fresh_connections,
+        seconds, warm_up, rate, closed, ceiling,
+    )  # fmt: skip
+    course: Course = run_loop(lambda: _run(plan, silent=as_json))
+    if as_json:
+        print_json(course.as_object())
+    else:
+        show(console(), course)
+    if plot is not None:
+        _draw(course, plot)
+    if course.interrupted:
+        raise typer.Exit(_INTERRUPTED)
+    if not all(phase.tally.good for phase in course.phases):
+        raise typer.Exit(1)
+
+
+async def _run(plan: Plan, *, silent: bool) -> Course:
+    stop = asyncio.Event()
+    on_signals(stop.set)
+    if not silent:
+        announce(console(), plan)
+    course = Course(plan, stop)
+    drawing = asyncio.create_task(_draw_progress(console(stderr=True), course))
+    try:
+        await course.run()
+    except OSError as error:
+        raise ConfigurationError(
+            f"nothing answers at {plan.target.url} ({error.strerror or type(error).__name__}): "
+            "start it with `offhook dev bot:app` or `offhook run bot:app`"
+        ) from error
+    finally:
+        drawing.cancel()
+        await asyncio.wait({drawing})
+    return course
+
+
+async def _draw_progress(screen: Console, course: Course) -> None:
+    """Keep a line on the terminal, if it is one."""
+    if not screen.is_terminal:
+        return
+    with Live(console=screen, transient=True, auto_refresh=False) as shown:
+        while True:
+            shown.update(Text(live(course), style="dim"), refresh=True)
+            await asyncio.sleep(_REDRAWN)
+
+
+def _server(url: str, *, mine: bool) -> tuple[Target, str, str]:
+    """Return what to load, and the account and token whose signatures it accepts.
+
+    Raises:
+        ConfigurationError: which server, or its credentials, are not known; or it may not be ours.
+    """
+    sessions = running()
+    session = _session(url, sessions)
+    if session is not None:
+        credentials = session.credentials
+        target = Target.parse(url or session.url, public_url=session.url)
+        return target, credentials.account_sid, credentials.auth_token
+    settings = Settings.load()
+    if not (settings.account_sid and settings.auth_tokens):
+        raise ConfigurationError(
+            "requests can't be signed: set the server's TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN "
+            "(in the environment or in .env), or start `offhook dev bot:app`, which needs neither"
+        )
+    local = settings.host if settings.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104
+    here = f"http://[{local}]" if ":" in local else f"http://{local}"
+    public = "" if url and not Target.parse(url).is_local else settings.public_url
+    target = Target.parse(url or f"{here}:{settings.port}", public_url=public)
+    if not mine:
+        _refuse_what_may_be_anothers(target, settings)
+    return target, settings.account_sid, settings.auth_tokens[0]
+
+
+def _session(url: str, sessions: list[Session]) -> Session | None:
+    """Return the `offhook dev` that is meant, if one is."""
+    if not url:
+        if len(sessions) > 1:
+            ports = ", ".join(session.url for session in sessions)
+            raise ConfigurationError(f"several run: choose one of {ports}")
+        return sessions[0] if sessions else None
+    target = Target.parse(url)
+    return next((s for s in sessions if target.is_local and s.port == target.port), None)
+
+
+def _refuse_what_may_be_anothers(target: Target, settings: Settings) -> None:
+    if not target.is_local:
+        raise ConfigurationError(
+            f"{target.host} is not this machine, and would be loaded with all that this one can "
+            "send: if it is yours, add --yes-this-is-mine"
+        )
+    if settings.twilio_api == _REAL_TWILIO:
+        raise ConfigurationError(
+            "the bot's handlers would reply through the real Twilio to numbers that do not exist: "
+            "start it with OFFHOOK_TWILIO_API=http://127.0.0.1:9 and say so here too, load an "
+            "`offhook dev`, or add --yes-this-is-mine if the bot does not reply"
+        )
+
+
+def _draw(course: Course, file: Path) -> None:
+    series = {phase.name: phase.tally.all_times() for phase in course.phases}
+    try:
+        file.write_text(latencies(f"Latency of {course.plan.target.url}", series), "utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} can't be written: {error.strerror}") from error

@@ -1,0 +1,188 @@
+"""`offhook connect`: which webhook Twilio calls, and which it should."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from offhook.cli.options import JsonOption, app_named
+from offhook.cli.output import console, print_json
+from offhook.cli.wires import SANDBOX, SENDERS, details, row, shown
+from offhook.doctor import Verdict
+from offhook.doctor.environment import public_url
+from offhook.errors import TwilioError
+from offhook.settings import Settings
+from offhook.twilio.receivers import Receivers
+from offhook.twilio.rest import TwilioRest
+from offhook.twilio.wiring import Receiver, Wanted, address_of, differences
+from offhook.web import STATUS, webhook_url
+
+_PROMPT: Final = "Set this at Twilio?"
+
+
+def command(
+    app: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it makes settings itself."),
+    ] = None,
+    *,
+    number: Annotated[
+        str,
+        typer.Option(metavar="N", help="A number as +15551230001, or whatsapp:+15551230001."),
+    ] = "",
+    service: Annotated[str, typer.Option(metavar="MG", help="A Messaging Service's SID.")] = "",
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Set what differs, without asking.")
+    ] = False,
+    fallback: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Whom Twilio asks when the webhook has failed. Without it, one that is set "
+            "stays; where none is, the webhook itself gets a second round.",
+        ),
+    ] = "",
+    statuses: Annotated[
+        bool,
+        typer.Option(
+            "--statuses",
+            help="Also the status callback of a service or WhatsApp sender, for what others "
+            "send. Replies of offhook name their own.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows which webhook Twilio calls, and sets it.
+
+    Without --number or --service, lists the account's numbers, Messaging Services and WhatsApp
+    senders. With one of them, shows what is set and what differs; on a terminal, asks whether to
+    set it. Nothing is changed without --apply or a yes.
+
+    What is expected is OFFHOOK_PUBLIC_URL with /twilio/messages, by POST, with the connection
+    overrides #rc=5&rp=5xx,ct,rt: they have Twilio ask again instead of dropping the message.
+
+    Exit codes: 0 it is as it should be (and after a list), 1 it differs or could not be set,
+    2 wrong usage.
+
+    [bold]Needs[/] TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN (or an API key) and OFFHOOK_PUBLIC_URL,
+    in the environment or in .env.
+
+    [bold]Examples[/]
+      offhook connect
+      offhook connect --number +15551230001
+      offhook connect --number +15551230001 --apply
+      offhook connect --service MG0123456789abcdef0123456789abcdef --json
+    """
+    if number and service:
+        raise typer.BadParameter("give --number or --service, not both")
+    if apply and not (number or service):
+        raise typer.BadParameter("--apply needs --number or --service")
+    if service and not service.startswith("MG"):
+        raise typer.BadParameter("a Messaging Service's SID begins with MG")
+    settings = Settings.load() if app is None else app_named(app).load().settings
+    settings.require("account_sid", "api_key" if settings.api_key else "auth_token", "public_url")
+    wanted = Wanted(
+        webhook_url(settings),
+        fallback,
+        f"{settings.public_url}{settings.mount_path}{STATUS}" if statuses else "",
+    )
+    if not (number or service):
+        asyncio.run(_list(settings, wanted, as_json=as_json))
+        return
+    asked = not apply and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    connection = _Connection(settings, wanted, as_json=as_json)
+    found = asyncio.run(connection.look(number, service))
+    # Asked between two event loops: Ctrl-C at a prompt within one would wait for its thread.
+    if not connection.right(found) and not found.decided_by:
+        connection.warn()
+        if apply or (asked and typer.confirm(_PROMPT)):
+            found = asyncio.run(connection.change(found))
+    if not connection.right(found):
+        raise typer.Exit(1)
+
+
+async def _list(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
+    async with TwilioRest(settings) as rest:
+        receivers = Receivers(rest)
+        found = [*await receivers.numbers(), *await receivers.services()]
+        try:
+            found += await receivers.senders()
+        except TwilioError as error:
+            # In beta, and not open to all accounts.
+            words = SENDERS.format(url=wanted.url)
+            text = f"offhook: WhatsApp senders are not listed: {error} {words}"
+            typer.secho(text, fg="yellow", err=True)
+    if as_json:
+        for receiver in found:
+            print_json(shown(receiver, wanted))
+        return
+    screen = console()
+    screen.print(f"Expected: {wanted.url}", style="dim", soft_wrap=True)
+    for receiver in found:
+        screen.print(row(receiver, wanted), soft_wrap=True)
+    if not found:
+        screen.print("The account has no number, no Messaging Service and no WhatsApp sender.")
+    screen.print(SANDBOX.format(url=wanted.url), style="dim", soft_wrap=True)
+
+
+class _Connection:
+    """One receiver, looked at and perhaps set."""
+
+    def __init__(self, settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
+        self._settings = settings
+        self._wanted = wanted
+        self._as_json = as_json
+
+    async def look(self, number: str, service: str) -> Receiver:
+        """Return what is set, and show it."""
+        async with TwilioRest(self._settings) as rest:
+            found = await self._found(Receivers(rest), address_of(number), service)
+        self._show(found)
+        return found
+
+    async def change(self, receiver: Receiver) -> Receiver:
+        """Set what differs; return what is set then, and show it."""
+        async with TwilioRest(self._settings) as rest:
+            found = differences(receiver, self._wanted)
+            changed = await Receivers(rest).change(receiver, found)
+        self._show(changed, changed=True)
+        return changed
+
+    def right(self, receiver: Receiver) -> bool:
+        """Return whether messages to a receiver come here, as they should."""
+        return not receiver.decided_by and not differences(receiver, self._wanted)
+
+    def warn(self) -> None:
+        """Say what is wrong with a public URL that is about to be entered at Twilio."""
+        for finding in asyncio.run(public_url(self._settings)):
+            if finding.verdict is not Verdict.OK:
+                text = f"offhook: {finding.text}. {finding.remedy}"
+                typer.secho(text, fg="yellow", err=True)
+
+    async def _found(self, receivers: Receivers, number: str, service: str) -> Receiver:
+        if not number:
+            return await receivers.service(service)
+        try:
+            return await receivers.number(number)
+        except TwilioError as error:
+            if not number.startswith("whatsapp:"):
+                raise
+            words = SENDERS.format(url=self._wanted.url)
+            raise TwilioError(f"{error}. {words}", code=error.code) from error
+
+    def _show(self, receiver: Receiver, *, changed: bool = False) -> None:
+        if self._as_json:
+            print_json({**shown(receiver, self._wanted), "changed": changed})
+            return
+        screen = console()
+        if changed:
+            screen.print("Set. Twilio has now:", style="green")
+        _print(details(receiver, self._wanted))
+
+
+def _print(lines: Sequence[object]) -> None:
+    screen = console()
+    for line in lines:
+        screen.print(line, soft_wrap=True)

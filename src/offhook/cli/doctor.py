@@ -1,0 +1,94 @@
+"""`offhook doctor`: what is wrong with an installation, and how to mend it."""
+
+import asyncio
+from collections import Counter
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from offhook.cli.options import JsonOption, StoreOption, app_named
+from offhook.cli.output import console, print_json
+from offhook.cli.stores import store_url
+from offhook.doctor import CHECKS, OUTSIDE, Check, Finding, Findings, Verdict, examine
+from offhook.doctor.finding import fail
+from offhook.errors import SettingsError
+from offhook.settings import Settings
+
+_MARKS: Final = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
+_STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+_INDENT: Final = " " * 8
+
+
+def command(
+    app: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it makes settings itself."),
+    ] = None,
+    *,
+    store: StoreOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask neither the public URL nor Twilio.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Says what is wrong, and how to mend it.
+
+    Looks over settings, store, cache and machine; whether the public URL leads to offhook and
+    refuses strangers; which tokens Twilio knows, and which one signs; what it has set, and which
+    webhooks it says have failed. It changes nothing. The exit code is 1 if anything fails;
+    warnings do not count.
+
+    The running bot logs some refusals for it: of a request that is not signed, and of some that
+    are, with each token, but name no message.
+
+    [bold]Examples[/]
+      offhook doctor
+      offhook doctor --offline
+      offhook doctor bot:app --json
+    """
+    findings = _findings(app, store, CHECKS if offline else (*CHECKS, *OUTSIDE))
+    if as_json:
+        for finding in findings:
+            print_json(
+                {
+                    "verdict": finding.verdict,
+                    "subject": finding.subject,
+                    "text": finding.text,
+                    "remedy": finding.remedy,
+                }
+            )
+    else:
+        _print(console(), findings)
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(app: str | None, store: str | None, checks: tuple[Check, ...]) -> Findings:
+    try:
+        settings = Settings.load() if app is None else app_named(app).load().settings
+        settings = settings.replace(store=store_url(store or settings.store))
+    except SettingsError as error:
+        remedy = "Mend it in the environment or in .env; everything else is looked at then."
+        return [fail("settings", problem, remedy) for problem in error.problems]
+    return asyncio.run(examine(settings, checks))
+
+
+def _print(screen: Console, findings: Findings) -> None:
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        screen.print(_line(finding, width, marks=screen.encoding.startswith("utf")), soft_wrap=True)
+        if finding.remedy:
+            screen.print(Text(f"{_INDENT}{finding.remedy}", "dim"), soft_wrap=True)
+    tally = Counter(finding.verdict for finding in findings)
+    screen.print(", ".join(f"{tally[verdict]} {verdict}" for verdict in Verdict), style="dim")
+
+
+def _line(finding: Finding, width: int, *, marks: bool) -> Text:
+    mark = f"{_MARKS[finding.verdict]} " if marks else ""
+    return Text.assemble(
+        (f"{mark}{finding.verdict:<6}", _STYLES[finding.verdict]),
+        (f"{finding.subject:<{width}}  ", "bold"),
+        finding.text,
+    )

@@ -1,0 +1,285 @@
+"""The server's side of a connection: what it may send, how slowly, and how many there may be.
+
+uvicorn bounds neither the size of a request's head nor the time it takes to come, nor how many
+requests are sent ahead of their answers; and what it does to bound connections refuses the genuine
+like the others.
+"""
+
+import asyncio
+import logging
+import resource
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+from http import HTTPStatus
+from itertools import chain
+from time import monotonic
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from offhook.cli.one_write import OneWrite
+from offhook.core.answers import REFUSED, Answer, Fault
+from offhook.web.asgi import LINGER_BYTES, LINGER_SECONDS
+
+HEAD_BYTES: Final = 64 * 1024
+"""Of a request's line and headers. A GET has the message in its line: 1,600 characters, each of
+which may take 12 when it is encoded."""
+
+HEADERS: Final = 100
+"""Headers of a request. Twilio sends about ten, and a proxy adds as many."""
+
+HEAD_TIMEOUT: Final = 10.0
+"""Seconds from a head's first byte to its last."""
+
+PIPELINED: Final = 8
+"""Requests that may wait for the answers to earlier ones of their connection. A chunk of 256 KB can
+hold ten thousand, and each takes 2 KB of memory."""
+
+SPARE_FILES: Final = 64
+"""For the store, logs, and what else a process has open."""
+
+_TELL_EVERY: Final = 10.0  # seconds
+
+_log = logging.getLogger("offhook")
+# uvicorn warns of each request that is none: a flood of them must not be one of the log, too.
+_uvicorn_log = logging.getLogger("uvicorn.error.door")
+_uvicorn_log.setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a connection may do.
+
+    Attributes:
+        connections: of one process.
+        head_timeout: seconds.
+    """
+
+    connections: int
+    head_timeout: float = HEAD_TIMEOUT
+
+
+DEFAULT_BOUNDS: Final = Bounds(1000)
+"""Of a server that nobody but its user is meant to reach."""
+
+
+@dataclass(slots=True)
+class Hall:
+    """All connections of a process, and those whose client is waited for, for longest first."""
+
+    bounds: Bounds
+    waiting: "OrderedDict[Door, None]" = field(default_factory=OrderedDict)
+    told: float = -_TELL_EVERY
+
+    def make_room(self, held: int) -> bool:
+        """Cut a connection if there are too many; return False if none can be.
+
+        A genuine request comes at once: its connection is hardly ever among those that have been
+        waited for, and never the one that was waited for longest.
+        """
+        if held <= self.bounds.connections:
+            return True
+        self._tell()
+        if not self.waiting:
+            return False
+        longest, _ = self.waiting.popitem(last=False)
+        longest.transport.abort()
+        return True
+
+    def _tell(self) -> None:
+        if monotonic() - self.told > _TELL_EVERY:
+            self.told = monotonic()
+            _log.warning(
+                "%d connections are open: those that send nothing are cut, the longest first "
+                "(OFFHOOK_MAX_CONNECTIONS)",
+                self.bounds.connections,
+            )
+
+
+def door(bounds: Bounds) -> type[asyncio.Protocol]:
+    """Return what `uvicorn.Config(http=...)` takes: the protocol of one process' connections."""
+    files = _room_for(bounds.connections + SPARE_FILES)
+    connections = max(1, min(bounds.connections, files - SPARE_FILES))
+    hall = Hall(Bounds(connections, bounds.head_timeout))
+    # uvicorn only ever calls it.
+    return cast("type[asyncio.Protocol]", partial(Door, hall))
+
+
+def _room_for(wanted: int) -> int:
+    """Raise how many files this process may open, if it has to be, and may; return what it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
+
+
+class _Part(Enum):
+    """What comes next from the client."""
+
+    NOTHING = auto()  # of a request; another may follow
+    HEAD = auto()
+    BODY = auto()
+
+
+class _Unbearable(Exception):  # noqa: N818 - caught by the parser, which says so in its own words
+    """A request goes beyond the bounds."""
+
+
+class Door(HttpToolsProtocol):
+    """A connection within bounds.
+
+    Args:
+        hall: of its process.
+        given: uvicorn's own.
+    """
+
+    def __init__(self, hall: Hall, **given: Any) -> None:
+        super().__init__(**given)
+        self.logger = _uvicorn_log
+        self._hall = hall
+        self._part = _Part.NOTHING
+        self._head_bytes = 0  # of names, values and the line
+        self._fed = 0  # bytes since the head began, or something that may become one
+        self._timer: asyncio.TimerHandle | None = None
+        self._fault = Fault.MALFORMED_REQUEST
+        self._refused = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Let a connection in, in another's place if need be."""
+        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
+        if not self._hall.make_room(len(self.connections)):
+            self._write(REFUSED[Fault.TOO_MANY_CONNECTIONS])
+            self._refused = True
+            self.transport.close()
+            return
+        self._hall.waiting[self] = None
+        self._await_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._hall.waiting.pop(self, None)
+        self._disarm()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, as long as it is within bounds."""
+        self._fed += len(data)
+        if self._refused:
+            if self._fed > LINGER_BYTES:
+                self.transport.abort()
+            return
+        super().data_received(data)
+        if not self._refused:
+            self._watch()
+
+    def _watch(self) -> None:
+        """See to it that what comes next comes in time."""
+        answered = self.cycle is None or self.cycle.response_complete
+        match self._part:
+            # Counted as they come: the parser keeps half a header to itself, however long it is.
+            case _Part.HEAD if self._fed > HEAD_BYTES:
+                self._refuse(Fault.HEAD_TOO_LARGE)
+            case _Part.HEAD:
+                self._arm()
+            case _Part.BODY if answered:  # nobody waits for the rest of it
+                self._arm()
+            case _Part.NOTHING if answered:  # the end of such a body, or a blank line
+                self._fed = 0
+                self._await_more()
+
+    def on_message_begin(self) -> None:
+        """Note that a head begins."""
+        super().on_message_begin()
+        self._part = _Part.HEAD
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take the line."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_headers_complete(self) -> None:
+        """Have the request served."""
+        # All at once: at each of ten headers it would take six times as long, and what comes
+        # before the last one is bounded by the bytes fed.
+        if len(self.headers) > HEADERS:
+            self._count(HEAD_BYTES + 1)
+        self._count(sum(map(len, chain.from_iterable(self.headers))))
+        self._part = _Part.BODY
+        self._disarm()
+        super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED:
+            raise _Unbearable
+
+    def on_message_complete(self) -> None:
+        """Note that nothing more of the request comes."""
+        self._part = _Part.NOTHING
+        self._fed = 0
+        self._disarm()
+        if not self.cycle.response_complete:
+            self._hall.waiting.pop(self, None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the client again."""
+        more = bool(self.pipeline)  # asked before: the next one is taken out when it begins
+        super().on_response_complete()
+        if self in self.connections and not more:
+            self._hall.waiting[self] = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's, which is not for Twilio
+        """Refuse what is no request, or not within bounds."""
+        self._refuse(self._fault)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES:
+            self._fault = Fault.HEAD_TOO_LARGE
+            raise _Unbearable
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self._part is _Part.HEAD:
+            self._refuse(Fault.HEAD_TIMEOUT)
+        else:
+            self.transport.abort()
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer, and close when the client has: see `web.asgi.respond_unread`."""
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        self._refused = True
+        self._fed = 0
+        self._hall.waiting[self] = None
+        self._write(REFUSED[fault])
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write_eof()  # unless an earlier answer is still to come
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _write(self, answer: Answer) -> None:
+        status = HTTPStatus(answer.status)
+        headers = dict(answer.headers) | {b"connection": b"close"}
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+        lines += [name + b": " + value for name, value in headers.items()]
+        self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
+
+    def _await_more(self) -> None:
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._hall.bounds.head_timeout, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,185 @@
+"""One machine's processes: what `offhook run`, `offhook ingress` and `offhook worker` share."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+
+from offhook.app import Offhook
+from offhook.cli.listening import is_public, listen, run_loop, url_of
+from offhook.cli.loading import AppName
+from offhook.cli.logs import configure
+from offhook.cli.options import app_named
+from offhook.cli.seats import Limits, Role, Seat
+from offhook.cli.signals import on_signals
+from offhook.cli.sockets import Sockets, admin_socket
+from offhook.cli.spawning import Spawner
+from offhook.cli.stores import opened
+from offhook.cli.supervisor import Supervisor
+from offhook.errors import SettingsError, StoreUnavailable
+from offhook.observe.sheet import SharedMemory
+from offhook.settings import Settings, SignaturePolicy
+
+_log = logging.getLogger("offhook")
+
+# Added to what a handler may take: a worker whose loop stands still for longer is replaced.
+_SILENCE: Final = 10.0
+# Added to the time for draining: children that end in time need not be killed a moment before.
+_DRAIN: Final = 5.0
+# Seconds that the start waits for a store it can do without.
+_STORE_PATIENCE: Final = 3.0
+
+Host = Annotated[str | None, typer.Option("--host", help="Listen here. [OFFHOOK_HOST]")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="Listen here. [OFFHOOK_PORT]")
+]
+Ingresses = Annotated[
+    int | None,
+    typer.Option("--ingresses", min=1, max=64, help="Processes that answer. [OFFHOOK_INGRESSES]"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="Processes that run handlers. [OFFHOOK_WORKERS]"),
+]
+WorkerNice = Annotated[
+    int | None,
+    typer.Option(
+        "--worker-nice",
+        min=0,
+        max=19,
+        help="Niceness of workers, so that busy handlers do not delay answers.",
+    ),
+]
+ForceUnsigned = Annotated[
+    bool,
+    typer.Option("--force-unsigned", help="Allow OFFHOOK_SIGNATURE=off on a public address."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A bot on this machine, with its settings.
+
+    Attributes:
+        name: how each process finds the bot.
+        settings: of the bot, with the command line's on top.
+    """
+
+    name: AppName
+    settings: Settings
+
+    @classmethod
+    def named(cls, app: str, **given: Any) -> "Machine":
+        """Load a bot; what is given on the command line and not None is a setting.
+
+        Raises:
+            AppNotFound: `app` names none.
+            SettingsError: a setting is wrong.
+        """
+        name = app_named(app)
+        offhook: Offhook = name.load()
+        offhook.configure(**{key: value for key, value in given.items() if value is not None})
+        configure(offhook.settings)
+        return cls(name, offhook.settings)
+
+    def answer(self, roles: Collection[Role], *, forced: bool) -> None:
+        """Listen, and run the processes of `roles`, until told to end.
+
+        Args:
+            roles: with `Role.INGRESS`.
+            forced: allow unsigned webhooks on a public address.
+
+        Raises:
+            ConfigurationError: nobody could, or should, reach this server as it is set up.
+            StoreError: the store can't be used.
+        """
+        with listen(self.settings.host, self.settings.port) as listener:
+            _check_signature(self.settings, listener, forced=forced)
+            self._run(roles, listener)
+
+    def work(self) -> None:
+        """Run workers, until told to end.
+
+        Raises:
+            ConfigurationError: the admin address can't be used.
+            StoreError: the store can't be used; one that is away is waited for.
+        """
+        self._run({Role.WORKER}, None)
+
+    def _run(self, roles: Collection[Role], listener: socket.socket | None) -> None:
+        with ExitStack() as stack:
+            admin = admin_socket(self.settings)
+            if admin is not None:
+                stack.enter_context(admin)
+            seats = self._seats(roles if admin is None else {*roles, Role.ADMIN})
+            run_loop(lambda: self._supervise(seats, Sockets(listener, admin)))
+
+    def _seats(self, roles: Collection[Role]) -> Sequence[Seat]:
+        counts = {
+            Role.INGRESS: self.settings.ingresses,
+            Role.WORKER: self.settings.workers,
+            Role.ADMIN: 1,
+        }
+        return [Seat(role, n + 1) for role in Role if role in roles for n in range(counts[role])]
+
+    async def _supervise(self, seats: Sequence[Seat], sockets: Sockets) -> None:
+        settings, listener = self.settings, sockets.public
+        await self._prepare(needed=listener is not None and not settings.spool)
+        counting = () if sockets.admin is None else [s for s in seats if s.role is not Role.ADMIN]
+        sheets = {seat.name: SharedMemory() for seat in counting}
+        supervisor = Supervisor(
+            seats,
+            spawn=Spawner(self.name, settings, sockets, sheets),
+            release=self._release,
+            on_ready=lambda: _log.info("%s", self._readiness(sockets)),
+            limits=Limits(
+                silence=settings.handler_timeout + _SILENCE, drain=settings.drain_timeout + _DRAIN
+            ),
+        )
+
+        def stop() -> None:
+            if listener is not None:
+                listener.close()  # who connects now is refused at once, and does not wait in vain
+            supervisor.stop()
+
+        on_signals(stop)
+        await supervisor.run()
+        _log.info("ended: everything that was acknowledged is stored")
+
+    async def _prepare(self, *, needed: bool) -> None:
+        """Bring the schema up to date, so that the processes find it so."""
+        try:
+            async with asyncio.timeout(None if needed else _STORE_PATIENCE):
+                async with opened(self.settings.store):
+                    pass
+        except (StoreUnavailable, TimeoutError) as error:
+            if needed:
+                raise
+            reason = str(error) or "it does not answer in time"
+            _log.warning("starting without the store, which is waited for: %s", reason)
+
+    async def _release(self, owner: str) -> None:
+        async with opened(self.settings.store) as store:
+            await store.release(owner)
+
+    def _readiness(self, sockets: Sockets) -> str:
+        admin = "" if sockets.admin is None else f"; metrics on {url_of(sockets.admin)}"
+        if admin and self.settings.dashboard_token.get_secret_value():
+            admin = f"{admin}, with the dashboard"
+        if sockets.public is None:
+            return f"working: messages are taken from the store as they come{admin}"
+        webhook = f"{self.settings.public_url}/twilio/messages"
+        return f"listening on {url_of(sockets.public)} for {webhook}{admin}"
+
+
+def _check_signature(settings: Settings, listener: socket.socket, *, forced: bool) -> None:
+    if settings.signature is SignaturePolicy.OFF and is_public(listener) and not forced:
+        raise SettingsError(
+            f"OFFHOOK_SIGNATURE is off and {settings.host} can be reached by others: anybody could "
+            "send messages to your bot. Set it to required, or add --force-unsigned"
+        )

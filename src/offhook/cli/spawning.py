@@ -1,0 +1,69 @@
+"""Starting the process of a seat, with all that it inherits."""
+
+import socket
+from collections.abc import Mapping, Sequence
+
+from offhook.cli.children import Child, HasFileno
+from offhook.cli.loading import AppName
+from offhook.cli.seats import Role, Seat
+from offhook.cli.sockets import Sockets
+from offhook.observe.sheet import SharedMemory
+from offhook.settings import Settings
+
+
+class Spawner:
+    """Starts processes; the `spawn` of a supervisor.
+
+    Args:
+        name: how each finds the bot.
+        settings: of the bot.
+        sockets: what they listen on.
+        sheets: what they count in, by the names of their seats; empty when nobody reads it.
+    """
+
+    def __init__(
+        self,
+        name: AppName,
+        settings: Settings,
+        sockets: Sockets,
+        sheets: Mapping[str, SharedMemory],
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._sockets = sockets
+        self._sheets = sheets
+
+    def __call__(self, seat: Seat, owner: str) -> Child:
+        """Start the process of a seat."""
+        match seat.role:
+            case Role.INGRESS:
+                listener = self._sockets.of(seat.role)
+                return self._start(seat, "--listener", str(listener.fileno()), sockets=[listener])
+            case Role.WORKER:
+                nice = str(self._settings.worker_nice)
+                return self._start(seat, "--owner", owner, "--nice", nice)
+            case Role.ADMIN:
+                return self._start_admin()
+
+    def _start(self, seat: Seat, *arguments: str, sockets: Sequence[socket.socket] = ()) -> Child:
+        shared: list[HasFileno] = [*sockets]
+        more: list[str] = []
+        if sheet := self._sheets.get(seat.name):
+            shared.append(sheet)
+            more = ["--sheet", str(sheet.fileno())]
+        return Child.start(
+            "offhook.cli.roles", [seat.role, self._name.text, *arguments, *more], shared=shared
+        )
+
+    def _start_admin(self) -> Child:
+        """Start the one that reads what the others count. It has no use for the bot."""
+        listener = self._sockets.of(Role.ADMIN)
+        arguments = ["--listener", str(listener.fileno())]
+        for name, sheet in self._sheets.items():
+            arguments += ["--sheet", name, str(sheet.fileno())]
+        return Child.start(
+            "offhook.cli.admin",
+            arguments,
+            shared=[listener, *self._sheets.values()],
+            told=self._settings.to_json(),
+        )

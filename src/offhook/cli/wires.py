@@ -1,0 +1,117 @@
+"""How `offhook connect` shows what Twilio has set."""
+
+from typing import Any, Final
+
+from rich.text import Text
+
+from offhook.twilio.wiring import (
+    PARAMETERS,
+    Kind,
+    Part,
+    Receiver,
+    Wanted,
+    differences,
+    leads_here,
+)
+
+SANDBOX: Final = (
+    "The WhatsApp Sandbox is not in Twilio's REST API. In the Console: Messaging, Try it out, "
+    'Send a WhatsApp message, Sandbox settings; under "When a message comes in": {url}'
+)
+SENDERS: Final = (
+    "In the Console: Messaging, Senders, WhatsApp senders, the sender; under "
+    '"Webhook URL for incoming messages": {url}'
+)
+_WIDTH: Final = max(len(part) for part in Part)
+_NAMES: Final = {
+    Kind.NUMBER: "number",
+    Kind.SERVICE: "Messaging Service",
+    Kind.WHATSAPP: "WhatsApp sender",
+}
+
+
+def state(receiver: Receiver, wanted: Wanted) -> str:
+    """Return in a word, or some more, whether messages get to us."""
+    if receiver.decided_by:
+        return f"decided by {receiver.decided_by}"
+    if receiver.defers:
+        return "left to its numbers"
+    if receiver.has(Part.APPLICATION):
+        return f"decided by {receiver.has(Part.APPLICATION)}"
+    if not differences(receiver, wanted):
+        return "connected"
+    if leads_here(receiver, wanted):
+        return "connected, but differs"
+    return "elsewhere" if receiver.has(Part.URL) else "not set"
+
+
+def shown(receiver: Receiver, wanted: Wanted) -> dict[str, Any]:
+    """Return a receiver as an object for scripts."""
+    found = differences(receiver, wanted)
+    return {
+        "kind": receiver.kind,
+        "sid": receiver.sid,
+        "address": receiver.address,
+        "name": receiver.name,
+        "state": state(receiver, wanted),
+        "connected": not found and not receiver.decided_by,
+        "decided_by": receiver.decided_by or None,
+        "numbers": list(receiver.pool),
+        "webhook": receiver.has(Part.URL) or None,
+        "method": receiver.has(Part.METHOD) or None,
+        "fallback": receiver.has(Part.FALLBACK) or None,
+        "status_callback": receiver.has(Part.STATUS) or None,
+        "differences": [
+            {"what": one.part, "now": one.now or None, "expected": one.wanted or None}
+            for one in found
+        ],
+    }
+
+
+def row(receiver: Receiver, wanted: Wanted) -> Text:
+    """Return a receiver on one line."""
+    said = state(receiver, wanted)
+    name = "" if receiver.name == receiver.address else f"  {receiver.name}"
+    url = receiver.has(Part.URL) if said in {"elsewhere", "connected, but differs"} else ""
+    return Text.assemble(
+        (f"{receiver.address:<36}", "bold"),
+        (f"{said:<24}", "green" if said == "connected" else "yellow"),
+        f"{url}{name}",
+    )
+
+
+def details(receiver: Receiver, wanted: Wanted) -> list[Text]:
+    """Return lines on a receiver: each part, and where it differs, what is expected."""
+    title = f"{_NAMES[receiver.kind]} {receiver.address}"
+    name = "" if receiver.name == receiver.address else f"  {receiver.name}"
+    lines = [Text.assemble((title, "bold"), name)]
+    # What a service decides for its numbers, nobody needs to change at the number.
+    found = () if receiver.decided_by else differences(receiver, wanted)
+    differing = {one.part: one for one in found}
+    for part in PARAMETERS[receiver.kind]:
+        now = receiver.has(part) or "not set"
+        if part in differing:
+            expected = differing[part].wanted or "not set"
+            lines.append(Text(f"  {part:<{_WIDTH}}  {now}", "yellow"))
+            lines.append(Text(f"  {'':<{_WIDTH}}  should be {expected}"))
+        elif receiver.has(part):
+            lines.append(Text.assemble(f"  {part:<{_WIDTH}}  {now}"))
+    if receiver.pool:
+        lines.append(Text(f"  {'numbers':<{_WIDTH}}  {', '.join(receiver.pool)}"))
+    return [*lines, *_notes(receiver, wanted)]
+
+
+def _notes(receiver: Receiver, wanted: Wanted) -> list[Text]:
+    if receiver.decided_by:
+        text = (
+            f"The Messaging Service {receiver.decided_by} decides for this number: "
+            f"offhook connect --service {receiver.decided_by}"
+        )
+        return [Text(text, "yellow")]
+    if (
+        receiver.kind is Kind.NUMBER
+        and receiver.has(Part.URL)
+        and not differences(receiver, wanted)
+    ):
+        return [Text("It is connected: write to the number.", "green")]
+    return []

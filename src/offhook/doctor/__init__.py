@@ -1,0 +1,56 @@
+"""Looks an installation over: settings, store, machine. Each check is a function in `CHECKS`."""
+
+import asyncio
+from typing import Final
+
+from offhook.doctor import account, cache, environment, limits, machine, outside, postgres, store
+from offhook.doctor.finding import Check, Finding, Findings, Verdict, fail
+from offhook.settings import Settings
+
+__all__ = ["CHECKS", "OUTSIDE", "Check", "Finding", "Findings", "Verdict", "examine"]
+
+CHECKS: Final[tuple[Check, ...]] = (
+    environment.account,
+    environment.signature,
+    environment.public_url,
+    environment.proxies,
+    environment.sender,
+    limits.senders,
+    limits.connections,
+    store.reachable,
+    store.backlog,
+    machine.file_system,
+    machine.free_space,
+    machine.file_modes,
+    postgres.server,
+    cache.redis,
+)
+"""All checks of this installation, in the order in which people mend."""
+
+OUTSIDE: Final[tuple[Check, ...]] = (
+    outside.webhook,
+    account.tokens,
+    account.connections,
+    account.alerts,
+)
+"""Checks that ask the public URL, and Twilio. A new check is a function, and a line above."""
+
+_PATIENCE: Final = 10.0  # seconds; what takes longer is an answer too
+
+
+async def examine(settings: Settings, checks: tuple[Check, ...] = CHECKS) -> Findings:
+    """Return what all checks find, in their order. Never raises for what a check meets."""
+    found = await asyncio.gather(*(_run(check, settings) for check in checks))
+    return [finding for findings in found for finding in findings]
+
+
+async def _run(check: Check, settings: Settings) -> Findings:
+    name = check.__name__.replace("_", " ")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await check(settings)
+    except TimeoutError:
+        text = f"no answer within {_PATIENCE:g} s"
+    except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
+        text = f"could not be looked at: {type(error).__name__}"
+    return [fail(name, text, "Run it again; if it stays so, tell the developers.")]

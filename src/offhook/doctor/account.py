@@ -1,0 +1,147 @@
+"""Checks at Twilio: whether it knows us, what it has set, and what it says went wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.errors import TwilioError
+from offhook.settings import Settings
+from offhook.twilio.meanings import WEBHOOKS
+from offhook.twilio.receivers import API, Receivers
+from offhook.twilio.rest import TwilioRest
+from offhook.twilio.wiring import Receiver, Wanted, differences, leads_here
+from offhook.web import webhook_url
+
+_REFUSED: Final = (401, 403)
+_SHOWN: Final = 5  # findings of a kind; of more, the number is told
+_PATIENCE: Final = 8.0  # seconds; an account may have thousands of numbers
+_BACK: Final = timedelta(hours=24)
+_CONSOLE: Final = "https://console.twilio.com/us1/monitor/logs/debugger/errors"
+
+
+async def tokens(settings: Settings) -> Findings:
+    """Look which of the auth tokens Twilio knows.
+
+    A secondary token is known too, and signs nothing until it is promoted: this does not tell
+    which one signs. https://www.twilio.com/docs/iam/api/authtoken-secondary
+    """
+    if not settings.account_sid or not settings.auth_tokens:
+        return []  # told by `environment.account`
+    known: list[bool] = []
+    for token in settings.auth_tokens:
+        async with TwilioRest(settings, (settings.account_sid, token)) as rest:
+            try:
+                await rest.get("api", f"{API}/{settings.account_sid}.json")
+            except TwilioError as error:
+                if error.status not in _REFUSED:
+                    return [_unasked("auth token", error)]
+                known.append(False)
+            else:
+                known.append(True)
+    return [_known(known)]
+
+
+async def connections(settings: Settings) -> Findings:
+    """Look what Twilio calls for the account's numbers, services and senders."""
+    if not (settings.public_url and settings.account_sid):
+        return []
+    subject, wanted = "connections", Wanted(webhook_url(settings))
+    try:
+        async with asyncio.timeout(_PATIENCE), TwilioRest(settings) as rest:
+            receivers = Receivers(rest)
+            found = [*await receivers.numbers(), *await receivers.services()]
+            found += await _senders(receivers)
+    except TwilioError as error:
+        return [_unasked(subject, error)]
+    except TimeoutError:
+        text = f"what Twilio has set can't be listed within {_PATIENCE:g} s"
+        return [warn(subject, text, "`offhook connect` lists it, however long it takes.")]
+    here = [one for one in found if leads_here(one, wanted)]
+    if not here:
+        text = f"none of the {len(found)} numbers, services and senders has this webhook"
+        remedy = "`offhook connect` lists them, and sets one. (The WhatsApp Sandbox is not seen.)"
+        return [warn(subject, text, remedy)]
+    differing = [one for one in here if differences(one, wanted)]
+    right = len(here) - len(differing)
+    findings = [_differs(one, wanted) for one in differing[:_SHOWN]]
+    if len(differing) > _SHOWN:
+        text = f"{len(differing) - _SHOWN} more have other overrides, methods or fallbacks"
+        findings.append(warn(subject, text, "`offhook connect` lists them."))
+    if right:
+        findings.insert(0, ok(subject, f"{right} of {len(found)} at Twilio are set as expected"))
+    return findings
+
+
+async def alerts(settings: Settings) -> Findings:
+    """Look which webhooks of ours have failed within a day, by Twilio's own notes."""
+    if not (settings.public_url and settings.account_sid):
+        return []
+    subject, start = "alerts", datetime.now(UTC) - _BACK
+    query = {"LogLevel": "error", "StartDate": f"{start:%Y-%m-%dT%H:%M:%SZ}"}
+    try:
+        async with TwilioRest(settings) as rest:
+            listed = rest.all("monitor", "/v1/Alerts", "alerts", **query)
+            found = [one async for one in listed if _is_ours(one, settings.public_url)]
+    except TwilioError as error:
+        return [_unasked(subject, error)]
+    if not found:
+        return [ok(subject, "Twilio has noted no failed webhook within 24 hours")]
+    codes = Counter(str(one.get("error_code", "")) for one in found)
+    latest = {str(one.get("error_code", "")): _when(one) for one in reversed(found)}
+    return [_alert(code, count, latest[code]) for code, count in codes.most_common(_SHOWN)]
+
+
+async def _senders(receivers: Receivers) -> Sequence[Receiver]:
+    try:
+        return await receivers.senders()
+    except TwilioError:
+        return ()  # in beta, and not open to all accounts
+
+
+def _known(known: Sequence[bool]) -> Finding:
+    subject, wrong = "auth token", [n for n, one in enumerate(known, start=1) if not one]
+    if not wrong:
+        which = "it" if len(known) == 1 else f"all {len(known)}"
+        return ok(subject, f"Twilio knows {which}")
+    if len(wrong) == len(known):
+        remedy = "Copy it from https://console.twilio.com, from the account's dashboard."
+        return fail(subject, "Twilio does not know TWILIO_AUTH_TOKEN for this account", remedy)
+    numbers = ", ".join(map(str, wrong))
+    text = f"Twilio does not know token {numbers} of {len(known)}: it can't sign any more"
+    remedy = "Take it out of TWILIO_AUTH_TOKEN."
+    if wrong[0] == 1:
+        remedy = "Take it out of TWILIO_AUTH_TOKEN at once: replies are sent with the first."
+        return fail(subject, text, remedy)
+    return warn(subject, text, remedy)
+
+
+def _differs(receiver: Receiver, wanted: Wanted) -> Finding:
+    parts = ", ".join(one.part for one in differences(receiver, wanted))
+    option = "--service" if receiver.address.startswith("MG") else "--number"
+    text = f"{receiver.address} has this webhook, but differs in: {parts}"
+    remedy = f"`offhook connect {option} {receiver.address}` shows and sets it."
+    return warn("connections", text, remedy)
+
+
+def _alert(code: str, count: int, when: str) -> Finding:
+    times = "once" if count == 1 else f"{count:,} times"
+    text = f"error {code}, {times} within 24 hours, last at {when}"
+    remedy = WEBHOOKS.get(code) or f"See https://www.twilio.com/docs/api/errors/{code}."
+    return warn("alerts", text, f"{remedy} Each is at {_CONSOLE}.")
+
+
+def _unasked(subject: str, error: TwilioError) -> Finding:
+    if error.status in _REFUSED:
+        return fail(subject, f"Twilio refuses to say: {error}", "Mend the credentials.")
+    return warn(subject, f"Twilio could not be asked: {error}", "Run it again when it can.")
+
+
+def _is_ours(alert: Mapping[str, Any], public_url: str) -> bool:
+    return str(alert.get("request_url") or "").startswith(public_url)
+
+
+def _when(alert: Mapping[str, Any]) -> str:
+    return str(alert.get("date_generated") or alert.get("date_created") or "an unknown time")

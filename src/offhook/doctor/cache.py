@@ -1,0 +1,48 @@
+"""A check of Redis: whether it answers, and as fast as it has to."""
+
+import time
+from statistics import median
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from offhook.doctor.finding import Findings, ok, warn
+from offhook.settings import Settings
+
+_SUBJECT: Final = "cache"
+_CONNECT: Final = 3.0  # seconds
+_PINGS: Final = 11
+_LIMIT: Final = 0.02  # seconds; what takes longer is given up: see caches/link.py
+
+
+async def redis(settings: Settings) -> Findings:
+    """Look whether Redis can be asked. Without it repeats cost more, and nothing else changes."""
+    url = settings.cache.get_secret_value()
+    if url == "memory://":
+        return []
+    try:
+        took = await _pings(url)
+    except (RedisError, OSError, ValueError, TimeoutError) as error:
+        text = f"Redis does not answer: {type(error).__name__}"
+        remedy = "See OFFHOOK_CACHE and the server. Meanwhile each process remembers for itself."
+        return [warn(_SUBJECT, text, remedy)]
+    text = f"Redis answers in {took * 1000:.1f} ms"
+    if took > _LIMIT:
+        remedy = "Have one nearer: lookups are given up after 20 ms, so it is of no use."
+        return [warn(_SUBJECT, text, remedy)]
+    return [ok(_SUBJECT, text)]
+
+
+async def _pings(url: str) -> float:
+    """Return the median of some round trips, in seconds."""
+    client = Redis.from_url(url, socket_connect_timeout=_CONNECT, socket_timeout=_CONNECT)
+    try:
+        taken = []
+        for _ in range(_PINGS):
+            started = time.perf_counter()
+            await client.ping()
+            taken.append(time.perf_counter() - started)
+        return median(taken[1:])  # the first connects
+    finally:
+        await client.aclose()

@@ -1,0 +1,143 @@
+"""Checks of the settings alone."""
+
+import ipaddress
+import os
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.settings import Settings, SignaturePolicy
+
+# https://www.twilio.com/docs/glossary/what-is-a-sid: two letters, then 32 hexadecimal digits.
+_ACCOUNT: Final = re.compile(r"AC[0-9a-f]{32}")
+_API_KEY: Final = re.compile(r"SK[0-9a-f]{32}")
+_TOKEN: Final = re.compile(r"[0-9a-f]{32}")
+_SENDER: Final = re.compile(r"(MG[0-9a-f]{32}|([a-z]+:)?\+?[0-9]{3,15}|[a-z]+:.+)")
+
+_CONSOLE: Final = "Copy it from https://console.twilio.com, from the account's dashboard."
+# Names that mean something inside of a network only (RFC 6761, RFC 6762, RFC 8375).
+_PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
+
+
+async def account(settings: Settings) -> Findings:
+    """Look at the account and what proves that we are it."""
+    return [_account_sid(settings.account_sid), *_tokens(settings.auth_tokens), *_api_key(settings)]
+
+
+async def signature(settings: Settings) -> Findings:
+    """Look whether webhooks are validated."""
+    if settings.signature is SignaturePolicy.REQUIRED:
+        return [ok("signatures", "webhooks must be signed")]
+    remedy = "Set OFFHOOK_SIGNATURE=required, or leave it out."
+    text = "webhooks are not validated: whoever reaches the port can write as anybody"
+    if _is_loopback(settings.host):
+        return [warn("signatures", text, remedy)]
+    return [fail("signatures", f"{text}, and OFFHOOK_HOST is {settings.host}", remedy)]
+
+
+async def public_url(settings: Settings) -> Findings:
+    """Look whether Twilio could call the public URL, and safely."""
+    subject, url = "public URL", settings.public_url
+    if not url:
+        remedy = "Set it to the URL under which Twilio calls you, e.g. https://bot.example.com."
+        return [fail(subject, "OFFHOOK_PUBLIC_URL is not set: `offhook run` needs it", remedy)]
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if not _is_public(host):
+        remedy = "Use a name that the internet knows; for trying out, a tunnel's."
+        return [fail(subject, f"{url} can't be reached by Twilio", remedy)]
+    if parts.scheme != "https":
+        remedy = "Use https, by a proxy in front that terminates TLS."
+        return [fail(subject, f"{url}: people's messages would travel in the clear", remedy)]
+    if "_" in host:
+        # https://www.twilio.com/docs/messaging/api/message-resource, StatusCallback
+        remedy = "Choose a host name without underscores."
+        return [fail(subject, f"{url}: Twilio refuses status callbacks to such a name", remedy)]
+    return [ok(subject, url)]
+
+
+async def proxies(settings: Settings) -> Findings:
+    """Look whose word on the request's URL is believed."""
+    findings: list[Finding] = []
+    if settings.public_url:
+        findings.append(ok("proxies", "signatures are checked against OFFHOOK_PUBLIC_URL"))
+    elif settings.trusted_proxies:
+        findings.append(ok("proxies", f"believed: {', '.join(settings.trusted_proxies)}"))
+        # `offhook run` wants a public URL, so this bot is served by somebody's own uvicorn.
+        findings.append(
+            warn(
+                "proxies",
+                "uvicorn puts X-Forwarded-For in the place of the proxy's address, by its own "
+                "proxy_headers: OFFHOOK_TRUSTED_PROXIES does not find the proxy then",
+                "Set OFFHOOK_PUBLIC_URL, or start uvicorn with --no-proxy-headers.",
+            )
+        )
+    # uvicorn rewrites scheme and peer of requests by itself, on the word of these; under `offhook
+    # run` it is told not to. https://www.uvicorn.org/settings/#http
+    if os.environ.get("FORWARDED_ALLOW_IPS", "").strip() == "*":
+        findings.append(
+            warn(
+                "proxies",
+                "FORWARDED_ALLOW_IPS is *: under `uvicorn bot:app`, uvicorn believes the "
+                "X-Forwarded-Proto of anybody",
+                "Use `offhook run`, which does not, or start uvicorn with --no-proxy-headers.",
+            )
+        )
+    return findings
+
+
+async def sender(settings: Settings) -> Findings:
+    """Look whether Twilio could take the sender for one."""
+    if not settings.sender or _SENDER.fullmatch(settings.sender):
+        return []
+    remedy = "Write a number as +15551230001, or a Messaging Service SID (MG and 32 digits)."
+    return [fail("sender", "OFFHOOK_SENDER is neither a number nor a service", remedy)]
+
+
+def _account_sid(sid: str) -> Finding:
+    subject = "account"
+    if not sid:
+        return fail(subject, "TWILIO_ACCOUNT_SID is not set", _CONSOLE)
+    if not _ACCOUNT.fullmatch(sid):
+        return fail(subject, "TWILIO_ACCOUNT_SID should be AC and 32 hexadecimal digits", _CONSOLE)
+    return ok(subject, f"TWILIO_ACCOUNT_SID is {sid[:6]}...{sid[-4:]}")
+
+
+def _tokens(tokens: tuple[str, ...]) -> Findings:
+    subject = "auth token"
+    if not tokens:
+        return [fail(subject, "TWILIO_AUTH_TOKEN is not set", _CONSOLE)]
+    wrong = [n for n, token in enumerate(tokens, start=1) if not _TOKEN.fullmatch(token)]
+    if not wrong:
+        return [ok(subject, f"{len(tokens)} set")]
+    which = "it" if len(tokens) == 1 else f"number {', '.join(map(str, wrong))}"
+    text = f"TWILIO_AUTH_TOKEN: {which} is not 32 hexadecimal digits, as Twilio's are"
+    return [warn(subject, text, f"{_CONSOLE} An API key's secret does not sign webhooks.")]
+
+
+def _api_key(settings: Settings) -> Findings:
+    subject, secret = "API key", settings.api_key_secret.get_secret_value()
+    if not settings.api_key and not secret:
+        return []
+    if not (settings.api_key and secret):
+        missing = "TWILIO_API_KEY_SECRET" if settings.api_key else "TWILIO_API_KEY"
+        return [fail(subject, f"{missing} is not set", "Set both, or neither.")]
+    if not _API_KEY.fullmatch(settings.api_key):
+        remedy = "Copy the key's SID; the secret is shown once, when the key is made."
+        return [fail(subject, "TWILIO_API_KEY should be SK and 32 hexadecimal digits", remedy)]
+    return [ok(subject, f"TWILIO_API_KEY is {settings.api_key[:6]}...")]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_PRIVATE_NAMES)

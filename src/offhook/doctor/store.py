@@ -1,0 +1,102 @@
+"""Checks of what the store says."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from offhook.core.lifecycle import SendState, State
+from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.doctor.postgres import is_postgres, schema
+from offhook.errors import SchemaTooNew, StoreError
+from offhook.ports import Counts
+from offhook.settings import Settings
+from offhook.stores import store_of
+from offhook.stores.migrations import migrations
+
+_LATE = 60.0  # seconds that a message may wait before somebody should look at the workers
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a store or a spool; None when it is none."""
+    scheme, _, path = url.partition(":///")
+    return Path(path).expanduser().absolute() if scheme == "sqlite" else None
+
+
+async def reachable(settings: Settings) -> Findings:
+    """Look whether the store can be written, and has our schema. Changes nothing in it."""
+    if (finding := await _unready(settings)) is not None:
+        return [finding]
+    store = store_of(settings)
+    try:
+        await store.open()
+        # As a webhook goes: through the writer, to the disk.
+        await store.renew((), lease=1.0)
+    except SchemaTooNew as error:
+        return [fail("store", str(error), "Install the newer offhook again.")]
+    except StoreError as error:
+        remedy = "Mend what it says, or name another store in OFFHOOK_STORE."
+        return [fail("store", str(error), remedy)]
+    finally:
+        await store.close()
+    return [ok("store", "it can be read and written, and its schema is up to date")]
+
+
+async def backlog(settings: Settings) -> Findings:
+    """Look for work that nobody does, and for what waits for a decision."""
+    if await _unready(settings) is not None:
+        return []
+    store = store_of(settings)
+    try:
+        await store.open()
+        counts = await store.counts()
+    except StoreError:
+        return []  # told by `reachable`
+    finally:
+        await store.close()
+    return [*_waiting(counts), *_set_aside(counts)]
+
+
+async def _unready(settings: Settings) -> Finding | None:
+    if is_postgres(settings.store):
+        return await schema(settings.store)
+    path = sqlite_path(settings.store)
+    return None if path is None else _schema(path)
+
+
+def _schema(path: Path) -> Finding | None:
+    """Return what is to be said of a file that opening would make, or migrate."""
+    if not path.exists():
+        if not path.parent.is_dir():
+            return fail("store", f"there is no directory {path.parent}", "Make it.")
+        return warn("store", f"there is none at {path} yet", "`offhook migrate` makes it.")
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        remedy = "See who owns the file, and whether it is a database of offhook's."
+        return fail("store", f"{path} can't be read: {error}", remedy)
+    known = migrations("offhook.stores.sqlite.migrations")[-1].version
+    if version < known:
+        text = f"its schema is {version}, this offhook's is {known}"
+        return warn("store", text, "`offhook migrate` brings it up to date, as every start does.")
+    return None
+
+
+def _waiting(counts: Counts) -> Findings:
+    if counts.oldest is None or counts.oldest < _LATE:
+        return [ok("workers", "nothing waits for long")]
+    remedy = "See whether a worker runs, and what its log says; `offhook stats` counts."
+    return [warn("workers", f"the oldest message has waited {counts.oldest:,.0f} s", remedy)]
+
+
+def _set_aside(counts: Counts) -> Findings:
+    found = []
+    for state, verb in ((State.DEAD, "are dead"), (State.PARKED, "are set aside")):
+        if number := counts.messages[state]:
+            remedy = f"`offhook messages list --state {state}` shows them."
+            found.append(warn("messages", f"{number:,} {verb}", remedy))
+    if number := counts.sends[SendState.UNKNOWN]:
+        text = f"of {number:,} replies it is unknown whether they left"
+        remedy = "Their status callbacks tell: see whether Twilio reaches OFFHOOK_PUBLIC_URL."
+        found.append(warn("replies", text, remedy))
+    return found

@@ -1,0 +1,159 @@
+"""Metrics as they are told to Prometheus: from what was counted to the text of a scrape."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    choose_encoder,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from offhook.observe.host import Host
+from offhook.observe.processes import Process
+from offhook.observe.survey import Survey
+from offhook.observe.vocabulary import (
+    ALERTS,
+    BUILD,
+    COUNTED,
+    DISK,
+    HOST_CPU,
+    HOST_MEMORY,
+    LEDGER,
+    MESSAGES,
+    OLDEST,
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    PROCESSES,
+    RECEIVED,
+    SETTLED,
+    SPOOLED,
+    STORE_UP,
+    UNRESOLVED,
+    Metric,
+    Type,
+)
+from offhook.ports import Counts
+
+Numbers = Mapping[tuple[str, ...], tuple[float, ...]]
+"""From the values of a metric's labels to its numbers."""
+
+
+class _Scrape(Collector):
+    """What one scrape finds: encoders want something that collects."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+
+def exposition(
+    survey: Survey, version: str, accept: str, *, alerts: Iterable[tuple[str, str]] = ()
+) -> tuple[bytes, str]:
+    """Return the text of a scrape, and its content type.
+
+    Args:
+        survey: what there is to tell.
+        version: of offhook.
+        accept: the scraper's Accept header, which asks for OpenMetrics or for the older format.
+        alerts: names and levels of those that are raised.
+    """
+    raised = family(ALERTS, dict.fromkeys(alerts, (1,)))
+    scrape = _Scrape((*families(survey, version), raised))
+    try:
+        encode, content_type = choose_encoder(accept)
+        return encode(scrape), content_type
+    except Exception:  # noqa: BLE001 - prometheus-client 0.26 raises TypeError for `version=abc`
+        return generate_latest(scrape), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def families(survey: Survey, version: str) -> tuple[Family, ...]:
+    """Return what a survey tells."""
+    return (
+        *of_rows(survey.rows),
+        *of_processes(survey.processes),
+        *of_store(survey.counts),
+        *of_host(survey.host),
+        family(SPOOLED, {} if survey.spooled is None else {(): (survey.spooled,)}),
+        family(BUILD, {(version,): (1,)}),
+    )
+
+
+def of_rows(rows: Mapping[str, tuple[float, ...]]) -> Iterator[Family]:
+    """Yield what processes have counted; see `sheet.added`."""
+    by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {}
+    for key, numbers in rows.items():
+        if key.startswith("["):
+            name, *labels = json.loads(key)
+            by_metric.setdefault(name, {})[tuple(labels)] = numbers
+    for metric in COUNTED:
+        yield family(metric, by_metric.get(metric.name, {}))
+
+
+def of_processes(processes: Iterable[Process]) -> Iterator[Family]:
+    """Yield what the processes of this machine use."""
+    found = tuple(processes)
+    roles = Counter((process.role,) for process in found)
+    yield family(PROCESSES, {role: (number,) for role, number in roles.items()})
+    yield family(PROCESS_CPU, {(process.name,): (process.cpu,) for process in found})
+    yield family(PROCESS_MEMORY, {(process.name,): (process.memory,) for process in found})
+
+
+def of_store(counts: Counts | None) -> Iterator[Family]:
+    """Yield what the store holds. It is the same on every machine: not to be added up.
+
+    Args:
+        counts: None when the store could not be read.
+    """
+    yield family(STORE_UP, {(): (counts is not None,)})
+    if counts is None:
+        return
+    yield family(MESSAGES, {(state,): (count,) for state, count in counts.messages.items()})
+    yield family(LEDGER, {(state,): (count,) for state, count in counts.sends.items()})
+    yield family(OLDEST, {(): (counts.oldest or 0.0,)})
+    yield family(RECEIVED, {(): (counts.received,)})
+    yield family(SETTLED, {(): (counts.settled,)})
+    yield family(UNRESOLVED, {(): (counts.unresolved,)})
+
+
+def of_host(host: Host) -> Iterator[Family]:
+    """Yield what is used of the machine."""
+    modes = {"busy": host.cpu_busy, "idle": host.cpu_all - host.cpu_busy}
+    yield family(HOST_CPU, {(mode,): (seconds,) for mode, seconds in modes.items()})
+    yield family(HOST_MEMORY, {(): (host.memory,)})
+    yield family(DISK, {(what,): (share,) for what, share in host.disks.items()})
+
+
+def family(metric: Metric, numbers: Numbers) -> Family:
+    """Return a metric with its numbers, as the library wants it."""
+    name, text, labels = metric.name, metric.text, metric.labels
+    match metric.type:
+        case Type.COUNTER:
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for values, (number,) in numbers.items():
+                counter.add_metric(values, number)
+            return counter
+        case Type.GAUGE:
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for values, (number,) in numbers.items():
+                gauge.add_metric(values, number)
+            return gauge
+        case Type.HISTOGRAM:
+            histogram = HistogramMetricFamily(name, text, labels=labels)
+            bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
+            for values, (*counts, total) in numbers.items():
+                buckets = list(zip(bounds, accumulate(counts), strict=True))
+                histogram.add_metric(values, buckets, total)
+            return histogram

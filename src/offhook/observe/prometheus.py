@@ -1,0 +1,167 @@
+"""Events as numbers, in a sheet that another process reads.
+
+Not with the client library's own counters, which share files: to count one answered webhook takes
+them 7 us, and this 1 (docs/decisions/0010-metrics-across-processes.md). The library writes what is
+scraped.
+"""
+
+import json
+import os
+import re
+import threading
+import time
+from bisect import bisect_left
+from typing import Final
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.observe.sheet import Sheet
+from offhook.observe.vocabulary import (
+    PHASES,
+    RUN_TIME,
+    RUNS,
+    SEND_TIME,
+    SENDS,
+    TROUBLED,
+    TROUBLES,
+    WAIT,
+    WEBHOOKS,
+    Metric,
+)
+
+PROCESS: Final = "process"
+"""The row that says which process writes a sheet: its id, and when it began, in epoch seconds."""
+
+ENDING: Final = frozenset(
+    {
+        "store-unavailable",
+        "store-away",
+        "spool",
+        "cache-unavailable",
+        "credentials-unavailable",
+        "backlog-full",
+    }
+)
+"""The topics of which it is told when they are over."""
+
+_Phases = tuple[int, int, int, int]  # where their rows begin
+
+
+class PrometheusObserver:
+    """Counts events.
+
+    Args:
+        sheet: where; this process is the only one to write to it.
+    """
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+        self._numbers = sheet.numbers
+        self._places: dict[tuple[str, ...], int] = {}
+        self._answers: dict[tuple[bool, int, bool, str, str, bool], tuple[int, _Phases]] = {}
+        # Troubles are also told by a worker's heartbeat thread.
+        self._lock = threading.Lock()
+        self._sign()
+        self._begin()
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case Answered():
+                self._count_answer(event)
+            case Handled():
+                self._count_run(event)
+            case Sent():
+                self._count_send(event)
+            case Trouble():
+                self._count_trouble(event)
+
+    def _count_answer(self, event: Answered) -> None:
+        # Not the kind itself: an enum's hash is a call of Python.
+        key = (
+            event.kind is Kind.STATUS, event.status, event.repeat, event.error, event.cached,
+            event.deferred,
+        )  # fmt: skip
+        found = self._answers.get(key)
+        if found is None:
+            found = self._answers[key] = self._answer_places(event)
+        place, (validate, enqueue, acknowledge, total) = found
+        self._numbers[place] += 1
+        _observe(self._numbers, validate, PHASES.buckets, event.validate)
+        if event.enqueue:
+            _observe(self._numbers, enqueue, PHASES.buckets, event.enqueue)
+        _observe(self._numbers, acknowledge, PHASES.buckets, event.acknowledge)
+        _observe(self._numbers, total, PHASES.buckets, event.total)
+
+    def _answer_places(self, event: Answered) -> tuple[int, _Phases]:
+        outcome = "refused" if event.error else "accepted"
+        place = self._place(
+            WEBHOOKS, event.kind, str(event.status), _result(event), event.error, event.cached
+        )
+        return place, (
+            self._place(PHASES, "validate", outcome),
+            self._place(PHASES, "enqueue", outcome),
+            self._place(PHASES, "acknowledge", outcome),
+            self._place(PHASES, "total", outcome),
+        )
+
+    def _count_run(self, event: Handled) -> None:
+        self._numbers[self._place(RUNS, event.kind, event.trigger)] += 1
+        _observe(self._numbers, self._place(RUN_TIME, event.kind), RUN_TIME.buckets, event.took)
+        if event.attempt == 1:  # what waits for its next attempt is meant to
+            _observe(self._numbers, self._place(WAIT, event.kind), WAIT.buckets, event.waited)
+
+    def _count_send(self, event: Sent) -> None:
+        what = re.match("reply|return|notice|key", event.identity)
+        known = what[0] if what else "key"
+        self._numbers[self._place(SENDS, known, event.trigger)] += 1
+        _observe(self._numbers, self._place(SEND_TIME), SEND_TIME.buckets, event.took)
+
+    def _count_trouble(self, event: Trouble) -> None:
+        with self._lock:
+            if not event.ok:
+                self._numbers[self._place(TROUBLES, event.topic)] += 1
+            if event.topic in ENDING:
+                self._numbers[self._place(TROUBLED, event.topic)] = not event.ok
+
+    def _place(self, metric: Metric, *labels: str) -> int:
+        key = (metric.name, *labels)
+        found = self._places.get(key)
+        if found is None:
+            found = self._places[key] = self._sheet.place(json.dumps(key), metric.width)
+        return found
+
+    def _sign(self) -> None:
+        place = self._sheet.place(PROCESS, 2)
+        self._numbers[place], self._numbers[place + 1] = os.getpid(), time.time()
+
+    def _begin(self) -> None:
+        """Have rows from the start where the first of its kind must show as an increase.
+
+        A gauge is the process' own: of the one before nothing is left.
+        """
+        for kind, code in ((Kind.MESSAGE, "200"), (Kind.STATUS, "204")):
+            for result in ("stored", "repeated"):
+                self._place(WEBHOOKS, kind, code, result, "", "")
+        for trigger in (Trigger.COMPLETE, Trigger.RETRY, Trigger.GIVE_UP):
+            self._place(RUNS, Kind.MESSAGE, trigger)
+        for outcome in (SendTrigger.ACCEPT, SendTrigger.REFUSE, SendTrigger.LOSE):
+            self._place(SENDS, "return", outcome)
+        for topic in ENDING:
+            self._numbers[self._place(TROUBLED, topic)] = 0
+
+
+def _result(event: Answered) -> str:
+    if event.error:
+        return "refused"
+    if event.repeat:
+        return "repeated"
+    return "deferred" if event.deferred else "stored"
+
+
+def _observe(
+    numbers: "memoryview[float]", place: int, buckets: tuple[float, ...], value: float
+) -> None:
+    numbers[place + bisect_left(buckets, value)] += 1
+    numbers[place + len(buckets) + 1] += value

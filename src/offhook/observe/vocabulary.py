@@ -1,0 +1,147 @@
+"""Every metric there is: its name, its labels, its buckets. The documentation is made from here.
+
+Names follow https://prometheus.io/docs/practices/naming/. What labels can say is bounded: by the
+code, never by what somebody sends.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Type(StrEnum):
+    """What a metric's numbers are."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: as it is scraped; of a histogram, without `_bucket`, `_sum` and `_count`.
+        text: what it is, for people.
+        labels: their names.
+        buckets: of a histogram, their upper bounds, without infinity.
+    """
+
+    name: str
+    type: Type
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many numbers it has for each combination of labels.
+
+        Of a histogram: one for each bucket, one for what is beyond them, and the sum.
+        """
+        return len(self.buckets) + 2 if self.type is Type.HISTOGRAM else 1
+
+
+# The budgets are 0.1, 0.2 and 0.5 s (DESIGN, section 6), alerts look at 1 and 3 s, Twilio waits
+# 15 s. Below that, fine enough to see 0.5 ms become 1.
+_ANSWER: Final = (
+    0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0,
+    5.0, 15.0,
+)  # fmt: skip
+_LONG: Final = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+_REST: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+_C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+
+WEBHOOKS: Final = Metric(
+    "offhook_webhooks_total",
+    _C,
+    "Webhooks answered.",
+    ("kind", "code", "result", "error", "cached"),
+)
+PHASES: Final = Metric(
+    "offhook_webhook_phase_seconds",
+    _H,
+    "Time that answering took, by phase and in all.",
+    ("phase", "outcome"),
+    _ANSWER,
+)
+RUNS: Final = Metric(
+    "offhook_handler_runs_total", _C, "Runs of handlers that have ended.", ("kind", "trigger")
+)
+RUN_TIME: Final = Metric("offhook_handler_seconds", _H, "Time that a run took.", ("kind",), _LONG)
+WAIT: Final = Metric(
+    "offhook_handler_wait_seconds",
+    _H,
+    "Time from receipt to the start of the first run.",
+    ("kind",),
+    _LONG,
+)
+SENDS: Final = Metric(
+    "offhook_sends_total", _C, "Attempts to send that have ended.", ("what", "trigger")
+)
+SEND_TIME: Final = Metric("offhook_send_seconds", _H, "Time until Twilio had answered.", (), _REST)
+TROUBLES: Final = Metric(
+    "offhook_troubles_total", _C, "Troubles that were told, by topic.", ("topic",)
+)
+TROUBLED: Final = Metric(
+    "offhook_trouble_active", _G, "Processes that are in a trouble which can end.", ("topic",)
+)
+STORE_UP: Final = Metric("offhook_store_up", _G, "1 if the store could be read.")
+MESSAGES: Final = Metric("offhook_store_messages", _G, "Webhooks in the store.", ("state",))
+LEDGER: Final = Metric("offhook_store_sends", _G, "Replies and notices in the store.", ("state",))
+OLDEST: Final = Metric(
+    "offhook_store_oldest_seconds",
+    _G,
+    "How long the oldest webhook that is not settled has waited; 0 when none waits.",
+)
+RECEIVED: Final = Metric(
+    "offhook_store_received_last_minute", _G, "Webhooks stored in the last minute."
+)
+SETTLED: Final = Metric(
+    "offhook_store_settled_last_minute", _G, "Webhooks settled in the last minute."
+)
+PROCESSES: Final = Metric(
+    "offhook_processes", _G, "Processes of this machine that are at work.", ("role",)
+)
+PROCESS_CPU: Final = Metric(
+    "offhook_process_cpu_seconds_total", _C, "CPU time used by a process.", ("process",)
+)
+PROCESS_MEMORY: Final = Metric(
+    "offhook_process_resident_memory_bytes", _G, "Memory of a process.", ("process",)
+)
+UNRESOLVED: Final = Metric(
+    "offhook_store_unresolved_sends",
+    _G,
+    "Sends that have been unknown for ten minutes, and for less than a day.",
+)
+SPOOLED: Final = Metric(
+    "offhook_spool_messages", _G, "Webhooks in this machine's spool, which the store has not yet."
+)
+HOST_CPU: Final = Metric(
+    "offhook_host_cpu_seconds_total", _C, "CPU time of the machine.", ("mode",)
+)
+HOST_MEMORY: Final = Metric(
+    "offhook_host_memory_used_ratio", _G, "The share of the machine's memory that is in use."
+)
+DISK: Final = Metric(
+    "offhook_disk_used_ratio", _G, "The share of a disk that is in use.", ("what",)
+)
+ALERTS: Final = Metric(
+    "offhook_alert_active", _G, "1 for each alert that is raised.", ("alert", "level")
+)
+BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("version",))
+
+COUNTED: Final = (
+    WEBHOOKS, PHASES, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, TROUBLES, TROUBLED,
+)  # fmt: skip
+"""What processes write into their sheets."""
+
+MEASURED: Final = (
+    PROCESSES, PROCESS_CPU, PROCESS_MEMORY, STORE_UP, MESSAGES, LEDGER, OLDEST, RECEIVED, SETTLED,
+    UNRESOLVED, SPOOLED, HOST_CPU, HOST_MEMORY, DISK, ALERTS, BUILD,
+)  # fmt: skip
+"""What is looked up when it is asked for."""
+
+METRICS: Final = (*COUNTED, *MEASURED)

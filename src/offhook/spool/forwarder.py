@@ -1,0 +1,153 @@
+"""From the spool into the store, in order."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+from offhook.errors import StoreUnavailable
+from offhook.events import Observer, Trouble
+from offhook.patience import woken
+from offhook.ports import Spool, Spooled
+from offhook.spool.primary import Primary, describe
+
+_POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call
+_LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the store is away
+_BATCH: Final = 500  # webhooks read, forwarded and forgotten at once
+# Seconds for which a lane is left alone whose webhook the store can't take for a reason of its
+# own: the others must not wait for it.
+_REST: Final = 30.0
+_FLUSH: Final = 3.0  # seconds at the end of a process; what is left, the next one forwards
+_TIDY_EVERY: Final = 1.0
+
+_TOPIC: Final = "spool"
+
+
+class Forwarder:
+    """Moves what the spool holds into the store, in each lane one after the other.
+
+    Of all processes that share a spool, one forwards. A webhook is forgotten by the spool when
+    the store has committed it; one that is forwarded twice, since a process died in between, is a
+    repeat for the store.
+
+    Args:
+        spool: open.
+        primary: the store.
+        observer: is told how many were forwarded, each time that the spool is empty again.
+    """
+
+    def __init__(self, spool: Spool, primary: Primary, observer: Observer) -> None:
+        self._spool = spool
+        self._primary = primary
+        self._observer = observer
+        self._stopped = asyncio.Event()
+        self._resting: dict[str, float] = {}
+        self._forwarded = 0
+        self._known = 0
+        self._tidied = 0.0
+        self._complaint = ""
+
+    def stop(self) -> None:
+        """Let `run` return, after it has forwarded what it can in three seconds."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Forward until `stop` is called. A store that is away is waited for."""
+        pause = _POLL
+        while not self._stopped.is_set():
+            if self._spool.is_empty() or not self._spool.lead():
+                pause = _POLL
+            elif await self._advance():
+                pause = 0.0
+            else:
+                pause = min(_LONGEST_PAUSE, max(_POLL, 2 * pause))
+            if pause:
+                await woken(self._stopped, pause)
+        await self._flush()
+
+    async def _advance(self) -> bool:
+        """Forward a batch; return whether it is worthwhile to go on at once."""
+        try:
+            self._wake_rested()
+            batch = await self._spool.oldest(_BATCH, without=self._resting)
+            forwarded = await self._forward(batch)
+            if forwarded:
+                await self._spool.forget(forwarded)
+            await self._tidy()
+        except Exception as error:  # noqa: BLE001 - to give up would be for ever
+            self._complain(f"the spool can't be emptied: {describe(error)}")
+            return False
+        if not batch and not self._resting:
+            self._tell()
+        return bool(forwarded)
+
+    async def _forward(self, batch: Sequence[Spooled]) -> list[int]:
+        """Forward the lanes side by side; return what the store has now."""
+        lane = attrgetter("inbound.lane")
+        lanes = [list(items) for _, items in groupby(sorted(batch, key=lane), lane)]
+        done = await asyncio.gather(*(self._forward_lane(items) for items in lanes))
+        return [id_ for ids in done for id_ in ids]
+
+    async def _forward_lane(self, items: Sequence[Spooled]) -> list[int]:
+        done: list[int] = []
+        for one in items:
+            try:
+                new = await self._primary.forward(one.inbound)
+            except StoreUnavailable:
+                break
+            except Exception as error:  # noqa: BLE001 - the other lanes, and this process, go on
+                self._rest(one, error)
+                break
+            done.append(one.id)
+            self._forwarded += 1
+            self._known += not new
+        return done
+
+    def _rest(self, one: Spooled, error: Exception) -> None:
+        self._resting[one.inbound.lane] = time.monotonic() + _REST
+        self._complain(
+            f"the store does not take webhook {one.id} of the spool: {describe(error)}. "
+            f"It is tried again every {_REST:g} s, and its conversation waits"
+        )
+
+    def _wake_rested(self) -> None:
+        now = time.monotonic()
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+
+    async def _tidy(self) -> None:
+        if time.monotonic() - self._tidied >= _TIDY_EVERY:
+            self._tidied = time.monotonic()
+            await self._spool.tidy()
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._complaint = text
+            self._observer(Trouble(_TOPIC, text))
+
+    def _tell(self) -> None:
+        self._complaint = ""
+        if not self._forwarded:
+            return
+        known = f", {self._known} of which it had" if self._known else ""
+        text = f"empty again: {self._forwarded} webhooks were forwarded to the store{known}"
+        self._forwarded = self._known = 0
+        self._observer(Trouble(_TOPIC, text, ok=True))
+
+    async def _flush(self) -> None:
+        deadline = time.monotonic() + _FLUSH
+        while not self._spool.is_empty() and self._spool.lead():
+            if time.monotonic() >= deadline or not await self._advance():
+                await self._tell_left()
+                return
+
+    async def _tell_left(self) -> None:
+        try:
+            left = await self._spool.count()
+        except StoreUnavailable as error:
+            self._observer(Trouble(_TOPIC, f"what is left in the spool can't be counted: {error}"))
+            return
+        if left:
+            text = f"{left} webhooks are left in it; the next ingress on this disk forwards them"
+            self._observer(Trouble(_TOPIC, text))

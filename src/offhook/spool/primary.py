@@ -1,0 +1,193 @@
+"""The store, seen by an ingress that need not wait for it."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from offhook.core.backoff import delay as backoff
+from offhook.deadline import Deadline
+from offhook.errors import OffhookError, StoreUnavailable
+from offhook.events import Observer, Trouble
+from offhook.ports import Inbound, Store
+
+T = TypeVar("T")
+
+# Seconds. Opening may mean connecting with TLS, and the schema's migrations.
+_OPENING: Final = 10.0
+# Nobody is answered before the start is over; what takes longer goes on behind it.
+_STARTING: Final = 3.0
+# What is forwarded has been acknowledged, and nobody waits: a store too slow for the hot path is
+# still good enough for it.
+_FORWARDING: Final = 10.0
+
+_FIRST_DELAY: Final = 0.25
+_LAST_DELAY: Final = 2.0
+# One that is away again so soon was not back: the next look at it waits for longer.
+_STEADY_AFTER: Final = 10.0
+
+_TOPIC: Final = "store-away"
+
+
+class Primary:
+    """Keeps `ports.Entrance` before a store, and asks it nothing while it is away.
+
+    A call that fails, or that takes longer than `patience`, means that the store is away: from
+    then on every call fails at once, until an attempt in the background has succeeded. What was
+    given up may have been stored all the same; the unique key makes a repeat of it.
+
+    Args:
+        open_store: makes a store that is not open yet.
+        observer: is told when the store is away and when it is back; once each.
+        patience: seconds that a webhook may wait for the store.
+    """
+
+    def __init__(
+        self, open_store: Callable[[], Store], observer: Observer, *, patience: float
+    ) -> None:
+        self._open_store = open_store
+        self._observer = observer
+        self._patience = patience
+        self._deadline = Deadline(patience)
+        self._store: Store | None = None
+        self._up = False
+        self._failures = 0
+        self._up_since = 0.0
+        self._returning: asyncio.Task[None] | None = None
+        self._complaint = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether the store is worth asking."""
+        return self._up
+
+    async def start(self) -> None:
+        """Open the store, or tell that it is away and go on trying in the background.
+
+        Raises:
+            SchemaTooNew: this offhook could never forward anything to it.
+        """
+        try:
+            async with asyncio.timeout(_STARTING):
+                await self._attempt()
+        except (StoreUnavailable, TimeoutError) as error:
+            self._fail(error)
+        else:
+            self._up, self._up_since = True, time.monotonic()
+
+    async def stop(self) -> None:
+        """Let go of the store. May be called twice."""
+        self._up = False
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.wait({self._returning})
+            self._returning = None
+        if self._store is not None:
+            await self._store.close()
+            self._store = None
+
+    async def accept(self, inbound: Inbound) -> bool:
+        """See `ports.Intake.accept`."""
+        store = self._reach()
+        try:  # as in `_bounded`, without the cost of one more coroutine for each webhook
+            with self._deadline:
+                return await store.accept(inbound)
+        except (StoreUnavailable, TimeoutError) as error:
+            raise self._fail(error) from error
+
+    async def knows(self, inbound: Inbound) -> bool:
+        """See `ports.Entrance.knows`."""
+        return await self._bounded(self._reach().knows(inbound))
+
+    async def backlog(self, at_most: int) -> int:
+        """See `ports.Entrance.backlog`."""
+        return await self._bounded(self._reach().backlog(at_most))
+
+    async def check(self) -> None:
+        """Go the way of a webhook, through the writer, but write nothing."""
+        await self._bounded(self._reach().renew((), lease=1.0))
+
+    async def forward(self, inbound: Inbound) -> bool:
+        """Store a webhook that comes from the spool, whether the store seems to be away or not.
+
+        Raises:
+            StoreUnavailable: it has to be tried again.
+        """
+        if self._store is None:
+            raise StoreUnavailable("the store has not been reached yet")
+        try:
+            async with asyncio.timeout(_FORWARDING):
+                return await self._store.accept(inbound)
+        except (StoreUnavailable, TimeoutError) as error:
+            raise self._fail(error) from error
+
+    def _reach(self) -> Store:
+        if self._store is None or not self._up:
+            raise StoreUnavailable("the store is away")
+        return self._store
+
+    async def _bounded(self, call: Awaitable[T]) -> T:
+        try:
+            with self._deadline:
+                return await call
+        except (StoreUnavailable, TimeoutError) as error:
+            raise self._fail(error) from error
+
+    def _fail(self, error: StoreUnavailable | TimeoutError) -> StoreUnavailable:
+        """Note that the store is away; return what to tell who asked it."""
+        text = str(error) or "it does not answer in time"
+        if self._returning is None:
+            if self._up and time.monotonic() - self._up_since > _STEADY_AFTER:
+                self._failures = 0
+            self._up = False
+            self._complain(f"webhooks are kept in the spool: {text}")
+            self._returning = asyncio.create_task(self._return(), name="offhook store's return")
+        return StoreUnavailable(text)
+
+    async def _return(self) -> None:
+        """Try until the store answers in time."""
+        is_back = False
+        while not is_back:
+            self._failures += 1
+            jitter = random.random()  # noqa: S311 - not a secret
+            await asyncio.sleep(backoff(self._failures, jitter, base=_FIRST_DELAY, cap=_LAST_DELAY))
+            is_back = await self._is_back()
+        self._up, self._up_since = True, time.monotonic()
+        self._returning = None
+        self._complaint = ""
+        self._observer(Trouble(_TOPIC, "the store is back", ok=True))
+
+    async def _is_back(self) -> bool:
+        try:
+            await self._attempt()
+        except (StoreUnavailable, TimeoutError):
+            return False
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed; giving up is final
+            self._complain(f"webhooks stay in the spool: {describe(error)}")
+            return False
+        return True
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._complaint = text
+            self._observer(Trouble(_TOPIC, text))
+
+    async def _attempt(self) -> None:
+        if self._store is not None:
+            async with asyncio.timeout(self._patience):
+                await self._store.renew((), lease=1.0)
+            return
+        store = self._open_store()
+        try:
+            async with asyncio.timeout(_OPENING):
+                await store.open()
+        except BaseException:
+            await store.close()
+            raise
+        self._store = store
+
+
+def describe(error: Exception) -> str:
+    """Return an error of ours in full; of others the type, for their text may quote people."""
+    return str(error) if isinstance(error, OffhookError) else type(error).__name__

@@ -1,0 +1,102 @@
+"""Brings a database's schema up to date: numbered migrations, and the functions of this version."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from offhook.errors import StoreError
+from offhook.stores.migrations import Migration, migrations, missing
+from offhook.stores.postgres import accept, claims, deliveries, sends, settling
+from offhook.stores.postgres.connections import Connection, Connections
+from offhook.stores.postgres.routines import Routine, with_needs
+
+OLDEST: Final = 14
+"""The oldest PostgreSQL that this is tested to need: earlier ones lack some of its SQL."""
+
+ROUTINES: Final[Sequence[Routine]] = with_needs(
+    (*accept.ROUTINES, *claims.ROUTINES, *settling.ROUTINES, *sends.ROUTINES, *deliveries.ROUTINES)
+)
+
+# Seconds. An index over all messages may take minutes; cut off, it would begin anew each time.
+_TIMEOUT: Final = 3600.0
+_LOCK: Final = 0x6F66_6668_6F6F_6B  # "offhook": one migrates, the others wait and find it done
+
+
+async def migrate(connections: Connections) -> None:
+    """Apply the migrations that are missing, in one transaction, which may take an hour.
+
+    A role without CREATE can open a store that is up to date.
+
+    Raises:
+        SchemaTooNew: the database was written by a newer offhook.
+        StoreError: the database can't hold a store.
+        StoreUnavailable: it can't be reached.
+    """
+    async with connections.lend() as connection:
+        await _check(connection)
+        version = await _version(connection)
+        if not missing(_known(), version) and not await _missing_routines(connection):
+            return
+    async with connections.transaction() as connection:
+        # A limit that the role or the database has is for queries.
+        await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT:.0f}s'")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=_TIMEOUT)
+        await _bring_up_to_date(connection)
+
+
+async def _bring_up_to_date(connection: Connection) -> None:
+    version = await _version(connection)
+    if not version:
+        await connection.execute(
+            "CREATE SCHEMA IF NOT EXISTS offhook; CREATE TABLE IF NOT EXISTS offhook.migrations "
+            "(version integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())"
+        )
+    for migration in missing(_known(), version):
+        await connection.execute(migration.sql, timeout=_TIMEOUT)
+        await connection.execute(
+            "INSERT INTO offhook.migrations (version) VALUES ($1)", migration.version
+        )
+    absent = await _missing_routines(connection)
+    for routine in ROUTINES:
+        if routine.name in absent:
+            await connection.execute(routine.definition)
+
+
+async def _check(connection: Connection) -> None:
+    server = connection.get_server_version()
+    if server.major < OLDEST:
+        raise StoreError(f"this is PostgreSQL {server.major}: offhook needs {OLDEST} or newer")
+    isolation = await connection.fetchval("SELECT current_setting('default_transaction_isolation')")
+    if isolation != "read committed":
+        # What was committed before a lock was had would not be seen behind it.
+        raise StoreError(
+            f"default_transaction_isolation is {isolation!r}, offhook needs 'read committed': "
+            "set it with ALTER DATABASE or ALTER ROLE, or remove the setting"
+        )
+
+
+async def _version(connection: Connection) -> int:
+    """Return the number of the last migration that has been applied."""
+    # Not by to_regclass: behind the lock it may still answer from this connection's cache.
+    exists = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = 'offhook' AND relname = 'migrations')"
+    )
+    if not exists:
+        return 0
+    return int(
+        await connection.fetchval("SELECT coalesce(max(version), 0) FROM offhook.migrations")
+    )
+
+
+def _known() -> tuple[Migration, ...]:
+    return migrations("offhook.stores.postgres.migrations")
+
+
+async def _missing_routines(connection: Connection) -> frozenset[str]:
+    names = [routine.name for routine in ROUTINES]
+    rows = await connection.fetch(
+        "SELECT proname FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace "
+        "WHERE nspname = 'offhook' AND proname = ANY($1::text[])",
+        names,
+    )
+    return frozenset(names) - {row["proname"] for row in rows}

@@ -1,0 +1,235 @@
+"""The ledger's sends, from claimed to delivered."""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, Final, NamedTuple
+
+from offhook.core.lifecycle import (
+    LIVE,
+    SendTrigger,
+    send_sources,
+    send_target,
+)
+from offhook.core.messages import Send
+from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.stores.postgres import lanes
+from offhook.stores.postgres.accept import touch_lanes
+from offhook.stores.postgres.connections import Connection, Row
+from offhook.stores.postgres.routines import Routine
+from offhook.stores.postgres.settling import DRAFT, SLOW_NOTICE, WRITE, as_send, draft_values
+from offhook.stores.postgres.sql import (
+    IS_LIVE,
+    MESSAGES,
+    SENDS,
+    before_send,
+    one_of,
+    seconds_after,
+    storable,
+)
+
+_LEASE_ENDED: Final = "its worker died while it was being sent"
+
+_HEADS: Final = f"""
+    unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
+        SELECT id, due FROM offhook.sends WHERE sends.lane = turn.lane AND {IS_LIVE}
+         ORDER BY id LIMIT 1) AS head
+"""
+
+# What was being sent when its worker died may have left, so it is not repeated. Rows are locked in
+# the order of their numbers before they are changed, for callbacks come in between.
+_CLAIM: Final = Routine(
+    purpose="claim_sends",
+    arguments={"_most": "integer", "_lease": "float8", "_owner": "text"},
+    returns="""TABLE (
+        id bigint, token bigint, message bigint, identity text, account_sid text, sender text,
+        recipient text, body text, media text, content_sid text, content_variables text,
+        tries integer, message_sid text)""",
+    declares="""
+        _until timestamptz; _locked bytea[]; _crashed bigint[]; _taken bytea[]; _ids bigint[];
+        _tokens bigint[];
+    """,
+    body=f"""
+        _now := clock_timestamp();
+        _until := {seconds_after("_now", "_lease")};
+        _locked := ({lanes.lock_due(SENDS, "_most")});
+        IF _locked IS NULL THEN RETURN; END IF;
+        _crashed := ARRAY(
+            SELECT id FROM offhook.sends
+             WHERE lane = ANY(_locked) AND {IS_LIVE} AND {before_send(SendTrigger.LOSE)}
+             ORDER BY id FOR UPDATE);
+        UPDATE offhook.sends
+           SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{_LEASE_ENDED}'
+         WHERE id = ANY(_crashed) AND {before_send(SendTrigger.LOSE)};
+        SELECT coalesce(array_agg(turn.lane ORDER BY n), '{{}}'),
+               coalesce(array_agg(head.id ORDER BY n), '{{}}'),
+               array_agg(nextval('offhook.tokens'))
+          INTO _taken, _ids, _tokens FROM {_HEADS} WHERE head.due <= _now;
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+        UPDATE offhook.lanes SET token = t.token, until = _until, due = _until, owner = _owner
+          FROM {lanes.given(SENDS, {"lane": "_taken", "token": "_tokens"})} AS t
+         WHERE lanes.queue = t.queue AND lanes.lane = t.lane;
+        {lanes.advance(SENDS, "_locked", where="lanes.lane <> ALL(_taken)")};
+        RETURN QUERY
+        WITH taken AS (
+            UPDATE offhook.sends
+               SET state = '{send_target(SendTrigger.CLAIM)}', token = t.token,
+                   tries = sends.tries + 1
+              FROM unnest(_taken, _ids, _tokens) WITH ORDINALITY AS t (lane, id, token, n)
+             WHERE sends.id = t.id AND sends.lane = t.lane AND {before_send(SendTrigger.CLAIM)}
+            RETURNING sends.*, n
+        )
+        SELECT id, token, message, identity, account_sid, sender, recipient, body, media,
+               content_sid, content_variables, tries,
+               (SELECT sid FROM offhook.messages
+                 WHERE messages.id = taken.message AND messages.lane = taken.lane)
+          FROM taken ORDER BY n;
+    """,
+)
+
+_SOURCES: Final = " ".join(
+    f"WHEN '{trigger}' THEN sends.state IN {one_of(send_sources(trigger))}"
+    for trigger in SendTrigger
+)
+
+# A status callback that came first is not overwritten: its state is none that the outcome may
+# happen to, or its delivery stands.
+_SETTLE: Final = Routine(
+    purpose="settle_sends",
+    arguments={
+        "_ids": "bigint[]", "_tokens": "bigint[]", "_triggers": "text[]", "_states": "text[]",
+        "_delays": "float8[]", "_sids": "text[]", "_statuses": "text[]", "_codes": "text[]",
+        "_errors": "text[]",
+    },
+    returns="void",
+    declares="_locked bytea[]; _ended bytea[];",
+    body=f"""
+        _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids));
+        {lanes.lock(SENDS, "_locked")};
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+        _now := clock_timestamp();
+        UPDATE offhook.sends
+           SET state = outcome.state,
+               due = {seconds_after("_now", "outcome.delay")},
+               settled = CASE WHEN outcome.trigger <> '{SendTrigger.POSTPONE}' THEN _now END,
+               sid = CASE WHEN outcome.sid = '' THEN sends.sid ELSE outcome.sid END,
+               error_code = outcome.code,
+               error = outcome.error,
+               delivery = CASE WHEN sends.delivery = '' THEN outcome.status ELSE sends.delivery END
+          FROM unnest(_ids, _tokens, _triggers, _states, _delays, _sids, _statuses, _codes, _errors)
+               AS outcome (id, token, trigger, state, delay, sid, status, code, error)
+         WHERE sends.id = outcome.id AND sends.token = outcome.token
+           AND CASE outcome.trigger {_SOURCES} END;
+        _ended := ARRAY(
+            SELECT lanes.lane FROM {lanes.given(SENDS, {"lane": "_locked"})} AS given
+              JOIN offhook.lanes ON lanes.queue = given.queue AND lanes.lane = given.lane
+             WHERE lanes.token = ANY(_tokens));
+        {lanes.advance(SENDS, "_ended")};
+    """,
+)  # fmt: skip
+
+# The message's lane is locked against its settling, which cancels the notice it finds, and the
+# message itself against its pruning.
+_NOTIFY: Final = Routine(
+    purpose="notify",
+    arguments={"_message": "bigint", "_settled": "boolean", **DRAFT},
+    returns=WRITE.returns,
+    declares="_lane bytea; _state text;",
+    body=f"""
+        _lane := (SELECT lane FROM offhook.messages WHERE id = _message);
+        {lanes.lock(MESSAGES, "ARRAY[_lane]")};
+        SELECT state INTO _state FROM offhook.messages
+         WHERE id = _message AND lane = _lane FOR UPDATE;
+        IF _state IS NULL OR (_state NOT IN {one_of(LIVE)} AND NOT _settled) THEN RETURN; END IF;
+        IF _identity = '{SLOW_NOTICE}' THEN
+            UPDATE offhook.messages SET notice_due = NULL WHERE id = _message AND lane = _lane;
+        END IF;
+        {touch_lanes(SENDS, "ARRAY[_lane]")};
+        RETURN QUERY SELECT * FROM offhook.{WRITE.name}(_lane, _message, {", ".join(DRAFT)});
+    """,
+    needs=(WRITE,),
+)
+
+# What its owner does not know of has not left.
+_HAND_BACK: Final = Routine(
+    purpose="hand_back_sends",
+    arguments={"_owner": "text", "_held": "bigint[]"},
+    returns="integer",
+    declares="_locked bytea[]; _ids bigint[];",
+    body=f"""
+        _locked := ({lanes.lock_unheld(SENDS)});
+        _ids := ARRAY(
+            SELECT sends.id FROM offhook.sends JOIN offhook.lanes
+                ON lanes.queue = {SENDS} AND lanes.lane = sends.lane AND lanes.token = sends.token
+             WHERE sends.lane = ANY(_locked) AND sends.{IS_LIVE}
+               AND {before_send(SendTrigger.POSTPONE)}
+             ORDER BY sends.id FOR UPDATE OF sends);
+        _now := clock_timestamp();
+        UPDATE offhook.sends
+           SET state = '{send_target(SendTrigger.POSTPONE)}', token = 0, due = _now,
+               tries = sends.tries - 1
+         WHERE id = ANY(_ids) AND {before_send(SendTrigger.POSTPONE)};
+        {lanes.advance(SENDS, "_locked")};
+        RETURN cardinality(_locked);
+    """,
+)
+
+ROUTINES: Final = (_CLAIM, _HAND_BACK, _SETTLE, _NOTIFY)
+
+
+class Settled(NamedTuple):
+    """A send, and what became of it."""
+
+    claim: SendClaim
+    outcome: SendOutcome
+
+
+async def claim(
+    connection: Connection, *, limit: int, lease: float, owner: str
+) -> Sequence[SendClaim]:
+    """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
+    return [_claim(row) for row in await connection.fetch(_CLAIM.call, limit, lease, owner)]
+
+
+async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
+    """End leases that their owner does not know of. See `ports.Ledger.hand_back_sends`."""
+    count: int = await connection.fetchval(_HAND_BACK.call, owner, list(held))
+    return count
+
+
+async def settle(connection: Connection, batch: Sequence[Settled]) -> list[None]:
+    """Record what became of sends. See `ports.Ledger.settle_send`."""
+    columns = zip(*(_outcome_columns(*one) for one in batch), strict=True)
+    await connection.fetch(_SETTLE.call, *columns)
+    return [None] * len(batch)
+
+
+async def notify(
+    connection: Connection, message_id: int, draft: Draft, *, settled: bool
+) -> Send | None:
+    """Write a notice. See `ports.Ledger.notify`."""
+    row = await connection.fetchrow(_NOTIFY.call, message_id, settled, *draft_values(draft))
+    return None if row is None or row["repeated"] else as_send(row)
+
+
+def _claim(row: Row) -> SendClaim:
+    draft = Draft(
+        identity=row["identity"],
+        account_sid=row["account_sid"],
+        sender=row["sender"],
+        to=row["recipient"],
+        body=row["body"],
+        media=tuple(json.loads(row["media"])),
+        content_sid=row["content_sid"],
+        content_variables=json.loads(row["content_variables"]),
+    )
+    return SendClaim(
+        row["id"], row["token"], row["message"], draft, row["tries"], row["message_sid"] or ""
+    )
+
+
+def _outcome_columns(claim: SendClaim, outcome: SendOutcome) -> tuple[Any, ...]:
+    return (
+        claim.id, claim.token, outcome.trigger.value, send_target(outcome.trigger).value,
+        outcome.delay, storable(outcome.sid), storable(outcome.status),
+        storable(outcome.error_code), storable(outcome.error),
+    )  # fmt: skip

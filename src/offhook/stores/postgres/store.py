@@ -1,0 +1,268 @@
+"""The shared store: `ports.Store`, kept in PostgreSQL."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from offhook.core.lifecycle import Delivery
+from offhook.core.messages import Send
+from offhook.core.privacy import spellings
+from offhook.core.searching import Phrase
+from offhook.errors import StoreUnavailable
+from offhook.ports import (
+    Claim,
+    Claimed,
+    Counts,
+    Draft,
+    Erasure,
+    Filter,
+    Found,
+    History,
+    Inbound,
+    Overdue,
+    Record,
+    Retention,
+    SendClaim,
+    SendOutcome,
+    Settlement,
+)
+from offhook.stores.postgres import (
+    accept,
+    claims,
+    cleaning,
+    counts,
+    deliveries,
+    inbox,
+    lanes,
+    sends,
+    settling,
+)
+from offhook.stores.postgres.batches import Batches
+from offhook.stores.postgres.connections import Connection, Connections
+from offhook.stores.postgres.deliveries import Reported
+from offhook.stores.postgres.schema import migrate
+from offhook.stores.postgres.sends import Settled
+from offhook.stores.postgres.settling import Step
+from offhook.stores.postgres.wake import Wake
+
+P = ParamSpec("P")
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item
+
+POOL: Final = 6
+"""Connections of a process, and one for listening where somebody listens."""
+TIMEOUT: Final = 10.0
+"""Seconds until an answer is no longer waited for."""
+
+_READERS: Final = 2  # of the pool: what operators ask takes nothing from what messages need
+_BATCH: Final = 256  # some milliseconds of work: a lane is not locked for longer
+
+
+class PostgresStore:
+    """Keeps `ports.Store` in a database, which any number of machines share.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, as asyncpg takes it; it may lead to a
+            transaction pooler.
+        direct: the same database without the pooler, for LISTEN; else `url` is tried.
+        pool: connections that a process opens at most, at least 3.
+        timeout: seconds until an answer is no longer waited for.
+    """
+
+    def __init__(
+        self, url: str, *, direct: str = "", pool: int = POOL, timeout: float = TIMEOUT
+    ) -> None:
+        self._timeout = timeout
+        self._writing = Connections(url, size=max(1, pool - _READERS), timeout=timeout)
+        self._reading = Connections(url, size=_READERS, timeout=timeout)
+        self._wake = Wake(direct or url, self._execute, timeout=timeout)
+        self._accepts = Batches(self._accept, most=_BATCH, at_once=2)
+        self._steps = Batches(self._step, most=_BATCH, at_once=2)
+        self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
+        self._reports = Batches(self._record, most=_BATCH, at_once=1)
+        self._is_open = False
+
+    async def open(self) -> None:
+        try:
+            await migrate(self._writing)
+        except BaseException:
+            await self.close()
+            raise
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+        for batches in (self._accepts, self._steps, self._outcomes, self._reports):
+            await batches.finish(self._timeout)
+        await self._wake.close()
+        await self._writing.close()
+        await self._reading.close()
+
+    async def tidy(self) -> None:
+        await self._write(counts.fold)
+
+    # Queue
+
+    async def accept(self, inbound: Inbound) -> bool:
+        return await self._put(self._accepts, inbound)
+
+    async def claim(
+        self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
+    ) -> Claimed:
+        return await self._write(
+            claims.claim, limit=limit, lease=lease, owner=owner, alone=alone, window=window
+        )
+
+    async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
+        return await self._write(lanes.renew, tokens, lease)
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
+        return await self._put(self._steps, Step(claim, settlement.drafts, settlement))
+
+    async def release(self, owner: str) -> int:
+        released = await self._write(lanes.release, owner)
+        self._wake.wake()
+        return released
+
+    async def hand_back(self, owner: str, held: Collection[int]) -> int:
+        ended = await self._write(claims.hand_back, owner, held)
+        self._wake.wake()
+        return ended
+
+    async def knows(self, inbound: Inbound) -> bool:
+        return await self._read(accept.knows, inbound)
+
+    async def backlog(self, at_most: int) -> int:
+        return await self._read(counts.backlog, at_most)
+
+    async def overdue(self, limit: int) -> Sequence[Overdue]:
+        return await self._read(claims.overdue, limit)
+
+    def listen(self) -> asyncio.Event:
+        return self._wake.listen()
+
+    # Ledger
+
+    async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
+        return await self._put(self._steps, Step(claim, drafts))
+
+    async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
+        send = await self._write(sends.notify, message_id, draft, settled=settled)
+        self._wake.wake()
+        return send
+
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+        return await self._write(sends.claim, limit=limit, lease=lease, owner=owner)
+
+    async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
+        ended = await self._write(sends.hand_back, owner, held)
+        self._wake.wake()
+        return ended
+
+    async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
+        await self._put(self._outcomes, Settled(claim, outcome))
+
+    async def next_send_due(self) -> float | None:
+        return await self._read(lanes.next_send_due)
+
+    async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
+        return await self._put(self._reports, Reported(send_id, sid, reported))
+
+    # Inbox
+
+    async def find(self, wanted: Filter) -> Sequence[Record]:
+        return await self._read(inbox.find, wanted)
+
+    async def search(self, wanted: Filter, phrase: Phrase, *, within: int) -> Found:
+        return await self._read(inbox.search, wanted, phrase, within)
+
+    async def show(self, message_id: int) -> History | None:
+        return await self._read(inbox.show, message_id)
+
+    async def replay(self, message_id: int) -> bool:
+        replayed = await self._within(inbox.replay, message_id)
+        self._wake.wake()
+        return replayed
+
+    async def drop(self, message_id: int) -> bool:
+        dropped = await self._within(inbox.drop, message_id)
+        self._wake.wake()
+        return dropped
+
+    async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
+        return await self._read(counts.glance, unresolved_after)
+
+    async def prune(self, retention: Retention, limit: int) -> int:
+        # Two transactions: a repeat that waits for its key to go need not wait for messages.
+        keys = await self._write(cleaning.prune_keys, retention.keys, limit)
+        return keys + await self._within(cleaning.prune, retention, limit)
+
+    async def reduce(self, limit: int) -> int:
+        return await self._within(cleaning.reduce, limit)
+
+    async def erase(self, address: str, limit: int) -> Erasure:
+        found = await self._read(cleaning.of_person, spellings(address), limit)
+        erased = await self._within(cleaning.erase, found)
+        self._wake.wake()
+        return erased
+
+    # Batches
+
+    async def _accept(self, batch: Sequence[Inbound]) -> Sequence[bool]:
+        new = await self._write(accept.accept, batch)
+        if any(new):
+            self._wake.wake()
+        return new
+
+    async def _step(self, batch: Sequence[Step]) -> Sequence[tuple[Send, ...] | Exception]:
+        results = await self._write(settling.settle, batch)
+        self._wake.wake()
+        return results
+
+    async def _settle_sends(self, batch: Sequence[Settled]) -> Sequence[None]:
+        results = await self._write(sends.settle, batch)
+        self._wake.wake()
+        return results
+
+    async def _record(self, batch: Sequence[Reported]) -> Sequence[bool]:
+        return await self._write(deliveries.record, batch)
+
+    # Connections
+
+    async def _put(self, batches: Batches[I, T], item: I) -> T:
+        if not self._is_open:
+            raise StoreUnavailable("the store is closed")
+        return await batches.put(item)
+
+    async def _write(
+        self,
+        work: Callable[Concatenate[Connection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do something that is one statement, or several that are each worth it."""
+        async with self._writing.lend() as connection:
+            return await work(connection, *args, **kwargs)
+
+    async def _within(
+        self,
+        work: Callable[Concatenate[Connection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do something within one transaction."""
+        async with self._reading.transaction() as connection:
+            return await work(connection, *args, **kwargs)
+
+    async def _read(
+        self,
+        work: Callable[Concatenate[Connection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        async with self._reading.lend() as connection:
+            return await work(connection, *args, **kwargs)
+
+    async def _execute(self, statement: str, *values: str) -> None:
+        async with self._writing.lend() as connection:
+            await connection.execute(statement, *values)

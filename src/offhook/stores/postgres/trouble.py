@@ -1,0 +1,69 @@
+"""What went wrong with PostgreSQL, in words that lead to the remedy."""
+
+import asyncio
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from offhook.errors import StoreError, StoreUnavailable
+
+ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Everything that talking to a server raises. `asyncio.TimeoutError` is `TimeoutError`."""
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: these say that the values can't
+# be stored, and that trying again is in vain.
+_DATA: Final = ("22", "54")
+
+
+def described(url: str) -> str:
+    """Return what may be shown of a store's URL: where it is, and not the password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2] or "a local socket"
+    return f"PostgreSQL at {host}, database {unquote(parts.path.lstrip('/')) or 'of the user'}"
+
+
+def translated(error: BaseException, url: str) -> StoreError:
+    """Return the error to raise in place of a driver's."""
+    reason = _reason(error, url)
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_DATA):
+        return StoreError(f"{described(url)} refuses what it should store: {reason}")
+    return StoreUnavailable(f"{described(url)}: {reason}")
+
+
+def is_harmless(error: BaseException) -> bool:
+    """Return whether the connection is as good as before: the server has refused one statement."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return False
+    return not isinstance(
+        error,
+        asyncpg.PostgresConnectionError
+        | asyncpg.OperatorInterventionError
+        # A standby, which was the primary until a moment ago: the address may lead elsewhere now.
+        | asyncpg.ReadOnlySQLTransactionError,
+    )
+
+
+def _reason(error: BaseException, url: str) -> str:  # noqa: PLR0911 - a table
+    user = unquote(urlsplit(url).username or "") or "the user"
+    match error:
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return f"it refuses {user}: check name and password in OFFHOOK_STORE ({error})"
+        case asyncpg.InvalidCatalogNameError():
+            return f"{error}: create it with `createdb`, or correct OFFHOOK_STORE"
+        case asyncpg.InsufficientPrivilegeError():
+            return f"{error}: {user} needs CREATE on the database, or a schema that is up to date"
+        case asyncpg.TooManyConnectionsError():
+            return f"{error}: raise max_connections, lower OFFHOOK_STORE_POOL, or use a pooler"
+        case asyncpg.ReadOnlySQLTransactionError():
+            return "it takes no writes: it is a standby, or default_transaction_read_only is on"
+        case asyncpg.CannotConnectNowError():
+            return f"it is starting or stopping ({error})"
+        case asyncpg.AdminShutdownError() | asyncpg.CrashShutdownError():
+            return f"it was stopped ({error})"
+        case TimeoutError() | asyncio.CancelledError():
+            return "it did not answer in time"
+        case OSError():
+            return f"it can't be reached ({error.strerror or error})"
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,164 @@
+"""Deleting: what is old, what is private, and what belongs to a person who is to be forgotten.
+
+Every function but `of_person` runs within the writer's transaction, and is called with few rows at
+a time.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import (
+    SETTLED,
+    SendTrigger,
+    State,
+    Trigger,
+    send_target,
+    target,
+)
+from offhook.core.privacy import essentials
+from offhook.ports import Erasure, Retention
+from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite.accept import MESSAGES, SENDS, tally
+from offhook.stores.sqlite.sql import SEND_IS_LIVE, one_of
+
+_SETTLED_WELL: Final = SETTLED - {State.DEAD}
+_NOTHING_TO_SEND: Final = (
+    f"NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND sends.{SEND_IS_LIVE})"
+)
+
+
+class Found(NamedTuple):
+    """Numbers of what belongs to a person."""
+
+    messages: Sequence[int]
+    sends: Sequence[int]
+
+
+def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:
+    """Delete what is over. See `ports.Inbox.prune`."""
+    old = _expired(connection, _SETTLED_WELL, now - _ms(retention.settled), limit)
+    old += _expired(connection, {State.DEAD}, now - _ms(retention.dead), limit - len(old))
+    _delete(connection, old)
+    keys = connection.execute(
+        "DELETE FROM dedupe_keys WHERE key IN "
+        "(SELECT key FROM dedupe_keys WHERE received < ? ORDER BY received LIMIT ?)",
+        (now - _ms(retention.keys), limit),
+    )
+    return len(old) + keys.rowcount
+
+
+def reduce(connection: sqlite3.Connection, limit: int) -> int:
+    """Take the texts out of what is settled. See `ports.Inbox.reduce`."""
+    rows = connection.execute(
+        f"SELECT id, form FROM messages INDEXED BY messages_settled "
+        f"WHERE state IN {one_of(_SETTLED_WELL)} AND reduced = 0 AND settled IS NOT NULL "
+        f"AND {_NOTHING_TO_SEND} LIMIT ?",
+        (limit,),
+    ).fetchall()
+    if not rows:
+        return 0
+    _secure(connection, on=True)
+    connection.executemany(
+        "UPDATE messages SET form = ?, error = '', reduced = 1 WHERE id = ?",
+        [(essentials(form), id_) for id_, form in rows],
+    )
+    ids = [id_ for id_, _ in rows]
+    _in(connection, "UPDATE attempts SET error = '' WHERE message", ids)
+    _in(
+        connection,
+        "UPDATE sends SET body = '', media = '[]', content_variables = '{}', error = '' "
+        "WHERE message",
+        ids,
+    )
+    _secure(connection, on=False)
+    return len(ids)
+
+
+def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: int) -> Found:
+    """Find what there is of a person. Reads all; takes a second a million rows."""
+    among = _marks(addresses)
+    messages = connection.execute(
+        f"SELECT id FROM messages WHERE (kind <> ? AND sender IN {among}) "
+        f"OR (kind <> ? AND recipient IN {among}) LIMIT ?",
+        (Kind.STATUS, *addresses, Kind.MESSAGE, *addresses, limit),
+    )
+    sends = connection.execute(
+        f"SELECT id FROM sends WHERE recipient IN {among} LIMIT ?", (*addresses, limit)
+    )
+    return Found([id_ for (id_,) in messages.fetchall()], [id_ for (id_,) in sends.fetchall()])
+
+
+def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
+    """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
+    running, sending = target(Trigger.CLAIM), send_target(SendTrigger.CLAIM)
+    messages = _in(
+        connection,
+        f"SELECT id, lane FROM messages WHERE state <> '{running}' AND NOT EXISTS (SELECT 1 "
+        f"FROM sends WHERE sends.message = messages.id AND sends.state = '{sending}') AND id",
+        found.messages,
+    )
+    sends = _in(
+        connection, f"SELECT id, lane FROM sends WHERE state <> '{sending}' AND id", found.sends
+    )
+    erased = len(messages) + len(sends)
+    busy = len(found.messages) + len(found.sends) - erased
+    if not erased:
+        return Erasure(0, busy)
+    _secure(connection, on=True)
+    lanes_left = {lane for _, lane in (*messages, *sends)}
+    _delete_from(connection, "sends", "id", [id_ for id_, _ in sends])
+    _delete(connection, [id_ for id_, _ in messages])
+    for lane in lanes_left:
+        lanes.refresh(connection, MESSAGES, lane, now)
+        lanes.refresh(connection, SENDS, lane, now)
+    _secure(connection, on=False)
+    return Erasure(erased, busy)
+
+
+def _expired(
+    connection: sqlite3.Connection, states: Iterable[State], before: int, limit: int
+) -> list[int]:
+    rows = connection.execute(
+        f"SELECT id FROM messages INDEXED BY messages_settled WHERE state IN {one_of(states)} "
+        f"AND reduced IN (0, 1) AND settled < ? AND {_NOTHING_TO_SEND} LIMIT ?",
+        (before, limit),
+    )
+    return [id_ for (id_,) in rows.fetchall()]
+
+
+def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
+    """Delete messages with their attempts and sends."""
+    _in(connection, "DELETE FROM attempts WHERE message", ids)
+    _delete_from(connection, "sends", "message", ids)
+    _delete_from(connection, "messages", "id", ids)
+
+
+def _delete_from(
+    connection: sqlite3.Connection, table: str, column: str, ids: Sequence[int]
+) -> None:
+    """Delete rows of a table whose rows are tallied."""
+    if ids:
+        where = f"{column} IN {_marks(ids)}"
+        gone = connection.execute(f"DELETE FROM {table} WHERE {where}", ids).rowcount
+        tally(connection, table, -gone)
+
+
+def _secure(connection: sqlite3.Connection, *, on: bool) -> None:
+    """Have SQLite overwrite what it deletes: else it would stay in the file until reused."""
+    connection.execute(f"PRAGMA secure_delete = {'ON' if on else 'OFF'}")
+
+
+def _in(connection: sqlite3.Connection, statement: str, ids: Sequence[int]) -> list[Any]:
+    if not ids:
+        return []
+    return connection.execute(f"{statement} IN {_marks(ids)}", ids).fetchall()
+
+
+def _marks(values: Sequence[object]) -> str:
+    return f"({','.join('?' * len(values))})"
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,159 @@
+"""Finds, by REST, what receives messages at Twilio, and sets its webhooks."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from offhook.errors import TwilioError
+from offhook.twilio.rest import TwilioRest
+from offhook.twilio.wiring import Difference, Kind, Part, Receiver, changes
+
+API: Final = "/2010-04-01/Accounts"
+_SERVICES: Final = "/v1/Services"
+_SENDERS: Final = "/v2/Channels/Senders"
+_NOT_FOUND: Final = 404
+_AT_ONCE: Final = 8  # requests; Twilio answers 429 to too many
+
+
+class Receivers:
+    """What receives messages in one account.
+
+    Every method raises `TwilioError` as `TwilioRest` does, and where there is no such thing.
+    """
+
+    def __init__(self, rest: TwilioRest) -> None:
+        self._rest = rest
+        self._numbers = f"{API}/{rest.account_sid}/IncomingPhoneNumbers"
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def numbers(self) -> Sequence[Receiver]:
+        """Return the account's numbers, with the Messaging Services that decide for them."""
+        listed = self._rest.all("api", f"{self._numbers}.json", "incoming_phone_numbers")
+        found = [_number(record) async for record in listed]
+        return _decided(found, await self.services())
+
+    async def services(self) -> Sequence[Receiver]:
+        """Return the account's Messaging Services, with their numbers."""
+        listed = self._rest.all("messaging", _SERVICES, "services")
+        found = [_service(record) async for record in listed]
+        return await asyncio.gather(*map(self._with_pool, found))
+
+    async def senders(self) -> Sequence[Receiver]:
+        """Return the account's WhatsApp senders. The sandbox is none."""
+        listed = self._rest.all("messaging", _SENDERS, "senders", Channel="whatsapp")
+        return [_sender(record) async for record in listed]
+
+    async def number(self, address: str) -> Receiver:
+        """Return a number, or a WhatsApp sender where it begins with `whatsapp:`."""
+        if address.startswith("whatsapp:"):
+            found: Sequence[Receiver] = await self.senders()
+        else:
+            path = f"{self._numbers}.json"
+            listed = self._rest.all("api", path, "incoming_phone_numbers", PhoneNumber=address)
+            found = [_number(record) async for record in listed]
+        exact = [one for one in found if one.address == address]
+        if not exact:
+            raise TwilioError(f"the account {self._rest.account_sid} has no {address}")
+        if exact[0].kind is Kind.NUMBER:
+            exact = _decided(exact, await self.services())
+        return exact[0]
+
+    async def service(self, sid: str) -> Receiver:
+        """Return a Messaging Service, with its numbers."""
+        try:
+            record = await self._rest.get("messaging", f"{_SERVICES}/{sid}")
+        except TwilioError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            text = f"the account {self._rest.account_sid} has no Messaging Service {sid}"
+            raise TwilioError(text, code=error.code, status=error.status) from error
+        return await self._with_pool(_service(record))
+
+    async def change(self, receiver: Receiver, found: Sequence[Difference]) -> Receiver:
+        """Make differences go; return what Twilio has then."""
+        fields = changes(receiver.kind, found)
+        match receiver.kind:
+            case Kind.NUMBER:
+                path = f"{self._numbers}/{receiver.sid}.json"
+                changed = _number(await self._rest.post("api", path, fields))
+            case Kind.SERVICE:
+                path = f"{_SERVICES}/{receiver.sid}"
+                changed = _service(await self._rest.post("messaging", path, fields))
+            case Kind.WHATSAPP:
+                path = f"{_SENDERS}/{receiver.sid}"
+                content = {"webhook": fields}
+                changed = _sender(await self._rest.post_json("messaging", path, content))
+        return replace(changed, pool=receiver.pool, decided_by=receiver.decided_by)
+
+    async def _with_pool(self, service: Receiver) -> Receiver:
+        path = f"{_SERVICES}/{service.sid}/PhoneNumbers"
+        async with self._turn:
+            listed = self._rest.all("messaging", path, "phone_numbers")
+            return replace(service, pool=[_text(one, "phone_number") async for one in listed])
+
+
+def _decided(numbers: Sequence[Receiver], services: Sequence[Receiver]) -> list[Receiver]:
+    """Return the numbers, and who decides for them: https://www.twilio.com/docs/messaging/services."""
+    deciding = {
+        number: service.sid for service in services if not service.defers for number in service.pool
+    }
+    return [replace(one, decided_by=deciding.get(one.address, "")) for one in numbers]
+
+
+def _number(record: Mapping[str, Any]) -> Receiver:
+    return Receiver(
+        Kind.NUMBER,
+        _text(record, "sid"),
+        _text(record, "phone_number"),
+        _text(record, "friendly_name"),
+        {
+            Part.URL: _text(record, "sms_url"),
+            Part.METHOD: _text(record, "sms_method"),
+            Part.FALLBACK: _text(record, "sms_fallback_url"),
+            Part.FALLBACK_METHOD: _text(record, "sms_fallback_method"),
+            Part.APPLICATION: _text(record, "sms_application_sid"),
+        },
+    )
+
+
+def _service(record: Mapping[str, Any]) -> Receiver:
+    sid = _text(record, "sid")
+    return Receiver(
+        Kind.SERVICE,
+        sid,
+        sid,
+        _text(record, "friendly_name"),
+        {
+            Part.URL: _text(record, "inbound_request_url"),
+            Part.METHOD: _text(record, "inbound_method"),
+            Part.FALLBACK: _text(record, "fallback_url"),
+            Part.FALLBACK_METHOD: _text(record, "fallback_method"),
+            Part.STATUS: _text(record, "status_callback"),
+            Part.DEFERS: "yes" if record.get("use_inbound_webhook_on_number") else "",
+        },
+    )
+
+
+def _sender(record: Mapping[str, Any]) -> Receiver:
+    webhook = record.get("webhook")
+    known: Mapping[str, Any] = webhook if isinstance(webhook, dict) else {}
+    profile = record.get("profile")
+    return Receiver(
+        Kind.WHATSAPP,
+        _text(record, "sid"),
+        _text(record, "sender_id"),
+        _text(profile, "name") if isinstance(profile, dict) else "",
+        {
+            Part.URL: _text(known, "callback_url"),
+            Part.METHOD: _text(known, "callback_method"),
+            Part.FALLBACK: _text(known, "fallback_url"),
+            Part.FALLBACK_METHOD: _text(known, "fallback_method"),
+            Part.STATUS: _text(known, "status_callback_url"),
+        },
+    )
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""

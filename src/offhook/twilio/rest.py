@@ -1,0 +1,163 @@
+"""Twilio's REST API for looking and for setting up; what sends messages is `TwilioSender`.
+
+https://www.twilio.com/docs/usage/requests-to-twilio
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import httpx2
+
+from offhook.errors import TwilioError
+from offhook.settings import Settings
+from offhook.twilio.meanings import meaning
+
+TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
+
+MAX_PAGES: Final = 100
+"""Of a list; at 100 records a page, more than anybody sets up by hand."""
+
+PAGE: Final = 100
+
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# https://www.twilio.com/docs/global-infrastructure/using-the-twilio-rest-api-in-a-non-us-region:
+# api.twilio.com, or api.dublin.ie1.twilio.com
+_TWILIOS: Final = re.compile(r"(https?://)api(\.(?:[a-z0-9]+\.){0,2}twilio\.com)(?::443)?")
+
+
+def credentials(settings: Settings) -> tuple[str, str]:
+    """Return the user and the password for the REST API."""
+    if settings.api_key:
+        return settings.api_key, settings.api_key_secret.get_secret_value()
+    return settings.account_sid, next(iter(settings.auth_tokens), "")
+
+
+def is_elsewhere(url: str) -> bool:
+    """Return whether a proxy for the outside world leads there; none does to this machine."""
+    return urlsplit(url).hostname not in _THIS_MACHINE
+
+
+def host_of(api: str, product: str) -> str:
+    """Return the base URL of one of Twilio's products.
+
+    A base that is not Twilio's (a simulator, a relay) stands for all of its hosts: their paths
+    do not overlap.
+
+    Args:
+        api: OFFHOOK_TWILIO_API.
+        product: `api`, `messaging` or `monitor`.
+    """
+    match = _TWILIOS.fullmatch(api)
+    return api if match is None else f"{match[1]}{product}{match[2]}"
+
+
+class TwilioRest:
+    """A client of Twilio's REST API; `async with` closes it.
+
+    Every method raises `TwilioError` when Twilio refuses, is not reached or not understood.
+
+    Args:
+        settings: `twilio_api` and the account's credentials.
+        auth: other credentials than the settings'.
+    """
+
+    def __init__(self, settings: Settings, auth: tuple[str, str] | None = None) -> None:
+        self._api = settings.twilio_api
+        self.account_sid = settings.account_sid
+        self._client = httpx2.AsyncClient(
+            auth=auth or credentials(settings),
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            trust_env=is_elsewhere(settings.twilio_api),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def get(self, product: str, path: str, **query: str) -> Mapping[str, Any]:
+        """Return a resource."""
+        following = f"?{urlencode(query)}" if query else ""
+        return await self._ask("GET", f"{host_of(self._api, product)}{path}{following}")
+
+    async def post(self, product: str, path: str, fields: Mapping[str, str]) -> Mapping[str, Any]:
+        """Change a resource."""
+        url = f"{host_of(self._api, product)}{path}"
+        return await self._ask("POST", url, data=dict(fields))
+
+    async def post_json(self, product: str, path: str, content: object) -> Mapping[str, Any]:
+        """Change a resource of those few that want JSON."""
+        url, headers = f"{host_of(self._api, product)}{path}", {"Content-Type": "application/json"}
+        return await self._ask("POST", url, content=json.dumps(content), headers=headers)
+
+    async def all(
+        self, product: str, path: str, key: str, **query: str
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield what a list has, page by page; `key` names it in the answer."""
+        base = host_of(self._api, product)
+        url = f"{base}{path}?{urlencode({'PageSize': PAGE, **query})}"
+        for _ in range(MAX_PAGES):
+            answer = await self._ask("GET", url)
+            records = answer.get(key)
+            if not isinstance(records, list):
+                raise TwilioError(f"Twilio's answer has no list of {key}")
+            for record in records:
+                if isinstance(record, dict):
+                    yield record
+            following = _next_page(answer)
+            if not following:
+                return
+            url = urljoin(base + "/", following)
+            # The credentials go along.
+            if urlsplit(url)[:2] != urlsplit(base)[:2]:
+                raise TwilioError("Twilio's next page is on another host")
+
+    async def _ask(self, method: str, url: str, **given: Any) -> Mapping[str, Any]:
+        try:
+            response = await self._client.request(
+                method, url, **{"headers": {"Accept": "application/json"}, **given}
+            )
+        except httpx2.HTTPError as error:
+            where = urlsplit(url).netloc
+            raise TwilioError(f"Twilio was not reached at {where}: {said(error)}") from error
+        answer = json_of(response)
+        if response.is_success and answer:
+            return answer
+        code, status = code_of(answer), response.status_code
+        message = str(answer.get("message", ""))
+        text = meaning(code, message) or f"Twilio answered {status}"
+        if code:
+            text = f"{text} (Twilio's error {code})"
+        raise TwilioError(text, code=code, status=status)
+
+
+def json_of(response: httpx2.Response) -> Mapping[str, Any]:
+    """Return the object that an answer holds; an empty one when it holds none."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def code_of(answer: Mapping[str, Any]) -> str:
+    """Return Twilio's error code; empty without one."""
+    code = answer.get("code")
+    return str(code) if isinstance(code, int) else ""
+
+
+def said(error: Exception) -> str:
+    """Return an error in words. Those of the HTTP client hold no part of the request."""
+    return f"{type(error).__name__} {error}".rstrip()
+
+
+def _next_page(answer: Mapping[str, Any]) -> str:
+    meta = answer.get("meta")
+    following = meta.get("next_page_url") if isinstance(meta, dict) else answer.get("next_page_uri")
+    return following if isinstance(following, str) else ""

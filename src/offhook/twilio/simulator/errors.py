@@ -1,0 +1,65 @@
+"""Errors and access as all REST resources of the simulated Twilio have them."""
+
+import base64
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from offhook.core.forms import Form, FormError, decode_form
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An error as the REST API gives it: https://www.twilio.com/docs/api/errors/<code>."""
+
+    code: int
+    message: str
+    status: int = 400
+
+    def response(self, headers: dict[str, str] | None = None) -> Response:
+        """Return the answer that says so."""
+        content = {
+            "code": self.code,
+            "message": self.message,
+            "more_info": f"https://www.twilio.com/docs/errors/{self.code}",
+            "status": self.status,
+        }
+        return JSONResponse(content, self.status, headers)
+
+
+NOT_FOUND: Final = Refused(20404, "The requested resource was not found", 404)
+STRANGER: Final = Refused(20003, "Authenticate", 401)
+
+
+class Gate:
+    """Lets in who has a token of the account.
+
+    A secondary token opens the API like the primary one, and signs nothing until it is promoted.
+    https://www.twilio.com/docs/iam/api/authtoken-secondary
+    """
+
+    def __init__(self, account_sid: str, *tokens: str) -> None:
+        self.account_sid = account_sid
+        self.tokens = tokens
+
+    def refused(self, request: Request) -> Refused | None:
+        """Return why a request gets no further, if so."""
+        given = request.headers.get("Authorization", "").encode("latin-1")
+        if not any(hmac.compare_digest(given, self._basic(token)) for token in self.tokens):
+            return STRANGER
+        named = request.path_params.get("account", self.account_sid)
+        return None if named == self.account_sid else NOT_FOUND
+
+    def _basic(self, token: str) -> bytes:
+        return b"Basic " + base64.b64encode(f"{self.account_sid}:{token}".encode())
+
+
+def form_of(body: bytes) -> Form:
+    """Return the form that was posted; what cannot be read is an empty one."""
+    try:
+        return decode_form(body)
+    except FormError:
+        return decode_form(b"")

@@ -1,0 +1,218 @@
+"""The REST API of the simulated Twilio: what is set up, and what went wrong.
+
+On Twilio these resources live on several hosts (api, messaging, monitor); here on one.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from offhook.twilio.simulator.account import Account, Record
+from offhook.twilio.simulator.captures import API_VERSION
+from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
+from offhook.twilio.simulator.overrides import usable
+
+_MAX_PAGE: Final = 1_000
+_DEFAULT_PAGE: Final = 50
+_METHODS: Final = frozenset({"GET", "POST"})
+_JSON: Final = "application/json"
+
+# The parameters of an update that are known here, and the fields they set.
+_NUMBER: Final[Mapping[str, str]] = {
+    "FriendlyName": "friendly_name",
+    "SmsApplicationSid": "sms_application_sid",
+    "SmsFallbackMethod": "sms_fallback_method",
+    "SmsFallbackUrl": "sms_fallback_url",
+    "SmsMethod": "sms_method",
+    "SmsUrl": "sms_url",
+}
+_SERVICE: Final[Mapping[str, str]] = {
+    "FallbackMethod": "fallback_method",
+    "FallbackUrl": "fallback_url",
+    "FriendlyName": "friendly_name",
+    "InboundMethod": "inbound_method",
+    "InboundRequestUrl": "inbound_request_url",
+    "StatusCallback": "status_callback",
+    "UseInboundWebhookOnNumber": "use_inbound_webhook_on_number",
+}
+
+
+class Resources:
+    """Answers for an `Account`, within what `Gate` lets in."""
+
+    def __init__(self, account: Account, gate: Gate) -> None:
+        self._account = account
+        self._gate = gate
+        owned = f"/{API_VERSION}/Accounts/{{account}}"
+        numbers, services = f"{owned}/IncomingPhoneNumbers", "/v1/Services"
+        self.routes = [
+            self._route(f"{owned}.json", self._show_account),
+            self._route(f"{numbers}.json", self._list_numbers),
+            self._route(f"{numbers}/{{sid}}.json", self._show_number),
+            self._route(f"{numbers}/{{sid}}.json", self._change_number, "POST"),
+            self._route(services, self._list_services),
+            self._route(f"{services}/{{sid}}", self._show_service),
+            self._route(f"{services}/{{sid}}", self._change_service, "POST"),
+            self._route(f"{services}/{{sid}}/PhoneNumbers", self._list_pool),
+            self._route("/v1/Alerts", self._list_alerts),
+            self._route("/v2/Channels/Senders", self._list_senders),
+            self._route("/v2/Channels/Senders/{sid}", self._show_sender),
+            self._route("/v2/Channels/Senders/{sid}", self._change_sender, "POST"),
+        ]
+
+    def _route(
+        self, path: str, answer: Callable[[Request, bytes], Response], method: str = "GET"
+    ) -> Route:
+        async def endpoint(request: Request) -> Response:
+            if refused := self._gate.refused(request):
+                return refused.response()
+            return answer(request, await request.body())
+
+        return Route(path, endpoint, methods=[method])
+
+    def _show_account(self, _request: Request, _body: bytes) -> Response:
+        sid = self._account.sid
+        shown = {"sid": sid, "friendly_name": "Simulated", "status": "active", "type": "Full"}
+        return JSONResponse({**shown, "uri": f"/{API_VERSION}/Accounts/{sid}.json"})
+
+    def _list_numbers(self, request: Request, _body: bytes) -> Response:
+        wanted = request.query_params.get("PhoneNumber", "")
+        found = [one for one in self._account.numbers.values() if wanted in one["phone_number"]]
+        page, size, part = _part(request, found)
+        more = len(found) > (page + 1) * size
+        following = urlencode({**request.query_params, "Page": page + 1, "PageSize": size})
+        return JSONResponse(
+            {
+                "incoming_phone_numbers": part,
+                "page": page,
+                "page_size": size,
+                "next_page_uri": f"{request.url.path}?{following}" if more else None,
+                "uri": request.url.path,
+            }
+        )
+
+    def _show_number(self, request: Request, _body: bytes) -> Response:
+        return _shown(self._account.numbers.get(request.path_params["sid"]))
+
+    def _change_number(self, request: Request, body: bytes) -> Response:
+        return _changed(self._account.numbers.get(request.path_params["sid"]), body, _NUMBER)
+
+    def _list_services(self, request: Request, _body: bytes) -> Response:
+        return _listed(request, "services", self._account.services.values())
+
+    def _show_service(self, request: Request, _body: bytes) -> Response:
+        return _shown(self._account.services.get(request.path_params["sid"]))
+
+    def _change_service(self, request: Request, body: bytes) -> Response:
+        return _changed(self._account.services.get(request.path_params["sid"]), body, _SERVICE)
+
+    def _list_pool(self, request: Request, _body: bytes) -> Response:
+        sid = request.path_params["sid"]
+        if sid not in self._account.services:
+            return NOT_FOUND.response()
+        kept = ("sid", "account_sid", "phone_number")
+        pool = [{name: one[name] for name in kept} for one in self._account.pool(sid)]
+        return _listed(request, "phone_numbers", [{**one, "service_sid": sid} for one in pool])
+
+    def _list_alerts(self, request: Request, _body: bytes) -> Response:
+        level, start = request.query_params.get("LogLevel"), request.query_params.get("StartDate")
+        found = [
+            alert
+            for alert in self._account.alerts
+            if level in {None, alert["log_level"]} and alert["date_generated"] >= (start or "")
+        ]
+        return _listed(request, "alerts", found)
+
+    def _list_senders(self, request: Request, _body: bytes) -> Response:
+        if not self._account.has_senders_api:
+            return NOT_FOUND.response()
+        # The channel is required: https://www.twilio.com/docs/whatsapp/api/senders
+        if request.query_params.get("Channel") != "whatsapp":
+            return Refused(20001, "Invalid parameter: Channel").response()
+        return _listed(request, "senders", self._account.senders.values())
+
+    def _show_sender(self, request: Request, _body: bytes) -> Response:
+        return _shown(self._account.senders.get(request.path_params["sid"]))
+
+    def _change_sender(self, request: Request, body: bytes) -> Response:
+        record = self._account.senders.get(request.path_params["sid"])
+        if record is None:
+            return NOT_FOUND.response()
+        if request.headers.get("Content-Type") != _JSON:
+            return Refused(20415, "Unsupported Media Type", 415).response()
+        webhook = _webhook(body)
+        if webhook is None or not all(
+            not value or usable(value) for name, value in webhook.items() if name.endswith("_url")
+        ):
+            return Refused(63100, "Invalid parameter: webhook").response()
+        record["webhook"] |= webhook
+        return JSONResponse(record, 202)
+
+
+def _shown(record: Record | None) -> Response:
+    return NOT_FOUND.response() if record is None else JSONResponse(record)
+
+
+def _changed(record: Record | None, body: bytes, known: Mapping[str, str]) -> Response:
+    """Change a record as the form says, wholly or not at all; unknown parameters are ignored."""
+    if record is None:
+        return NOT_FOUND.response()
+    given = {name: value for name, value in form_of(body).fields if name in known}
+    for name, value in given.items():
+        if refused := _refused(name, value):
+            return refused.response()
+    record |= {known[name]: _value(name, value) for name, value in given.items()}
+    return JSONResponse(record)
+
+
+def _refused(name: str, value: str) -> Refused | None:
+    if name.endswith(("Url", "StatusCallback")) and value and not usable(value):
+        # https://www.twilio.com/docs/api/errors/21502
+        return Refused(21502, f"{name} is not valid: {value}")
+    if name.endswith("Method") and value not in _METHODS:
+        return Refused(20001, f"Invalid parameter: {name}")
+    return None
+
+
+def _value(name: str, value: str) -> Any:
+    return value.lower() == "true" if name == "UseInboundWebhookOnNumber" else value
+
+
+def _webhook(body: bytes) -> dict[str, str] | None:
+    try:
+        given = json.loads(body)["webhook"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return given if isinstance(given, dict) else None
+
+
+def _part(request: Request, found: Sequence[Record]) -> tuple[int, int, Sequence[Record]]:
+    """Return the page that is asked for: its number, size, and records."""
+    size = min(_MAX_PAGE, max(1, _whole(request, "PageSize", _DEFAULT_PAGE)))
+    page = _whole(request, "Page", 0)
+    return page, size, found[page * size : (page + 1) * size]
+
+
+def _whole(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() else default
+
+
+def _listed(request: Request, key: str, records: Iterable[Record]) -> Response:
+    """Return a list as the newer APIs give it: absolute URLs, in `meta`."""
+    found = list(records)
+    page, size, part = _part(request, found)
+    following = request.url.include_query_params(Page=page + 1, PageSize=size)
+    meta = {
+        "key": key,
+        "page": page,
+        "page_size": size,
+        "url": str(request.url),
+        "next_page_url": str(following) if len(found) > (page + 1) * size else None,
+    }
+    return JSONResponse({key: part, "meta": meta})

@@ -1,0 +1,179 @@
+"""Who sees the dashboard under `offhook run`: whoever has logged in with the token."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from offhook.core.forms import parameters
+from offhook.web.dashboard.dashboard import CSRF, PATH, body_of
+from offhook.web.guard import cookie_name, with_headers
+
+LOGIN: Final = f"{PATH}/login"
+LOGOUT: Final = f"{PATH}/logout"
+COOKIE: Final = "offhook_dashboard"
+"""How the name of the login's cookie begins; see `guard.cookie_name`."""
+
+LASTS: Final = 12 * 3600
+"""Seconds until somebody has to log in again."""
+
+_OPEN: Final = (f"{PATH}/static/", "/design/")  # the login page needs them; they hold no secret
+_EACH: Final = parse("5 per minute")  # failed attempts from one address
+_ALL: Final = parse("60 per hour")  # failed attempts in all
+_MAX_COOKIE: Final = 200
+_FRESH: Final = {"Cache-Control": "no-store"}
+
+
+class Access:
+    """Stands before the dashboard on the admin address; an ASGI application.
+
+    A login's cookie is signed and ends after twelve hours, or at the logout. It is HttpOnly and
+    SameSite=Strict. What changes something must carry the login's CSRF token, and must not come
+    from another site. After five wrong tokens in a minute from one address, or sixty in an hour
+    from anywhere, no token is looked at for a while.
+
+    Args:
+        app: the dashboard.
+        token: OFFHOOK_DASHBOARD_TOKEN.
+        render: from a template's name and values to HTML.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str,
+        render: Callable[..., str],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._app = app
+        self._token = _digest(token)
+        self._key = hmac.digest(token.encode(), b"offhook dashboard", hashlib.sha256)
+        self._render = render
+        self._clock = clock
+        self._failures = MovingWindowRateLimiter(MemoryStorage())
+        self._ended: dict[str, float] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an `http` request, or have the dashboard answer it."""
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except HTTPException as error:
+            answer = PlainTextResponse(f"{error.detail}\n", error.status_code, _FRESH)
+        app = self._app if answer is None else answer
+        await app(scope, receive, with_headers(send))
+
+    async def _answer(self, request: Request) -> Response | None:
+        """Return what is answered in the dashboard's place; None to whoever has logged in."""
+        if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"} and (
+            request.method != "GET" or request.headers.get("sec-fetch-mode") != "navigate"
+        ):
+            return PlainTextResponse("This came from another site.\n", HTTPStatus.FORBIDDEN, _FRESH)
+        # Not `request.url`: the Host header has its part in that, and whoever asks writes it.
+        path, login = request.scope["path"], self._login_of(request)
+        # Who has not logged in can't know what a form would have to carry.
+        request.scope[CSRF] = self._sign(f"csrf {login}") if login else secrets.token_urlsafe()
+        if path == LOGIN:
+            return await self._log_in(request) if request.method == "POST" else self._form(request)
+        if path.startswith(_OPEN):
+            return None
+        if not login:
+            return self._away(request)
+        if path == LOGOUT:
+            return await self._log_out(request, login)
+        return None
+
+    def _away(self, request: Request) -> Response:
+        if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse("Log in first.\n", HTTPStatus.UNAUTHORIZED, _FRESH)
+        query = request.scope["query_string"].decode("latin-1")
+        wanted = quote(request.scope["path"]) + (f"?{query}" if query else "")
+        return _to(f"{LOGIN}?{urlencode({'next': wanted})}")
+
+    def _form(self, request: Request, problem: str = "", status: int = HTTPStatus.OK) -> Response:
+        wanted = _safe(request.query_params.get("next", ""))
+        html = self._render("login.html", problem=problem, next=wanted, csrf="")
+        return HTMLResponse(html, status, _FRESH)
+
+    async def _log_in(self, request: Request) -> Response:
+        given = parameters(await body_of(request)).get("token", "")
+        # From here on nothing is awaited: those who ask at once are counted one by one.
+        address = request.client.host if request.client else ""
+        for limit, who, wait in ((_ALL, "all", "an hour"), (_EACH, address, "a minute")):
+            if not self._failures.test(limit, who):
+                problem = f"Too many wrong tokens. Wait {wait}, then try again."
+                return self._form(request, problem, HTTPStatus.TOO_MANY_REQUESTS)
+        if not hmac.compare_digest(_digest(given), self._token):
+            self._failures.hit(_EACH, address)
+            self._failures.hit(_ALL, "all")
+            problem = "That is not the token (OFFHOOK_DASHBOARD_TOKEN)."
+            return self._form(request, problem, HTTPStatus.FORBIDDEN)
+        answer = _to(_safe(request.query_params.get("next", "")))
+        login = f"{int(self._clock() + LASTS)}.{secrets.token_urlsafe(16)}"
+        answer.set_cookie(
+            cookie_name(request, COOKIE),
+            f"{login}.{self._sign(f'login {login}')}",
+            max_age=LASTS,
+            httponly=True,
+            samesite="strict",
+            secure=_is_over_tls(request),
+        )
+        return answer
+
+    async def _log_out(self, request: Request, login: str) -> Response:
+        given = parameters(await body_of(request)).get("csrf", "")
+        if not hmac.compare_digest(given.encode(), request.scope[CSRF].encode()):
+            return PlainTextResponse("Log out on a page.\n", HTTPStatus.FORBIDDEN, _FRESH)
+        now = self._clock()
+        self._ended = {one: end for one, end in self._ended.items() if end > now}
+        self._ended[login] = now + LASTS
+        answer = _to(LOGIN)
+        answer.delete_cookie(cookie_name(request, COOKIE))
+        return answer
+
+    def _login_of(self, request: Request) -> str:
+        """Return the login whose cookie a request carries; empty when it holds no longer."""
+        cookie = request.cookies.get(cookie_name(request, COOKIE), "")
+        login, _, signature = cookie[:_MAX_COOKIE].rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(f"login {login}").encode()):
+            return ""
+        if login in self._ended or int(login.partition(".")[0]) < self._clock():
+            return ""
+        return login
+
+    def _sign(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), hashlib.sha256).hex()
+
+
+def _digest(token: str) -> bytes:
+    """Return what is compared: of one length, whatever is given."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _is_over_tls(request: Request) -> bool:
+    """Return whether a browser has a safe way to us; who lies about it loses a cookie."""
+    return "https" in {request.scope["scheme"], request.headers.get("x-forwarded-proto")}
+
+
+def _safe(wanted: str) -> str:
+    """Return where to go after the login: a page of ours."""
+    ours = wanted == PATH or wanted.startswith((f"{PATH}/", f"{PATH}?"))
+    return wanted if ours and wanted.isprintable() and "\\" not in wanted else PATH
+
+
+def _to(url: str) -> Response:
+    return RedirectResponse(url, HTTPStatus.SEE_OTHER, _FRESH)

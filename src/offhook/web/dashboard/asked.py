@@ -1,0 +1,103 @@
+"""What a request asks the inbox for, read from its query."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import State
+from offhook.core.privacy import spellings
+from offhook.core.searching import Phrase
+from offhook.errors import ConfigurationError
+from offhook.ports import Filter
+
+_SID: Final = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
+_ADDRESS: Final = re.compile(r"(?:\w+:.*|\+[\d\s().-]+)")
+_ID: Final = re.compile(r"#(\d{1,18})")
+_MAX_QUERY: Final = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which messages somebody wants to see.
+
+    Attributes:
+        q: as it was typed: a number, a SID, `#17`, or words.
+        reveal: show numbers, and what people wrote.
+    """
+
+    q: str = ""
+    state: State | None = None
+    kind: Kind | None = Kind.MESSAGE
+    before: int | None = None
+    reveal: bool = False
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Self:
+        """Read a query.
+
+        Raises:
+            ConfigurationError: it asks for what there is not.
+        """
+        get = query.get
+        kind = get("kind", Kind.MESSAGE)
+        try:
+            return cls(
+                q=get("q", "").strip()[:_MAX_QUERY],
+                state=State(get("state", "")) if get("state") else None,
+                kind=None if kind == "all" else Kind(kind),
+                before=int(get("before", "")[:18]) if get("before") else None,
+                reveal=get("reveal") == "1",
+            )
+        except ValueError:
+            raise ConfigurationError(
+                "the address of this page asks for what there is not"
+            ) from None
+
+    @property
+    def id(self) -> int | None:
+        """The message's number, when that was typed."""
+        match = _ID.fullmatch(self.q)
+        return int(match[1]) if match else None
+
+    @property
+    def sid(self) -> str:
+        """The SID, when one was typed."""
+        return self.q if _SID.fullmatch(self.q) else ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The person's addresses in all channels, when one was typed."""
+        return spellings(self.q) if _ADDRESS.fullmatch(self.q) and not self.sid else ()
+
+    @property
+    def phrase(self) -> Phrase | None:
+        """The words, when such were typed."""
+        if not self.q or self.sid or self.addresses or self.id is not None:
+            return None
+        return Phrase.of(self.q)
+
+    def filter(self, *, sender: str = "", limit: int) -> Filter:
+        """Return the filter of all but the words."""
+        return Filter(
+            state=self.state,
+            kind=self.kind,
+            sender=sender,
+            sid=self.sid,
+            before_id=self.before,
+            limit=limit,
+        )
+
+    def query(self, **changes: Any) -> str:
+        """Return the query that asks for this, with changes; what is None falls away."""
+        kind = "all" if self.kind is None else self.kind
+        asked: dict[str, Any] = {
+            "q": self.q,
+            "state": self.state,
+            "kind": None if kind == Kind.MESSAGE else kind,
+            "reveal": "1" if self.reveal else None,
+            **changes,
+        }
+        return urlencode({name: str(value) for name, value in asked.items() if value})

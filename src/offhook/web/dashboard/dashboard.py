@@ -1,0 +1,348 @@
+"""The dashboard over HTTP: pages, their streams, and what operators do."""
+
+import asyncio
+import hmac
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from offhook.alerts import Alert
+from offhook.core.forms import parameters
+from offhook.core.lifecycle import State, Trigger
+from offhook.errors import ConfigurationError, StoreError
+from offhook.ports import Filter, Record, Store
+from offhook.settings import Settings
+from offhook.web.dashboard.asked import Asked
+from offhook.web.dashboard.inbox import chosen_of, listing
+from offhook.web.dashboard.jobs import Doing, Jobs, act
+from offhook.web.dashboard.live import Make, Streams, View
+from offhook.web.dashboard.overview import overview
+from offhook.web.dashboard.pages import HERE, Pages
+from offhook.web.dashboard.pulse import PERIOD, Look, Pulse, Sample
+from offhook.web.dashboard.timeline import may, timeline
+from offhook.web.design import PATH as DESIGN
+from offhook.web.design import Assets
+
+PATH: Final = "/dashboard"
+
+CSRF: Final = "offhook.csrf"
+"""Where whoever let a visitor in leaves in the scope what the visitor's forms must carry."""
+
+_MESSAGES: Final = f"{PATH}/messages"
+_JOBS: Final = f"{PATH}/jobs"
+_MAX_FORM: Final = 4096  # bytes; it holds a token
+_PATIENCE: Final = 5.0  # seconds for a form to arrive, as `body_timeout` has it for webhooks
+_ID: Final = re.compile(r"[0-9]{1,18}")  # what a store can hold
+_OVERVIEW: Final = {
+    "verdict": "verdict.html",
+    "tiles": "tiles.html",
+    "charts": "charts.html",
+    "health": "health.html",
+}
+_LATEST: Final = 5
+_SOON, _SOMETIMES = 0.5, 2.0  # seconds between two looks
+_FRESH: Final = {"Cache-Control": "no-store"}
+
+
+class Dashboard:
+    """What operators look at, and where they mend things.
+
+    `app` serves what is below `/dashboard` and `/design`, to everybody: put something in front of
+    it (`web.guard.Guard`, or `web.dashboard.access.Access`).
+
+    Args:
+        store: returns the store.
+        look: see `Look`.
+        settings: of the app, of which it shows what there is.
+        alerts: returns what is raised.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        look: Look,
+        settings: Settings,
+        *,
+        alerts: Callable[[], Sequence[Alert]] = tuple,
+    ) -> None:
+        self._store = store
+        self._alerts = alerts
+        self._made: tuple[Sample | None, Mapping[str, Any]] = None, {}
+        self._pulse = Pulse(look)
+        self._parts = {
+            "store": "PostgreSQL" if settings.store.startswith("postgres") else "SQLite",
+            "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
+        }
+        self._jobs = Jobs()
+        self._pages = Pages()
+        self.render = self._pages.render
+        self._streams = Streams(self._pages.render)
+        self.app: ASGIApp = Starlette(
+            routes=self._routes(),
+            exception_handlers={
+                ConfigurationError: self._refuse,
+                HTTPException: self._say,
+                StoreError: self._away,
+            },
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Be ready within the context; on leaving, let browsers go, and stop what is at work."""
+        await asyncio.to_thread(self._pages.prepare)
+        beating = asyncio.create_task(self._pulse.run())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            self._streams.close()
+            await self._jobs.close()
+
+    def _routes(self) -> list[Route | Mount]:
+        message = f"{_MESSAGES}/{{id}}"
+        return [
+            Route(PATH, self._overview),
+            Route(_MESSAGES, self._inbox),
+            Route(message, self._message),
+            Route(message + "/{doing}", self._act, methods=["POST"]),
+            Route(_JOBS, self._begin, methods=["POST"]),
+            Route(_JOBS, self._ask),
+            Route(_JOBS + "/{id}", self._job),
+            Route(_JOBS + "/{id}/stop", self._stop, methods=["POST"]),
+            Mount(PATH + "/static", Assets(HERE)),
+            Mount(DESIGN, Assets()),
+        ]
+
+    async def _overview(self, request: Request) -> Response:
+        async def make() -> View:
+            if not self._pulse.samples:
+                await self._pulse.take()
+            dead = await self._dead()
+            values = {**self._overviewed(), "dead": dead, "parts": self._parts}
+            return View("overview.html", _OVERVIEW, values)
+
+        return await self._show(request, make, PERIOD)
+
+    def _overviewed(self) -> Mapping[str, Any]:
+        """Return the overview as of the last sample, which all who look on share."""
+        sample = self._pulse.samples[-1]
+        if self._made[0] is not sample:
+            self._made = sample, overview(self._pulse, self._alerts())
+        return self._made[1]
+
+    async def _dead(self) -> Sequence[Record]:
+        """Return the latest dead; none when the store is away, which the overview says itself."""
+        try:
+            return await self._store().find(Filter(state=State.DEAD, limit=_LATEST))
+        except StoreError:
+            return ()
+
+    # The inbox
+
+    async def _inbox(self, request: Request) -> Response:
+        asked = Asked.read(request.query_params)
+        if asked.id is not None:
+            return _to(f"{_MESSAGES}/{asked.id}")
+
+        async def make() -> View:
+            found = await listing(self._store(), asked)
+            values = {"asked": asked, "listing": found, "busy": self._jobs.busy}
+            return View("inbox.html", {"listing": "listing.html"}, values)
+
+        return await self._show(request, make, _SOMETIMES)
+
+    async def _message(self, request: Request) -> Response:
+        id_, reveal = _id_of(request), request.query_params.get("reveal") == "1"
+
+        async def make() -> View:
+            history = await self._store().show(id_)
+            if history is None:
+                values: Mapping[str, object] = {"what": f"There is no message {id_}."}
+                return View("gone.html", {}, values, HTTPStatus.NOT_FOUND)
+            values = {
+                "record": history.record,
+                "steps": timeline(history),
+                "sends": history.sends,
+                "reveal": reveal,
+                "may_replay": may(history.record, Trigger.REPLAY),
+                "may_discard": may(history.record, Trigger.DROP),
+            }
+            return View("message.html", {"message": "history.html"}, values)
+
+        return await self._show(request, make, _SOON)
+
+    async def _act(self, request: Request) -> Response:
+        id_, doing = _id_of(request), _doing(request.path_params["doing"])
+        await check_order(request)
+        if not await act(self._store(), doing, id_):
+            history = await self._store().show(id_)
+            state = "gone" if history is None else f"{history.record.state} by now"
+            raise ConfigurationError(f"message {id_} can't be {doing.done}: it is {state}")
+        reveal = "?reveal=1" if request.query_params.get("reveal") == "1" else ""
+        return _to(f"{_MESSAGES}/{id_}{reveal}")
+
+    # Many at once
+
+    async def _ask(self, request: Request) -> Response:
+        asked, doing = _many(request)
+        chosen = await chosen_of(self._store(), asked)
+        values = {"asked": asked, "doing": doing, "chosen": chosen, "busy": self._jobs.busy}
+        return self._page(request, View("many.html", {}, values))
+
+    async def _begin(self, request: Request) -> Response:
+        form = await check_order(request)
+        asked, doing = _many(request)
+        asked = replace(asked, before=_seen(form) + 1)
+        store = self._store()
+        chosen = await chosen_of(store, asked)
+        job = self._jobs.start(store, doing, chosen.ids)
+        return _to(f"{_JOBS}/{job.id}")
+
+    async def _job(self, request: Request) -> Response:
+        job = self._jobs.find(request.path_params["id"])
+        if job is None:
+            values = {"what": "This is not known any more: offhook has been started again."}
+            return self._page(request, View("gone.html", {}, values, HTTPStatus.NOT_FOUND))
+
+        async def make() -> View:
+            return View("job.html", {"job": "progress.html"}, {"job": job})
+
+        return await self._show(request, make, _SOON)
+
+    async def _stop(self, request: Request) -> Response:
+        await check_order(request)
+        job = self._jobs.find(request.path_params["id"])
+        if job is not None:
+            job.stop.set()
+        return _to(f"{_JOBS}/{request.path_params['id']}")
+
+    # Answers
+
+    async def _show(self, request: Request, make: Make, period: float) -> Response:
+        """Answer with a page, or who asks for events with what changes on it."""
+        token = csrf_of(request)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            stream = self._streams.follow(make, period=period, csrf=token)
+            return StreamingResponse(stream, media_type="text/event-stream", headers=_FRESH)
+        return self._page(request, await make())
+
+    def _page(self, request: Request, view: View) -> Response:
+        page = self._pages.render(view.template, **view.values, csrf=csrf_of(request))
+        return HTMLResponse(page, view.status, _FRESH)
+
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        values = {"what": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+        return self._page(request, View("gone.html", {}, values, HTTPStatus.BAD_REQUEST))
+
+    async def _say(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        values = {"what": error.detail}
+        answer = self._page(request, View("gone.html", {}, values, error.status_code))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def _away(self, request: Request, error: Exception) -> Response:
+        values = {"what": f"The store can't be read: {error}."}
+        return self._page(request, View("gone.html", {}, values, HTTPStatus.SERVICE_UNAVAILABLE))
+
+
+def _many(request: Request) -> tuple[Asked, Doing]:
+    """Return which messages are meant, and what shall be done to them.
+
+    Raises:
+        ConfigurationError: that might mean more than was thought of.
+    """
+    asked = replace(Asked.read(request.query_params), before=None)
+    if asked.state is None or (asked.q and not asked.addresses):
+        raise ConfigurationError("many messages are chosen by their state, and perhaps a number")
+    return asked, _doing(request.query_params.get("do", ""))
+
+
+def _seen(form: Mapping[str, str]) -> int:
+    """Return the highest number among the messages that were shown before somebody agreed.
+
+    Raises:
+        ConfigurationError: the form does not say it.
+    """
+    text = form.get("upto", "")
+    if not _ID.fullmatch(text):
+        raise ConfigurationError("the form does not say which messages were seen: load it anew")
+    return int(text)
+
+
+def _id_of(request: Request) -> int:
+    """Return the number of the message that a path names.
+
+    Raises:
+        HTTPException: it can't be one.
+    """
+    text = request.path_params["id"]
+    if not _ID.fullmatch(text):
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such message.")
+    return int(text)
+
+
+def _doing(text: str) -> Doing:
+    try:
+        return Doing(text)
+    except ValueError:
+        raise ConfigurationError("a message can be replayed or discarded") from None
+
+
+def csrf_of(request: Request) -> str:
+    """Return what a form of this visitor's must carry; empty where something else protects it."""
+    return str(request.scope.get(CSRF, ""))
+
+
+async def check_order(request: Request) -> Mapping[str, str]:
+    """Return a form that comes from a page of ours.
+
+    Raises:
+        ConfigurationError: it does not.
+        HTTPException: see `body_of`.
+    """
+    form = parameters(await body_of(request))
+    if not hmac.compare_digest(form.get("csrf", "").encode(), csrf_of(request).encode()):
+        raise ConfigurationError("this form is of another login: go back, load the page anew")
+    return form
+
+
+async def body_of(request: Request, *, within: float = _PATIENCE) -> bytes:
+    """Return a form of ours.
+
+    Args:
+        request: that brings it.
+        within: seconds.
+
+    Raises:
+        HTTPException: it is longer than any (413), not there in time (408), or who sends it has
+            left (400, which nobody hears).
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(within):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                    raise HTTPException(status, "This form is too long.")
+    except TimeoutError:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "This form came too slowly.") from None
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "This form has no end.") from None
+    return bytes(body)
+
+
+def _to(url: str) -> Response:
+    return RedirectResponse(url, HTTPStatus.SEE_OTHER, _FRESH)

@@ -1,0 +1,119 @@
+"""What a machine's processes have counted, and what has come to it between two moments."""
+
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final, Self
+
+from offhook.core.lifecycle import Trigger
+from offhook.observe.survey import Survey
+from offhook.observe.vocabulary import PHASES as TIMES
+from offhook.observe.vocabulary import RUNS, TROUBLED, WEBHOOKS, Metric
+
+PHASES: Final = ("validate", "enqueue", "total")
+
+_BOUNDS: Final = TIMES.buckets
+_FAILED: Final = 500  # from this HTTP status on it was our fault
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many took how long.
+
+    Attributes:
+        counts: by the metric's bounds, and of what took longer.
+    """
+
+    counts: tuple[float, ...] = (0.0,) * (len(_BOUNDS) + 1)
+
+    @property
+    def total(self) -> float:
+        """How many there were."""
+        return sum(self.counts)
+
+    def since(self, before: Self) -> "Histogram":
+        """Return what has come to it."""
+        pairs = zip(self.counts, before.counts, strict=True)
+        return Histogram(tuple(max(0.0, now - then) for now, then in pairs))
+
+    def quantile(self, share: float) -> float | None:
+        """Return the seconds within which a share of them lie, as near as the bounds tell."""
+        if not self.total:
+            return None
+        wanted = share * self.total
+        heights = list(accumulate(self.counts))
+        place = min(bisect_left(heights, wanted), len(_BOUNDS))
+        if place == len(_BOUNDS):
+            return _BOUNDS[-1]
+        low = _BOUNDS[place - 1] if place else 0.0
+        within = (wanted - heights[place] + self.counts[place]) / self.counts[place]
+        return low + within * (_BOUNDS[place] - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Counters, which only grow.
+
+    Attributes:
+        phases: of what was accepted, by the names in `PHASES`; `total` is until the answer.
+        counters: `accepted`, `refused`, `failed`, `repeated`, `cached`, `retried`, `died`.
+        processes: how many are at work, by role.
+        troubles: topics of what has not ended.
+    """
+
+    phases: Mapping[str, Histogram]
+    counters: Mapping[str, float]
+    processes: Mapping[str, int] = field(default_factory=dict)
+    troubles: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, survey: Survey) -> Self:
+        """Return what a survey has found."""
+        phases = dict.fromkeys(PHASES, Histogram())
+        for (phase, outcome), numbers in _rows(survey, TIMES):
+            if phase in phases and outcome == "accepted":
+                phases[phase] = Histogram(numbers[:-1])
+        return cls(
+            phases,
+            _counters(survey),
+            Counter(process.role for process in survey.processes),
+            frozenset(topic for (topic,), (number,) in _rows(survey, TROUBLED) if number),
+        )
+
+    def since(self, before: Self) -> "Figures":
+        """Return what has come to them."""
+        return Figures(
+            {name: self.phases[name].since(before.phases[name]) for name in PHASES},
+            {name: max(0.0, n - before.counters.get(name, 0)) for name, n in self.counters.items()},
+            self.processes,
+            self.troubles,
+        )
+
+
+def _counters(survey: Survey) -> Mapping[str, float]:
+    counters: Counter[str] = Counter()
+    for (_, code, result, _, cached), (number,) in _rows(survey, WEBHOOKS):
+        if result == "refused":
+            counters["failed" if int(code) >= _FAILED else "refused"] += int(number)
+            continue
+        counters["accepted"] += int(number)
+        counters["repeated"] += int(number) if result == "repeated" else 0
+        counters["cached"] += int(number) if cached else 0
+    for (_, trigger), (number,) in _rows(survey, RUNS):
+        if trigger == Trigger.RETRY:
+            counters["retried"] += int(number)
+        elif trigger == Trigger.GIVE_UP:
+            counters["died"] += int(number)
+    return counters
+
+
+def _rows(survey: Survey, metric: Metric) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
+    """Yield the labels and numbers of a metric; see `observe.prometheus`."""
+    for key, numbers in survey.rows.items():
+        if key.startswith("["):
+            name, *labels = json.loads(key)
+            if name == metric.name:
+                yield tuple(labels), numbers

@@ -1,0 +1,63 @@
+"""Finding what was asked for, a page at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from offhook.bulk import SHOWN, Chosen, choose
+from offhook.core.keys import Kind
+from offhook.core.searching import LOOK
+from offhook.ports import Inbox, Record
+from offhook.web.dashboard.asked import Asked
+
+PAGE: Final = 50
+_NO_LIMIT: Final = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of messages.
+
+    Attributes:
+        before: where the next page begins, as `Asked.before`; None on the last one.
+        looked: whether this is as far as one look for words went, and older ones may fit too.
+    """
+
+    records: Sequence[Record]
+    before: int | None = None
+    looked: bool = False
+
+
+async def listing(inbox: Inbox, asked: Asked) -> Listing:
+    """Return a page of what was asked for, newest first.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    phrase = asked.phrase
+    if phrase is not None:
+        found = await inbox.search(asked.filter(limit=PAGE), phrase, within=LOOK)
+        is_full = len(found.records) == PAGE
+        return Listing(found.records, found.before, looked=found.before is not None and not is_full)
+    if asked.addresses and asked.kind is not Kind.MESSAGE:
+        return Listing(())
+    records: list[Record] = []
+    for sender in asked.addresses or ("",):
+        records += await inbox.find(asked.filter(sender=sender, limit=PAGE + 1))
+    records.sort(key=lambda record: record.id, reverse=True)
+    more = len(records) > PAGE
+    return Listing(records[:PAGE], records[PAGE - 1].id if more else None)
+
+
+async def chosen_of(inbox: Inbox, asked: Asked) -> Chosen:
+    """Return all that was asked for, by state, kind and number.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    parts = [
+        await choose(inbox, asked.filter(sender=sender, limit=_NO_LIMIT))
+        for sender in asked.addresses or ("",)
+    ]
+    first = sorted((record for part in parts for record in part.first), key=lambda one: one.id)
+    return Chosen(sorted(id_ for part in parts for id_ in part.ids), first[:SHOWN])

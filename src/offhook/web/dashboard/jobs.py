@@ -1,0 +1,112 @@
+"""Many messages replayed or discarded, while whoever wants it looks on, or goes away."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from offhook.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
+from offhook.errors import ConfigurationError
+from offhook.ports import Inbox
+
+_KEPT: Final = 20  # jobs; those that have ended longest ago are forgotten
+
+
+class Doing(StrEnum):
+    """What may be done to messages."""
+
+    REPLAY = "replay"
+    DISCARD = "discard"
+
+    @property
+    def done(self) -> str:
+        """Its past, for people."""
+        return f"{self}ed"
+
+
+_ACTS: Final[Mapping[Doing, Act]] = MappingProxyType(
+    {
+        Doing.REPLAY: lambda inbox, id_: inbox.replay(id_),
+        Doing.DISCARD: lambda inbox, id_: inbox.drop(id_),
+    }
+)
+
+
+async def act(inbox: Inbox, doing: Doing, id_: int) -> bool:
+    """Do it to one message; return False when that can't be."""
+    return await _ACTS[doing](inbox, id_)
+
+
+@dataclass(slots=True)
+class Job:
+    """What is being done to many.
+
+    Attributes:
+        began, ended: seconds since the epoch.
+    """
+
+    id: str
+    doing: Doing
+    so_far: Progressed
+    began: float
+    ended: float | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+
+    @property
+    def percent(self) -> int:
+        """How far it came."""
+        gone = self.so_far.matched - self.so_far.untouched
+        return 100 * gone // self.so_far.matched if self.so_far.matched else 100
+
+
+class Jobs:
+    """Those of this process; they end with it, between two messages."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def find(self, id_: str) -> Job | None:
+        """Return a job."""
+        return self._jobs.get(id_)
+
+    @property
+    def busy(self) -> tuple[Job, ...]:
+        """Those that have not ended."""
+        return tuple(job for job in self._jobs.values() if job.ended is None)
+
+    def start(self, inbox: Inbox, doing: Doing, ids: list[int]) -> Job:
+        """Begin to do it to messages, in their order.
+
+        Raises:
+            ConfigurationError: something is being done already.
+        """
+        if self.busy:
+            raise ConfigurationError("another one is at work: stop it, or wait for its end")
+        job = Job(secrets.token_hex(8), doing, Progressed(len(ids)), time.time())
+        self._jobs[job.id] = job
+        for old in list(self._jobs)[:-_KEPT]:
+            del self._jobs[old]
+        job.task = asyncio.create_task(self._run(inbox, job, ids))
+        return job
+
+    async def close(self) -> None:
+        """Stop all."""
+        tasks = [job.task for job in self.busy if job.task]
+        for job in self.busy:
+            job.stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, inbox: Inbox, job: Job, ids: list[int]) -> None:
+        rate = REPLAYS_PER_SECOND if job.doing is Doing.REPLAY else None
+        try:
+            async for _ in act_on_all(
+                inbox, ids, _ACTS[job.doing], rate=rate, stop=job.stop, so_far=job.so_far
+            ):
+                await asyncio.sleep(0)
+        finally:
+            job.ended = time.time()

@@ -1,0 +1,91 @@
+"""Pages that show what is now: their pieces are made again and again, and sent when they differ."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from offhook.errors import StoreError
+
+# A reader whose permission has ended meanwhile is asked for it when it comes again.
+_LASTS: Final = 300.0  # seconds
+_RETRY: Final = 1000  # ms until a browser whose stream has ended asks again
+# What is looked up may take its time: no more than a twentieth of it is spent on one reader.
+_SHARE: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page, as it is now.
+
+    Attributes:
+        template: of the whole page.
+        pieces: the templates of what changes on it, by the ids of where they stand.
+        values: what they show.
+        status: HTTP's.
+    """
+
+    template: str
+    pieces: Mapping[str, str]
+    values: Mapping[str, Any]
+    status: int = 200
+
+
+Render = Callable[..., str]
+Make = Callable[[], Awaitable[View]]
+
+
+class Streams:
+    """Streams of server-sent events, one for each open page.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+    Args:
+        render: from a template's name and values to HTML.
+    """
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._closed = asyncio.Event()
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closed.set()
+
+    async def follow(self, make: Make, *, period: float, csrf: str) -> AsyncIterator[str]:
+        """Yield what differs, for five minutes.
+
+        Args:
+            make: looks up what is now.
+            period: seconds between two looks, at least.
+            csrf: see `dashboard.CSRF`.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LASTS
+        shown: dict[str, str] = {}
+        yield f"retry: {_RETRY}\n\n"
+        while not self._closed.is_set() and loop.time() < end:
+            began = loop.time()
+            try:
+                view = await make()
+            except StoreError as error:
+                yield _event("away", str(error))
+            else:
+                values = {**view.values, "csrf": csrf}
+                made = {id_: self._render(name, **values) for id_, name in view.pieces.items()}
+                fresh = {id_: html for id_, html in made.items() if shown.get(id_) != html}
+                shown = made
+                yield _event("pieces", fresh) if fresh else ":\n\n"
+            await self._pause(max(period, _SHARE * (loop.time() - began)))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+
+def _event(kind: str, data: Any) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,139 @@
+"""Whether everything is all right, and if not, what needs somebody."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from offhook.alerts import Alert, Level
+from offhook.core.lifecycle import LIVE, State
+from offhook.ports import Counts
+from offhook.web.dashboard.charts import Chart, amounts, durations
+from offhook.web.dashboard.figures import Figures
+from offhook.web.dashboard.pulse import Bin, Pulse, Sample
+from offhook.web.design.formats import day_clock
+
+BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}
+"""Seconds: DESIGN, "one webhook's way"."""
+
+_SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_RECENT: Final = 300.0  # seconds
+
+# Alerts whose concerns are known without them, and sooner.
+_KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
+_QUERIES: Final = {"backlog-age": "state=open", "handler-errors": "state=waiting"}
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that needs somebody.
+
+    Attributes:
+        tone: `warn` or `bad`.
+        text: a sentence.
+        advice: what to do.
+        query: of the inbox, where those are that it is about; None when it is about none.
+    """
+
+    tone: str
+    text: str
+    advice: str
+    query: str | None = None
+
+
+def overview(pulse: Pulse, alerts: Sequence[Alert]) -> dict[str, Any]:
+    """Return what the overview shows."""
+    sample = pulse.samples[-1] if pulse.samples else None
+    recent = pulse.recent(_RECENT)
+    bins = pulse.bins()
+    return {
+        "sample": sample,
+        "recent": recent,
+        "hour": pulse.recent(float("inf")),
+        "concerns": list(concerns(sample, alerts)),
+        "live": backlog(sample.counts) if sample and sample.counts else 0,
+        "quantiles": quantiles(recent),
+        "budgets": BUDGETS,
+        "charts": charts(bins),
+    }
+
+
+def backlog(counts: Counts) -> int:
+    """Return how many messages have not settled."""
+    return sum(counts.messages.get(state, 0) for state in LIVE)
+
+
+def quantiles(figures: Figures | None) -> dict[str, float | None]:
+    """Return how soon it was acknowledged."""
+    total = figures.phases["total"] if figures else None
+    return {name: total.quantile(share) if total else None for name, share in _SHARES.items()}
+
+
+def charts(bins: list[Bin]) -> dict[str, Chart]:
+    """Return the charts by name."""
+    ends = [one.end for one in bins]
+    made = {
+        phase: durations(
+            {
+                name: [
+                    one.figures.phases[phase].quantile(share) if one.figures else None
+                    for one in bins
+                ]
+                for name, share in _SHARES.items()
+            },
+            ends,
+            limit,
+        )
+        for phase, limit in BUDGETS.items()
+    }
+    counts = [one.last.counts if one.last else None for one in bins]
+    made["flow"] = amounts(
+        {
+            "received": [found.received if found else None for found in counts],
+            "settled": [found.settled if found else None for found in counts],
+        },
+        ends,
+    )
+    made["backlog"] = amounts(
+        {
+            "waiting": [backlog(found) if found else None for found in counts],
+            "oldest, seconds": [(found.oldest or 0.0) if found else None for found in counts],
+        },
+        ends,
+    )
+    return made
+
+
+def concerns(sample: Sample | None, alerts: Sequence[Alert]) -> Iterator[Concern]:
+    """Yield what needs somebody, the worst first."""
+    if sample is not None:
+        found = [*_at_once(sample), *map(_alerted, _others(alerts))]
+        yield from sorted(found, key=lambda concern: concern.tone != "bad")
+
+
+def _at_once(sample: Sample) -> Iterator[Concern]:
+    """Yield what is known without looking twice; an alert of it comes later."""
+    if sample.counts is None:
+        text = "Nothing is handled until it is back. The log says why."
+        yield Concern("bad", "The store can't be read.", text)
+        return
+    if dead := sample.counts.messages.get(State.DEAD, 0):
+        text = f"{_many(dead, 'message')} could not be handled."
+        yield Concern("bad", text, "Read why, mend it, replay.", "state=dead")
+    if parked := sample.counts.messages.get(State.PARKED, 0):
+        text = f"{_many(parked, 'message')} set aside."
+        query = "state=parked&kind=all"
+        yield Concern("warn", text, "Look at them, and replay or discard them.", query)
+
+
+def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:
+    return (alert for alert in alerts if alert.name not in _KNOWN_AT_ONCE)
+
+
+def _alerted(alert: Alert) -> Concern:
+    text = f"{alert.text[:1].upper()}{alert.text[1:]}, since {day_clock(alert.since)}."
+    tone = "bad" if alert.level is Level.CRITICAL else "warn"
+    return Concern(tone, text, alert.remedy, _QUERIES.get(alert.name))
+
+
+def _many(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number:,} {what}s"

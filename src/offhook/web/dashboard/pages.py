@@ -1,0 +1,64 @@
+"""The dashboard's HTML. What people wrote, and their numbers, show only when they are asked for."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from offhook.core.forms import parameters
+from offhook.core.lifecycle import SendState, State
+from offhook.observe.masking import brief, mask, printable
+from offhook.ports import Record
+from offhook.web.design import templates
+
+HERE: Final = Path(str(files(__package__)))
+
+TONES: Final = {
+    State.DONE: "good",
+    State.DEAD: "bad",
+    State.PARKED: "warn",
+    State.WAITING: "warn",
+    SendState.SENT: "good",
+    SendState.FAILED: "bad",
+    SendState.UNKNOWN: "warn",
+}
+_CUT: Final = 140  # characters of a text in a list
+
+
+class Pages:
+    """Renders views, whole or in pieces."""
+
+    def __init__(self) -> None:
+        self._templates = templates(
+            HERE, address=address, brief=brief, said=said, fields=fields, tone=tone
+        )
+        self._templates.globals.update(states=tuple(State))
+
+    def prepare(self) -> None:
+        """Compile all templates, which takes a while. May be called in a thread."""
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+
+    def render(self, name: str, **values: Any) -> str:
+        """Return a template with values."""
+        return self._templates.get_template(name).render(**values)
+
+
+def address(text: str, reveal: bool) -> str:
+    """Return a number, whose middle is gone unless it is revealed."""
+    return printable(text if reveal else mask(text))
+
+
+def said(record: Record) -> str:
+    """Return what somebody wrote, cut for a list."""
+    body = parameters(record.form).get("Body", "")
+    return body if len(body) <= _CUT else f"{body[:_CUT].rstrip()}…"
+
+
+def fields(record: Record) -> list[tuple[str, str]]:
+    """Return the parameters of a webhook."""
+    return list(parameters(record.form).items())
+
+
+def tone(state: State | SendState) -> str:
+    """Return the tone in which a state is shown."""
+    return TONES.get(state, "")

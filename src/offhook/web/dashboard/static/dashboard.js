@@ -1,0 +1,71 @@
+// Keeps the pieces of a page as they are now. The page itself, and all that is done on it, is HTML.
+const AGAIN = 2000; // ms until a stream that was refused is asked for again
+
+const lamp = document.getElementById("live");
+
+function live(lives, text = lives ? "live" : "away") {
+  lamp.toggleAttribute("data-on", lives);
+  say(lamp, text);
+}
+
+// What is written is read aloud, so the same is not written again.
+function say(place, text) {
+  if (place && place.textContent !== text) place.textContent = text;
+}
+
+// Whether all is well, aloud; the figures beside it change every two seconds.
+function announce() {
+  const line = document.querySelector(".verdict-line");
+  if (line) say(document.getElementById("announcer"), line.textContent);
+}
+
+// By what an element is found again, when its piece has been made anew.
+const name = (one) => `${one.tagName} ${one.id || one.getAttribute("href") || one.textContent.trim()}`;
+const focusable = (place) => [...place.querySelectorAll("a, button, input, select, summary")];
+
+const key = (details) => details.id;
+
+// Somebody who copies from a piece keeps it until the next change.
+const isBeingCopied = (place) => {
+  const selection = getSelection();
+  return !selection.isCollapsed && place.contains(selection.anchorNode);
+};
+
+function show(id, html) {
+  const place = document.getElementById(id);
+  const template = document.createElement("template");
+  template.innerHTML = html; // escaped by the server, and scripts in it do not run
+  if (!place || place.innerHTML.trim() === template.innerHTML.trim() || isBeingCopied(place)) return;
+  const focused = place.contains(document.activeElement) ? name(document.activeElement) : "";
+  const open = new Map([...place.querySelectorAll("details[id]")].map((one) => [key(one), one.open]));
+  for (const one of template.content.querySelectorAll("details[id]")) {
+    if (open.has(key(one))) one.open = open.get(key(one));
+  }
+  place.replaceChildren(template.content);
+  if (focused) focusable(place).find((one) => name(one) === focused)?.focus({ preventScroll: true });
+}
+
+// Asks again after a refusal; where to log in, the page says when it is loaded anew.
+async function resume() {
+  const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
+  if (answer?.ok) follow();
+  else if (answer && answer.status < 500) location.reload();
+  else setTimeout(resume, AGAIN);
+}
+
+function follow() {
+  const stream = new EventSource(location.href);
+  stream.addEventListener("pieces", (event) => {
+    for (const [id, html] of Object.entries(JSON.parse(event.data))) show(id, html);
+    announce();
+    live(true);
+  });
+  stream.addEventListener("away", () => live(false, "the store is away"));
+  stream.addEventListener("open", () => live(true));
+  stream.addEventListener("error", () => {
+    live(false);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(resume, AGAIN);
+  });
+}
+
+if (lamp && document.querySelector("[data-piece]")) follow();

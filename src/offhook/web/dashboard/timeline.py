@@ -1,0 +1,87 @@
+"""What happened to a message, in the order it happened."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from offhook.core.lifecycle import LIVE, State, Trigger, sources
+from offhook.ports import Attempt, History, Record
+
+_TONES = {
+    Trigger.RETRY: "warn",
+    Trigger.GIVE_UP: "bad",
+    Trigger.BURY: "bad",
+    Trigger.RESCUE: "warn",
+    Trigger.PARK: "warn",
+    Trigger.DISCARD: "good",
+}
+_WORDS = {
+    Trigger.RETRY: "failed, and is tried again",
+    Trigger.GIVE_UP: "failed for good: the message is dead",
+    Trigger.DISCARD: "discarded the message",
+    Trigger.INTERRUPT: "was interrupted, and begins again",
+    Trigger.RESCUE: "was lost with its worker, and begins again",
+    Trigger.BURY: "was lost with its worker, once too often: the message is dead",
+    Trigger.PARK: "set the message aside",
+}
+_DECISIONS = {Trigger.REPLAY: "Replayed", Trigger.DROP: "Discarded", Trigger.PARK: "Set aside"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened, or will.
+
+    Attributes:
+        at: when; seconds since the epoch.
+        title, text: what, for people.
+        tone: `good`, `warn`, `bad`, `busy`, or empty.
+        took: seconds that it took.
+        error: a traceback, or a reason.
+    """
+
+    at: float
+    title: str
+    text: str
+    tone: str = ""
+    took: float | None = None
+    error: str = ""
+
+
+def timeline(history: History) -> list[Step]:
+    """Return the steps of a message, the oldest first."""
+    record = history.record
+    received = Step(record.received, "Received", "and stored, then acknowledged.", "good")
+    steps = [received, *map(_attempt, history.attempts), *_last(record)]
+    return sorted(steps, key=lambda step: step.at)
+
+
+def may(record: Record, trigger: Trigger) -> bool:
+    """Return whether an operator's trigger may happen to a message."""
+    if trigger is Trigger.REPLAY and record.reduced:
+        return False
+    return record.state in sources(trigger)
+
+
+def _attempt(attempt: Attempt) -> Step:
+    if attempt.started is None:  # no run, but a decision
+        title = _DECISIONS.get(attempt.trigger, str(attempt.trigger).capitalize())
+        return Step(attempt.ended, title, f"{attempt.error}.", "busy")
+    return Step(
+        attempt.ended,
+        f"Attempt {attempt.number}",
+        f"{_WORDS.get(attempt.trigger, attempt.trigger)}.",
+        _TONES.get(attempt.trigger, ""),
+        attempt.ended - attempt.started,
+        attempt.error,
+    )
+
+
+def _last(record: Record) -> Iterator[Step]:
+    """Yield what the history has no row for: the run that completed, and what is to come."""
+    if record.state is State.DONE and record.settled is not None:
+        took = None if record.started is None else record.settled - record.started
+        name = f"Attempt {record.attempts}" if record.attempts else "Done"
+        yield Step(record.settled, name, "returned: done.", "good", took)
+    elif record.state is State.RUNNING and record.started is not None:
+        yield Step(record.started, f"Attempt {record.attempts + 1}", "is running.", "busy")
+    elif record.state in LIVE and record.due is not None:
+        yield Step(record.due, "Due", "for its next attempt, when its turn has come.", "busy")

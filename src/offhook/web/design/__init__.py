@@ -1,0 +1,64 @@
+"""How all pages look: one style sheet, icons, templates and scripts, without a build step."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from offhook.web.design.formats import FILTERS
+
+__all__ = ["PATH", "Assets", "templates"]
+
+PATH: Final = "/design"
+"""Where the shared style sheet and scripts are served."""
+
+_HERE: Final = Path(str(files(__package__)))
+
+
+class Assets(StaticFiles):
+    """The files of a directory named `static`; browsers ask each time whether they have changed.
+
+    Args:
+        beside: the directory that it is in; by default that of the shared design.
+    """
+
+    def __init__(self, beside: Path = _HERE) -> None:
+        super().__init__(directory=beside / "static")
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, or 304."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return what is asked for."""
+        response = await super().get_response(path, scope)
+        if path.endswith(".js"):
+            # The registry of types of some systems says text/plain, and browsers run only this.
+            response.headers["Content-Type"] = "text/javascript; charset=utf-8"
+        return response
+
+
+def templates(beside: Path, **filters: Any) -> Environment:
+    """Return an environment for a page's own `templates` directory and the shared ones.
+
+    All that is inserted is escaped, and a name that is missing is an error.
+
+    Args:
+        beside: the directory that `templates` is in.
+        filters: further filters, by name.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([beside / "templates", _HERE / "templates"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS, **filters)
+    return environment

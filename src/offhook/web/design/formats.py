@@ -1,0 +1,64 @@
+"""Times and durations as pages write them."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration as people read it: `3.2 ms`, `850 ms`, `1.4 s`."""
+    if seconds >= 1:
+        return f"{seconds:.1f}\u00a0s"
+    return f"{seconds * 1000:.1f}\u00a0ms" if seconds < 0.01 else f"{seconds * 1000:.0f}\u00a0ms"  # noqa: PLR2004 - where a decimal tells something
+
+
+def clock(moment: float) -> str:
+    """Return the time of day, on this machine's clock."""
+    return time.strftime("%H:%M", time.localtime(moment))
+
+
+def clock_exact(moment: float) -> str:
+    """Return the time of day with its milliseconds."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03}"
+
+
+def day_clock(moment: float) -> str:
+    """Return the day and the time of day; of today, the time alone."""
+    day, today = time.localtime(moment), time.localtime()
+    if day[:3] == today[:3]:
+        return time.strftime("%H:%M:%S", day)
+    return time.strftime("%-d %b %H:%M" if day[0] == today[0] else "%-d %b %Y %H:%M", day)
+
+
+def span(seconds: float) -> str:
+    """Return how long something lasts, in its two largest units: `3 s`, `2 h 5 min`."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}\u00a0{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "less than a second"
+
+
+def number(value: float) -> str:
+    """Return a number with its thousands apart."""
+    return f"{value:,.0f}"
+
+
+def iso(moment: float) -> str:
+    """Return a time for machines: ISO 8601, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+FILTERS: Final[Mapping[str, Any]] = {
+    "day_clock": day_clock,
+    "iso": iso,
+    "number": number,
+    "span": span,
+    "milliseconds": milliseconds,
+    "clock": clock,
+    "clock_exact": clock_exact,
+}

@@ -1,0 +1,178 @@
+"""Who sees the pages: a browser on this machine that was given this start's token."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from offhook.core.answers import REFUSED, Fault
+from offhook.web.asgi import respond
+
+TOKEN: Final = "token"  # noqa: S105 - a parameter's name
+"""The parameter of the link that lets a browser in."""
+
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Not no-referrer: with that, browsers say "null" where we want to read the Origin (Fetch
+    # standard, "append a request Origin header").
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+# A tunnel or a proxy says for whom it asks. Whoever sits at this machine needs neither.
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+_HINT: Final = "Open the link that the command has printed: it carries the key of this start.\n"
+
+
+class Guard:
+    """Stands before pages that only somebody at this machine may see; an ASGI application.
+
+    A tunnel connects from this machine, and a page anywhere can have its own name lead here, so
+    neither the peer's address nor a cookie is enough. Let through is a request that comes from
+    this machine, names it in `Host`, was not forwarded, has no foreign `Origin` (and one of its
+    own when it changes something), and carries the cookie. The cookie is given to who brings the
+    token in the link, and holds a digest of it.
+
+    What is not called by a name of this machine is answered as where nothing is; the rest 403.
+
+    Args:
+        app: the pages.
+        token: of this start.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._pass = hmac.digest(self._token, b"offhook pages", hashlib.sha256).hex()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let an `http` request through, or turn it away."""
+        request = Request(scope)
+        if not is_local(request):
+            await respond(send, REFUSED[Fault.NOT_FOUND])
+            return
+        turned_away = self._refusal(request)
+        if turned_away is not None:
+            await turned_away(scope, receive, with_headers(send))
+            return
+        await self._app(scope, receive, with_headers(send))
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Return what is answered in the pages' place; None when the request may see them."""
+        if not _is_of_our_own(request):
+            return _forbidden("This came from another site.\n")
+        if request.method == "GET" and TOKEN in request.query_params:
+            return self._admit(request)
+        given = request.cookies.get(cookie_name(request), "")
+        if not hmac.compare_digest(given.encode(), self._pass.encode()):
+            return _forbidden(_HINT)
+        return None
+
+    def _admit(self, request: Request) -> Response:
+        """Exchange the token for the cookie, and lead to the URL that does not show it."""
+        given = request.query_params[TOKEN].encode()
+        if not hmac.compare_digest(given, self._token):
+            return _forbidden(_HINT)
+        clean = "/" + quote(request.scope["path"].lstrip("/"))
+        response = RedirectResponse(clean, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+        response.set_cookie(cookie_name(request), self._pass, httponly=True, samesite="strict")
+        return response
+
+
+class Local:
+    """Stands before what anybody at this machine may see, and nobody else; an ASGI application.
+
+    Others are answered as where nothing is.
+
+    Args:
+        app: what may be seen, for `http` scopes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or turn it away."""
+        if is_local(Request(scope)):
+            await self._app(scope, receive, send)
+        else:
+            await respond(send, REFUSED[Fault.NOT_FOUND])
+
+
+def is_local(request: Request) -> bool:
+    """Return whether a request comes from this machine, by its name, and not through a proxy."""
+    return (
+        _is_loopback_peer(request)
+        and is_loopback(request.headers.get("host", ""))
+        and not _names(request.headers, _FORWARDED)
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a Host header names this machine, with or without a port."""
+    return re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", host, re.ASCII) is not None
+
+
+def _is_loopback_peer(request: Request) -> bool:
+    try:
+        peer = ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return False
+    mapped = getattr(peer, "ipv4_mapped", None)
+    return bool((mapped or peer).is_loopback)
+
+
+def _is_of_our_own(request: Request) -> bool:
+    """Return whether no other site has made the browser ask."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return request.method in _SAFE
+    return origin == f"{request.url.scheme}://{request.headers['host']}"
+
+
+def cookie_name(request: Request, begins: str = "offhook") -> str:
+    """Return the name of a cookie of ours.
+
+    Browsers keep one jar for all ports of a host; each port has a cookie of its own in it.
+    """
+    port = re.search(r":(\d+)$", request.headers.get("host", ""), re.ASCII)
+    return f"{begins}_{port[1] if port else ''}"
+
+
+def _names(headers: Headers, names: Iterable[str]) -> bool:
+    return any(name in headers for name in names)
+
+
+def _forbidden(why: str) -> Response:
+    return PlainTextResponse(why, HTTPStatus.FORBIDDEN, {"Cache-Control": "no-store"})
+
+
+def with_headers(send: Send) -> Send:
+    """Return a `send` that adds the headers that all pages have."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers

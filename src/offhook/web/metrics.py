@@ -1,0 +1,41 @@
+"""`/metrics`, for whoever collects them."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from offhook.core.answers import Answer, method_not_allowed
+from offhook.web.asgi import respond
+from offhook.web.health import METHODS
+
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""From an Accept header to the metrics and their content type. Raises nothing."""
+
+_METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
+
+
+class MetricsEndpoint:
+    """Answers with metrics; an ASGI application for `http` scopes.
+
+    Args:
+        render: see `Render`.
+    """
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Answer 200."""
+        if scope["method"] not in METHODS:
+            await respond(send, _METHOD_NOT_ALLOWED)
+            return
+        body, content_type = await self._render(Headers(scope=scope).get("accept", ""))
+        headers = (
+            (b"content-type", content_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        )
+        await respond(send, Answer(HTTPStatus.OK, "", headers, body))

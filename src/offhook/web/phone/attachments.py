@@ -1,0 +1,59 @@
+"""Files that people attach: kept in memory, and fetched by whoever has been told the URL."""
+
+import mimetypes
+import secrets
+from collections import OrderedDict
+from http import HTTPStatus
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+MAX_BYTES: Final = 5 * 1024 * 1024
+"""Of one message's media: https://www.twilio.com/docs/messaging/guides/accepted-mime-types"""
+
+_KEPT: Final = 20
+
+# It is somebody's file: it must not run as a page of ours, whatever is in it.
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, max-age=3600",
+}
+
+
+class _File(NamedTuple):
+    name: str
+    content: bytes
+
+
+class Attachments:
+    """The latest twenty files. Who knows a file's URL can fetch it, as the bot must.
+
+    Args:
+        base: what the URLs begin with.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._files: OrderedDict[str, _File] = OrderedDict()
+
+    def keep(self, name: str, content: bytes) -> str:
+        """Keep a file; return its URL."""
+        key = secrets.token_urlsafe(16)
+        name = PurePosixPath(name).name or "file"  # a slash would be a path of the URL
+        self._files[key] = _File(name, content)
+        while len(self._files) > _KEPT:
+            self._files.popitem(last=False)
+        return f"{self._base}/{key}/{quote(name, safe='')}"
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request for a file."""
+        file = self._files.get(request.path_params["key"])
+        if file is None:
+            return PlainTextResponse("gone\n", HTTPStatus.NOT_FOUND)
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return Response(file.content, media_type=kind, headers=_HEADERS)

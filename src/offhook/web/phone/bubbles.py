@@ -1,0 +1,234 @@
+"""A conversation as a messenger shows it: bubbles, each with all that is known of its way."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.core.messages import Media, Message, channel_of
+from offhook.events import Answered, Handled, Sent
+from offhook.twilio.meanings import meaning
+from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
+from offhook.twilio.simulator.captures import media_of
+
+_TOO_MANY: Final = 429
+_ERROR: Final = 400
+
+_ENDS: Final[Mapping[Trigger, str]] = {
+    Trigger.COMPLETE: "handled",
+    Trigger.DISCARD: "discarded",
+    Trigger.GIVE_UP: "dead",
+    Trigger.RETRY: "waiting",
+    Trigger.PARK: "parked",
+    Trigger.INTERRUPT: "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a person wrote.
+
+    Attributes:
+        answers: what offhook said to each delivery of the webhook, in its own words.
+        runs: of the handler, as far as they have ended.
+    """
+
+    id: str
+    texted: Texted
+    delivered: Delivered | None = None
+    answers: tuple[Answered, ...] = ()
+    runs: tuple[Handled, ...] = ()
+    mine: bool = field(default=True, init=False)  # the phone's owner wrote it
+
+    @cached_property
+    def message(self) -> Message:
+        """The message as a handler gets it."""
+        return Message.parse(dict(self.texted.params))
+
+    @property
+    def time(self) -> float:
+        """When it was written, seconds since the epoch."""
+        return self.texted.time
+
+    @property
+    def body(self) -> str:
+        """The text."""
+        return self.message.body
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """The attachments."""
+        return self.message.media
+
+    @property
+    def deliveries(self) -> int:
+        """How often the webhook was delivered."""
+        return 1 + len(self.delivered.repeats) if self.delivered else 1
+
+    @property
+    def error(self) -> str:
+        """Twilio's code when the webhook has not accepted it."""
+        return str(self.delivered.error or "") if self.delivered else ""
+
+    @property
+    def error_text(self) -> str:
+        """What the code means."""
+        return _webhook_error(self.error)
+
+    @property
+    def state(self) -> str:
+        """`sending`, `refused`, `acknowledged`, or how its last run ended."""
+        if self.error:
+            return "refused"
+        if self.runs:
+            return _ENDS.get(self.runs[-1].trigger, "acknowledged")
+        return "acknowledged" if self.delivered else "sending"
+
+    @property
+    def first_answer(self) -> Answered | None:
+        """How long the phases of its first acknowledgement took."""
+        return self.answers[0] if self.answers else None
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What the bot, or offhook for it, sends to a person.
+
+    Attributes:
+        send_id: of the ledger; None when it was said in a webhook's answer.
+        outbound: once Twilio has accepted it.
+        calls: of the REST API to send it, as Twilio saw them.
+        sends: the same tries, as the ledger has them.
+    """
+
+    id: str
+    time: float
+    body: str
+    media_urls: tuple[str, ...] = ()
+    template: str = ""
+    send_id: int | None = None
+    outbound: Outbound | None = None
+    calls: tuple[RestCall, ...] = ()
+    sends: tuple[Sent, ...] = ()
+    callbacks: tuple[StatusCallback, ...] = ()
+    mine: bool = field(default=False, init=False)
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """The attachments, their types guessed."""
+        return tuple(media_of(url) for url in self.media_urls)
+
+    @property
+    def message_id(self) -> int | None:
+        """The stored message that it replies to."""
+        return self.sends[-1].message_id if self.sends else None
+
+    @property
+    def identity(self) -> str:
+        """Its name in the ledger: `return:0`, `notice:slow`, ..."""
+        return self.sends[-1].identity if self.sends else ""
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether offhook wrote it, not the bot."""
+        return self.identity.startswith("notice:")
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether Twilio's answer was lost, so that only a status callback can tell of it."""
+        return bool(self.sends) and self.sends[-1].trigger is SendTrigger.LOSE
+
+    @property
+    def refused(self) -> Mapping[str, Any]:
+        """Twilio's answer to the last try, when it did not accept any."""
+        if self.outbound is None and self.calls and self.calls[-1].status >= _ERROR:
+            answer: dict[str, Any] = json.loads(self.calls[-1].answer)
+            return answer
+        return {}
+
+    @property
+    def state(self) -> str:
+        """Twilio's status, `held` while Twilio takes no more, or `refused`."""
+        if self.outbound is not None:
+            return self.outbound.status
+        held = bool(self.calls) and self.calls[-1].status == _TOO_MANY
+        return "held" if held else "refused"
+
+    @property
+    def error(self) -> str:
+        """Twilio's error code; empty when there is none."""
+        if self.outbound is not None:
+            return self.outbound.error_code
+        return str(self.refused.get("code", ""))
+
+    @property
+    def error_text(self) -> str:
+        """What the code means, and what to do."""
+        return meaning(self.error, str(self.refused.get("message", "")))
+
+
+Bubble = Incoming | Outgoing
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A person and what was written.
+
+    Attributes:
+        id: fits into a URL.
+        address: the person's, with its channel's prefix.
+        ours: the number that they write to.
+        name: what the phone's owner is called.
+        opted_out: Twilio sends them nothing.
+        unreachable: their phone is off.
+    """
+
+    id: str
+    address: str
+    ours: str
+    name: str
+    bubbles: tuple[Bubble, ...] = ()
+    opted_out: bool = False
+    unreachable: bool = False
+
+    @property
+    def channel(self) -> str:
+        """`sms`, `whatsapp`, ..."""
+        return channel_of(self.address)
+
+    @property
+    def number(self) -> str:
+        """The address without its channel."""
+        return self.address.rpartition(":")[2]
+
+    @property
+    def initials(self) -> str:
+        """What stands where others have a picture."""
+        first, *more = self.name.split() or ("?",)
+        last = more[-1] if more else ""
+        return last if last.isdigit() else (first[0] + last[:1]).upper()
+
+    @property
+    def last(self) -> Bubble | None:
+        """The latest bubble."""
+        return self.bubbles[-1] if self.bubbles else None
+
+
+# https://www.twilio.com/docs/api/errors/11200 and the pages beside it
+_WEBHOOK_ERRORS: Final[Mapping[str, str]] = {
+    "11200": "The webhook did not answer in time, or answered with an error.",
+    "11205": "Twilio could not connect to the webhook.",
+    "11206": "What the webhook answered is not HTTP.",
+    "11215": "The webhook redirects in a circle.",
+    "11750": "The webhook's answer is too long.",
+    "12100": "The webhook's answer is not XML.",
+    "12102": "The webhook's answer is not TwiML: its root must be Response.",
+    "12300": "The webhook's answer is of a type that Twilio does not read.",
+    "14109": "The webhook's answer has too many messages.",
+}
+
+
+def _webhook_error(code: str) -> str:
+    return _WEBHOOK_ERRORS.get(code, "") if code else ""

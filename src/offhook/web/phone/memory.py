@@ -1,0 +1,73 @@
+"""What was heard, kept in a file while the process is exchanged for one with the changed bot."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from offhook.core.keys import Kind
+from offhook.events import Answered, Handled, Sent
+from offhook.events import Event as AppEvent
+from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
+from offhook.twilio.simulator import Event as LineEvent
+from offhook.web.phone.switchboard import Setting
+
+Memory = AppEvent | LineEvent | Setting
+
+KEPT: Final = 10_000
+"""Events; a message with its reply makes about ten."""
+
+_BASE64: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+_KINDS: Final[dict[str, TypeAdapter[Any]]] = {
+    # In a tuple: a dataclass as such takes no configuration.
+    kind.__name__: TypeAdapter(tuple[kind], config=_BASE64)  # type: ignore[valid-type]  # a variable
+    for kind in (
+        Answered,
+        Delivered,
+        Handled,
+        Outbound,
+        RestCall,
+        Sent,
+        Setting,
+        StatusCallback,
+        Texted,
+    )
+}
+
+
+class Memories:
+    """The latest events that a page was made of."""
+
+    def __init__(self) -> None:
+        self._events: deque[AppEvent | LineEvent] = deque(maxlen=KEPT)
+
+    def keep(self, event: AppEvent | LineEvent) -> None:
+        """Keep an event, if it is about a message."""
+        about_status = isinstance(event, Answered | Handled) and event.kind is not Kind.MESSAGE
+        if type(event).__name__ in _KINDS and not about_status:
+            self._events.append(event)
+
+    def write(self, file: Path, setting: Setting) -> None:
+        """Write all into a file that its user alone can read."""
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor, not a path
+            for event in (*self._events, setting):
+                name = type(event).__name__
+                opened.write(name.encode() + b" " + _KINDS[name].dump_json((event,)) + b"\n")
+
+
+def read(file: Path) -> Iterator[Memory]:
+    """Yield what was written into a file; nothing when there is none, or from where it is torn."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        name, _, event = line.partition(b" ")
+        try:
+            yield _KINDS[name.decode()].validate_json(event)[0]
+        except (KeyError, ValidationError):
+            return

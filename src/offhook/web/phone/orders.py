@@ -1,0 +1,113 @@
+"""What the page's scripts ask for, checked."""
+
+import re
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from offhook.core.messages import MAX_BODY, MAX_MEDIA, Button, Location
+from offhook.errors import ConfigurationError
+from offhook.web.phone.switches import Switch
+
+_ADDRESS: Final = re.compile(r"(whatsapp:)?\+[1-9][0-9]{6,14}")
+
+
+def _is_address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("a number looks like +15551230001")
+    return text
+
+
+def _is_number(text: str) -> str:
+    return _is_address(re.sub(r"[\s().-]", "", text))
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Read an order from JSON.
+
+        Raises:
+            ConfigurationError: it can't be carried out; the message says why.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_input=False)
+            told = "; ".join(one["msg"].removeprefix("Value error, ") for one in problems)
+            raise ConfigurationError(told) from None
+
+
+class Place(_Order):
+    """A place that is shared; degrees."""
+
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=180)]
+    label: Annotated[str, Field(max_length=200)] = ""
+
+
+class Press(_Order):
+    """A button that is pressed."""
+
+    text: Annotated[str, Field(min_length=1, max_length=20)]
+    payload: Annotated[str, Field(max_length=256)] = ""
+
+
+class TextOrder(_Order):
+    """A message that somebody shall send.
+
+    Attributes:
+        conversation: whose.
+        media: URLs.
+    """
+
+    conversation: str
+    body: Annotated[str, Field(max_length=MAX_BODY)] = ""
+    media: Annotated[tuple[str, ...], Field(max_length=MAX_MEDIA)] = ()
+    button: Press | None = None
+    location: Place | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.body.strip() or self.media or self.button or self.location):
+            raise ValueError("write something, or attach something")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """Return the message as `Simulator.text` takes it."""
+        place, press = self.location, self.button
+        return {
+            "body": self.body or (press.text if press else ""),
+            "media": self.media,
+            "button": Button(press.text, press.payload or press.text) if press else None,
+            "location": (Location(place.latitude, place.longitude, place.label) if place else None),
+        }
+
+
+class PersonOrder(_Order):
+    """Somebody new."""
+
+    name: Annotated[str, Field(max_length=40)] = ""
+    number: Annotated[str, AfterValidator(_is_number)]
+    channel: Literal["sms", "whatsapp"] = "sms"
+
+    @property
+    def address(self) -> str:
+        """The number, with its channel's prefix."""
+        return self.number if self.channel == "sms" else f"{self.channel}:{self.number}"
+
+
+class SwitchOrder(_Order):
+    """A switch for trouble is turned on or off."""
+
+    switch: Switch
+    on: bool
+
+
+class ReachOrder(_Order):
+    """Somebody turns their phone off, or on again."""
+
+    conversation: str
+    reachable: bool

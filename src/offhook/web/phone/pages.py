@@ -1,0 +1,95 @@
+"""The phone's HTML: whole for the first look, and in the pieces that change."""
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from offhook.web.design import templates
+from offhook.web.phone.book import Book
+from offhook.web.phone.bubbles import Bubble, Conversation, Incoming
+from offhook.web.phone.changes import Change, Position
+from offhook.web.phone.switches import LABELS, Switch
+
+HERE: Final = Path(str(files(__package__)))
+
+
+class Pages:
+    """Renders what the book holds.
+
+    Args:
+        book: the conversations.
+        switches: returns which kinds of trouble are on.
+        own_media: what URLs of attachments begin with; only these are shown as pictures, since
+            nothing may be loaded from elsewhere.
+    """
+
+    def __init__(
+        self, book: Book, switches: Callable[[], frozenset[Switch]], own_media: str
+    ) -> None:
+        self._book = book
+        self._switches = switches
+        self._templates = templates(HERE, pretty=pretty)
+        self._templates.globals.update(own_media=own_media, labels=LABELS)
+
+    def prepare(self) -> None:
+        """Compile all templates, which takes a while. May be called in a thread."""
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+
+    def page(self, conversation: Conversation, bubble: Bubble | None, position: Position) -> str:
+        """Return the whole page, with a conversation open and perhaps one bubble's line."""
+        return self._render(
+            "phone.html",
+            conversations=self._book.conversations,
+            conversation=conversation,
+            switches=self._switches(),
+            position=str(position),
+            **self._line(bubble),
+        )
+
+    def conversation(self, conversation: Conversation) -> str:
+        """Return one conversation, with what is written into it."""
+        return self._render("conversation.html", conversation=conversation)
+
+    def line(self, conversation: Conversation, bubble: Bubble) -> str:
+        """Return what happened on the line for one bubble."""
+        return self._render("line.html", conversation=conversation, **self._line(bubble))
+
+    def change(self, change: Change) -> Mapping[str, Any] | None:
+        """Return what a browser needs to show a change; None when it is gone already."""
+        if change.kind == "trouble":
+            return {"on": sorted(self._switches())}
+        conversation = self._book.find(change.conversation)
+        if conversation is None:
+            return None
+        if change.kind == "conversation":
+            return {
+                "conversation": conversation.id,
+                "entry": self._render("entry.html", one=conversation, conversation=None),
+                "head": self._render("head.html", conversation=conversation),
+            }
+        bubble = self._book.bubble(change.bubble)
+        if bubble is None:
+            return None
+        html = self._render("bubble.html", conversation=conversation, bubble=bubble)
+        return {"conversation": conversation.id, "bubble": bubble.id, "html": html}
+
+    def _line(self, bubble: Bubble | None) -> dict[str, Any]:
+        if bubble is None:
+            return {"bubble": None, "cause": None, "effects": ()}
+        if isinstance(bubble, Incoming):
+            return {"bubble": bubble, "cause": None, "effects": self._book.effects(bubble)}
+        return {"bubble": bubble, "cause": self._book.cause(bubble), "effects": ()}
+
+    def _render(self, name: str, **values: Any) -> str:
+        return self._templates.get_template(name).render(**values)
+
+
+def pretty(text: str) -> str:
+    """Return JSON on many lines, and anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text

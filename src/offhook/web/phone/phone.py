@@ -1,0 +1,230 @@
+"""The phone over HTTP: the page, its pieces, the stream of changes, and orders."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from offhook.errors import ConfigurationError
+from offhook.events import Event as AppEvent
+from offhook.twilio.simulator import (
+    Delivered,
+    Outbound,
+    RestCall,
+    Simulator,
+    StatusCallback,
+    Texted,
+)
+from offhook.twilio.simulator import Event as LineEvent
+from offhook.web.design import PATH as DESIGN
+from offhook.web.design import Assets
+from offhook.web.guard import Guard, is_local
+from offhook.web.phone.attachments import MAX_BYTES, Attachments
+from offhook.web.phone.changes import Changes, Position
+from offhook.web.phone.memory import Memories, Memory, read
+from offhook.web.phone.orders import PersonOrder, ReachOrder, SwitchOrder, TextOrder
+from offhook.web.phone.pages import HERE, Pages
+from offhook.web.phone.switchboard import Setting, Switchboard
+
+PATH: Final = "/phone"
+
+_MAX_ORDER: Final = 64 * 1024  # bytes; the longest text with ten media takes a fifth of it
+_RETRY: Final = 500  # ms until a browser whose stream has ended asks again
+_FRESH: Final = {"Cache-Control": "no-store"}
+
+
+class Phone:
+    """The page on which people write to the bot.
+
+    `app` serves what is below `/phone` and `/design`, to who has the token only (see `Guard`).
+
+    Args:
+        simulator: carries the messages.
+        url: where the bot reaches this, for attachments.
+        token: of this start.
+    """
+
+    def __init__(self, simulator: Simulator, *, url: str, token: str) -> None:
+        media = f"{url}{PATH}/media"
+        self._simulator = simulator
+        self._changes = Changes()
+        self._switchboard = Switchboard(simulator, self._changes)
+        self._book = self._switchboard.book
+        self._attachments = Attachments(media)
+        self._memories = Memories()
+        self._pages = Pages(self._book, lambda: self._switchboard.setting.on, f"{media}/")
+        pages = Starlette(routes=self._routes(), exception_handlers={ConfigurationError: _refuse})
+        self.app: ASGIApp = Starlette(
+            routes=[
+                # The bot fetches these, and has no cookie; nobody guesses their URLs.
+                Route(PATH + "/media/{key}/{name}", self._media),
+                Mount("/", Guard(pages, token)),
+            ]
+        )
+
+    def hear(self, event: AppEvent) -> None:
+        """Take in an event of offhook's: be its observer."""
+        self._memories.keep(event)
+        self._book.hear_app(event)
+
+    @asynccontextmanager
+    async def listening(self, memory: Path | None = None) -> AsyncIterator[None]:
+        """Hear the simulator within the context; on leaving, let all browsers go.
+
+        Args:
+            memory: a file from which the conversations are taken up, and where they are left.
+        """
+        for event in read(memory) if memory else ():
+            self._remember(event)
+        # Before anything is served: at the first request, or beside it, this would keep the bot's
+        # own requests waiting (0.1 s).
+        await asyncio.to_thread(self._pages.prepare)
+        with self._simulator.listening(self._hear_line):
+            try:
+                yield
+            finally:
+                self._changes.close()
+                await self._switchboard.close()
+                if memory:
+                    self._memories.write(memory, self._switchboard.setting)
+
+    def _hear_line(self, event: LineEvent) -> None:
+        self._memories.keep(event)
+        self._book.hear_line(event)
+
+    def _remember(self, event: Memory) -> None:
+        match event:
+            case Setting():
+                self._switchboard.make_trouble(event)
+            case Texted():
+                self._simulator.recall(event)
+                self._hear_line(event)
+            case Delivered() | Outbound() | RestCall() | StatusCallback():
+                self._hear_line(event)
+            case _:
+                self.hear(event)
+
+    def _routes(self) -> list[Route | Mount]:
+        return [
+            Route(PATH, self._page),
+            Route(PATH + "/conversations/{id}", self._conversation),
+            Route(PATH + "/lines/{id}", self._line),
+            Route(PATH + "/events", self._events),
+            Route(PATH + "/texts", self._text, methods=["POST"]),
+            Route(PATH + "/people", self._meet, methods=["POST"]),
+            Route(PATH + "/crowd", self._crowd, methods=["POST"]),
+            Route(PATH + "/switches", self._switch, methods=["POST"]),
+            Route(PATH + "/reach", self._reach, methods=["POST"]),
+            Route(PATH + "/attachments", self._attach, methods=["POST"]),
+            Mount(PATH + "/static", Assets(HERE)),
+            Mount(DESIGN, Assets()),
+        ]
+
+    async def _page(self, request: Request) -> Response:
+        # The position first: what changes while the page is made is told once more.
+        position = self._changes.position
+        wanted = self._book.find(request.query_params.get("with", ""))
+        bubble = self._book.bubble(request.query_params.get("line", ""))
+        conversation = wanted or self._book.conversations[0]
+        return _html(self._pages.page(conversation, bubble, position))
+
+    async def _conversation(self, request: Request) -> Response:
+        found = self._book.find(request.path_params["id"])
+        return _html(self._pages.conversation(found)) if found else _gone()
+
+    async def _line(self, request: Request) -> Response:
+        found = self._book.bubble(request.path_params["id"])
+        return _html(self._pages.line(self._book.home(found), found)) if found else _gone()
+
+    async def _events(self, request: Request) -> Response:
+        after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        stream = self._stream(Position.parse(after))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_FRESH)
+
+    async def _stream(self, position: Position) -> AsyncIterator[str]:
+        yield f"retry: {_RETRY}\n\n"
+        async for reached, changes in self._changes.follow(position):
+            if changes is None:
+                yield _event("reset", {}, reached)
+                continue
+            shown = ((change.kind, self._pages.change(change)) for change in changes)
+            told = "".join(_event(kind, data, reached) for kind, data in shown if data is not None)
+            yield told or ":\n\n"
+
+    async def _text(self, request: Request) -> Response:
+        self._switchboard.text(TextOrder.read(await _body(request)))
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+    async def _crowd(self, _request: Request) -> Response:
+        self._switchboard.crowd()
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+    async def _meet(self, request: Request) -> Response:
+        met = self._switchboard.meet(PersonOrder.read(await _body(request)))
+        return JSONResponse({"conversation": met.id}, HTTPStatus.CREATED)
+
+    async def _switch(self, request: Request) -> Response:
+        self._switchboard.switch(SwitchOrder.read(await _body(request)))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def _reach(self, request: Request) -> Response:
+        self._switchboard.reach(ReachOrder.read(await _body(request)))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def _attach(self, request: Request) -> Response:
+        content = await _body(request, MAX_BYTES)
+        url = self._attachments.keep(request.query_params.get("name", "file"), content)
+        return JSONResponse({"url": url}, HTTPStatus.CREATED)
+
+    async def _media(self, request: Request) -> Response:
+        return self._attachments.answer(request) if is_local(request) else _gone()
+
+
+async def _body(request: Request, limit: int = _MAX_ORDER) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        HTTPException: it is longer than the limit.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {limit} bytes\n")
+    return bytes(body)
+
+
+def _event(kind: str, data: Mapping[str, Any], position: Position) -> str:
+    """Return a server-sent event.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    return f"event: {kind}\nid: {position}\ndata: {json.dumps(data)}\n\n"
+
+
+def _html(text: str) -> Response:
+    return HTMLResponse(text, headers=_FRESH)
+
+
+def _gone() -> Response:
+    return PlainTextResponse("not here\n", HTTPStatus.NOT_FOUND, _FRESH)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", HTTPStatus.BAD_REQUEST, _FRESH)

@@ -1,0 +1,80 @@
+// What happened on the line, beside the conversation.
+import { element, fetchText, fragment, openConversation } from "./page.js";
+
+const current = () => element("line").querySelector("[data-line]")?.dataset.line;
+
+export function markOpen() {
+  const id = current();
+  for (const bubble of document.querySelectorAll(".bubble")) {
+    bubble.classList.toggle("is-open", bubble.dataset.bubble === id);
+  }
+}
+
+const path = (id) => `/phone/lines/${encodeURIComponent(id)}`;
+
+export async function openLine(id, { push = true, focus = true } = {}) {
+  const html = await fetchText(path(id));
+  if (html === null) return;
+  const line = element("line");
+  line.replaceChildren(fragment(html));
+  line.removeAttribute("data-empty");
+  line.scrollTop = 0;
+  markOpen();
+  if (push) {
+    const place = `/phone?with=${encodeURIComponent(openConversation())}&line=${encodeURIComponent(id)}`;
+    history.replaceState({}, "", place);
+  }
+  if (focus) line.focus();
+}
+
+export function closeLine({ push = true } = {}) {
+  const line = element("line");
+  const id = current();
+  if (!id) return;
+  line.setAttribute("data-empty", "");
+  line.querySelector(".line-body").remove();
+  markOpen();
+  if (!push) return;
+  history.replaceState({}, "", `/phone?with=${encodeURIComponent(openConversation())}`);
+  element(`b-${id}`)?.querySelector("[data-open]").focus();
+}
+
+// Redraws the line when its bubble has changed; what was folded out stays so.
+let redrawing = null;
+export function refreshLine(id) {
+  if (current() !== id || redrawing) return;
+  redrawing = setTimeout(async () => {
+    redrawing = null;
+    const line = element("line");
+    const html = await fetchText(path(id));
+    if (html === null || current() !== id) return;
+    const open = [...line.querySelectorAll("details")].map((one) => one.open);
+    const focused = line.contains(document.activeElement) && document.activeElement !== line;
+    line.querySelector(".line-body").replaceWith(fragment(html).querySelector(".line-body"));
+    line.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? one.open; });
+    if (focused) line.focus();
+  }, 60);
+}
+
+export function wire() {
+  element("talk").addEventListener("click", (event) => {
+    const bubble = event.target.closest(".bubble-box")?.closest(".bubble");
+    const elsewhere = event.target.closest("a:not([data-open])");
+    if (!bubble || elsewhere || event.ctrlKey || event.metaKey) return;
+    if (!event.target.closest("[data-open]") && String(getSelection())) return; // somebody copies
+    event.preventDefault();
+    openLine(bubble.dataset.bubble);
+  });
+  element("line").addEventListener("click", (event) => {
+    if (event.target.closest("[data-close]")) closeLine();
+    const other = event.target.closest("[data-line-of]");
+    if (other) {
+      event.preventDefault();
+      openLine(other.dataset.lineOf);
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") closeLine();
+  });
+  markOpen();
+}

@@ -1,0 +1,45 @@
+// What the other modules share: elements, requests, and words for people.
+export const element = (id) => document.getElementById(id);
+
+export const fragment = (html) => {
+  const template = document.createElement("template");
+  template.innerHTML = html; // escaped by the server, and scripts in it do not run
+  return template.content;
+};
+
+export function toast(text) {
+  const place = element("toast");
+  place.textContent = text;
+  place.hidden = false;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => { place.hidden = true; }, 6000);
+}
+
+export const announce = (text) => { element("announcer").textContent = text; };
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    toast("offhook does not answer. Does it still run?");
+    return null;
+  }
+  if (answer.ok) return answer;
+  toast((await answer.text()).trim() || `It answered ${answer.status}.`);
+  return null;
+}
+
+// Returns the answer, or null after telling why there is none.
+export const order = (path, body = {}) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const upload = (file) =>
+  ask(`/phone/attachments?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+
+export async function fetchText(path) {
+  const answer = await ask(path, {});
+  return answer && answer.text();
+}
+
+export const openConversation = () => element("bubbles").dataset.conversation;

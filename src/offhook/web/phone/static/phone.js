@@ -1,0 +1,72 @@
+// The phone: wires the parts to one another, and to the stream of what changes.
+import { element, fetchText, openConversation, order, toast } from "./page.js";
+import * as compose from "./compose.js";
+import * as line from "./line.js";
+import * as talk from "./talk.js";
+
+const AGAIN = 1000; // ms until a stream that was refused is asked for again
+
+function showTrouble({ on }) {
+  for (const input of element("trouble").querySelectorAll("input")) {
+    input.checked = on.includes(input.name);
+  }
+  element("trouble-count").textContent = on.length || "";
+}
+
+// The process behind the page is another one, or we were away for too long: look anew.
+async function lookAnew() {
+  const html = await fetchText(location.pathname + location.search);
+  if (html === null) return;
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const here = page.getElementById("bubbles").dataset.conversation === openConversation();
+  for (const id of here ? ["entries", "bubbles", "trouble"] : ["entries", "talk", "trouble"]) {
+    element(id).replaceChildren(...page.getElementById(id).childNodes);
+  }
+  line.markOpen();
+  talk.toEnd();
+}
+
+// Asks again after a refusal, unless this page's key is that of a former start.
+async function resume(position) {
+  const answer = await fetch("/phone").catch(() => null);
+  if (answer?.status === 403) toast(await answer.text());
+  else follow(position);
+}
+
+function follow(position) {
+  let last = position;
+  const stream = new EventSource(`/phone/events?after=${encodeURIComponent(position)}`);
+  const on = (kind, show) => stream.addEventListener(kind, (event) => {
+    last = event.lastEventId;
+    show(JSON.parse(event.data));
+  });
+  const live = (lives) => {
+    element("live").toggleAttribute("data-on", lives);
+    element("live").textContent = lives ? "live" : "away";
+  };
+  on("bubble", talk.showBubble);
+  on("conversation", talk.showConversation);
+  on("trouble", showTrouble);
+  on("reset", lookAnew);
+  stream.addEventListener("open", () => live(true));
+  stream.addEventListener("error", () => {
+    live(false);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => resume(last), AGAIN);
+  });
+}
+
+talk.wire();
+line.wire();
+compose.wire();
+
+element("trouble").addEventListener("change", ({ target }) => {
+  order("/phone/switches", { switch: target.name, on: target.checked });
+});
+element("crowd").addEventListener("click", () => order("/phone/crowd"));
+
+addEventListener("popstate", () => {
+  const wanted = new URLSearchParams(location.search).get("with");
+  if (wanted && wanted !== openConversation()) talk.show(wanted, { push: false, focus: false });
+});
+
+follow(element("phone").dataset.position);

@@ -1,0 +1,169 @@
+"""A load is counted to the last request, and a server that stalls can't hide it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from offhook.bench.ceiling import ceiling
+from offhook.bench.course import Course, Plan
+from offhook.bench.empty import Empty
+from offhook.bench.loops import Load
+from offhook.bench.shots import Mix, Supply
+from offhook.bench.tally import Tally
+from offhook.bench.target import Target
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
+@asynccontextmanager
+async def serving(protocol: Callable[[], asyncio.Protocol]) -> AsyncIterator[Target]:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    try:
+        yield Target.parse(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    finally:
+        server.close()
+
+
+class Scripted(asyncio.Protocol):
+    """Answers each request by what `act` does with the connection; bodies are not looked at."""
+
+    def __init__(self, act: Callable[[Any], None]) -> None:
+        self._act = act
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert data.startswith(b"POST ")
+        self._act(self._transport)
+
+
+def load(target: Target, tally: Tally, mix: Mix | None = None, **options: Any) -> Load:
+    supply = Supply(target, account_sid="AC", auth_token="made up", mix=mix)
+    return Load(target, supply, tally, **{"connections": 4, **options})
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_an_open_loop_sends_all_that_is_due(fresh: bool) -> None:
+    async def main() -> Tally:
+        tally = Tally(keep=True)
+        async with serving(Empty) as target:
+            await load(target, tally, fresh=fresh).open(rate=500, seconds=0.2)
+        return tally
+
+    tally = asyncio.run(main())
+    assert tally.statuses == {200: 100}
+    assert len(set(tally.acknowledged or ())) == 100
+    assert tally.good
+
+
+def test_a_closed_loop_goes_on_until_its_time_is_over() -> None:
+    async def main() -> Tally:
+        tally = Tally()
+        async with serving(Empty) as target:
+            await load(target, tally).closed(0.2)
+        return tally
+
+    tally = asyncio.run(main())
+    assert tally.answers > 4
+    assert tally.seconds >= 0.2
+    assert tally.good
+
+
+def test_a_server_that_stalls_cannot_hide_it() -> None:
+    """Two connections, held for 0.4 s: the other requests wait as well, and are timed."""
+
+    async def main() -> Tally:
+        tally = Tally()
+        loop = asyncio.get_running_loop()
+        up: list[float] = []  # 0.4 s after the first request
+
+        def act(transport: Any) -> None:
+            up.append(loop.time() + 0.4)
+            loop.call_later(max(0, up[0] - loop.time()), transport.write, ANSWER)
+
+        async with serving(lambda: Scripted(act)) as target:
+            await load(target, tally, connections=2).open(rate=100, seconds=0.4)
+        return tally
+
+    times = asyncio.run(main()).all_times()
+    assert times.count == 40
+    assert times.percentile(50) > 0.15
+
+
+def test_what_is_refused_is_as_it_should_be_only_if_it_was_forged() -> None:
+    async def main(mix: Mix) -> Tally:
+        tally = Tally()
+        async with serving(lambda: Scripted(lambda t: t.write(FORBIDDEN))) as target:
+            await load(target, tally, mix).open(rate=500, seconds=0.1)
+        return tally
+
+    assert asyncio.run(main(Mix(forged=100))).good
+    refused = asyncio.run(main(Mix()))
+    assert (refused.unexpected, refused.good) == (50, False)
+
+
+def test_a_connection_that_the_server_closes_is_an_error_and_the_next_is_made() -> None:
+    async def main() -> Tally:
+        tally = Tally()
+        async with serving(lambda: Scripted(lambda t: t.close())) as target:
+            await load(target, tally).open(rate=200, seconds=0.1)
+        return tally
+
+    tally = asyncio.run(main())
+    assert tally.errors.total() == 20
+    assert not tally.answers
+
+
+def test_what_is_never_answered_is_counted_with_the_time_it_was_waited_for() -> None:
+    async def main() -> Tally:
+        tally = Tally()
+        stop = asyncio.Event()
+        async with serving(lambda: Scripted(lambda _: stop.set())) as target:
+            await load(target, tally).open(rate=1000, seconds=30, stop=stop)
+        return tally
+
+    tally = asyncio.run(main())
+    assert set(tally.errors) == {"no answer"}
+    assert tally.all_times().percentile(1) > 0.9  # seconds that an interrupted run still waits
+
+
+def test_the_generator_knows_its_own_ceiling() -> None:
+    target = Target.parse("https://bot.example.com")
+    assert asyncio.run(ceiling(target, connections=4, seconds=0.2)) > 100
+
+
+def test_all_connections_share_what_encrypts_them() -> None:
+    first, second = (Target.parse(f"https://{name}.example.com") for name in "ab")
+    assert first.context() is second.context() is not None
+    assert Target.parse("http://a.example.com").context() is None
+
+
+def test_a_course_that_is_stopped_keeps_what_it_has() -> None:
+    async def main() -> Course:
+        stop = asyncio.Event()
+        seen = 0
+
+        class Stopping(Empty):
+            def data_received(self, data: bytes) -> None:
+                nonlocal seen
+                super().data_received(data)
+                seen += 1
+                if seen > 20:
+                    stop.set()
+
+        async with serving(Stopping) as target:
+            plan = Plan(target, "AC", "made up", seconds=60, warm_up=0, ceiling=False)
+            course = Course(plan, stop)
+            await course.run()
+        return course
+
+    course = asyncio.run(main())
+    assert course.interrupted
+    [phase] = course.phases
+    assert phase.tally.answers > 20
+    assert course.as_object()["phases"][0]["statuses"] == {"200": phase.tally.answers}

@@ -1,0 +1,67 @@
+"""The verdicts of the long runs: what is lost is counted, what grows is seen."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.drill import Loss, compare
+from benchmarks.peers.table import PEERS
+from benchmarks.soak import Minute, verdict
+from offhook.bench.shots import Kind, Shot
+from offhook.bench.tally import Tally
+
+MIB = 2**20
+SHOT = Shot(b"", Kind.FRESH, "SM1")
+
+
+def minute(*, memory: int = 100, p99: float = 0.002, status: int = 200) -> Minute:
+    tally = Tally()
+    tally.answer(SHOT, status, p99)
+    return Minute(tally, memory * MIB)
+
+
+FLAT = [minute() for _ in range(6)]
+DONE = Counter(done=10)
+
+
+def test_a_soak_that_keeps_all_promises() -> None:
+    assert not verdict(FLAT, DONE, missing=0).broken
+
+
+@pytest.mark.parametrize(
+    ("minutes", "states", "missing", "told"),
+    [
+        (FLAT, DONE, 1, "lost: 1"),
+        (FLAT, Counter(done=9, dead=1), 0, "in the store"),
+        ([*FLAT[:-1], minute(status=503)], DONE, 0, "answers"),
+        ([*FLAT[:-1], minute(memory=200)], DONE, 0, "memory"),
+        ([*FLAT[:4], *[minute(p99=0.1)] * 2], DONE, 0, "p99"),
+    ],
+)
+def test_a_soak_that_breaks_one(
+    minutes: list[Minute], states: Counter[str], missing: int, told: str
+) -> None:
+    [broken] = verdict(minutes, states, missing).broken
+    assert told in broken
+
+
+def test_memory_may_grow_while_caches_fill() -> None:
+    warming = [minute(memory=50), minute(memory=80)]
+    assert not verdict([*warming, *FLAT], DONE, missing=0).broken
+
+
+def test_lost_and_repeated_messages_are_counted(tmp_path: Path) -> None:
+    handled = tmp_path / "handled"
+    handled.write_text("SM1\nSM2\nSM2\nSM9\n")
+    assert compare({"SM1", "SM2", "SM3"}, handled) == Loss(acknowledged=3, missing=1, twice=1)
+    assert compare({"SM1"}, tmp_path / "none") == Loss(acknowledged=1, missing=1, twice=0)
+
+
+def test_each_peer_is_named_once_and_knows_what_it_lacks() -> None:
+    assert len({peer.name for peer in PEERS}) == len(PEERS)
+    for peer in PEERS:
+        command = peer.command(peer.ingress, 8000, Path("/tmp"))
+        assert "{" not in " ".join(command)
+        if peer.venv == ".venv":
+            assert not peer.missing()

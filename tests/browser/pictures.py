@@ -1,0 +1,163 @@
+"""Takes the pictures of the documentation: `make pictures`."""
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.support import Visit, browsing, link_of, visiting
+from tests.cli.support import Home, dev
+
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+
+BOT = """
+import asyncio
+
+from offhook import Message, Offhook
+
+app = Offhook(slow_notice="One moment, I am asking the kitchen.", slow_notice_after=0.5)
+
+ANSWERS = {
+    "open": "Yes: tomorrow from 9 to 18, and the garden too if the sun is out.",
+    "table": "A table for four at 12:30 is yours. See you tomorrow!",
+    "late": "No problem, we keep it for half an hour.",
+}
+
+
+@app.message(where=lambda message: "vegan" in message.body)
+async def ask_kitchen() -> str:
+    await asyncio.sleep(1.2)
+    return "The lentil soup and the apple cake are vegan."
+
+
+@app.message()
+async def answer(message: Message) -> str:
+    found = [text for word, text in ANSWERS.items() if word in message.body]
+    return found[0] if found else "Here is the café. How can we help?"
+"""
+
+
+def converse(visit: Visit) -> None:
+    """Have a conversation worth looking at."""
+    said = [
+        ("Are you open tomorrow?", "Yes: tomorrow from 9"),
+        ("A table for four at half past twelve, please", "A table for four"),
+        ("Is anything on the menu vegan?", "The lentil soup"),
+    ]
+    visit.talk_to("Alan")
+    visit.say("We are late!")
+    expect(visit.page.locator(".is-delivered")).to_have_count(1)
+    visit.talk_to("Ada")
+    for text, reply in said:
+        visit.say(text)
+        answer = visit.page.locator(".theirs.is-delivered", has_text=reply)
+        expect(answer).to_be_visible()
+
+
+KITCHEN = """
+import asyncio, random
+
+from offhook import Message, Offhook
+
+app = Offhook(failure_notice="", timeout_notice="", loop_limit="10000/minute")
+
+
+@app.message(where=lambda message: "vegan" in message.body, max_attempts=2)
+async def ask_kitchen(message: Message) -> str:
+    await asyncio.sleep(0.02)
+    raise ConnectionError("the kitchen's computer does not answer: 10.0.4.7:5432")
+
+
+@app.message()
+async def answer(message: Message) -> str:
+    await asyncio.sleep(random.expovariate(20))
+    return "Here is the café. How can we help?"
+"""
+
+BUSY = 45  # seconds of traffic, for charts that show something
+
+
+def be_busy(visit: Visit) -> None:
+    """Have people write for a while, some of whom the bot fails."""
+    visit.talk_to("Ada")
+    for number in range(BUSY):
+        if number % 15 == 3:
+            visit.say("Is the lentil soup vegan?")
+        visit.order("crowd")
+        visit.page.wait_for_timeout(1000)
+
+
+def go(visit: Visit, path: str) -> None:
+    visit.page.goto(visit.base + path)
+    expect(visit.page.locator("#live")).to_have_text("live")
+
+
+def take_dashboard(visit: Visit) -> None:
+    """Take the pictures of the dashboard."""
+    page = visit.page
+    go(visit, "/dashboard")
+    expect(page.locator("#verdict")).to_contain_text("could not be handled")
+    take(visit, "dashboard", whole=True)
+    page.locator("#health").get_by_role("link").first.click()
+    page.get_by_role("link", name="Reveal the traceback").first.click()
+    expect(page.get_by_label("Traceback").last).to_be_visible()
+    expect(page.locator("#live")).to_have_text("live")
+    page.emulate_media(color_scheme="dark")
+    # Where this is checked out is of no interest.
+    page.locator("pre").evaluate_all(
+        "(all) => all.forEach((pre) => { pre.textContent = pre.textContent"
+        ".replace(/\"\\S+?(\\/offhook\\/worker|\\/bot.py)/g, '\"/srv/bot$1'); })"
+    )
+    take(visit, "dashboard-message", whole=True)
+    page.emulate_media(color_scheme="light")
+    go(visit, "/dashboard/messages?state=dead&reveal=1")
+    take(visit, "dashboard-inbox")
+    page.set_viewport_size({"width": 390, "height": 780})
+    go(visit, "/dashboard")
+    take(visit, "dashboard-narrow")
+
+
+def take(visit: Visit, name: str, *, whole: bool = False) -> None:
+    visit.page.screenshot(
+        path=PICTURES / f"{name}.png", animations="disabled", caret="hide", full_page=whole
+    )
+    print(f"docs/pictures/{name}.png")  # noqa: T201 - a script
+
+
+def main() -> None:
+    """Take all of them."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        browsing() as browser,
+        dev(Home(Path(directory), BOT)) as running,
+        visiting(browser, link_of(running), viewport={"width": 1280, "height": 800}) as visit,
+    ):
+        converse(visit)
+        visit.line_of(visit.mine("Are you open tomorrow?"))
+        take(visit, "phone")
+        visit.page.emulate_media(color_scheme="dark")
+        visit.turn("Deliver twice", on=True)
+        visit.say("We may be ten minutes late")
+        late = visit.page.locator(".theirs.is-delivered", has_text="No problem")
+        expect(late).to_be_visible()
+        visit.line_of(late)
+        take(visit, "phone-dark")
+        visit.page.keyboard.press("Escape")
+        visit.page.emulate_media(color_scheme="light")
+        visit.page.set_viewport_size({"width": 390, "height": 780})
+        visit.page.get_by_role("textbox", name="Message as").focus()
+        visit.page.locator("#scroll").evaluate("box => { box.scrollTop = box.scrollHeight; }")
+        take(visit, "phone-narrow")
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        browsing() as browser,
+        dev(Home(Path(directory), KITCHEN)) as running,
+        visiting(browser, link_of(running), viewport={"width": 1280, "height": 800}) as visit,
+    ):
+        be_busy(visit)
+        take_dashboard(visit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""A real Chromium that talks to a real `offhook dev`."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from urllib.parse import urlsplit
+
+from playwright.sync_api import (
+    APIResponse,
+    Browser,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
+
+from offhook.web.phone.switches import Switch
+from tests.cli.support import PATIENCE, Process
+
+BOT = """
+import asyncio
+
+from offhook import Message, Offhook, Reply
+
+app = Offhook(slow_notice_after=0.3)
+
+
+@app.opt_out()
+async def bye() -> str:
+    return "Sorry to see you go"
+
+
+@app.message(where=lambda message: message.media)
+async def see(message: Message) -> Reply:
+    return Reply("Seen", media=[message.media[0].url])
+
+
+@app.message(where=lambda message: message.location)
+async def find(message: Message) -> str:
+    place = message.location
+    return f"{message.profile_name} is at {place.label}: {place.latitude}, {place.longitude}"
+
+
+@app.message(where=lambda message: message.button)
+async def press(message: Message) -> str:
+    return f"You pressed {message.button.text}: {message.button.payload}"
+
+
+@app.message(where=lambda message: message.body == "think")
+async def think() -> str:
+    await asyncio.sleep(1)
+    return "42"
+
+
+@app.message(where=lambda message: message.body == "break", max_attempts=1)
+async def fall() -> str:
+    raise ValueError("nobody has thought of this")
+
+
+@app.message()
+async def answer(message: Message) -> str:
+    return f"You said: {message.body}"
+"""
+
+_NUMBERS = count(1_240_000)
+
+MISSING = (
+    "The browser tests need a Chromium: apt-get install chromium, "
+    "or set OFFHOOK_TEST_CHROMIUM to the path of one."
+)
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+def chromium() -> str:
+    """Return the path of a Chromium. Without one the tests fail: nobody is to believe they ran."""
+    found = os.environ.get("OFFHOOK_TEST_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if found is None:
+        raise AssertionError(MISSING)
+    return found
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """Run a Chromium. Within the context no other event loop can run in this thread."""
+    # No name but this machine's is found: what wants to leave fails, and is noted.
+    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    if os.getuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium's sandbox refuses to run as root
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium(), args=arguments)
+
+
+@dataclass
+class Visit:
+    """A page that was opened, and what was noticed about it.
+
+    Attributes:
+        left: URLs of requests that wanted to leave the machine.
+        complaints: errors and warnings in the console.
+    """
+
+    page: Page
+    base: str
+    left: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def meet(self, name: str, channel: str = "sms") -> None:
+        """Open the conversation of a person whom no other test knows."""
+        number = f"+1555{next(_NUMBERS)}"
+        person = {"name": name, "number": number, "channel": channel}
+        met = self.order("people", person).json()["conversation"]
+        self.page.goto(f"{self.base}/phone?with={met}")
+        expect(self.page.locator("#live")).to_have_text("live")
+        expect(self.page.locator("#talk")).to_contain_text(number)
+
+    def calm(self) -> None:
+        """Turn all kinds of trouble off, for the next test."""
+        for switch in Switch:
+            self.order("switches", {"switch": switch, "on": False})
+
+    def say(self, text: str) -> None:
+        """Write as the person whose conversation is open."""
+        self.page.get_by_role("textbox", name="Message as").fill(text)
+        self.page.keyboard.press("Enter")
+
+    def talk_to(self, name: str) -> None:
+        self.page.locator("#entries").get_by_role("link", name=re.compile(name)).click()
+        expect(self.page.locator("#talk").get_by_role("heading")).to_have_text(name)
+
+    def turn(self, switch: str, *, on: bool) -> None:
+        """Turn a kind of trouble on or off, and wait until the server knows."""
+        panel = self.page.locator("#trouble")
+        if panel.get_attribute("open") is None:
+            panel.locator("summary").click()
+        with self.page.expect_response("**/phone/switches"):
+            panel.get_by_role("switch", name=re.compile(switch)).set_checked(on)
+
+    def mine(self, text: str) -> Locator:
+        return self.page.locator(".bubble.mine").filter(has=self.page.get_by_text(text, exact=True))
+
+    def theirs(self, text: str) -> Locator:
+        place = self.page.get_by_text(text, exact=True)
+        return self.page.locator(".bubble.theirs").filter(has=place)
+
+    def line_of(self, bubble: Locator) -> Locator:
+        """Open what happened on the line for a bubble."""
+        bubble.locator(".bubble-box").click()
+        title = bubble.locator(".bubble-text").inner_text()
+        expect(self.page.locator("#line .line-title")).to_have_text(title)
+        return self.page.locator("#line")
+
+    def order(self, kind: str, body: Mapping[str, object] | None = None) -> APIResponse:
+        """Ask the phone for something, as its page does."""
+        url, origin = f"{self.base}/phone/{kind}", {"Origin": self.base}
+        answer = self.page.request.post(url, data=dict(body or {}), headers=origin)
+        assert answer.ok, answer.text()
+        return answer
+
+
+def link_of(dev: Process, page: str = "phone") -> str:
+    """Return the link that `offhook dev` has printed."""
+    found = re.search(rf"http://\S+/{page}\?token=\S+", dev.output)
+    assert found, dev.explain()
+    return found[0]
+
+
+@contextmanager
+def visiting(browser: Browser, link: str, **options: object) -> Iterator[Visit]:
+    """Open a page by its link; afterwards, nothing may have gone wrong or left the machine."""
+    context = browser.new_context(**options)  # type: ignore[arg-type]
+    page = context.new_page()
+    parts = urlsplit(link)
+    visit = Visit(page, f"{parts.scheme}://{parts.netloc}")
+
+    def note(made: Request) -> None:
+        if not made.url.startswith(visit.base):
+            visit.left.append(made.url)
+
+    page.on("request", note)
+    page.on("console", lambda told: visit.complaints.append(f"{told.type}: {told.text}"))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.goto(link)
+    expect(page.locator("#live")).to_have_text("live")
+    yield visit
+    assert not visit.left
+    assert not visit.complaints
+    context.close()

@@ -1,0 +1,306 @@
+"""What somebody sees who opens the phone."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from offhook.cli.session import Session
+from offhook.core.signature import sign
+from tests.browser.support import BOT, Visit, link_of, visiting
+from tests.cli.support import Home, dev
+
+# A picture of one pixel.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cf"
+    "c0000003010100c9fe92ef0000000049454e44ae426082"
+)
+
+
+def test_a_text_is_answered_and_the_ticks_arrive(visit: Visit) -> None:
+    visit.say("hello")
+    expect(visit.mine("hello")).to_contain_text(re.compile(r"acknowledged [\d.]+\sms"))
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_have_attribute("data-state", "delivered")
+    expect(reply.get_by_role("img", name="delivered")).to_be_visible()
+    expect(visit.page.locator(".entry").first).to_contain_text("You said: hello")
+
+    visit.page.reload()
+    expect(visit.theirs("You said: hello")).to_have_count(1)
+    expect(visit.mine("hello")).to_have_count(1)
+
+
+def test_the_links_token_does_not_stay_in_the_address(browser: Browser, link: str) -> None:
+    with visiting(browser, link) as visit:
+        assert visit.page.url == f"{visit.base}/phone"
+
+
+def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -> None:
+    visit.say("hello")
+    expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+    line = visit.line_of(visit.mine("hello"))
+    expect(line).to_contain_text("Acknowledged with 200")
+    expect(line).to_contain_text("Handler, attempt 1: returned.")
+
+    cells = line.get_by_role("table", name="Parameters").locator("tr").all()
+    shown = [tuple(row.locator("th, td").all_inner_texts()) for row in cells]
+    params = [(name, "" if value == "—" else value) for name, value in shown]
+    assert ("Body", "hello") in params
+    (file,) = (home.runtime / "offhook").glob("dev-*.json")
+    session = Session.read(file)
+    url = f"{session.url}/twilio/messages"
+    expected = sign(url=url, params=params, auth_token=session.auth_token)
+    headers = line.get_by_role("table", name="Headers")
+    expect(headers.get_by_role("row", name="X-Twilio-Signature")).to_contain_text(expected)
+
+    line.get_by_role("link", name="Reply").click()
+    expect(line.locator(".line-title")).to_have_text("You said: hello")
+    expect(line).to_contain_text("201, accepted")
+    expect(line).to_contain_text("Status sent reported, answered 204")
+    expect(line).to_contain_text("Status delivered reported, answered 204")
+    sent = line.get_by_role("table", name="Parameters").first
+    expect(sent.get_by_role("row", name="Body")).to_contain_text("You said: hello")
+
+
+def test_a_message_delivered_twice_is_one_message(visit: Visit) -> None:
+    visit.turn("Deliver twice", on=True)
+    visit.say("hello")
+    expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+    expect(visit.mine("hello")).to_have_count(1)
+    expect(visit.mine("hello")).to_contain_text("delivered 2 times, one message")
+    line = visit.line_of(visit.mine("hello"))
+    expect(line.locator(".fold-title", has_text="Delivery")).to_have_text(
+        ["Delivery 1", "Delivery 2"]
+    )
+    expect(line).to_contain_text("stored once")
+    expect(visit.page.locator(".bubble.theirs")).to_have_count(1)
+
+
+def test_who_opts_out_gets_nothing_until_they_opt_in(visit: Visit) -> None:
+    visit.say("STOP")
+    expect(visit.page.locator(".talk-head")).to_contain_text("Ada has opted out")
+    refused = visit.theirs("Sorry to see you go")
+    expect(refused).to_contain_text("refused: error 21610")
+    expect(refused).to_contain_text("opted out with STOP")
+    expect(visit.page.locator("#announcer")).to_contain_text("Not delivered")
+
+    visit.say("START")
+    expect(visit.theirs("You said: START")).to_have_attribute("data-state", "delivered")
+    expect(visit.page.locator(".talk-head")).not_to_contain_text("opted out")
+
+
+def test_a_phone_that_is_off_gets_nothing(visit: Visit) -> None:
+    visit.page.get_by_role("button", name="Phone off").click()
+    expect(visit.page.locator(".talk-head")).to_contain_text("phone is off")
+    visit.say("hello")
+    expect(visit.theirs("You said: hello")).to_contain_text("not delivered: error 30003")
+
+
+def test_replies_wait_while_twilio_takes_no_more(visit: Visit) -> None:
+    visit.turn("Answer 429", on=True)
+    visit.say("hello")
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_contain_text("waits: 429")
+    visit.turn("Answer 429", on=False)
+    expect(reply).to_have_attribute("data-state", "delivered")
+    expect(visit.line_of(reply).locator(".course")).to_contain_text("It is tried again.")
+
+
+def test_a_reply_whose_answer_was_lost_is_sent_once(visit: Visit) -> None:
+    visit.turn("Drop the connection", on=True)
+    visit.say("hello")
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_have_attribute("data-state", "delivered")
+    expect(reply).to_have_count(1)
+    line = visit.line_of(reply)
+    expect(line.locator(".course")).to_contain_text("the connection broke before the answer")
+    expect(line.locator(".course")).to_contain_text("it was sent after all")
+
+
+def test_statuses_out_of_order_do_not_move_a_reply_backwards(visit: Visit) -> None:
+    visit.turn("Out of order", on=True)
+    visit.say("hello")
+    reply = visit.theirs("You said: hello")
+    line = visit.line_of(reply)
+    reported = line.locator(".course li", has_text="reported").locator("strong")
+    expect(reported).to_have_text(["delivered", "sent"])
+    expect(reply).to_have_attribute("data-state", "delivered")
+
+
+def test_a_slow_network_slows_the_line(visit: Visit) -> None:
+    visit.turn("Slow network", on=True)
+    visit.say("hello")
+    expect(visit.mine("hello")).to_have_attribute("data-state", "sending")
+    expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+
+
+def test_twenty_people_write_at_once_and_all_are_answered(visit: Visit) -> None:
+    visit.page.locator("#trouble summary").click()
+    visit.page.get_by_role("button", name="20 people write at once").click()
+    for number in range(1, 21):
+        entry = visit.page.locator(".entry", has_text=re.compile(rf"Caller {number}\b"))
+        expect(entry).to_contain_text(f"You said: Hello from caller {number}")
+    callers = visit.page.locator(".entry", has_text="Caller")
+    unread = callers.get_by_role("img", name="new messages")
+    expect(unread).to_have_count(20)
+    visit.talk_to("Caller 7")
+    expect(visit.theirs("You said: Hello from caller 7")).to_be_visible()
+    expect(unread).to_have_count(19)
+
+
+def test_a_failed_handler_is_told_to_the_person_and_explained_on_the_line(visit: Visit) -> None:
+    visit.say("break")
+    expect(visit.mine("break")).to_contain_text("failed for good")
+    notice = visit.page.locator(".bubble.theirs")
+    expect(notice).to_contain_text(re.compile("offhook.s notice"))
+    expect(notice).to_contain_text("something went wrong")
+    line = visit.line_of(visit.mine("break"))
+    line.locator(".course summary", has_text="ValueError").click()
+    expect(line.get_by_label("Traceback")).to_contain_text("nobody has thought of this")
+
+
+def test_a_slow_handler_is_bridged_by_a_notice(visit: Visit) -> None:
+    visit.say("think")
+    notice = visit.page.locator(".bubble.theirs").filter(has_text="One moment please")
+    expect(notice).to_contain_text(re.compile("offhook.s notice"))
+    expect(visit.theirs("42")).to_have_attribute("data-state", "delivered")
+    line = visit.line_of(visit.mine("think"))
+    expect(line.get_by_role("link", name="Notice")).to_be_visible()
+    expect(line.get_by_role("link", name="Reply")).to_be_visible()
+
+
+def test_whatsapp_has_places_buttons_and_a_profile(visit: Visit) -> None:
+    visit.meet("Grace", channel="whatsapp")
+    page = visit.page
+    page.get_by_role("button", name="Attach").click()
+    page.get_by_label("Place").fill("Ferry Building")
+    page.get_by_label("Latitude").fill("37.7955")
+    page.get_by_label("Longitude").fill("-122.3937")
+    page.get_by_role("button", name="Send").click()
+    reply = visit.theirs("Grace is at Ferry Building: 37.7955, -122.3937")
+    expect(reply).to_have_attribute("data-state", "read")
+
+    page.get_by_role("button", name="Attach").click()
+    page.get_by_label("Its text").fill("Yes")
+    page.get_by_label("Its payload").fill("order:yes")
+    page.get_by_role("button", name="Send").click()
+    expect(visit.theirs("You pressed Yes: order:yes")).to_be_visible()
+
+
+def test_a_picture_goes_to_the_bot_and_comes_back(visit: Visit, tmp_path: Path) -> None:
+    picture = tmp_path / "pixel.png"
+    picture.write_bytes(PIXEL)
+    visit.page.get_by_role("button", name="Attach").click()
+    visit.page.get_by_label("From this computer").set_input_files(picture)
+    visit.say("look")
+    expect(visit.theirs("Seen").get_by_role("img", name="pixel.png")).to_be_visible()
+    shown = visit.theirs("Seen").locator("img")
+    assert shown.evaluate("picture => picture.naturalWidth") == 1
+
+
+def test_media_from_elsewhere_is_a_link_and_is_not_loaded(visit: Visit) -> None:
+    visit.page.get_by_role("button", name="Attach").click()
+    visit.page.get_by_label("Or a link").fill("https://example.com/cat.jpg")
+    visit.say("look")
+    expect(visit.theirs("Seen").get_by_role("link", name="cat.jpg")).to_be_visible()
+
+
+def test_somebody_new_can_write(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_text("Somebody new").click()
+    page.get_by_label("Number").fill("+49 151 (123) 456-78")
+    page.get_by_label("Name").fill("Konrad")
+    page.get_by_label("Channel").select_option("WhatsApp")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("#talk").get_by_role("heading")).to_have_text("Konrad")
+    visit.say("hallo")
+    expect(visit.theirs("You said: hallo")).to_have_attribute("data-state", "read")
+
+
+def test_a_number_that_is_none_is_refused_with_a_reason(visit: Visit) -> None:
+    visit.page.get_by_text("Somebody new").click()
+    visit.page.get_by_label("Number").fill("12")
+    visit.page.get_by_role("button", name="Add").click()
+    expect(visit.page.get_by_role("alert")).to_contain_text("a number looks like +15551230001")
+    visit.complaints.clear()  # the browser itself reports the 400
+
+
+def test_what_people_write_is_text_and_nothing_else(visit: Visit) -> None:
+    text = '<img src=x onerror="document.title=1"><script>document.title=2</script>{{ 7 * 7 }}'
+    visit.say(text)
+    expect(visit.mine(text)).to_be_visible()
+    expect(visit.theirs(f"You said: {text}")).to_be_visible()
+    visit.line_of(visit.mine(text))
+    expect(visit.page).to_have_title("Phone · offhook")
+
+
+def test_all_can_be_done_from_the_keyboard(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("textbox", name="Message as").focus()
+    page.keyboard.type("hello")
+    page.keyboard.press("Enter")
+    expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+    expect(page.get_by_role("textbox", name="Message as")).to_be_focused()
+    opener = visit.theirs("You said: hello").get_by_role("link")
+    for _ in range(2):  # past the button that attaches
+        page.keyboard.press("Shift+Tab")
+    expect(opener).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#line")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+
+
+def test_the_colours_can_be_chosen_and_stay(visit: Visit) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = visit.page.evaluate(paper)
+    button = visit.page.get_by_role("button", name="Colours")
+    button.click()
+    button.click()
+    expect(button).to_have_accessible_name("Colours: dark")
+    assert visit.page.evaluate(paper) != light
+    visit.page.reload()
+    expect(button).to_have_accessible_name("Colours: dark")
+
+
+def test_the_whole_page_is_under_100_kilobytes(browser: Browser, link: str) -> None:
+    with visiting(browser, link) as visit:
+        loaded: dict[str, int] = visit.page.evaluate(
+            "Object.fromEntries(performance.getEntries().filter(one => 'encodedBodySize' in one)"
+            ".map(one => [one.name.split('/').pop(), one.encodedBodySize]))"
+        )
+    parts = {name: size for name, size in loaded.items() if name.endswith((".css", ".js"))}
+    assert parts.keys() >= {"offhook.css", "phone.css", "phone.js", "talk.js", "theme.js"}
+    assert all(parts.values()), "each was loaded, none came from the cache"
+    assert sum(loaded.values()) < 100_000
+
+
+def test_a_changed_bot_answers_on_the_page_that_is_open(browser: Browser, tmp_path: Path) -> None:
+    home = Home(tmp_path, BOT)
+    with dev(home, reload=True) as running, visiting(browser, link_of(running)) as visit:
+        visit.say("hello")
+        expect(visit.theirs("You said: hello")).to_be_visible()
+        home.write_bot(BOT.replace("You said:", "You now said:"))
+        running.wait_for("reloaded")
+        expect(visit.page.locator("#live")).to_have_text("live")
+        visit.say("again")
+        expect(visit.theirs("You now said: again")).to_have_attribute("data-state", "delivered")
+        expect(visit.theirs("You said: hello")).to_be_visible()
+        visit.complaints.clear()  # the browser itself reports the streams that ended
+
+
+@pytest.mark.parametrize("width", [390, 900])
+def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, link: str, width: int) -> None:
+    with visiting(browser, link, viewport={"width": width, "height": 800}) as visit:
+        visit.meet("Ada")
+        visit.say("hello")
+        visit.line_of(visit.theirs("You said: hello"))
+        visit.page.get_by_role("button", name="Close").click()
+        expect(visit.page.locator("#line")).to_be_hidden()
+        if width == 390:
+            visit.page.get_by_role("link", name="To the conversations").click()
+        visit.talk_to("Alan")
+        expect(visit.page.get_by_role("textbox", name="Message as Alan")).to_be_visible()
+        overflow = "document.documentElement.scrollWidth - innerWidth"
+        assert visit.page.evaluate(overflow) <= 0

@@ -1,0 +1,85 @@
+"""Entries, and caches on a real Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvloop
+
+from offhook.caches.link import Link
+from offhook.caches.redis import RedisCache
+from offhook.caches.seal import Seal
+from offhook.core.answers import STORED
+from offhook.core.keys import Kind
+from offhook.events import Event, Trouble
+from offhook.ports import CachedVerdict, ValidationCacheEntry
+
+PATIENCE = 20.0  # seconds until a test that waits in vain fails
+TOKEN = "t" * 32
+STORE = "postgresql://db:5432/offhook"
+
+
+def entry(
+    *, sid: str = "SM" + "1" * 32, sender: str = "+15551230001", time: float = 1_700_000_000.0
+) -> ValidationCacheEntry:
+    return ValidationCacheEntry(
+        CachedVerdict.VALID, STORED[Kind.MESSAGE], time, message_sid=sid, sender=sender
+    )
+
+
+def seal(*, token: str = TOKEN, store: str = STORE, ttl: float = 300.0) -> Seal:
+    return Seal(tokens=(token,), store=store, ttl=ttl)
+
+
+class Told:
+    """What was observed, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.troubles: list[Trouble] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Trouble):
+            self.troubles.append(event)
+            self._changed.set()
+
+    @property
+    def states(self) -> list[bool]:
+        return [trouble.ok for trouble in self.troubles if trouble.topic == "cache-unavailable"]
+
+    async def until(self, fits: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not fits():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def redis_cache(
+    url: str, *, sealed: Seal | None = None, told: Told | None = None, ttl: float = 300.0
+) -> AsyncIterator[RedisCache]:
+    cache = RedisCache(Link(url, told or Told()), sealed or seal(ttl=ttl), ttl=ttl)
+    await cache.start()
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+async def asked(cache: RedisCache, key: bytes) -> ValidationCacheEntry | None:
+    """Ask until the cache has somebody to ask: a busy machine may take it more than 20 ms."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = cache.ask(key)
+            if answer is not None and (found := await answer) is not None:
+                return found
+            if answer is not None and cache.connected:
+                return None
+            await asyncio.sleep(0.01)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a test on the event loop that `offhook run` uses."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

@@ -1,0 +1,211 @@
+"""The store's unique key is the only truth.
+
+Whatever a Redis does (forgets, keeps too long, cuts, swaps, makes up), in whatever order webhooks
+come to whichever process: no forged request gets in, none that was acknowledged is missing from
+the store, and none is stored twice.
+"""
+
+import asyncio
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from offhook.caches.link import Link
+from offhook.caches.redis import RedisCache
+from offhook.caches.seal import Seal
+from offhook.core.answers import Answer
+from offhook.events import Event
+from offhook.ingest import Request, WebhookProcessor, _key
+from offhook.ports import Filter, Store
+from offhook.stores import open_store
+from tests.caches.support import entry, run, seal
+from tests.valkey import Valkey, valkey
+from tests.web.helpers import MESSAGE, changed, encoded, settings
+from tests.web.test_ingest import webhook
+
+SIDS = tuple(f"SM{n:032x}" for n in range(3))
+GENUINE = tuple(webhook(changed(MESSAGE, MessageSid=sid)) for sid in SIDS)
+# Of each: a body that was not signed, a body cut short, a signature of somebody else's.
+FORGED = tuple(
+    forged
+    for sid, genuine in zip(SIDS, GENUINE, strict=True)
+    for forged in (
+        genuine._replace(body=encoded(changed(MESSAGE, MessageSid=sid, Body="Pay me"))),
+        genuine._replace(body=genuine.body[:-1]),
+        webhook(changed(MESSAGE, MessageSid=sid), token="somebody-elses"),
+    )
+)
+STRANGER = seal(token="a stranger's")
+
+
+class Deployment:
+    """Two processes with one store and one Redis."""
+
+    def __init__(self, store: Store, url: str, seal_of_ours: Seal) -> None:
+        self.store = store
+        self._url = url
+        self._seal = seal_of_ours
+        self.caches: list[RedisCache] = []
+        self.processors: list[WebhookProcessor] = []
+        self.events: list[Event] = []
+
+    async def start(self) -> None:
+        for _ in range(2):
+            cache = RedisCache(Link(self._url, self.events.append), self._seal, ttl=300.0)
+            await cache.start()
+            self.caches.append(cache)
+            self.processors.append(
+                WebhookProcessor(self.store, settings(), self.events.append, cache=cache)
+            )
+
+    async def stop(self) -> None:
+        for cache in self.caches:
+            await cache.close()
+        self.caches.clear()
+        self.processors.clear()
+
+    async def deliver(self, request: Request, process: int) -> int:
+        answers: list[Answer] = []
+
+        async def acknowledge(answer: Answer) -> None:
+            answers.append(answer)
+
+        await self.processors[process].process(request, acknowledge)
+        await self.caches[process].flush()
+        (answer,) = answers
+        return answer.status
+
+
+@dataclasses.dataclass(frozen=True)
+class Deliver:
+    request: int
+    process: int
+    forged: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Meddle:
+    """What a hostile Redis does; it has seen every fingerprint it was asked for."""
+
+    how: str
+
+
+deliveries = st.one_of(
+    st.builds(Deliver, st.integers(0, len(GENUINE) - 1), st.integers(0, 1)),
+    st.builds(Deliver, st.integers(0, len(FORGED) - 1), st.integers(0, 1), st.just(value=True)),
+)
+meddling = st.builds(
+    Meddle,
+    st.sampled_from(["flush", "truncate", "flip", "swap", "vouch", "make up", "stale", "restart"]),
+)
+
+
+def meddle(server: Valkey, how: str, ours: Seal) -> None:
+    """Change what Redis holds. It knows under which names the forged requests are looked up."""
+    forged = [_key(request, ours.secret) for request in FORGED]
+    with server.client() as client:
+        held: dict[bytes, bytes] = {name: client.get(name) for name in client.keys("*")}
+        names, values = list(held), list(held.values())
+        match how:
+            case "flush":
+                client.flushall()
+            case "truncate":
+                held = {name: value[: len(value) // 2] for name, value in held.items()}
+            case "flip":
+                held = {name: value[:9] + b"\xff" + value[10:] for name, value in held.items()}
+            case "swap":
+                held = dict(zip(names, reversed(values), strict=True))
+            case "vouch":
+                held = {b"offhook:1:" + key: value for key in forged for value in values[:1]}
+            case "make up":
+                now = entry(time=time.time())
+                held = {b"offhook:1:" + key: STRANGER.seal(key, now) or b"" for key in forged}
+            case "stale":  # of a store that was replaced since
+                old = entry(time=time.time() - 400)
+                keys = [_key(request, ours.secret) for request in GENUINE]
+                held = {b"offhook:1:" + key: ours.seal(key, old) or b"" for key in keys}
+        if held and how != "flush":
+            client.mset(held)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with valkey(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@hypothesis_settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(steps=st.lists(st.one_of(deliveries, meddling), min_size=20, max_size=40))
+def test_whatever_redis_does_the_store_is_right(
+    server: Valkey, steps: Sequence[Deliver | Meddle]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run(play(server, Path(folder), steps))
+
+
+async def play(server: Valkey, folder: Path, steps: Sequence[Deliver | Meddle]) -> None:
+    meddle(server, "flush", STRANGER)
+    store = open_store(f"sqlite:///{folder}/offhook.db")
+    ours = seal()
+    deployment = Deployment(store, server.url, ours)
+    await store.open()
+    await deployment.start()
+    acknowledged: set[str] = set()
+    try:
+        for step in steps:
+            match step:
+                case Deliver(request, process, forged=True):
+                    status = await deployment.deliver(FORGED[request], process)
+                    assert status in {400, 403}
+                case Deliver(request, process):
+                    assert await deployment.deliver(GENUINE[request], process) == 200
+                    acknowledged.add(SIDS[request])
+                case Meddle("restart"):
+                    await deployment.stop()
+                    await deployment.start()
+                case Meddle(how):
+                    await asyncio.to_thread(meddle, server, how, ours)
+            stored: Any = [record.sid for record in await store.find(Filter())]
+            assert sorted(stored) == sorted(acknowledged)
+    finally:
+        await deployment.stop()
+        await store.close()
+
+
+def test_an_entry_outlives_a_store_that_was_wiped_by_no_more_than_its_time(
+    server: Valkey, tmp_path: Path
+) -> None:
+    """What is left: within 5 minutes, a repeat of what a wiped store held is acknowledged.
+
+    It was acknowledged before, and lost with the store. A store of another name is not affected.
+    """
+
+    async def main() -> None:
+        meddle(server, "flush", STRANGER)
+        for name, sealed, stored in (
+            ("first", seal(), 1),
+            ("wiped", seal(), 0),
+            ("another", seal(store="postgresql://another/offhook"), 1),
+        ):
+            store = open_store(f"sqlite:///{tmp_path}/{name}.db")
+            await store.open()
+            deployment = Deployment(store, server.url, sealed)
+            await deployment.start()
+            assert await deployment.deliver(GENUINE[0], 0) == 200
+            assert len(await store.find(Filter())) == stored
+            await deployment.stop()
+            await store.close()
+
+    run(main())

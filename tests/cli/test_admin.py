@@ -1,0 +1,186 @@
+"""The admin address: what a machine does, told by a process of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from tests.cli.roles import Site, ended, in_thread, listening, site, working
+from tests.cli.support import Process, until
+
+ANY = "127.0.0.1:0"
+
+
+def admin_of(process: Process) -> str:
+    """Return the URL that a command has printed."""
+    match = re.search(r"metrics on (http://[\d.:]+)", process.output)
+    assert match, process.explain()
+    return match[1]
+
+
+async def get(process: Process, path: str) -> httpx2.Response:
+    async with httpx2.AsyncClient() as client:
+        return await client.get(admin_of(process) + path, timeout=30)
+
+
+def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+            with here.ingress("a") as ingress, here.worker("b") as worker:
+                await listening(ingress)
+                await working(worker)
+                await here.simulator.text("hello")
+                await here.reply()
+                for process in (ingress, worker):
+                    assert (await get(process, "/healthz")).text == "alive\n"
+                    await ready(process)
+                    metrics = await get(process, "/metrics")
+                    assert metrics.headers["content-type"].startswith("text/plain; version=")
+                    assert "offhook_store_up 1.0" in metrics.text
+                    assert 'offhook_store_messages{state="dead"} 0.0' in metrics.text
+                    assert (await get(process, "/twilio/messages")).status_code == 404
+                    process.send(signal.SIGTERM)
+                    assert await ended(process) == 0, process.explain()
+
+    asyncio.run(scenario())
+
+
+async def ready(process: Process) -> None:
+    url = f"{admin_of(process)}/readyz"
+    await in_thread(lambda: until(lambda: httpx2.get(url, timeout=30).status_code == 200))
+
+
+def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+            with here.worker() as worker:
+                await working(worker)
+                (admin,) = worker.children("cli.admin")
+                (handlers,) = worker.children("roles worker")
+                os.kill(admin, signal.SIGKILL)
+                # The socket is the supervisor's: this waits in it for the next process.
+                assert (await get(worker, "/healthz")).text == "alive\n"
+                assert worker.children("cli.admin") != [admin]
+                assert worker.children("roles worker") == [handlers]
+
+    asyncio.run(scenario())
+
+
+def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+            with here.run("one", "--ingresses", "2", "--workers", "2") as machine:
+                await listening(machine)
+                for number in range(20):
+                    await here.simulator.text("hello", from_=f"+155512300{number:02}")
+                await here.simulator.text("again", duplicates=2)
+                await shows(machine, "offhook_sends_total", 21, trigger="accept")
+
+                for child in machine.children("roles"):
+                    os.kill(child, signal.SIGKILL)
+                await here.simulator.text("hello", from_="+15551239999")
+                await shows(machine, "offhook_sends_total", 22, trigger="accept")
+                # The others may take longer to be there again.
+                await shows(machine, "offhook_processes", 2, role="ingress")
+                found = await shows(machine, "offhook_processes", 2, role="worker")
+                accepted = found("offhook_webhooks_total", result="stored") + 2
+                stored = {"kind": "message", "code": "200", "error": ""}
+                assert found("offhook_webhooks_total", **stored, result="stored") == 22
+                assert found("offhook_webhooks_total", **stored, result="repeated") == 2
+                assert found("offhook_webhook_phase_seconds_count", phase="total") == accepted
+                assert found("offhook_handler_runs_total", kind="message") == 22
+                assert found("offhook_sends_total", trigger="accept") == 22
+                assert found("offhook_store_messages", state="dead") == 0
+                async with asyncio.timeout(30):  # all that were killed have been replaced
+                    while found("offhook_processes", role="worker") < 2 or (
+                        found("offhook_processes", role="ingress") < 2
+                    ):
+                        found = await metrics(machine)
+                assert found("offhook_process_resident_memory_bytes", process="admin-1") > 1e6
+                assert found("offhook_process_cpu_seconds_total", process="worker-2") > 0
+
+    asyncio.run(scenario())
+
+
+async def shows(process: Process, name: str, value: float, **labels: str) -> Callable[..., float]:
+    """Wait until samples add up to a value; return what adds others of that scrape up."""
+    found = await metrics(process)
+    async with asyncio.timeout(30):
+        while found(name, **labels) != value:
+            await asyncio.sleep(0.05)
+            found = await metrics(process)
+    return found
+
+
+async def metrics(process: Process) -> Callable[..., float]:
+    """Return what adds up the samples of a name whose labels include some."""
+    text = (await get(process, "/metrics")).text
+    samples = [sample for family in parse(text) for sample in family.samples]
+
+    def total(name: str, **labels: str) -> float:
+        return sum(
+            sample.value
+            for sample in samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    return total
+
+
+def test_a_taken_address_is_told_and_stops_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            async with site(tmp_path, OFFHOOK_ADMIN_BIND=address) as here:
+                with here.ingress() as ingress, here.worker() as worker:
+                    await listening(ingress)
+                    assert f"the admin address {address} is in use" in ingress.output
+                    assert ingress.children("cli.admin") == []
+                    await here.simulator.text("hello")
+                    assert (await here.reply()).split()[0] == "hello"
+                    assert "OFFHOOK_ADMIN_BIND" in worker.output
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_is_away_is_told_of(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+            here.store.rename(tmp_path / "elsewhere")
+            with here.worker() as worker:
+                await in_thread(lambda: worker.wait_for("messages are not handled"))
+                await in_thread(lambda: until(lambda: "cli.admin" in children(worker)))
+                assert (await get(worker, "/readyz")).status_code == 503
+                assert "offhook_store_up 0.0" in (await get(worker, "/metrics")).text
+                (tmp_path / "elsewhere").rename(here.store)
+                await ready(worker)
+
+    asyncio.run(scenario())
+
+
+def children(process: Process) -> str:
+    return "cli.admin" if process.children("cli.admin") else ""
+
+
+def test_an_address_that_can_not_be_is_named(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            for address, told in (
+                ("8001", "OFFHOOK_ADMIN_BIND: must look like 127.0.0.1:8001"),
+                ("192.0.2.1:8001", "OFFHOOK_ADMIN_BIND: can't listen on 192.0.2.1:8001"),
+            ):
+                await refused(here, address, told)
+
+    asyncio.run(scenario())
+
+
+async def refused(here: Site, address: str, told: str) -> None:
+    with here.worker(OFFHOOK_ADMIN_BIND=address) as worker:
+        assert await ended(worker) == 1
+        assert told in worker.output, worker.explain()

@@ -1,0 +1,95 @@
+"""`offhook bench` against a real `offhook dev`, and what it refuses to load."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.support import Call, Home, dev
+
+CREDENTIALS = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
+BRIEF = ("--seconds", "0.3", "--warm-up", "0.1", "--connections", "4")
+SILENT = """
+from offhook import Offhook
+
+app = Offhook()
+
+@app.message()
+async def nothing() -> None:
+    pass
+"""
+
+
+def test_it_measures_a_running_dev(tmp_path: Path) -> None:
+    home = Home(tmp_path, SILENT)
+    with dev(home):
+        mixed = ("--repeats", "20", "--forged", "20", "--media", "20", "--statuses", "20")
+        plot = tmp_path / "plot.svg"
+        done = home.run("bench", *BRIEF, "--seconds", "1", *mixed, "--plot", str(plot), "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        measured: dict[str, Any] = json.loads(done.stdout)
+        closed, opened = measured["phases"]
+        assert set(closed["statuses"]) == {"200", "204", "403"}
+        assert set(closed["kinds"]) == {"fresh", "media", "status", "repeat", "forged"}
+        assert measured["ceiling"] > 0
+        assert opened["offered"] == pytest.approx(closed["rate"] / 2, rel=0.01)
+        assert "<polyline" in plot.read_text()
+
+        done = home.run("bench", *BRIEF, "--rate", "50", "--fresh-connections", "--no-ceiling")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "open loop" in done.stdout
+        assert "closed loop" not in done.stdout
+        assert "200: 15" in done.stdout
+
+        with home.start("bench", "--seconds", "60") as bench:
+            bench.wait_for("connections")
+            bench.interrupt()
+            assert bench.exit_status() == 130, bench.explain()
+            assert "interrupted" in bench.output
+
+
+def test_what_is_not_answered_as_it_should_be_makes_it_fail(tmp_path: Path) -> None:
+    home = Home(tmp_path, SILENT)
+    with dev(home):
+        address = json.loads(next(home.runtime.glob("offhook/dev-*.json")).read_text())["url"]
+        done = home.run("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
+    assert done.returncode == 1
+    assert "404" in done.stdout
+    assert "not as they should be" in done.stdout
+
+
+def test_without_credentials_it_says_what_to_do(call: Call) -> None:
+    ended = call("bench")
+    assert ended.status == 1
+    assert "TWILIO_AUTH_TOKEN" in ended.stderr
+    assert "offhook dev" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "told"),
+    [
+        (["https://bot.example.com"], {}, "bot.example.com is not this machine"),
+        (["http://127.0.0.1:9"], {}, "real Twilio"),
+        ([], {"OFFHOOK_TWILIO_API": "http://127.0.0.1:9", "OFFHOOK_PORT": "9"}, "offhook run"),
+        (["127.0.0.1:8000"], {}, "write it like"),
+        (["http://127.0.0.1:x"], {}, "write it like"),
+    ],
+)
+def test_what_it_does_not_load(
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    settings: dict[str, str],
+    told: str,
+) -> None:
+    for name, value in {**CREDENTIALS, **settings}.items():
+        monkeypatch.setenv(name, value)
+    ended = call("bench", *arguments)
+    assert ended.status == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_mix_of_more_than_all_is_wrong_usage(call: Call) -> None:
+    assert call("bench", "--repeats", "60", "--forged", "60").status == 2

@@ -1,0 +1,63 @@
+"""What people read: the live line, the bars, the warnings."""
+
+import asyncio
+
+import pytest
+from rich.console import Console
+
+from offhook.bench.course import Course, Phase, Plan
+from offhook.bench.histogram import Histogram
+from offhook.bench.shots import Kind, Shot
+from offhook.bench.tally import Tally
+from offhook.bench.target import Target
+from offhook.cli.bench_report import histogram, live, show
+
+SHOT = Shot(b"", Kind.FRESH, "SM1")
+
+
+def course(*answers: tuple[int, float], ceiling: float | None = None) -> Course:
+    made = Course(Plan(Target.parse("http://127.0.0.1"), "AC", "token"), asyncio.Event())
+    tally = Tally()
+    tally.begin()
+    for status, seconds in answers:
+        tally.answer(SHOT, status, seconds)
+    tally.end()
+    made.ceiling = ceiling
+    made.phases.append(Phase("open loop", 10, 500.0, tally))
+    made.doing = "open loop, 500/s"
+    return made
+
+
+def shown(one: Course) -> str:
+    screen = Console(width=200)
+    with screen.capture() as captured:
+        show(screen, one)
+    return captured.get()
+
+
+def test_the_line_tells_how_far_it_is_and_what_goes_wrong() -> None:
+    line = live(course((200, 0.001), (503, 0.002)))
+    assert line.startswith("open loop, 500/s, 0 of 10 s: 2 answers")
+    assert "1 not as they should be" in line
+
+
+def test_each_bar_is_as_long_as_its_share() -> None:
+    times = Histogram()
+    for seconds in [0.0015] * 3 + [0.004]:
+        times.record(seconds)
+    lines = list(histogram(times))
+    assert [line.split()[1] for line in lines] == ["2", "5"]
+    assert [line.count("█") for line in lines] == [40, 13]
+
+
+@pytest.mark.parametrize(("ceiling", "warned"), [(1e9, False), (1.0, True), (None, False)])
+def test_a_figure_near_the_generators_ceiling_is_marked(
+    ceiling: float | None, warned: bool
+) -> None:
+    assert ("over 70 %" in shown(course((200, 0.001), ceiling=ceiling))) == warned
+
+
+def test_nothing_answered_is_shown_as_such() -> None:
+    text = shown(course())
+    assert "answers   none" in text
+    assert "not as they should be" in text

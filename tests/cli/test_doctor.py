@@ -1,0 +1,361 @@
+"""What the doctor finds, on real files and settings."""
+
+import asyncio
+import json
+import resource
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from offhook.cli.door import SPARE_FILES
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Trigger
+from offhook.doctor import (
+    CHECKS,
+    Finding,
+    Findings,
+    Verdict,
+    environment,
+    examine,
+    limits,
+    machine,
+    store,
+)
+from offhook.doctor.finding import Check
+from offhook.ports import Inbound, Settlement
+from offhook.settings import Settings
+from offhook.stores import open_store
+from tests.cli.support import Call, Home
+
+ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
+WELL = {
+    "account_sid": ACCOUNT,
+    "auth_token": TOKEN,
+    "public_url": "https://bot.example.com",
+}
+
+
+def settings(**given: object) -> Settings:
+    return Settings.load(env_file=None, **{**WELL, **given})
+
+
+def look(check: Check, **given: object) -> Findings:
+    return asyncio.run(check(settings(**given)))
+
+
+def one(check: Check, **given: object) -> Finding:
+    (finding,) = look(check, **given)
+    return finding
+
+
+def verdicts(check: Check, **given: object) -> list[Verdict]:
+    return [finding.verdict for finding in look(check, **given)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a store's file, as offhook makes it."""
+    asyncio.run(migrated(tmp_path / "offhook.db"))
+    return tmp_path / "offhook.db"
+
+
+async def migrated(path: Path) -> None:
+    made = open_store(f"sqlite:///{path}")
+    await made.open()
+    await made.close()
+
+
+# The command
+
+
+def test_a_sound_installation(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asyncio.run(migrated(tmp_path / "offhook.db"))
+    for name, value in (
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("TWILIO_AUTH_TOKEN", TOKEN),
+        ("OFFHOOK_PUBLIC_URL", "https://bot.example.com"),
+    ):
+        monkeypatch.setenv(name, value)
+    shown = call("doctor", "--offline")
+    assert "✓ ok    public URL   https://bot.example.com" in shown.stdout
+    assert TOKEN not in shown.stdout
+    assert "\x1b" not in shown.stdout
+    objects = call("doctor", "--offline", "--json")
+    found = {one["subject"]: one for one in map(json.loads, objects.stdout.splitlines())}
+    # What lies below a test's directory is not the test's to choose.
+    below = {"file system", "disk"}
+    assert not [one for one in found.values() if one["subject"] not in below and one["remedy"]]
+    fails = any(one["verdict"] == "fail" for one in found.values())
+    assert shown.status == objects.status == fails
+    assert found["store"]["verdict"] == "ok"
+
+
+def test_what_is_wrong_comes_with_what_to_do(call: Call) -> None:
+    shown = call("doctor")
+    assert shown.status == 1
+    lines = shown.stdout.splitlines()
+    (wrong,) = (n for n, line in enumerate(lines) if "OFFHOOK_PUBLIC_URL is not set" in line)
+    assert lines[wrong].startswith("✗ fail  public URL")
+    assert lines[wrong + 1].startswith("        Set it to the URL")
+
+
+def test_every_setting_that_can_not_be_read_is_named(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFHOOK_PORT", "eighty")
+    monkeypatch.setenv("OFFHOOK_RETENTION", "1000")
+    shown = call("doctor", "--json")
+    assert shown.status == 1
+    found = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [line["text"].partition(":")[0] for line in found] == [
+        "OFFHOOK_PORT",
+        "OFFHOOK_DEDUPE_RETENTION",
+    ]
+
+
+def test_a_bots_own_settings_are_looked_at(tmp_path: Path) -> None:
+    bot = "from offhook import Offhook\napp = Offhook(public_url='https://other.example.com')\n"
+    shown = Home(tmp_path, bot).run(
+        "doctor", "bot:app", "--offline", "--store", "sqlite:///elsewhere.db"
+    )
+    assert "https://other.example.com" in shown.stdout
+    assert "elsewhere.db" in shown.stdout
+
+
+def test_a_check_that_breaks_hides_no_other() -> None:
+    async def broken(_settings: Settings) -> Findings:
+        raise ValueError(TOKEN)
+
+    findings = asyncio.run(examine(settings(), (broken, environment.signature)))
+    assert [finding.verdict for finding in findings] == [Verdict.FAIL, Verdict.OK]
+    assert "ValueError" in findings[0].text
+    assert TOKEN not in findings[0].text
+
+
+def test_no_finding_shows_a_secret() -> None:
+    given = {"auth_token": "geheim", "api_key": "geheim", "api_key_secret": "geheim"}
+    assert "geheim" not in str(asyncio.run(examine(settings(**given), CHECKS)))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({}, Verdict.OK),
+        ({"account_sid": ""}, Verdict.FAIL),
+        ({"account_sid": "AC123"}, Verdict.FAIL),
+        ({"account_sid": "SK" + "0" * 32}, Verdict.FAIL),
+        ({"auth_token": ""}, Verdict.FAIL),
+        ({"auth_token": "short"}, Verdict.WARN),
+        ({"auth_token": f"{TOKEN},short"}, Verdict.WARN),
+        ({"api_key": "SK" + "0" * 32}, Verdict.FAIL),
+        ({"api_key": "", "api_key_secret": "s"}, Verdict.FAIL),
+        ({"api_key": "AC" + "0" * 32, "api_key_secret": "s"}, Verdict.FAIL),
+        ({"api_key": "SK" + "0" * 32, "api_key_secret": "s"}, Verdict.OK),
+    ],
+)
+def test_credentials(given: dict[str, object], verdict: Verdict) -> None:
+    found = set(verdicts(environment.account, **given))
+    assert found - {Verdict.OK} == {verdict} - {Verdict.OK}
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("https://bot.example.com", Verdict.OK),
+        ("https://bot.example.com:8443/hooks", Verdict.OK),
+        ("https://8.8.8.8", Verdict.OK),
+        ("", Verdict.FAIL),
+        ("http://bot.example.com", Verdict.FAIL),
+        ("https://localhost", Verdict.FAIL),
+        ("https://127.0.0.1:8000", Verdict.FAIL),
+        ("https://[::1]", Verdict.FAIL),
+        ("https://192.168.1.7", Verdict.FAIL),
+        ("https://bot.local", Verdict.FAIL),
+        ("https://my_bot.example.com", Verdict.FAIL),
+    ],
+)
+def test_a_public_url(url: str, verdict: Verdict) -> None:
+    assert one(environment.public_url, public_url=url).verdict is verdict
+
+
+def test_unsigned_webhooks_are_worse_where_others_reach_them() -> None:
+    assert one(environment.signature).verdict is Verdict.OK
+    assert one(environment.signature, signature="off").verdict is Verdict.WARN
+    assert one(environment.signature, signature="off", host="0.0.0.0").verdict is Verdict.FAIL
+
+
+def test_a_limit_that_each_worker_counts_for_itself() -> None:
+    assert verdicts(limits.senders) == []
+    limit = {"sender_limit": "20/minute"}
+    assert one(limits.senders, **limit).verdict is Verdict.OK
+    assert one(limits.senders, **limit, workers=2).verdict is Verdict.WARN
+    elsewhere = {"store": "postgresql://db/offhook"}  # where other machines' workers are, too
+    assert one(limits.senders, **limit, **elsewhere).verdict is Verdict.WARN
+    shared = {"workers": 2, "cache": "redis://redis"}
+    assert one(limits.senders, **limit, **shared).verdict is Verdict.OK
+
+
+def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limits._SPARE_FILES == SPARE_FILES
+    for files, verdict in ((1024, Verdict.WARN), (1064, Verdict.OK), (-1, Verdict.OK)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _kind, soft=files: (soft, soft))
+        assert one(limits.connections).verdict is verdict
+
+
+def test_uvicorns_own_belief_in_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    assert verdicts(environment.proxies) == [Verdict.OK]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    assert verdicts(environment.proxies) == [Verdict.OK, Verdict.WARN]
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+    trusted = look(environment.proxies, public_url="", trusted_proxies="10.0.0.5")
+    assert [finding.verdict for finding in trusted] == [Verdict.OK, Verdict.WARN]
+    assert "--no-proxy-headers" in trusted[1].remedy
+
+
+@pytest.mark.parametrize(
+    ("sender", "found"),
+    [
+        ("", []),
+        ("+15005550006", []),
+        ("whatsapp:+15005550006", []),
+        ("MG" + "0" * 32, []),
+        ("Bob's Burgers", [Verdict.FAIL]),
+    ],
+)
+def test_a_sender(sender: str, found: list[Verdict]) -> None:
+    assert verdicts(environment.sender, sender=sender) == found
+
+
+# The store
+
+
+def test_a_store_that_works(file: Path) -> None:
+    assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.OK
+    assert verdicts(store.backlog, store=f"sqlite:///{file}") == [Verdict.OK]
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    finding = one(store.reachable, store=f"sqlite:///{tmp_path}/new.db")
+    assert (finding.verdict, finding.remedy) == (Verdict.WARN, "`offhook migrate` makes it.")
+    finding = one(store.reachable, store=f"sqlite:///{tmp_path}/no/new.db")
+    assert finding.verdict is Verdict.FAIL
+    assert list(tmp_path.iterdir()) == []
+
+
+def set_version(file: Path, version: int) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+
+
+def test_an_older_schema_is_said_and_left_alone(file: Path) -> None:
+    set_version(file, 1)
+    finding = one(store.reachable, store=f"sqlite:///{file}")
+    assert finding.verdict is Verdict.WARN
+    assert "its schema is 1" in finding.text
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_newer_schema_fails(file: Path) -> None:
+    set_version(file, 1000)
+    assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.FAIL
+
+
+def test_what_is_no_database_fails(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("milk, bread, and what else one might need\n" * 100)
+    assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.FAIL
+
+
+def test_what_waits_and_what_is_dead_is_told(file: Path) -> None:
+    async def fill() -> None:
+        opened = open_store(f"sqlite:///{file}")
+        await opened.open()
+        for sid, age in (("SM1", 0.0), ("SM2", 3600.0)):
+            await opened.accept(
+                Inbound(Kind.MESSAGE, sid.encode(), sid, ACCOUNT, sid, "", "", b"", age=age)
+            )
+            if sid == "SM1":
+                (claim,) = (await opened.claim(1, lease=30.0, owner="w", alone=False)).claims
+                await opened.settle(claim, Settlement(Trigger.GIVE_UP))
+        await opened.close()
+
+    asyncio.run(fill())
+    found = look(store.backlog, store=f"sqlite:///{file}")
+    assert [(finding.subject, finding.verdict) for finding in found] == [
+        ("workers", Verdict.WARN),
+        ("messages", Verdict.WARN),
+    ]
+    assert found[0].text == "the oldest message has waited 3,600 s"
+    assert found[1].text == "1 are dead"
+
+
+# The machine
+
+MOUNTINFO = """\
+25 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+31 25 0:27 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=800k
+40 25 0:40 / /srv/my\\040data rw shared:9 master:2 - nfs4 server:/data rw
+41 25 0:41 / /var/lib/docker/overlay2/1/merged rw - overlay overlay rw,lowerdir=/l
+42 25 0:42 / /mnt rw - ext4 /dev/vdb1 rw
+43 42 0:43 / /mnt rw - ramfs ramfs rw
+garbage
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "type_", "verdict"),
+    [
+        ("/home/bot/offhook.db", "ext4", Verdict.OK),
+        ("/run/offhook.db", "tmpfs", Verdict.FAIL),
+        ("/runner/offhook.db", "ext4", Verdict.OK),
+        ("/srv/my data/offhook.db", "nfs4", Verdict.FAIL),
+        ("/var/lib/docker/overlay2/1/merged/app/offhook.db", "overlay", Verdict.FAIL),
+        ("/mnt/offhook.db", "ramfs", Verdict.FAIL),
+    ],
+)
+def test_the_file_system_below_a_store(path: str, type_: str, verdict: Verdict) -> None:
+    mount = machine.mount_of(Path(path), machine.mounts(MOUNTINFO.splitlines()))
+    assert mount is not None
+    assert mount.type == type_
+    assert machine.judge(Path(path), mount).verdict is verdict
+
+
+def test_this_machines_own_mounts_are_read(file: Path) -> None:
+    finding = one(machine.file_system, store=f"sqlite:///{file}")
+    assert str(file) in finding.text
+
+
+def test_memory_is_found_out() -> None:
+    assert one(machine.file_system, store="sqlite:////dev/shm/offhook.db").verdict is Verdict.FAIL
+
+
+def test_a_spool_that_goes_with_the_memory_is_found_out_too(file: Path) -> None:
+    given = {"store": f"sqlite:///{file}", "spool": "sqlite:////dev/shm/spool.db"}
+    of_store, of_spool = look(machine.file_system, **given)
+    assert str(file) in of_store.text
+    assert (of_spool.verdict, "OFFHOOK_SPOOL" in of_spool.remedy) == (Verdict.FAIL, True)
+
+
+def test_free_space_is_told(file: Path) -> None:
+    finding = one(machine.free_space, store=f"sqlite:///{file}")
+    assert "GB are free" in finding.text
+
+
+def test_a_store_that_others_may_read(file: Path) -> None:
+    assert one(machine.file_modes, store=f"sqlite:///{file}").verdict is Verdict.OK
+    file.chmod(0o644)
+    finding = one(machine.file_modes, store=f"sqlite:///{file}")
+    assert (finding.verdict, finding.remedy) == (Verdict.WARN, f"chmod 600 {file}")
+
+
+def test_checks_of_a_file_are_silent_about_a_server() -> None:
+    elsewhere = settings().replace(store="postgresql://nowhere/offhook")
+    checks = (machine.file_system, machine.free_space, machine.file_modes)
+    assert asyncio.run(examine(elsewhere, checks)) == []

@@ -1,0 +1,302 @@
+"""What the doctor finds at the public URL and at the simulated Twilio, over real HTTP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from offhook.doctor import Finding, Findings, Verdict, account, cache, outside
+from offhook.doctor.finding import Check
+from offhook.settings import Settings
+from offhook.twilio.simulator import Simulator
+from offhook.twilio.simulator.serving import serving
+from offhook.web import Health
+from tests.cli.support import Call
+from tests.proxies.nginx import Forwarding, nginx
+from tests.twilio.background import Twilio, twilio
+from tests.twilio.helpers import Webhook, closed_port, simulator
+from tests.twilio.line import CREDENTIALS
+from tests.valkey import valkey
+from tests.web.helpers import Line, line, run
+
+OVERRIDES = "#rc=5&rp=5xx,ct,rt"
+SECOND = Simulator.credentials().auth_token
+BOTH = f"{CREDENTIALS.auth_token},{SECOND}"
+NUMBER = "+15005550006"
+
+
+def settings(**given: object) -> Settings:
+    known = {"account_sid": CREDENTIALS.account_sid, "auth_token": CREDENTIALS.auth_token}
+    return Settings.load(env_file=None, **(known | given))
+
+
+def look(check: Check, chosen: Settings) -> Findings:
+    return asyncio.run(check(chosen))
+
+
+def by_subject(findings: Findings) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in findings}
+
+
+# The public URL
+
+
+def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with line(tmp_path, **own()) as running:
+            found = await outside.webhook(settings(public_url=running.base))
+            assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
+            assert await running.stored() == []
+
+    run(main())
+
+
+def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with line(tmp_path, **own(signature="off")) as running:
+            (finding,) = await outside.webhook(settings(public_url=running.base, signature="off"))
+            assert (finding.verdict, "takes what is not" in finding.text) == (Verdict.WARN, True)
+            (finding,) = await outside.webhook(settings(public_url=running.base))
+            assert (finding.verdict, "missing-message-sid" in finding.text) == (Verdict.FAIL, True)
+            assert await running.stored() == []
+
+    run(main())
+
+
+def own(**given: Any) -> dict[str, Any]:
+    """Return settings of a bot that takes the request's own URL for its public one."""
+    known = {"account_sid": CREDENTIALS.account_sid, "auth_token": CREDENTIALS.auth_token}
+    return known | {"public_url": ""} | given
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [{"auth_token": "f" * 32}, {"public_url": "https://old.example.com"}],
+)
+def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, str]) -> None:
+    async def main() -> None:
+        async with line(tmp_path, **own(**theirs)) as running:
+            found = by_subject(await outside.webhook(settings(public_url=running.base)))
+            assert found["webhook"].verdict is Verdict.OK
+            assert found["signature"].verdict is Verdict.FAIL
+            assert "signature-mismatch" in found["signature"].text
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "headers", "said"),
+    [
+        ((200, "text/html", b"hello"), {}, "it was not offhook"),
+        ((404, "text/html", b""), {}, "it was not offhook"),
+        ((502, "text/html", b""), {}, "nobody behind it"),
+        ((301, "text/html", b""), {"location": "https://www.example.com/"}, "a redirect to"),
+        ((404, "text/xml", b""), {"x-offhook-error": "not-found"}, "not at this path"),
+        ((503, "text/xml", b""), {"x-offhook-error": "no-auth-token"}, "has no auth token"),
+        ((503, "text/xml", b""), {"x-offhook-error": "store-unavailable"}, "store-unavailable"),
+    ],
+)
+def test_somebody_else_at_the_public_url(
+    answer: tuple[int, str, bytes], headers: dict[str, str], said: str
+) -> None:
+    async def main() -> None:
+        webhook = Webhook(answers=[answer], headers=headers)
+        async with serving(webhook, host="127.0.0.1", port=0) as base:
+            (finding,) = await outside.webhook(settings(public_url=base))
+            assert finding.verdict is Verdict.FAIL
+            assert said in finding.text
+            assert finding.remedy
+
+    run(main())
+
+
+def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        await (Health() if scope["path"] == "/healthz" else Webhook())(scope, receive, send)
+
+    async def main() -> None:
+        async with serving(elsewhere, host="127.0.0.1", port=0) as base:
+            (finding,) = await outside.webhook(settings(public_url=base))
+            assert finding.text.endswith("not offhook, which answers /healthz")
+
+    run(main())
+
+
+def test_nobody_at_the_public_url() -> None:
+    (finding,) = look(outside.webhook, settings(public_url=f"http://127.0.0.1:{closed_port()}"))
+    assert (finding.verdict, "is not reached from here" in finding.text) == (Verdict.FAIL, True)
+
+
+def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    with nginx(tmp_path, closed_port()) as proxy:
+        port = proxy.ports["https", Forwarding.SETS]
+        (finding,) = look(outside.webhook, settings(public_url=f"https://localhost:{port}"))
+    assert "its certificate can't be verified" in finding.text
+
+
+def test_which_of_two_tokens_signs(tmp_path: Path) -> None:
+    async def signing(running: Line) -> Finding:
+        chosen = settings(public_url=running.base, auth_token=BOTH)
+        return by_subject(await outside.webhook(chosen))["token that signs"]
+
+    async def main() -> None:
+        sim = simulator(**CREDENTIALS._asdict(), secondary_auth_token=SECOND)
+        async with sim, line(tmp_path, **own(auth_token=BOTH)) as running:
+            sim.webhook_url = f"{running.base}/twilio/messages"
+            assert (await signing(running)).verdict is Verdict.WARN
+            await sim.text("one")
+            assert "token 1 of 2 signed the last webhook" in (await signing(running)).text
+            sim.promote()
+            await sim.text("two")
+            found = await signing(running)
+            assert "token 2 of 2 signed the last webhook" in found.text
+            assert found.verdict is Verdict.OK
+            assert len(await running.stored()) == 2
+
+    run(main())
+
+
+# The account at Twilio
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Twilio]:
+    with twilio(secondary_auth_token=SECOND) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("tokens", "verdict", "said"),
+    [
+        (CREDENTIALS.auth_token, Verdict.OK, "Twilio knows it"),
+        (BOTH, Verdict.OK, "Twilio knows all 2"),
+        ("f" * 32, Verdict.FAIL, "does not know TWILIO_AUTH_TOKEN"),
+        (f"{CREDENTIALS.auth_token},{'f' * 32}", Verdict.WARN, "does not know token 2 of 2"),
+        (f"{'f' * 32},{CREDENTIALS.auth_token}", Verdict.FAIL, "does not know token 1 of 2"),
+    ],
+    # The token is another one in each process that collects tests; their names must not be.
+    ids=["its own", "both", "a stranger's", "a stranger's second", "a stranger's first"],
+)
+def test_the_tokens_twilio_knows(shared: Twilio, tokens: str, verdict: Verdict, said: str) -> None:
+    (finding,) = look(account.tokens, settings(auth_token=tokens, twilio_api=shared.url))
+    assert finding.verdict is verdict
+    assert said in finding.text
+
+
+CHECKS: tuple[Check, ...] = (account.tokens, account.connections, account.alerts)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_when_twilio_is_not_reached(check: Check) -> None:
+    away = settings(public_url="https://a.example", twilio_api=f"http://127.0.0.1:{closed_port()}")
+    (finding,) = look(check, away)
+    assert (finding.verdict, "was not reached" in finding.text) == (Verdict.WARN, True)
+
+
+@pytest.mark.parametrize("check", CHECKS[1:])
+def test_when_twilio_refuses(shared: Twilio, check: Check) -> None:
+    wrong = settings(public_url="https://a.example", twilio_api=shared.url, auth_token="f" * 32)
+    (finding,) = look(check, wrong)
+    assert (finding.verdict, "20003" in finding.text) == (Verdict.FAIL, True)
+
+
+def test_what_twilio_calls() -> None:
+    here = "https://bot.example.com"
+    with twilio(webhook_url="https://other.example.com/") as running:
+        chosen = settings(public_url=here, twilio_api=running.url)
+        (finding,) = look(account.connections, chosen)
+        assert (finding.verdict, "none of the 1" in finding.text) == (Verdict.WARN, True)
+        running.sim.webhook_url = f"{here}/twilio/messages"
+        (finding,) = look(account.connections, chosen)
+        assert "differs in: webhook, fallback" in finding.text
+        assert f"offhook connect --number {NUMBER}" in finding.remedy
+        url = f"{here}/twilio/messages{OVERRIDES}"
+        running.sim.webhook_url = running.sim.fallback_url = url
+        (finding,) = look(account.connections, chosen)
+        assert (finding.verdict, finding.text) == (
+            Verdict.OK,
+            "1 of 1 at Twilio are set as expected",
+        )
+
+
+def test_what_twilio_says_went_wrong() -> None:
+    with twilio() as running:
+        chosen = settings(public_url=running.hooks, twilio_api=running.url)
+        assert look(account.alerts, chosen)[0].verdict is Verdict.OK
+        running.webhook.answers = [(500, "text/plain", b"no")]
+        running.sim.webhook_url = f"{running.hooks}/twilio/messages"
+        for _ in range(3):
+            running.run(running.sim.text("hello"))
+        running.sim.webhook_url = f"http://localhost:{closed_port()}/somebody-elses"
+        running.run(running.sim.text("hello"))
+        (finding,) = look(account.alerts, chosen)
+        assert (finding.verdict, "11200, 3 times" in finding.text) == (Verdict.WARN, True)
+        assert "answered 4xx or 5xx" in finding.remedy
+
+
+# The cache
+
+
+def test_redis_that_answers_and_redis_that_does_not(tmp_path: Path) -> None:
+    with valkey(tmp_path / "valkey") as server:
+        chosen = settings(cache=server.url)
+        assert look(cache.redis, chosen)[0].text.startswith("Redis answers in")
+        server.kill()
+        assert look(cache.redis, chosen)[0].verdict is Verdict.WARN
+    assert look(cache.redis, settings()) == []
+
+
+@asynccontextmanager
+async def far_away(port: int) -> AsyncIterator[int]:
+    """Yield a port that leads to another, 30 ms away."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_connection("127.0.0.1", port)
+        while data := await reader.read(65536):
+            await asyncio.sleep(0.03)
+            asks.write(data)
+            writer.write(await answers.read(65536))
+        asks.close()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
+    async def main(real: int) -> None:
+        async with far_away(real) as port:
+            (finding,) = await cache.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
+            assert (finding.verdict, finding.remedy[:13]) == (Verdict.WARN, "Have one near")
+
+    with valkey(tmp_path / "valkey") as server:
+        run(main(server.port))
+
+
+# The command
+
+
+def test_all_of_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    with twilio() as running:
+        for name, value in {
+            "TWILIO_ACCOUNT_SID": CREDENTIALS.account_sid,
+            "TWILIO_AUTH_TOKEN": CREDENTIALS.auth_token,
+            "OFFHOOK_PUBLIC_URL": running.hooks,
+            "OFFHOOK_TWILIO_API": running.url,
+        }.items():
+            monkeypatch.setenv(name, value)
+        shown = call("doctor", "--json")
+        asked = len(running.webhook.requests)
+        assert call("doctor", "--offline").status == 1
+        assert len(running.webhook.requests) == asked > 0
+    subjects = {json.loads(one)["subject"] for one in shown.stdout.splitlines()}
+    assert {"webhook", "auth token", "connections", "alerts"} <= subjects
+    assert CREDENTIALS.auth_token not in shown.stdout

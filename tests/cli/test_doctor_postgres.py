@@ -1,0 +1,150 @@
+"""What the doctor finds on a real PostgreSQL, as it is and as it should not be."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from offhook.doctor import Finding, Findings, Verdict, examine, postgres, store
+from offhook.settings import Settings
+from offhook.stores import open_store
+from tests import servers
+
+_NUMBERS = count()
+NOT_ANSWERING = "postgresql://bot:geheim@127.0.0.1:1/bot"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[servers.PostgresServer]:
+    with servers.postgres() as made:
+        yield made
+
+
+@pytest.fixture
+def database(server: servers.PostgresServer) -> str:
+    """Return the name of a new database."""
+    name = f"doctor_{next(_NUMBERS)}"
+    server.create_database(name)
+    return name
+
+
+def settings(url: str, **given: object) -> Settings:
+    return Settings.load(env_file=None, **given).replace(store=url)
+
+
+def look(url: str, **given: object) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in asyncio.run(postgres.server(settings(url, **given))):
+        found.setdefault(finding.subject, []).append(finding)
+    return found
+
+
+def look_at_store(url: str) -> Findings:
+    return asyncio.run(store.reachable(settings(url)))
+
+
+async def migrated(url: str) -> None:
+    made = open_store(url)
+    await made.open()
+    await made.close()
+
+
+def test_a_sound_server(server: servers.PostgresServer) -> None:
+    found = look(server.url)
+    assert list(found) == [
+        "PostgreSQL", "connections", "durability", "autovacuum", "clock",
+    ]  # fmt: skip
+    assert {one.verdict for many in found.values() for one in many} == {Verdict.OK}
+    assert found["connections"][0].text == "2 processes here take up to 16 connections of 197"
+
+
+def test_too_many_processes_for_the_server(server: servers.PostgresServer) -> None:
+    (finding,) = look(server.url, workers=40)["connections"]
+    assert finding.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("setting", "subject"),
+    [
+        ("synchronous_commit = off", "durability"),
+        ("default_transaction_read_only = on", "PostgreSQL"),
+    ],
+)
+def test_a_database_that_is_set_up_badly(
+    server: servers.PostgresServer, database: str, setting: str, subject: str
+) -> None:
+    server.execute(f'ALTER DATABASE "{database}" SET {setting}')
+    found = look(server.url_of(database))[subject]
+    assert Verdict.FAIL in {one.verdict for one in found}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "subject", "verdict"),
+    [
+        ("autovacuum", "off", "autovacuum", Verdict.FAIL),
+        ("fsync", "off", "durability", Verdict.FAIL),
+        ("full_page_writes", "off", "durability", Verdict.WARN),
+    ],
+)
+def test_a_server_that_is_set_up_badly(
+    server: servers.PostgresServer, setting: str, value: str, subject: str, verdict: Verdict
+) -> None:
+    change(server, f"ALTER SYSTEM SET {setting} = {value}", setting, value)
+    try:
+        assert [one.verdict for one in look(server.url)[subject]] == [verdict]
+    finally:
+        change(server, f"ALTER SYSTEM RESET {setting}", setting, "on")
+
+
+def change(server: servers.PostgresServer, statement: str, setting: str, value: str) -> None:
+    """Change a server's setting, and wait until new connections have it."""
+    server.execute(statement)
+    server.execute("SELECT pg_reload_conf()")
+    for _ in range(1000):
+        if server.execute(f"SHOW {setting}").strip() == value:
+            return
+    raise AssertionError(f"{setting} does not become {value}")
+
+
+def test_standbys_that_are_not_waited_for(server: servers.PostgresServer, database: str) -> None:
+    # Nobody may commit anything while nobody answers to the names.
+    with server.follower("c"):
+        (finding,) = look(server.url)["standbys"]
+        assert finding.verdict is Verdict.WARN
+        assert finding.text.startswith("1 standbys follow, none synchronously")
+        change(server, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (a, b)'",
+               "synchronous_standby_names", "ANY 1 (a, b)")  # fmt: skip
+        try:
+            (finding,) = look(server.url)["standbys"]
+            assert finding.verdict is Verdict.FAIL
+            assert "none of them follows" in finding.text
+            with server.follower("b"):
+                (finding,) = look(server.url)["standbys"]
+                expected = (Verdict.OK, "a commit waits for ANY 1 (a, b)")
+                assert (finding.verdict, finding.text) == expected
+            role = f"{server.url_of(database)}?options=-csynchronous_commit%3Dlocal"
+            (finding,) = look(role)["standbys"]
+            assert finding.verdict is Verdict.WARN
+        finally:
+            change(server, "ALTER SYSTEM RESET synchronous_standby_names",
+                   "synchronous_standby_names", "")  # fmt: skip
+
+
+def test_a_server_that_is_away_and_no_password_shown() -> None:
+    findings = asyncio.run(examine(settings(NOT_ANSWERING)))
+    assert "ConnectionRefusedError" in str(findings)
+    assert "geheim" not in str(findings)
+
+
+def test_a_database_without_a_store_is_left_without(
+    server: servers.PostgresServer, database: str
+) -> None:
+    url = server.url_of(database)
+    (finding,) = look_at_store(url)
+    assert (finding.verdict, finding.remedy) == (Verdict.WARN, "`offhook migrate` makes it.")
+    assert server.execute("SELECT to_regclass('offhook.migrations')", database=database) == "\n"
+    asyncio.run(migrated(url))
+    assert [one.verdict for one in look_at_store(url)] == [Verdict.OK]
+    server.execute("INSERT INTO offhook.migrations VALUES (1000)", database=database)
+    assert [one.verdict for one in look_at_store(url)] == [Verdict.FAIL]

@@ -1,0 +1,305 @@
+"""No connection is given more memory or time than a request needs, however many there are."""
+
+import asyncio
+import logging
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from offhook.cli.door import HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
+from offhook.cli.listening import listen, run_loop, server_for, serving
+from tests.web.helpers import TWIML, Reply, read_reply, request
+
+PATIENCE = 30.0
+PATIENT = Bounds(1000, head_timeout=PATIENCE)
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class App:
+    """Answers every request once `go` is set; `/unread` at once, whatever else is sent."""
+
+    def __init__(self) -> None:
+        self.served = 0
+        self.left = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        self.served += 1
+        self.begun.set()
+        while scope["path"] != "/unread":
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.left.set()
+                return
+            if not message["more_body"]:
+                break
+        await self.go.wait()
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        with suppress(ConnectionError):
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        return await read_reply(self.reader)
+
+    async def closed(self) -> bool:
+        """Wait until the server has ended the connection; return whether it said nothing."""
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionError):
+                return await self.reader.read() == b""
+        return True
+
+
+class Server:
+    def __init__(self, port: int, app: App, stack: AsyncExitStack) -> None:
+        self.app = app
+        self._port = port
+        self._stack = stack
+
+    async def client(self) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._stack.callback(writer.close)
+        return Client(reader, writer)
+
+    async def answers(self) -> bool:
+        """Return whether somebody who comes now is served."""
+        client = await self.client()
+        await client.send(GET)
+        return (await client.reply()).status == 200
+
+
+@asynccontextmanager
+async def served(bounds: Bounds) -> AsyncIterator[Server]:
+    app = App()
+    server = server_for(app, drain=1.0, bounds=bounds)
+    with listen("127.0.0.1", 0) as listener:
+        async with serving(server, listener), AsyncExitStack() as stack:
+            yield Server(listener.getsockname()[1], app, stack)
+
+
+def run(scenario: Callable[[Server], Awaitable[None]], bounds: Bounds = PATIENT) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(2 * PATIENCE), served(bounds) as server:
+            await scenario(server)
+
+    run_loop(main)
+
+
+def refused(reply: Reply, status: int, error: str) -> None:
+    assert (reply.status, reply.error, reply.body) == (status, error, TWIML)
+    assert reply.headers["content-type"] == "text/xml"
+    assert reply.headers["connection"] == "close"
+
+
+LARGE = [
+    b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nCookie: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (HEADERS + 1) + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + (b"a" * 1000 + b": " + b"b" * 1000 + b"\r\n") * 40 + b"\r\n",
+    b"GET / HTTP/1.1\r\nCookie: " + b"a" * HEAD_BYTES,  # half a header
+    b"GET /" + b"a" * HEAD_BYTES,
+]
+
+
+@pytest.mark.parametrize("data", LARGE, ids=range(len(LARGE)))
+def test_a_head_that_is_too_large_is_refused(data: bytes) -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(data)
+        await client.send(b"a" * 10)  # a byte more than the limit, whatever came in which chunk
+        refused(await client.reply(), 431, "head-too-large")
+        assert server.app.served == 0
+        assert await server.answers()
+
+    run(scenario)
+
+
+def test_a_head_as_large_as_a_get_of_twilio_can_be_is_served() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        target = b"/?Body=" + b"%F0%9F%98%80" * 1600
+        for _ in range(5):  # the count begins anew with each
+            await client.send(b"GET " + target + b" HTTP/1.1\r\n" + b"a: b\r\n" * 90 + b"\r\n")
+            assert (await client.reply()).status == 200
+
+    run(scenario)
+
+
+def test_bodies_are_the_applications_to_bound() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        for _ in range(2):
+            await client.send(request("POST", "/", b"a" * 10 * HEAD_BYTES, {}))
+            assert (await client.reply()).status == 200
+
+    run(scenario)
+
+
+def test_what_is_no_http_is_refused_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(server: Server) -> None:
+        for data in (
+            b"\x16\x03\x01\x02\x00\x01",
+            b"GET nothing\r\n\r\n",
+            b"GET / HTTP/1.1\r\na\r\n\r\n",
+        ):
+            client = await server.client()
+            await client.send(data)
+            refused(await client.reply(), 400, "malformed-request")
+        assert await server.answers()
+        assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+    run(scenario)
+
+
+def test_a_head_that_comes_slowly_is_cut_off() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+
+        async def drip() -> None:
+            await client.send(b"GET / HTTP/1.1\r\n")
+            while not client.reader.at_eof():
+                await client.send(b"a: b\r\n")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        refused(await client.reply(), 408, "head-timeout")
+        assert await client.closed()
+        await dripping
+        assert await server.answers()
+
+    run(scenario, Bounds(1000, head_timeout=0.2))
+
+
+def test_a_body_that_nobody_wants_can_not_be_dripped_for_ever() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert (await client.reply()).status == 200
+
+        async def drip() -> None:
+            while not client.reader.at_eof():
+                await client.send(b"a")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        assert await client.closed()
+        await dripping
+
+    run(scenario, Bounds(1000, head_timeout=0.2))
+
+
+def test_who_sends_a_body_that_was_not_read_may_ask_again() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n12")
+        assert (await client.reply()).status == 200
+        await client.send(b"34")
+        await asyncio.sleep(2.1)  # longer than the timeout: it has been disarmed
+        await client.send(b"\r\n\r\n" + GET)  # blank lines before a request are allowed
+        assert (await client.reply()).status == 200
+
+    run(scenario, Bounds(1000, head_timeout=2.0))
+
+
+def test_requests_that_are_sent_ahead_are_bounded() -> None:
+    async def scenario(server: Server) -> None:
+        server.app.go.clear()
+        some = await server.client()
+        await some.send(GET * PIPELINED)
+        many = await server.client()
+        await many.send(GET * 10_000)
+        refused(await many.reply(), 400, "malformed-request")
+        server.app.go.set()
+        assert [(await some.reply()).status for _ in range(PIPELINED)] == [200] * PIPELINED
+        assert server.app.served < 3 * PIPELINED
+
+    run(scenario)
+
+
+def test_who_is_silent_makes_room_for_who_speaks(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(server: Server) -> None:
+        silent = [await server.client() for _ in range(5)]
+        halting = await server.client()
+        await halting.send(b"GET / HTTP/1.1\r\n")
+        kept = await server.client()
+        for _ in range(3):  # the server has accepted whoever came before
+            await kept.send(GET)
+            assert (await kept.reply()).status == 200
+        for _ in range(6):
+            assert await server.answers()
+        told = [one.getMessage() for one in caplog.records if one.name == "offhook"]
+        assert ["OFFHOOK_MAX_CONNECTIONS" in one for one in told] == [True], "told once"
+        assert all([await one.closed() for one in silent])
+        await kept.send(GET)
+        assert (await kept.reply()).status == 200, "it has been waited for for a shorter time"
+
+    run(scenario, Bounds(8, head_timeout=PATIENCE))
+
+
+def test_a_body_that_does_not_come_makes_room_too() -> None:
+    async def scenario(server: Server) -> None:
+        stalling = await server.client()
+        await stalling.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        await server.app.begun.wait()
+        for _ in range(3):
+            assert await server.answers()
+        await server.app.left.wait()
+        assert await stalling.closed()
+
+    run(scenario, Bounds(2, head_timeout=PATIENCE))
+
+
+def test_while_all_are_being_served_one_more_is_refused_and_none_cut() -> None:
+    async def scenario(server: Server) -> None:
+        server.app.go.clear()
+        busy = []
+        for _ in range(2):
+            server.app.begun.clear()
+            busy.append(await server.client())
+            await busy[-1].send(GET)
+            await server.app.begun.wait()
+        more = await server.client()
+        refused(await more.reply(), 503, "too-many-connections")
+        server.app.go.set()
+        assert [(await one.reply()).status for one in busy] == [200, 200]
+        assert await server.answers()
+
+    run(scenario, Bounds(2, head_timeout=PATIENCE))
+
+
+def test_connections_are_no_more_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = resource.RLIM_INFINITY
+    for soft, hard, raised, connections in (
+        (10_000, 10_000, None, 1000),
+        (endless, endless, None, 1000),
+        (1024, 4096, (1064, 4096), 1000),
+        (1024, endless, (1064, endless), 1000),
+        (100, 100, (100, 100), 36),
+        (8, 8, (8, 8), 1),
+    ):
+        set_to: list[tuple[int, int]] = []
+        monkeypatch.setattr(resource, "getrlimit", lambda _kind, both=(soft, hard): both)
+        monkeypatch.setattr(resource, "setrlimit", lambda _kind, both, to=set_to: to.append(both))
+        hall = door(Bounds(1000)).args[0]  # type: ignore[attr-defined]
+        assert hall.bounds.connections == connections
+        assert set_to == ([] if raised is None else [raised])

@@ -1,0 +1,528 @@
+"""The protocol of messages, leases and sends as plain Python: what a store is compared with.
+
+It knows no SQL, no concurrency and no clock but its own. It is written from the contracts in
+`ports.py` and the tables in `core/lifecycle.py`; where it and both stores differ, somebody has to
+decide who is right.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import (
+    CRASHES_UNTIL_ALONE,
+    CRASHES_UNTIL_DEAD,
+    LIVE,
+    SETTLED,
+    Delivery,
+    SendState,
+    SendTrigger,
+    State,
+    Trigger,
+    after_crash,
+    later_delivery,
+    send_sources,
+    send_target,
+    sources,
+    target,
+)
+from offhook.ports import Draft, Inbound, Retention, SendOutcome, Settlement
+
+_COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
+_SENDING = {SendState.PENDING, SendState.SENDING}
+_TICK = 1 / 1024  # seconds; no two steps are at the same time
+
+
+@dataclass(eq=False)
+class Entry:
+    """A send in the ledger. `id` is the store's."""
+
+    message: "Post"
+    identity: str
+    body: str
+    to: str
+    created: float
+    due: float
+    id: int = 0
+    state: SendState = SendState.PENDING
+    token: int = 0
+    tries: int = 0
+    sid: str = ""
+    delivery: Delivery | None = None
+
+
+@dataclass(eq=False)
+class Post:
+    """A message. `id` is the store's."""
+
+    inbound: Inbound
+    id: int
+    place: int
+    due: float
+    notice_due: float | None
+    state: State = State.OPEN
+    holds: bool = True
+    attempts: int = 0
+    crashes: int = 0
+    token: int = 0
+    settled: float | None = None
+    reduced: bool = False
+    history: list[tuple[Trigger, int]] = field(default_factory=list)
+
+    @property
+    def lane(self) -> str:
+        return self.inbound.lane
+
+
+@dataclass
+class Lease:
+    token: int
+    owner: str
+    until: float
+
+
+class Run(NamedTuple):
+    """A run that a claim has begun, and what a worker is told of it."""
+
+    post: Post
+    token: int
+    attempt: int
+    crashes: int
+    recent_sends: int
+
+
+class Found(NamedTuple):
+    """What a claim finds; `next_due` is None when nothing waits."""
+
+    runs: Sequence[Run]
+    buried: Sequence[int]
+    suspects: bool
+    next_due: float | None
+
+
+class Written(NamedTuple):
+    entry: Entry
+    repeated: bool
+
+
+class LostError(Exception):
+    """Another run has the message."""
+
+
+class Model:
+    """All that a store holds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.posts: list[Post] = []
+        self.entries: list[Entry] = []
+        self.keys: dict[bytes, float] = {}
+        self.leases: dict[str, Lease] = {}
+        self.send_leases: dict[str, Lease] = {}
+        self.suspects: dict[str, float] = {}  # lanes set aside until somebody is alone, since when
+        self._last = 0
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += _TICK + seconds
+
+    # Queue
+
+    def accept(self, inbound: Inbound, new_id: Callable[[], int]) -> bool:
+        if inbound.key in self.keys:
+            return False
+        self.keys[inbound.key] = self.now
+        wait = inbound.notice_after
+        notice_due = None if wait is None else self.now + wait
+        self.posts.append(Post(inbound, new_id(), self._next(), self.now, notice_due))
+        return True
+
+    def claim(self, lease: float, owner: str) -> Found:
+        """Take the first of every lane that is not set aside."""
+        runs: list[Run] = []
+        buried: list[int] = []
+        for lane in self._lanes():
+            if lane in self.suspects or not self._is_free(lane):
+                continue
+            buried += self._crash(lane)
+            head = self._head(lane)
+            if head is None or head.due > self.now:
+                self.leases.pop(lane, None)
+            elif head.crashes >= CRASHES_UNTIL_ALONE:
+                self.leases.pop(lane, None)
+                self.suspects[lane] = self.now
+            else:
+                runs.append(self._take(head, lease, owner))
+        return Found(runs, buried, self._has_suspects(), self._next_due())
+
+    def claim_alone(self, lane: str, lease: float, owner: str) -> Found:
+        """Look at a lane that was set aside; without a run, the others are to be looked at."""
+        buried = self._crash(lane)
+        head = self._head(lane)
+        if head is None or head.due > self.now:
+            self._leave(lane)
+            return Found((), buried, self._has_suspects(), None)
+        return Found((self._take(head, lease, owner),), buried, self._has_suspects(), None)
+
+    def due_suspects(self) -> list[str]:
+        """Return the lanes, set aside, that may be claimed alone now; those due longest."""
+        due = {lane: self._suspect_due(lane) for lane in self.suspects}
+        first = min(due.values(), default=self.now)
+        return [lane for lane, moment in due.items() if moment == first <= self.now]
+
+    def dying(self, lane: str) -> Post | None:
+        """Return the message in a lane that the next crash makes dead."""
+        running = (post for post in self._live(lane) if post.state is State.RUNNING)
+        return next((post for post in running if post.crashes + 1 >= CRASHES_UNTIL_DEAD), None)
+
+    def renew(self, token: int, lease: float) -> bool:
+        """Return whether the lease is still there."""
+        for leases in (self.leases, self.send_leases):
+            for one in leases.values():
+                if one.token == token:
+                    one.until = self.now + lease
+                    return True
+        return False
+
+    def release(self, owner: str) -> int:
+        leases = [*self.leases.values(), *self.send_leases.values()]
+        released = [lease for lease in leases if lease.owner == owner]
+        for lease in released:
+            lease.until = self.now
+        return len(released)
+
+    def hand_back(self, owner: str, held: Collection[int]) -> int:
+        """End leases on messages that their owner does not know of."""
+        unheld = _unheld(self.leases, owner, held)
+        for lane, token in unheld.items():
+            for post in self._live(lane):
+                if post.token == token and post.state is State.RUNNING:
+                    post.state = target(Trigger.INTERRUPT)
+                    post.token, post.due = 0, self.now
+                    post.history.append((Trigger.INTERRUPT, post.attempts + 1))
+            self._leave(lane)
+        return len(unheld)
+
+    def settle(self, run: Run, settlement: Settlement) -> list[Written]:
+        post, state = run.post, target(settlement.trigger)
+        self._check(run)
+        if post.state is not State.RUNNING:
+            return []
+        post.state = state
+        post.attempts += settlement.trigger in _COUNTED
+        post.due = self.now + settlement.delay
+        post.holds = settlement.holds_lane
+        if settlement.trigger is not Trigger.COMPLETE:
+            post.history.append((settlement.trigger, run.attempt))
+        self._rest(post)
+        if settlement.cancel_lane:
+            self._cancel(entry for entry in self.entries if entry.message.lane == post.lane)
+        elif state not in LIVE:
+            self._cancel(e for e in self._sends(post) if e.identity == "notice:slow")
+        written = self._write_all(post, settlement.drafts)
+        if post.lane in self.leases and self.leases[post.lane].token == run.token:
+            self._leave(post.lane)
+        return written
+
+    def overdue(self) -> list[int]:
+        return [post.id for post in self.posts if (post.notice_due or self.now + 1) <= self.now]
+
+    # Ledger
+
+    def write(self, run: Run, drafts: Sequence[Draft]) -> list[Written]:
+        self._check(run)
+        if run.post.state is not State.RUNNING:
+            raise LostError
+        return self._write_all(run.post, drafts)
+
+    def notify(self, post: Post, draft: Draft, *, settled: bool) -> Entry | None:
+        if post not in self.posts or (post.state not in LIVE and not settled):
+            return None
+        if draft.identity == "notice:slow":
+            post.notice_due = None
+        written = self._write_all(post, [draft])
+        return written[0].entry if written and not written[0].repeated else None
+
+    def claim_sends(self, lease: float, owner: str) -> list[Entry]:
+        taken = []
+        for lane in self._lanes():
+            held = self.send_leases.get(lane)
+            if held is not None and held.until > self.now:
+                continue
+            self.send_leases.pop(lane, None)
+            for entry in self._lane_sends(lane):
+                if entry.state is SendState.SENDING:
+                    entry.state = send_target(SendTrigger.LOSE)
+            head = next(iter(self._lane_sends(lane)), None)
+            if head is not None and head.due <= self.now:
+                head.state = send_target(SendTrigger.CLAIM)
+                head.token, head.tries = self._next(), head.tries + 1
+                self.send_leases[lane] = Lease(head.token, owner, self.now + lease)
+                taken.append(head)
+        return taken
+
+    def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
+        """End leases on sends that their owner does not know of."""
+        unheld = _unheld(self.send_leases, owner, held)
+        for lane, token in unheld.items():
+            for entry in self._lane_sends(lane):
+                if entry.token == token and entry.state is SendState.SENDING:
+                    entry.state = send_target(SendTrigger.POSTPONE)
+                    entry.token, entry.due, entry.tries = 0, self.now, entry.tries - 1
+            del self.send_leases[lane]
+        return len(unheld)
+
+    def settle_send(self, entry: Entry, token: int, outcome: SendOutcome) -> None:
+        if entry not in self.entries or entry.token != token:
+            return
+        if entry.state in send_sources(outcome.trigger):
+            entry.state = send_target(outcome.trigger)
+            entry.due = self.now + outcome.delay
+            entry.sid = outcome.sid or entry.sid
+            status = outcome.status if entry.delivery is None else entry.delivery.status
+            entry.delivery = Delivery(status, outcome.error_code) if status else None
+        self._end_sending(entry)
+
+    def record_delivery(self, entry: Entry | None, sid: str, reported: Delivery) -> bool:
+        if entry is None:
+            entry = next((e for e in self.entries if e.sid == sid), None)
+        if entry is None or entry not in self.entries or entry.sid not in {"", sid}:
+            return False
+        if entry.state in send_sources(SendTrigger.CONFIRM):
+            entry.state = send_target(SendTrigger.CONFIRM)
+            self._end_sending(entry)
+        entry.sid = sid
+        entry.delivery = later_delivery(entry.delivery, reported)
+        return True
+
+    def next_send_due(self) -> float | None:
+        dues = (self._send_due(lane) for lane in self._lanes())
+        return min((due for due in dues if due is not None), default=None)
+
+    # Inbox
+
+    def replay(self, post: Post) -> bool:
+        if not self._may(post, Trigger.REPLAY) or post.reduced:
+            return False
+        post.state = target(Trigger.REPLAY)
+        post.place, post.due, post.holds = self._next(), self.now, True
+        post.attempts = post.crashes = 0
+        post.settled = None
+        post.history.append((Trigger.REPLAY, 0))
+        for entry in self._sends(post):
+            if entry.state in {SendState.FAILED, SendState.CANCELED}:
+                entry.identity = f"{entry.identity}~{entry.id}"
+        return True
+
+    def drop(self, post: Post) -> bool:
+        if not self._may(post, Trigger.DROP):
+            return False
+        post.state = target(Trigger.DROP)
+        self._rest(post)
+        post.history.append((Trigger.DROP, post.attempts))
+        self._look_again(post.lane)
+        return True
+
+    def prune(self, retention: Retention) -> int:
+        keys = [key for key, since in self.keys.items() if since < self.now - retention.keys]
+        for key in keys:
+            del self.keys[key]
+        old = [
+            post
+            for post in self.posts
+            if post.state in SETTLED
+            and self._age(post)
+            > (retention.dead if post.state is State.DEAD else retention.settled)
+            and not self._is_sending(post)
+        ]
+        self._delete(old)
+        return len(keys) + len(old)
+
+    def reduce(self) -> int:
+        gone = [
+            post
+            for post in self.posts
+            if post.state in SETTLED - {State.DEAD}
+            and not post.reduced
+            and not self._is_sending(post)
+        ]
+        for post in gone:
+            post.reduced = True
+            for entry in self._sends(post):
+                entry.body = ""
+        return len(gone)
+
+    def erase(self, address: str) -> tuple[int, int]:
+        """Return how much was erased, and how much was busy."""
+        posts = [post for post in self.posts if address in _people(post.inbound)]
+        sends = [entry for entry in self.entries if entry.to == address]
+        idle = [
+            post
+            for post in posts
+            if post.state is not State.RUNNING
+            and all(entry.state is not SendState.SENDING for entry in self._sends(post))
+        ]
+        gone = [entry for entry in sends if entry.state is not SendState.SENDING]
+        self.entries = [entry for entry in self.entries if entry not in gone]
+        self._delete(idle)
+        for post in idle:
+            self._look_again(post.lane)
+        erased = len(idle) + len(gone)
+        return erased, len(posts) + len(sends) - erased
+
+    # What the parts have in common
+
+    def _next(self) -> int:
+        self._last += 1
+        return self._last
+
+    def _lanes(self) -> list[str]:
+        lanes = [post.lane for post in self.posts] + [e.message.lane for e in self.entries]
+        return list(dict.fromkeys([*lanes, *self.leases, *self.send_leases, *self.suspects]))
+
+    def _live(self, lane: str) -> list[Post]:
+        live = [post for post in self.posts if post.lane == lane and post.state in LIVE]
+        return sorted(live, key=lambda post: post.place)
+
+    def _head(self, lane: str) -> Post | None:
+        """Return the first that may go; one that waits without holding its lane is passed by."""
+        going = (post for post in self._live(lane) if post.holds or post.due <= self.now)
+        return next(going, None)
+
+    def _age(self, post: Post) -> float:
+        return self.now - (self.now if post.settled is None else post.settled)
+
+    def _is_free(self, lane: str) -> bool:
+        return lane not in self.leases or self.leases[lane].until <= self.now
+
+    def _take(self, post: Post, lease: float, owner: str) -> Run:
+        assert post.state in sources(Trigger.CLAIM)
+        post.state = target(Trigger.CLAIM)
+        post.token = self._next()
+        self.leases[post.lane] = Lease(post.token, owner, self.now + lease)
+        recent = [e for e in self.entries if e.message.lane == post.lane]
+        recent = [entry for entry in recent if entry.created > self.now - 60.0]
+        return Run(post, post.token, post.attempts + 1, post.crashes, len(recent))
+
+    def _crash(self, lane: str) -> list[int]:
+        """Rescue or bury what still runs in a lane that is free; return whom to tell."""
+        buried = []
+        for post in self._live(lane):
+            if post.state is State.RUNNING:
+                post.crashes += 1
+                trigger = after_crash(post.crashes)
+                post.state = target(trigger)
+                post.token, post.due = 0, self.now
+                post.history.append((trigger, post.attempts + 1))
+                self._rest(post)
+                if post.state in SETTLED and post.inbound.kind is Kind.MESSAGE:
+                    buried.append(post.id)
+        return buried
+
+    def _rest(self, post: Post) -> None:
+        """See to what a message does not want any more once it is not live."""
+        if post.state not in LIVE:
+            post.notice_due, post.settled = None, self.now
+
+    def _leave(self, lane: str) -> None:
+        self.leases.pop(lane, None)
+        self.suspects.pop(lane, None)
+
+    def _look_again(self, lane: str) -> None:
+        if lane not in self.leases:
+            self.suspects.pop(lane, None)
+
+    def _suspect_due(self, lane: str) -> float:
+        return self.leases[lane].until if lane in self.leases else self.suspects[lane]
+
+    def _has_suspects(self) -> bool:
+        return any(self._suspect_due(lane) <= self.now for lane in self.suspects)
+
+    def _next_due(self) -> float | None:
+        dues = []
+        for lane in self._lanes():
+            if lane in self.suspects:
+                continue
+            if lane in self.leases:
+                dues.append(self.leases[lane].until)
+            elif (head := self._head(lane)) is not None:
+                dues.append(head.due)
+            else:
+                dues += [post.due for post in self._live(lane)]
+        return min((max(0.0, due - self.now) for due in dues), default=None)
+
+    def _check(self, run: Run) -> None:
+        if run.post not in self.posts or run.post.token != run.token:
+            raise LostError
+
+    def _may(self, post: Post, trigger: Trigger) -> bool:
+        return post in self.posts and post.state in sources(trigger)
+
+    def _sends(self, post: Post) -> list[Entry]:
+        return [entry for entry in self.entries if entry.message is post]
+
+    def _lane_sends(self, lane: str) -> list[Entry]:
+        return [e for e in self.entries if e.message.lane == lane and e.state in _SENDING]
+
+    def _is_sending(self, post: Post) -> bool:
+        return any(entry.state in _SENDING for entry in self._sends(post))
+
+    def _send_due(self, lane: str) -> float | None:
+        if lane in self.send_leases:
+            return max(0.0, self.send_leases[lane].until - self.now)
+        head = next(iter(self._lane_sends(lane)), None)
+        return None if head is None else max(0.0, head.due - self.now)
+
+    def _end_sending(self, entry: Entry) -> None:
+        held = self.send_leases.get(entry.message.lane)
+        if held is not None and held.token == entry.token:
+            del self.send_leases[entry.message.lane]
+
+    def _write_all(self, post: Post, drafts: Sequence[Draft]) -> list[Written]:
+        written = (self._write(post, draft) for draft in drafts)
+        return [one for one in written if one is not None]
+
+    def _write(self, post: Post, draft: Draft) -> Written | None:
+        for entry in self._sends(post):
+            if entry.identity == draft.identity:
+                return Written(entry, repeated=True)
+        for entry in self.entries:
+            if (
+                entry.message.lane == post.lane
+                and entry.identity == draft.identity
+                and entry.created > self.now - draft.once_in
+                and entry.state is not SendState.CANCELED
+                and draft.once_in
+            ):
+                return None
+        entry = Entry(post, draft.identity, draft.body, draft.to, self.now, self.now)
+        self.entries.append(entry)
+        return Written(entry, repeated=False)
+
+    def _cancel(self, entries: Iterable[Entry]) -> None:
+        for entry in list(entries):
+            if entry.state in send_sources(SendTrigger.CANCEL):
+                entry.state = send_target(SendTrigger.CANCEL)
+
+    def _delete(self, posts: Sequence[Post]) -> None:
+        self.posts = [post for post in self.posts if post not in posts]
+        self.entries = [entry for entry in self.entries if entry.message not in posts]
+
+
+def _unheld(leases: Mapping[str, Lease], owner: str, held: Collection[int]) -> dict[str, int]:
+    return {
+        lane: lease.token
+        for lane, lease in leases.items()
+        if lease.owner == owner and lease.token not in held
+    }
+
+
+def _people(inbound: Inbound) -> set[str]:
+    """Return the addresses of whom a webhook is."""
+    match inbound.kind:
+        case Kind.MESSAGE:
+            return {inbound.sender}
+        case Kind.STATUS:
+            return {inbound.recipient}
+        case _:
+            return {inbound.sender, inbound.recipient}

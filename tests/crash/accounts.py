@@ -1,0 +1,65 @@
+"""What the store says in the end, asked for through its port: any store will do."""
+
+import asyncio
+from collections.abc import Sequence
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import LIVE, SendState, State
+from offhook.core.messages import Send
+from offhook.errors import StoreUnavailable
+from offhook.ports import Filter, Record, Store
+
+# Seconds until all has to be settled, once nothing is killed any more. A send that was refused five
+# times in a row waits for 256 s (core/backoff.py); of thousands, one may be as unlucky.
+PATIENCE = 300.0
+_PAUSE = 0.2
+_PAGE = 1000
+
+
+class Accounts:
+    """The end state of messages and sends."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def running(self) -> frozenset[str]:
+        """Return the SIDs of the messages whose runs are under way, once the store is reachable."""
+        wanted = Filter(state=State.RUNNING, kind=Kind.MESSAGE, limit=10_000)
+        while True:
+            try:
+                return frozenset(record.sid for record in await self._store.find(wanted))
+            except StoreUnavailable:
+                await asyncio.sleep(_PAUSE)
+
+    async def until_settled(self) -> None:
+        """Wait until no message is live and no send on its way.
+
+        Raises:
+            TimeoutError: it takes too long; the verdict then says what is not settled.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while not await self._is_settled():  # noqa: ASYNC110 - other processes settle it
+                await asyncio.sleep(_PAUSE)
+
+    async def messages(self, kind: Kind = Kind.MESSAGE) -> Sequence[Record]:
+        """Return all messages, the newest first."""
+        found: list[Record] = []
+        before: int | None = None
+        while page := await self._store.find(Filter(kind=kind, before_id=before, limit=_PAGE)):
+            found += page
+            before = page[-1].id
+        return found
+
+    async def sends(self, messages: Sequence[Record]) -> dict[str, tuple[Send, ...]]:
+        """Return the ledger's rows, by the SID of their message."""
+        histories = [await self._store.show(message.id) for message in messages]
+        return {history.record.sid: history.sends for history in histories if history is not None}
+
+    async def _is_settled(self) -> bool:
+        try:
+            counts = await self._store.counts()
+        except StoreUnavailable:
+            return False
+        live = sum(counts.messages.get(state, 0) for state in LIVE)
+        on_their_way = (SendState.PENDING, SendState.SENDING)
+        return not live and not sum(counts.sends.get(state, 0) for state in on_their_way)

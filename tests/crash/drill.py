@@ -1,0 +1,139 @@
+"""A crash test from its start to its verdict."""
+
+import asyncio
+import os
+import random
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from offhook.core.keys import Kind
+from offhook.stores import open_store
+from offhook.twilio.simulator import Credentials, Simulator
+from tests.cli.support import Home
+from tests.crash import journal
+from tests.crash.accounts import Accounts
+from tests.crash.evidence import Evidence
+from tests.crash.fleet import Fleet
+from tests.crash.killer import Killer
+from tests.crash.line import RestSide
+from tests.crash.plan import Load, blows, script
+from tests.crash.senders import People
+from tests.crash.verdict import Verdict
+
+# Seconds. Longer than a busy machine keeps a heartbeat waiting, shorter than a test's patience:
+# when the whole fleet has been killed, nobody releases its leases, and they must run out.
+LEASE = 10
+
+_BOT = Path(__file__).with_name("bot.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """What a crash test runs on.
+
+    Attributes:
+        directory: empty; the bot's.
+        store: the URL of the store.
+        fleet: makes the processes under test, from the bot's home.
+        complaints: called at the end, for what else was found wrong.
+    """
+
+    directory: Path
+    load: Load
+    seed: int
+    store: str
+    fleet: Callable[[Home], Fleet]
+    complaints: Callable[[], Sequence[str]] = tuple
+
+    def verdict(self, title: str) -> Verdict:
+        """Run it, print the counts, and return them."""
+        verdict = Verdict.of(asyncio.run(self.run()))
+        sys.stdout.write(f"\n{title}, CRASH_SEED={self.seed}\n{verdict}\n")
+        return verdict
+
+    async def run(self) -> Evidence:
+        """Let people talk while processes are killed; return all that was seen once it is over."""
+        credentials = Simulator.credentials()
+        rest = RestSide(credentials, self.seed)
+        fleet = self.fleet(self._home(credentials, rest))
+        people = People(credentials, fleet.urls, self.load, random.Random(self.seed))
+        said = script(self.load, random.Random(self.seed))
+        async with rest.open(), _running(fleet), self._accounts() as accounts:
+            killer = Killer(
+                fleet,
+                accounts,
+                random.Random(self.seed),
+                rush=people.rush,
+                has_run=lambda pids: journal.has_run(self._journal, pids),
+            )
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(people.say(said))
+                group.create_task(killer.work(blows(self.load, random.Random(self.seed))))
+            rest.behave()
+            with suppress(TimeoutError):  # the verdict says what is not settled
+                await accounts.until_settled()
+                await rest.reports_are_in()
+                await accounts.until_settled()
+            seconds = time.monotonic() - began
+            messages = await accounts.messages()
+            return Evidence(
+                load=self.load,
+                script=[utterance for conversation in said for utterance in conversation],
+                tally=people.tally,
+                journal=journal.read(self._journal),
+                messages=messages,
+                statuses=await accounts.messages(Kind.STATUS),
+                sends=await accounts.sends(messages),
+                requests=rest.requests,
+                accepted=rest.accepted,
+                kills=killer.kills,
+                refusals=rest.refusals,
+                seconds=seconds,
+                complaints=self.complaints(),
+            )
+
+    @property
+    def _journal(self) -> Path:
+        return self.directory / "journal"
+
+    def _home(self, credentials: Credentials, rest: RestSide) -> Home:
+        return Home(
+            self.directory,
+            _BOT.read_text(),
+            TWILIO_ACCOUNT_SID=credentials.account_sid,
+            TWILIO_AUTH_TOKEN=credentials.auth_token,
+            OFFHOOK_STORE=self.store,
+            OFFHOOK_TWILIO_API=rest.url,
+            OFFHOOK_LEASE=str(LEASE),
+            OFFHOOK_LOOP_LIMIT="1000/minute",  # these people talk faster than any
+            CRASH_JOURNAL=str(self._journal),
+        )
+
+    @asynccontextmanager
+    async def _accounts(self) -> AsyncIterator[Accounts]:
+        store = open_store(self.store)
+        await store.open()
+        try:
+            yield Accounts(store)
+        finally:
+            await store.close()
+
+
+def seed() -> int:
+    """Return the seed that is asked for in the environment, else a new one."""
+    return int(os.environ.get("CRASH_SEED") or secrets.randbits(32))
+
+
+@asynccontextmanager
+async def _running(fleet: Fleet) -> AsyncIterator[None]:
+    try:
+        await asyncio.to_thread(fleet.start)
+        yield
+    finally:
+        await asyncio.to_thread(fleet.stop)

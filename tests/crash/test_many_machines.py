@@ -1,0 +1,65 @@
+"""Three ingress and three worker machines on one PostgreSQL, everything killed at random moments.
+
+The invariants are those of test_one_machine.py, though each webhook is delivered one to three
+times, to different ingresses, and the database server is stopped in the middle of it. Besides, its
+log must tell of no deadlock.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Home
+from tests.crash.drill import Drill, seed
+from tests.crash.fleet import Fleet, many_machines
+from tests.crash.plan import Load
+from tests.servers import PostgresServer, postgres
+
+pytestmark = pytest.mark.usefixtures("quiet_server")
+
+COPIES = (1, 2, 3)
+
+
+def survive(directory: Path, load: Load) -> None:
+    with postgres() as server:
+
+        def fleet(home: Home) -> Fleet:
+            return many_machines(home, server)
+
+        url = server.create_database("crash")
+        drill = Drill(directory, load, seed(), url, fleet, lambda: deadlocks(server))
+        assert not drill.verdict("3 ingresses, 3 workers, PostgreSQL").violations
+
+
+def deadlocks(server: PostgresServer) -> list[str]:
+    """Return the lines of the server's log that tell of a deadlock."""
+    return [line for line in server.log_text().splitlines() if "deadlock" in line]
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_or_done_twice_on_many_machines(tmp_path: Path) -> None:
+    load = Load(
+        messages=300,
+        conversations=40,
+        seconds=8,
+        kills=4,
+        machine_kills=1,
+        store_stops=1,
+        copies=COPIES,
+    )
+    survive(tmp_path, load)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_nothing_is_lost_or_done_twice_on_many_machines_in_a_long_run(tmp_path: Path) -> None:
+    load = Load(
+        messages=20_000,
+        conversations=1000,
+        seconds=600,
+        kills=42,
+        machine_kills=8,
+        store_stops=2,
+        copies=COPIES,
+    )
+    survive(tmp_path, load)

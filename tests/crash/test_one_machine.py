@@ -1,0 +1,41 @@
+"""`offhook run` under load, its processes killed with SIGKILL at random moments.
+
+Invariants, each counted by witnesses that do not know the store (the people who send, the bot's
+own journal, the REST side), and looked up in it:
+
+* every message acknowledged with 200 is settled, once: done, or discarded or dead as the bot
+  intends;
+* completions <= messages + runs in flight at each kill, and so for each message on its own;
+* each conversation's messages were handled, and replied to, in the order of sending;
+* REST requests <= 1 for each row of the ledger, except after 429 or when never connected;
+* what is sent, Twilio has accepted exactly once;
+* no webhook was refused but with 503.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.drill import Drill, seed
+from tests.crash.fleet import one_machine
+from tests.crash.plan import Load
+
+pytestmark = pytest.mark.usefixtures("quiet_server")
+
+
+def survive(directory: Path, load: Load) -> None:
+    drill = Drill(directory, load, seed(), f"sqlite:///{directory}/offhook.db", one_machine)
+    assert not drill.verdict("offhook run").violations
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_or_done_twice_when_processes_are_killed(tmp_path: Path) -> None:
+    survive(tmp_path, Load(messages=320, conversations=40, seconds=7, kills=4, machine_kills=1))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_nothing_is_lost_or_done_twice_in_a_long_run(tmp_path: Path) -> None:
+    survive(
+        tmp_path, Load(messages=5000, conversations=500, seconds=100, kills=22, machine_kills=3)
+    )

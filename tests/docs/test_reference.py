@@ -1,0 +1,202 @@
+"""The reference is complete, and tells of nothing that is not there."""
+
+import ast
+import re
+import shlex
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from starlette.types import Receive, Scope, Send
+
+import offhook
+from offhook import errors, events
+from offhook.cli.dev_server import _Entrance
+from offhook.core.answers import REFUSED
+from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
+from offhook.ingest import WebhookProcessor
+from offhook.settings import Settings, variable
+from offhook.stores import open_store
+from offhook.web import routes
+from offhook.web.admin import admin_routes
+from offhook.web.phone.switches import LABELS
+from tests.docs.pages import DOCS, PAGES, Block, blocks, prose, table
+from tools.pages.commands import options, tree
+
+REFERENCE = DOCS / "reference"
+SOURCES = Path(offhook.__file__).parent
+
+
+def _shown(default: Any) -> str:
+    """Return a default as the page of settings shows it."""
+    match default:
+        case None | "" | ():
+            return "none"
+        case SecretStr():
+            return _shown(default.get_secret_value())
+        case bool():
+            return f"`{str(default).lower()}`"
+        case (int(number), 60.0):
+            return f"`{number}/minute`"
+        case _:
+            return f"`{default}`"
+
+
+def test_settings() -> None:
+    documented = table(REFERENCE / "settings.md", "variable")
+    fields = {variable(name): field for name, field in Settings.model_fields.items()}
+    assert documented.keys() == fields.keys()
+    for name, (default, meaning) in documented.items():
+        assert default == _shown(fields[name].default), name
+        assert meaning.endswith("."), name
+
+
+def test_names_of_errors() -> None:
+    documented = table(REFERENCE / "errors.md", "`X-Offhook-Error`")
+    assert {name: int(row[0]) for name, row in documented.items()} == {
+        reason.value: answer.status for reason, answer in REFUSED.items()
+    }
+    assert all(row[-1].endswith(".") for row in documented.values()), "each has a remedy"
+
+
+def test_the_tree_of_errors_has_them_all() -> None:
+    drawn = set(re.findall(r"[A-Z]\w+(?=\s|$)", _tree()))
+    defined = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert defined <= drawn
+
+
+def _tree() -> str:
+    [tree_] = [
+        block.code for block in blocks(REFERENCE / "errors.md") if "OffhookError" in block.code
+    ]
+    return tree_
+
+
+def test_events() -> None:
+    text = prose(REFERENCE / "events.md")
+    for event in typing.get_args(events.Event):
+        assert f"### `{event.__name__}`" in text
+
+
+def test_topics_of_trouble() -> None:
+    documented = table(REFERENCE / "events.md", "topic")
+    assert documented.keys() == set(_topics())
+
+
+def _topics() -> set[str]:
+    """Return the topics that the sources tell of."""
+    topics = set()
+    for path in SOURCES.rglob("*.py"):
+        source = path.read_text()
+        if "Trouble" not in source or "simulator" in path.parts or "phone" in path.parts:
+            continue  # the simulator has a Trouble of its own
+        tree_ = ast.parse(source)
+        constants = {
+            node.target.id: node.value.value
+            for node in tree_.body
+            if isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree_):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trouble":
+                match node.args[0]:
+                    case ast.Constant(value=str(topic)):
+                        topics.add(topic)
+                    case ast.Name(id=name):
+                        topics.add(str(constants[name]))
+                    case other:
+                        pytest.fail(f"{path}:{other.lineno}: which topic is that?")
+    return topics
+
+
+def test_states_and_triggers() -> None:
+    page = REFERENCE / "lifecycle.md"
+    text = page.read_text()
+    messages, sends = text.split("## Replies and notices")
+    for part, states, triggers in (
+        (messages, State, Trigger),
+        (sends, SendState, SendTrigger),
+    ):
+        assert set(re.findall(r"^\| `([\w-]+)` \| [^`]", part, re.MULTILINE)) == {
+            *states,
+            *triggers,
+        }
+
+
+def test_routes() -> None:
+    settings = Settings.load(env_file=None)
+    store = open_store("sqlite:///never-opened.db")
+
+    async def ready() -> bool:
+        return True
+
+    router = routes(WebhookProcessor(store, settings, print), settings, ready=ready)
+    assert table(REFERENCE / "http.md", "route").keys() >= router._routes.keys()
+
+
+def test_routes_of_the_admin_address() -> None:
+    async def ready() -> bool:
+        return True
+
+    async def metrics(_accept: str) -> tuple[bytes, str]:
+        return b"", ""
+
+    router = admin_routes(ready=ready, metrics=metrics)
+    assert table(REFERENCE / "http.md", "admin route").keys() == router.paths
+
+
+def test_routes_of_dev() -> None:
+    entrance = _Entrance(*[nowhere] * 3, phone=nowhere, dashboard=nowhere, metrics=nowhere)
+    assert table(REFERENCE / "http.md", "routes below").keys() == entrance._others.keys()
+
+
+async def nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stand for what is behind a route."""
+
+
+def test_the_phones_switches() -> None:
+    documented = table(DOCS / "how-to" / "phone.md", "switch")
+    assert {name: f"{row[0].capitalize()}." for name, row in documented.items()} == {
+        label.name: label.effect.capitalize() for label in LABELS.values()
+    }
+
+
+def test_commands() -> None:
+    text = prose(REFERENCE / "commands.md")
+    for name, command in tree():
+        assert re.search(rf"^#+ {name}$", text, re.MULTILINE), name
+        chapter = re.split(rf"^#+ {name}$", text, flags=re.MULTILINE)[1]
+        for option in options(command):
+            assert f"`{option}" in chapter, f"{name} {option}"
+
+
+SHELL = [block for block in blocks(*PAGES) if block.language in {"console", "ini", ""}]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_no_command_and_no_option_is_invented(block: Block) -> None:
+    known = dict(tree())
+    for words in _called(block.code):
+        name, rest = "offhook", list(words)
+        while rest and f"{name} {rest[0]}" in known:
+            name = f"{name} {rest.pop(0)}"
+        assert name in known, words
+        assert not hasattr(known[name], "commands"), f"{words}: a group is not a command"
+        given = {word.partition("=")[0] for word in rest if word.startswith("-")}
+        assert given <= set(options(known[name])), words
+
+
+def _called(code: str) -> Iterator[list[str]]:
+    """Yield the arguments of each `offhook` that a block calls; after a `$`, if it has any."""
+    prompted = re.findall(r"^\$ (.*)$", code, re.MULTILINE)
+    for line in prompted or code.splitlines():
+        if match := re.search(r"(?:^|[\s/=])offhook (.*)$", line):
+            yield shlex.split(match[1], comments=True)

@@ -1,0 +1,71 @@
+"""Coverage-guided fuzzing of what reads untrusted bytes, with atheris where it is installed.
+
+    .venv/bin/python -m pip install 'atheris>=3'    (a wheel for Linux, Python 3.11 to 3.13)
+    .venv/bin/python -m tests.fuzz.coverage_guided -runs=200000
+
+Arguments are libFuzzer's. It is no part of `make test`: there is not a wheel for every Python.
+"""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+MISSING = "atheris is not installed: coverage-guided fuzzing is left out (pip install 'atheris>=3')"
+
+
+def main() -> None:
+    if find_spec("atheris") is None:
+        print(MISSING)
+        return
+    atheris: Any = import_module("atheris")
+    with atheris.instrument_imports(include=["offhook.core"]):
+        from offhook.core.diagnosis import explain_mismatch  # noqa: PLC0415
+        from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
+        from offhook.core.keys import Kind, dedupe_key, is_recut, lane_of  # noqa: PLC0415
+        from offhook.core.messages import Message, StatusUpdate, opt_out  # noqa: PLC0415
+        from offhook.core.signature import verify  # noqa: PLC0415
+
+    def one(data: bytes) -> None:
+        """Read bytes in all the ways in which they are read. Raises for none."""
+        given: Any = atheris.FuzzedDataProvider(data)
+        url, content_type = given.ConsumeUnicode(80), given.ConsumeUnicode(60)
+        signature = given.ConsumeUnicode(30)
+        body = given.ConsumeBytes(atheris.ALL_REMAINING)
+        for method in ("GET", "POST"):
+            verify(
+                url=url,
+                method=method,
+                content_type=content_type,
+                body=body,
+                signature=signature,
+                auth_tokens=("token",),
+            )
+        try:
+            form = decode_form(body)
+        except FormError:
+            return
+        raw = dict(form.first)
+        for kind in (Kind.MESSAGE, Kind.STATUS):
+            is_recut(kind, raw)
+            dedupe_key(kind, raw)
+            lane_of(kind, raw)
+        opt_out(raw)
+        Message.parse(raw, attempt=1)
+        StatusUpdate.parse(raw, attempt=1)
+        explain_mismatch(
+            base=url,
+            path=content_type,
+            query=body.decode("utf-8", "surrogateescape"),
+            fields=form.fields,
+            signature=signature,
+            auth_tokens=("token",),
+            other_bases=(signature, url),
+        )
+
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

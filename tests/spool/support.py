@@ -1,0 +1,177 @@
+"""An ingress' way to a store that a test can take away, and the spool beside it."""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from pathlib import Path
+
+from offhook.events import Event, Trouble
+from offhook.ports import Filter, Inbound, Record, Store
+from offhook.spool import Spooling
+from offhook.stores import open_spool, open_store
+from tests.conformance.support import inbound
+
+PATIENCE = 20.0  # seconds; for machines that do other things too
+
+
+class Machine:
+    """A directory with a store and a spool. The store is SQLite's: what is shown here holds for
+    whatever keeps the port, and `test_postgres.py` shows it with a server that is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path / "store"
+        self.folder.mkdir()
+        self.database = self.folder / "offhook.db"
+        self.troubles: list[Trouble] = []
+        self.opened = 0
+
+    @property
+    def spool_url(self) -> str:
+        return f"sqlite:///{self.path}/spool.db"
+
+    def open_store(self) -> Store:
+        self.opened += 1
+        return open_store(f"sqlite:///{self.database}")
+
+    def observe(self, event: Event) -> None:
+        assert isinstance(event, Trouble)
+        self.troubles.append(event)
+
+    def told(self, topic: str) -> Sequence[str]:
+        return [trouble.text for trouble in self.troubles if trouble.topic == topic]
+
+    @asynccontextmanager
+    async def ingress(self, *, patience: float = 0.1) -> AsyncIterator["Way"]:
+        """Be one more process of this machine."""
+        spooling = Spooling(
+            self.open_store, open_spool(self.spool_url), self.observe, patience=patience
+        )
+        await spooling.start()
+        try:
+            yield Way(self, spooling)
+        finally:
+            await spooling.stop()
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep all others from writing to the store: it is there, and does not answer."""
+        return locked(self.database)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have no store at all: for those that are not open yet."""
+        elsewhere = self.path / "elsewhere"
+        self.folder.rename(elsewhere)
+        try:
+            yield
+        finally:
+            elsewhere.rename(self.folder)
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """Let nobody forward: a process that does nothing has the lead. Entered before all."""
+        spool = open_spool(self.spool_url)
+        await spool.open()
+        try:
+            assert spool.lead()
+            yield
+        finally:
+            await spool.close()
+
+    async def waiting(self) -> int:
+        """Return how many webhooks are in the spool."""
+        async with AsyncExitStack() as stack:
+            spool = open_spool(self.spool_url)
+            await spool.open()
+            stack.push_async_callback(spool.close)
+            return await spool.count()
+
+    async def stored(self) -> Sequence[Record]:
+        """Return what the store has, in the order it came in."""
+        store = open_store(f"sqlite:///{self.database}")
+        await store.open()
+        try:
+            return (await store.find(Filter(limit=10_000)))[::-1]
+        finally:
+            await store.close()
+
+    async def until_stored(self, count: int) -> Sequence[Record]:
+        async def enough() -> bool:
+            return len(await self.stored()) >= count
+
+        await eventually(enough)
+        return await self.stored()
+
+
+class Way:
+    """One process' way in."""
+
+    def __init__(self, machine: Machine, spooling: Spooling) -> None:
+        self._machine = machine
+        self.spooling = spooling
+        self.store = spooling.store
+        self._intake = spooling.through(spooling.store)
+
+    async def accept(self, *inbounds: Inbound) -> list[bool]:
+        """Accept webhooks, each when the one before is acknowledged."""
+        return [await self._intake.accept(inbound) for inbound in inbounds]
+
+    @asynccontextmanager
+    async def cut_off(self) -> AsyncIterator[None]:
+        """Lock the store, and let this process find out.
+
+        It takes a webhook, which may be stored directly all the same when the lock is gone.
+        """
+        with self._machine.locked():
+            await self.accept(inbound(secrets.token_hex(4), "victim"))
+            yield
+
+    async def until_back(self) -> None:
+        """Wait until the store is asked again."""
+
+        async def is_back() -> bool:
+            try:
+                await self.store.backlog(1)
+            except Exception:  # noqa: BLE001 - not yet
+                return False
+            return True
+
+        await eventually(is_back)
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Keep all others from writing to a database."""
+    intruder = sqlite3.connect(database, isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        intruder.execute("ROLLBACK")
+        intruder.close()
+
+
+async def eventually(true: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            held = true()
+            if held if isinstance(held, bool) else await held:
+                return
+            await asyncio.sleep(0.01)
+
+
+def sids(records: Sequence[Record], lane: str | None = None) -> list[str]:
+    return [
+        record.sid
+        for record in records
+        if record.lane == lane or (lane is None and record.lane != "victim")
+    ]

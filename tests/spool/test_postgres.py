@@ -1,0 +1,290 @@
+"""A real PostgreSQL that is stopped, cut off, and whose answers are lost.
+
+Every webhook is acknowledged all the same, and stored once.
+"""
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from offhook.core.keys import Kind
+from offhook.errors import StoreUnavailable
+from offhook.events import Event, Trouble
+from offhook.ports import Filter, Inbound, Record, Store
+from offhook.spool import Spooling
+from offhook.stores import open_spool, open_store
+from tests.cli.roles import ended, in_thread, listening, site, working
+from tests.conformance.support import inbound
+from tests.servers import PostgresServer, postgres
+from tests.spool.proxy import Proxy
+from tests.spool.support import eventually, sids
+
+EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(90)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def url(server: PostgresServer) -> str:
+    return server.create_database(f"spool_{secrets.token_hex(4)}")
+
+
+class Ingress:
+    """One process' way to a store, over a network that can be cut."""
+
+    def __init__(self, path: Path, url: str, proxy: Proxy) -> None:
+        self.url = url
+        self.proxy = proxy
+        self.troubles: list[Trouble] = []
+        self.spooling = Spooling(
+            lambda: open_store(proxy.url),
+            open_spool(f"sqlite:///{path}/spool.db"),
+            self._observe,
+            patience=0.5,
+        )
+        self._intake = self.spooling.through(self.spooling.store)
+
+    def _observe(self, event: Event) -> None:
+        assert isinstance(event, Trouble)
+        self.troubles.append(event)
+
+    async def accept(self, *inbounds: Inbound) -> list[bool]:
+        """Accept webhooks, each when the one before is acknowledged."""
+        return [await self._intake.accept(one) for one in inbounds]
+
+    async def forwarded(self) -> Sequence[Record]:
+        """Wait until the spool is empty; return what the store has, in its order."""
+        await eventually(lambda: any(one.topic == "spool" and one.ok for one in self.troubles))
+        return await stored(self.url)
+
+
+@asynccontextmanager
+async def ingress(path: Path, url: str) -> AsyncIterator[Ingress]:
+    async with Proxy(url).serve() as proxy:
+        one = Ingress(path, url, proxy)
+        await one.spooling.start()
+        try:
+            yield one
+        finally:
+            await one.spooling.stop()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    store = open_store(url)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def stored(url: str) -> Sequence[Record]:
+    async with opened(url) as store:
+        return (await store.find(Filter(limit=10_000)))[::-1]
+
+
+def check(records: Sequence[Record], expected: Sequence[Inbound]) -> None:
+    """Each is there once, in its lane's order."""
+    assert sorted(sids(records)) == sorted(one.sid for one in expected)
+    for lane in {record.lane for record in records}:
+        assert sids(records, lane) == sorted(sids(records, lane))
+
+
+def test_a_server_that_is_killed_and_comes_back(
+    tmp_path: Path, server: PostgresServer, url: str
+) -> None:
+    async def scenario() -> None:
+        async with ingress(tmp_path, url) as here:
+            await here.accept(*EVERYTHING[:30])
+            await asyncio.to_thread(server.stop, "immediate")
+            assert all(await here.accept(*EVERYTHING[30:60]))
+            # Twilio delivers one of them once more.
+            assert await here.accept(EVERYTHING[45]) == [False]
+            await asyncio.to_thread(server.start)
+            await here.accept(*EVERYTHING[60:])
+            check(await here.forwarded(), EVERYTHING)
+
+    asyncio.run(scenario())
+
+
+def test_a_network_that_is_cut(tmp_path: Path, url: str) -> None:
+    async def scenario() -> None:
+        async with ingress(tmp_path, url) as here:
+            await here.accept(*EVERYTHING[:30])
+            here.proxy.cut()
+            await here.accept(*EVERYTHING[30:60])
+            here.proxy.mend()
+            await here.accept(*EVERYTHING[60:])
+            check(await here.forwarded(), EVERYTHING)
+
+    asyncio.run(scenario())
+
+
+def test_a_network_in_which_everything_vanishes_and_arrives_late(tmp_path: Path, url: str) -> None:
+    async def scenario() -> None:
+        async with ingress(tmp_path, url) as here:
+            await here.accept(*EVERYTHING[:30])
+            here.proxy.partition()
+            await here.accept(*EVERYTHING[30:60])
+            assert "does not answer in time" in here.troubles[0].text
+            here.proxy.mend()
+            await here.accept(*EVERYTHING[60:])
+            check(await here.forwarded(), EVERYTHING)
+
+    asyncio.run(scenario())
+
+
+def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url: str) -> None:
+    async def scenario() -> None:
+        async with ingress(tmp_path, url) as here:
+            await here.accept(inbound("SM1"))
+            here.proxy.lose_answer_to(b"SM2")
+            assert await here.accept(inbound("SM2")) == [True]
+            assert here.proxy.swallowed.is_set()
+            assert sids(await stored(url)) == ["SM1", "SM2"], "it was committed before it was lost"
+            here.proxy.mend()
+            await here.accept(inbound("SM3"))
+            records = await here.forwarded()
+            assert sids(records) == ["SM1", "SM2", "SM3"]
+            assert any("of which it had" in one.text for one in here.troubles)
+
+    asyncio.run(scenario())
+
+
+def test_without_a_spool_a_lost_answer_is_a_refusal_and_the_repeat_a_repeat(url: str) -> None:
+    async def scenario() -> None:
+        async with Proxy(url).serve() as proxy, opened(proxy.url) as store:
+            await store.accept(inbound("SM1"))
+            proxy.lose_answer_to(b"SM2")
+            with pytest.raises(StoreUnavailable):
+                await store.accept(inbound("SM2"))
+            assert proxy.swallowed.is_set()
+            proxy.mend()
+            assert await store.accept(inbound("SM2")) is False
+            assert sids(await stored(url)) == ["SM1", "SM2"]
+
+    asyncio.run(scenario())
+
+
+def test_conversations_go_on_in_order_through_an_outage(
+    tmp_path: Path, server: PostgresServer, url: str
+) -> None:
+    async def scenario() -> None:
+        async with site(
+            tmp_path,
+            OFFHOOK_STORE=url,
+            OFFHOOK_SPOOL=f"sqlite:///{tmp_path}/spool.db",
+            OFFHOOK_LOOP_LIMIT="1000/minute",  # they talk fast
+            OFFHOOK_SLOW_NOTICE="",  # a busy machine may need 10 s for all of it
+        ) as here:
+            with here.ingress("a", "--ingresses", "2") as one, here.worker("b") as worker:
+                await listening(one)
+                await working(worker)
+
+                async def talk(person: int) -> list[int]:
+                    return [
+                        (await here.simulator.text(f"{n}", from_=f"+1555123000{person}")).status
+                        for n in range(30)
+                    ]
+
+                talking = asyncio.gather(*map(talk, range(5)))
+                await here.reply()
+                await in_thread(lambda: server.stop("immediate"))
+                assert await talking == [[200] * 30] * 5
+                await in_thread(server.start)
+                await eventually(lambda: len(here.simulator.sent) == 150)
+                for person in range(5):
+                    replies = [s for s in here.simulator.sent if s.to == f"+1555123000{person}"]
+                    said = [int(reply.body.split()[0]) for reply in replies]
+                    assert said == list(range(30))
+                for process in (one, worker):
+                    process.send(signal.SIGTERM)
+                    assert await ended(process) == 0
+
+    asyncio.run(scenario())
+
+
+def test_an_ingress_starts_without_its_server_and_says_why(
+    tmp_path: Path, server: PostgresServer, url: str
+) -> None:
+    async def scenario() -> None:
+        spool = f"sqlite:///{tmp_path}/spool.db"
+        async with site(tmp_path, OFFHOOK_STORE=url, OFFHOOK_SPOOL=spool) as here:
+            with here.ingress("a") as one:
+                await listening(one)
+                assert (await here.simulator.text("one")).status == 200
+                await in_thread(lambda: one.wait_for("it can't be reached"))
+                assert "PostgreSQL at 127.0.0.1" in one.output
+                await in_thread(server.start)
+                await in_thread(lambda: one.wait_for("were forwarded"))
+                one.send(signal.SIGTERM)
+                assert await ended(one) == 0
+        assert len(await stored(url)) == 1
+
+    server.stop("immediate")
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.stop()
+        server.start()
+
+
+def test_an_ingress_whose_answer_is_lost_stores_once_and_spools(tmp_path: Path, url: str) -> None:
+    async def scenario() -> None:
+        spool = f"sqlite:///{tmp_path}/spool.db"
+        async with (
+            Proxy(url).serve() as proxy,
+            site(tmp_path, OFFHOOK_STORE=proxy.url, OFFHOOK_SPOOL=spool) as here,
+        ):
+            with here.ingress() as machine, here.worker(OFFHOOK_STORE=url, OFFHOOK_SPOOL=""):
+                await listening(machine)
+                assert (await here.simulator.text("first")).status == 200
+                await here.reply()
+                proxy.lose_answer_to(b"vanishing")
+                assert (await here.simulator.text("vanishing")).status == 200
+                assert proxy.swallowed.is_set()
+                await eventually(lambda: len(here.simulator.sent) == 2)  # it was committed
+                proxy.mend()
+                assert (await here.simulator.text("last")).status == 200
+                await eventually(lambda: len(here.simulator.sent) == 3)
+                await in_thread(lambda: machine.wait_for("of which it had"))
+                said = [reply.body.split()[0] for reply in here.simulator.sent]
+                assert said == ["first", "vanishing", "last"]
+                assert len(await stored_messages(url)) == 3
+
+    asyncio.run(scenario())
+
+
+def test_an_ingress_without_a_spool_refuses_then_and_knows_the_repeat(
+    tmp_path: Path, url: str
+) -> None:
+    async def scenario() -> None:
+        async with Proxy(url).serve() as proxy, site(tmp_path, OFFHOOK_STORE=proxy.url) as here:
+            with here.ingress() as machine:
+                await listening(machine)
+                sid = "SM" + "1" * 32
+                proxy.lose_answer_to(b"vanishing")
+                lost = await here.simulator.text("vanishing", extra={"MessageSid": sid})
+                assert lost.status == 503
+                assert proxy.swallowed.is_set()
+                proxy.mend()
+                again = await here.simulator.text("vanishing", extra={"MessageSid": sid})
+                assert again.status == 200
+                assert sids(await stored_messages(url)) == [sid]
+
+    asyncio.run(scenario())
+
+
+async def stored_messages(url: str) -> Sequence[Record]:
+    """Return what people have written, without the statuses of what was sent to them."""
+    return [record for record in await stored(url) if record.kind is Kind.MESSAGE]

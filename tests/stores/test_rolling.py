@@ -1,0 +1,175 @@
+"""A rolling deploy on PostgreSQL: this version beside one that is newer by a migration."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+
+import asyncpg
+import pytest
+
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.errors import SchemaTooNew
+from offhook.ports import Filter, SendOutcome, Settlement, Store
+from offhook.stores import open_store
+from offhook.stores.migrations import migrations
+from offhook.stores.postgres import PostgresStore
+from tests.conformance.support import claim_one, draft, inbound, opened
+from tests.servers import PostgresServer, postgres
+
+_NUMBERS = count(1)
+_KNOWN = migrations("offhook.stores.postgres.migrations")[-1].version
+
+# What a migration of the same generation may do: add what an old version can do without.
+_ADDED = """
+    ALTER TABLE offhook.messages ADD COLUMN mood text NOT NULL DEFAULT '', ADD COLUMN note text;
+    ALTER TABLE offhook.sends ADD COLUMN mood text NOT NULL DEFAULT '';
+    ALTER TABLE offhook.lanes ADD COLUMN weight integer NOT NULL DEFAULT 0;
+    ALTER TABLE offhook.attempts ADD COLUMN host text;
+    CREATE INDEX messages_mood ON offhook.messages (mood) WHERE mood <> '';
+    CREATE TABLE offhook.moods (name text PRIMARY KEY);
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres() as made:
+        yield made
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> str:
+    name = f"rolling_{next(_NUMBERS)}"
+    server.create_database(name)
+    return name
+
+
+def migrate(server: PostgresServer, database: str, version: int, sql: str = "") -> None:
+    """Apply a migration of the future."""
+    note = f"INSERT INTO offhook.migrations (version) VALUES ({version})"
+    server.execute(f"BEGIN; {sql} {note}; COMMIT", database=database)
+
+
+async def work(store: Store, sid: str) -> None:
+    """Take a message from its webhook to its delivered replies."""
+    assert await store.accept(inbound(sid, sid))
+    first = await claim_one(store)
+    await store.write(first, [draft()])
+    await store.settle(first, Settlement(Trigger.RETRY, "boom", drafts=(draft("return:0"),)))
+    again = await claim_one(store)
+    await store.settle(again, Settlement(Trigger.COMPLETE))
+    for _ in range(2):
+        (send,) = await store.claim_sends(10, lease=30.0, owner="w1")
+        await store.settle_send(send, SendOutcome(SendTrigger.ACCEPT, sid=f"SMout{send.id}"))
+    assert await store.replay(again.id)
+    assert await store.drop(again.id)
+    history = await store.show(again.id)
+    assert history is not None
+    assert len(history.sends) == 2
+    await store.tidy()
+
+
+def test_an_older_version_goes_on_and_starts_beside_a_newer_one(
+    server: PostgresServer, database: str
+) -> None:
+    async def scenario() -> None:
+        async with opened(server.url_of(database)) as running:
+            await work(running, "SM1")
+            migrate(server, database, _KNOWN + 1, _ADDED)
+            await work(running, "SM2")
+            async with opened(server.url_of(database)) as restarted:
+                await work(restarted, "SM3")
+                await work(running, "SM4")
+                assert len(await restarted.find(Filter())) == 4
+        newest = server.execute("SELECT max(version) FROM offhook.migrations", database=database)
+        assert int(newest) == _KNOWN + 1, "the older version leaves it as it is"
+
+    asyncio.run(scenario())
+
+
+def test_a_newer_generation_keeps_older_versions_from_starting(
+    server: PostgresServer, database: str
+) -> None:
+    async def scenario() -> None:
+        async with opened(server.url_of(database)) as running:
+            migrate(server, database, (_KNOWN // 1000 + 1) * 1000)
+            starting = open_store(server.url_of(database))
+            with pytest.raises(SchemaTooNew, match="install a newer one"):
+                await starting.open()
+            await starting.close()
+            await work(running, "SM1")  # what runs is for the operator to stop
+
+    asyncio.run(scenario())
+
+
+def test_of_many_that_start_at_once_one_makes_the_schema(
+    server: PostgresServer, database: str
+) -> None:
+    async def start(n: int) -> None:
+        async with opened(server.url_of(database)) as store:
+            assert await store.accept(inbound(f"SM{n}"))
+
+    async def scenario() -> None:
+        await asyncio.gather(*map(start, range(4)))
+
+    asyncio.run(scenario())
+    versions = server.execute("SELECT version FROM offhook.migrations", database=database)
+    assert len(versions.split()) == len(migrations("offhook.stores.postgres.migrations"))
+
+
+def test_a_migration_may_take_longer_than_a_statement(
+    server: PostgresServer, database: str
+) -> None:
+    async def scenario() -> None:
+        async with opened(url):
+            pass
+        server.execute(
+            f"DROP INDEX offhook.messages_sender; "
+            f"DELETE FROM offhook.migrations WHERE version = 2; "
+            f"ALTER DATABASE {database} SET statement_timeout = '1s'",
+            database=database,
+        )
+        other = await asyncpg.connect(url)
+        await other.execute("BEGIN; LOCK TABLE offhook.messages IN ROW EXCLUSIVE MODE")
+        store = PostgresStore(url, timeout=1.0)
+        opening = asyncio.create_task(store.open())
+        done, _ = await asyncio.wait({opening}, timeout=2.5)  # beyond both limits
+        await other.close()
+        assert not done
+        await opening
+        await store.close()
+        assert server.execute(
+            "SELECT to_regclass('offhook.messages_sender')", database=database
+        ).strip()
+
+    url = server.url_of(database)
+    asyncio.run(scenario())
+
+
+def test_an_index_may_be_there_before_its_migration(server: PostgresServer, database: str) -> None:
+    async def scenario() -> None:
+        async with opened(url):
+            server.execute("DELETE FROM offhook.migrations WHERE version = 2", database=database)
+        async with opened(url) as store:
+            await work(store, "SM1")
+
+    url = server.url_of(database)
+    asyncio.run(scenario())
+
+
+def test_a_store_that_cannot_be_opened_keeps_no_connection(
+    server: PostgresServer, database: str
+) -> None:
+    async def scenario() -> None:
+        async with opened(url):
+            migrate(server, database, 1000)
+        store = PostgresStore(url)
+        with pytest.raises(SchemaTooNew):
+            await store.open()
+        sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'"
+        async with asyncio.timeout(60):
+            while server.execute(sessions).strip() != "0":  # noqa: ASYNC110 - no event of ours
+                await asyncio.sleep(0.05)  # the server is told, and takes a moment
+        await store.close()
+
+    url = server.url_of(database)
+    asyncio.run(scenario())

@@ -1,0 +1,106 @@
+"""The admin process' application, with a real store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from mmap import mmap
+from pathlib import Path
+from types import MappingProxyType
+
+import httpx2
+
+from offhook.admin import Admin
+from offhook.core.lifecycle import Trigger
+from offhook.events import Event, Trouble
+from offhook.observe.sheet import Sheet
+from offhook.ports import Settlement
+from offhook.settings import Settings
+from offhook.stores import open_spool
+from tests.conformance.support import claim_one, inbound
+
+VERSION = "1.2.3"
+
+
+@asynccontextmanager
+async def running(
+    path: Path,
+    told: list[Event],
+    *,
+    sheets: Mapping[str, mmap] = MappingProxyType({}),
+    **given: str,
+) -> AsyncIterator[Admin]:
+    settings = Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db", **given)
+    admin = Admin(settings, told.append, version=VERSION, sheets=sheets)
+    stop = asyncio.Event()
+    task = asyncio.create_task(admin.run(stop))
+    try:
+        async with asyncio.timeout(20):
+            while not await ready(admin):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        yield admin
+    finally:
+        stop.set()
+        await task
+
+
+async def ready(admin: Admin) -> bool:
+    return (await get(admin, "/readyz")).status_code == 200
+
+
+async def get(admin: Admin, path: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(admin.asgi)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://admin") as client:
+        return await client.get(path)
+
+
+def test_a_dead_letter_is_an_alert_until_somebody_sees_to_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        told: list[Event] = []
+        async with running(tmp_path, told) as admin:
+            await admin.store.accept(inbound("SM1", "lane"))
+            claim = await claim_one(admin.store)
+            await admin.store.settle(claim, Settlement(Trigger.GIVE_UP, error="ValueError"))
+            await looks(admin, 3)
+            assert [alert.name for alert in admin.watch.alerts] == ["dead-letters"]
+            text = (await get(admin, "/metrics")).text
+            assert 'offhook_alert_active{alert="dead-letters",level="warning"} 1.0' in text
+            assert 'offhook_disk_used_ratio{what="store"}' in text
+            assert f'offhook_build_info{{version="{VERSION}"}} 1.0' in text
+
+            assert await admin.store.replay(claim.id)
+            await looks(admin, 20)
+            assert admin.watch.alerts == ()
+            assert "offhook_alert_active{" not in (await get(admin, "/metrics")).text
+        assert [event.ok for event in told if isinstance(event, Trouble)] == [False, True]
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool = f"sqlite:///{tmp_path}/spool.db"
+        writer = open_spool(spool)
+        await writer.open()
+        await writer.accept(inbound("SM1", "lane"))
+        ingress = {"ingress-1": Sheet.alone().memory}
+        async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
+            async with asyncio.timeout(20):
+                while (await admin.surveyor.look()).spooled is None:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
+            assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
+        await writer.close()
+        async with running(tmp_path, [], sheets={}, spool=spool) as admin:
+            assert "offhook_spool_messages 1.0" not in (await get(admin, "/metrics")).text
+
+    asyncio.run(scenario())
+
+
+async def looks(admin: Admin, times: int) -> None:
+    """Let five seconds pass for each look, of which nobody has to wait for one."""
+    for _ in range(times):
+        survey = await admin.surveyor.look()
+        # A test's machine may be busy, which is not what this is about.
+        calm = replace(survey.host, cpu_busy=0.0, memory=0.0, disks={})
+        last = admin.watch.surveys[-1].at if admin.watch.surveys else survey.at
+        admin.watch.consider(replace(survey, at=last + 5.0, host=calm))

@@ -1,0 +1,128 @@
+"""A door that closes when too many wait, on a real store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from offhook.backpressure import Backpressure
+from offhook.core.keys import Kind
+from offhook.errors import BacklogFull, StoreUnavailable
+from offhook.events import Event, Trouble
+from offhook.ports import Store
+from tests.conformance.support import DONE, claim, inbound, opened
+
+LIMIT = 10
+
+
+class Door:
+    """Backpressure on a store, and what is told of it."""
+
+    def __init__(self, store: Store, limit: int | None = LIMIT) -> None:
+        self.store = store
+        self.told: asyncio.Queue[Event] = asyncio.Queue()
+        self.intake = Backpressure(store, limit, self.told.put_nowait)
+
+    async def fill(self, number: int) -> None:
+        for n in range(number):
+            await self.store.accept(inbound(f"SM{n}", f"{n}"))
+
+    async def settle(self, number: int) -> None:
+        for one in await claim(self.store, number):
+            await self.store.settle(one, DONE)
+
+    async def trouble(self) -> Trouble:
+        async with asyncio.timeout(20):
+            event = await self.told.get()
+        assert isinstance(event, Trouble)
+        return event
+
+
+@asynccontextmanager
+async def door(path: Path, limit: int | None = LIMIT, waiting: int = LIMIT) -> AsyncIterator[Door]:
+    async with opened(path / "offhook.db") as store:
+        made = Door(store, limit)
+        await made.fill(waiting)
+        await made.intake.start()
+        try:
+            yield made
+        finally:
+            await made.intake.stop()
+
+
+def test_beyond_the_limit_new_messages_are_refused_and_nothing_else(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with door(tmp_path) as full:
+            trouble = await full.trouble()
+            assert (trouble.topic, trouble.ok) == ("backlog-full", False)
+            for kind in (Kind.MESSAGE, Kind.DEFERRED):
+                with pytest.raises(BacklogFull, match="OFFHOOK_MAX_BACKLOG is 10"):
+                    await full.intake.accept(inbound("new", kind=kind))
+            assert not await full.intake.accept(inbound("SM1", "1"))
+            assert await full.intake.accept(inbound("new", kind=Kind.STATUS))
+            assert await full.store.backlog(100) == LIMIT + 1
+
+    asyncio.run(main())
+
+
+def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with door(tmp_path, waiting=LIMIT - 1) as wide:
+            assert await wide.intake.accept(inbound("new"))
+            assert (await wide.trouble()).topic == "backlog-full"
+
+    asyncio.run(main())
+
+
+def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with door(tmp_path, limit=20, waiting=20) as full:
+            await full.trouble()
+            counted = asyncio.Event()
+            count = full.store.backlog
+
+            async def backlog(at_most: int) -> int:
+                number = await count(at_most)
+                counted.set()
+                return number
+
+            full.store.backlog = backlog  # type: ignore[method-assign]
+            await full.settle(1)
+            await counted.wait()
+            with pytest.raises(BacklogFull):
+                await full.intake.accept(inbound("new"))
+            await full.settle(1)
+            trouble = await full.trouble()
+            assert (trouble.topic, trouble.ok) == ("backlog-full", True)
+            assert await full.intake.accept(inbound("new"))
+
+    asyncio.run(main())
+
+
+def test_a_store_that_can_not_be_counted_changes_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with door(tmp_path, waiting=0) as wide:
+            asked = asyncio.Semaphore(0)
+
+            async def away(at_most: int) -> int:
+                asked.release()
+                raise StoreUnavailable("away")
+
+            wide.store.backlog = away  # type: ignore[method-assign]
+            await asked.acquire()
+            await asked.acquire()
+            assert await wide.intake.accept(inbound("new"))
+            assert wide.told.empty()
+
+    asyncio.run(main())
+
+
+def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with door(tmp_path, limit=None) as wide:
+            assert await wide.intake.accept(inbound("new")._replace(age=1.0))
+            assert wide.told.empty()
+
+    asyncio.run(main())

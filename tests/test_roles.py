@@ -1,0 +1,64 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offhook import roles
+from offhook.events import Event, Trouble
+from offhook.handlers import Handlers
+from offhook.roles import WorkerRole, status_callback
+from offhook.settings import Settings
+from offhook.worker import Worker
+
+
+def test_a_status_callback_names_its_send_and_is_repeated_by_twilio() -> None:
+    settings = Settings.load(
+        env_file=None, public_url="https://bot.example.com", mount_path="/hooks"
+    )
+    callback = status_callback(settings)
+    assert callback is not None
+    assert callback(7) == ("https://bot.example.com/hooks/twilio/status?send=7#rc=5&rp=5xx,ct,rt")
+
+
+def test_without_a_public_url_there_are_no_status_callbacks() -> None:
+    assert status_callback(Settings.load(env_file=None, public_url="")) is None
+
+
+def test_an_inline_worker_that_fails_begins_again_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody supervises it: a worker that ended would leave messages to nobody, without a word."""
+    owners: list[str] = []
+    begins = asyncio.Event()
+
+    class Fragile(Worker):
+        def __init__(self, *args: Any, owner: str, **options: Any) -> None:
+            super().__init__(*args, owner=owner, **options)
+            owners.append(owner)
+
+        async def run(self) -> None:
+            if len(owners) == 1:
+                raise RuntimeError("what nobody has thought of")
+            begins.set()
+            await super().run()
+
+    monkeypatch.setattr(roles, "Worker", Fragile)
+    settings = Settings.load(
+        env_file=None, account_sid="AC" + "0" * 32, auth_token="t",
+        store=f"sqlite:///{tmp_path}/offhook.db",
+    )  # fmt: skip
+    told: list[Event] = []
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        role = WorkerRole(settings, Handlers(), told.append, owner="first")
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(role.run_for_ever(stop))
+            await begins.wait()
+            stop.set()
+
+    asyncio.run(scenario())
+    assert owners[0] == "first"
+    assert len(set(owners)) == 2
+    assert told == [Trouble("worker-failed", "the worker begins again: RuntimeError")]

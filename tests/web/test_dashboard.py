@@ -1,0 +1,389 @@
+"""What the dashboard makes of what it is told. What people see of it: tests/browser."""
+
+import asyncio
+import html
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offhook.alerts import Alert, Level
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import SendState, State, Trigger
+from offhook.errors import StoreUnavailable
+from offhook.events import Answered, Handled, Trouble
+from offhook.observe.prometheus import PrometheusObserver
+from offhook.observe.sheet import Sheet
+from offhook.observe.survey import Survey, Surveyor
+from offhook.ports import Counts, Filter, Settlement, Store
+from offhook.settings import Settings
+from offhook.web.dashboard import Dashboard
+from offhook.web.dashboard.charts import HEIGHT, amounts, durations
+from offhook.web.dashboard.figures import Figures, Histogram
+from offhook.web.dashboard.live import Streams, View
+from offhook.web.dashboard.overview import concerns
+from offhook.web.dashboard.pulse import Pulse, Sample
+from offhook.web.design.formats import span
+from tests.conformance.support import claim, claim_one, inbound, opened
+
+EMPTY = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
+NO_FIGURES = Figures({}, {})
+
+
+def answered(total: float, *, status: int = 200, error: str = "") -> Answered:
+    return Answered(Kind.MESSAGE, status, error, False, "SM1", "+1", 0.0, 0.0, total)
+
+
+async def surveyed(*events: Answered | Handled | Trouble) -> Survey:
+    sheet = Sheet.alone()
+    observer = PrometheusObserver(sheet)
+    for event in events:
+        observer(event)
+
+    async def count() -> Counts:
+        return EMPTY
+
+    return await Surveyor({"dev-1": sheet.memory}, count).look()
+
+
+def test_figures_are_those_of_the_events() -> None:
+    hit = Answered(Kind.MESSAGE, 200, "", True, "SM1", "+1", 0.0, 0.0, 0.001, cached="memory")
+    ran = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.RETRY, 0.0, 0.1)
+    away = Trouble("cache-unavailable", "Redis is away")
+    survey = asyncio.run(
+        surveyed(
+            answered(0.004), hit, answered(0.1, status=503, error="store-unavailable"),
+            answered(0.1, status=403, error="signature-mismatch"), ran, ran, away,
+        )
+    )  # fmt: skip
+    figures = Figures.of(survey)
+    counted = {name: number for name, number in figures.counters.items() if number}
+    assert counted == {
+        "accepted": 2, "repeated": 1, "cached": 1, "failed": 1, "refused": 1, "retried": 2,
+    }  # fmt: skip
+    assert figures.phases["total"].total == 2
+    assert figures.processes == {"dev": 1}
+    assert figures.troubles == {"cache-unavailable"}
+    nothing = figures.since(figures)
+    assert not any(nothing.counters.values())
+    assert nothing.phases["total"].quantile(0.5) is None
+
+
+@given(st.lists(st.floats(0.0001, 10.0), min_size=1, max_size=50))
+def test_a_quantile_is_in_the_bucket_of_the_true_one(taken: list[float]) -> None:
+    figures = Figures.of(asyncio.run(surveyed(*map(answered, taken))))
+    found = figures.phases["total"].quantile(1.0)
+    assert found is not None
+    assert max(taken) / 4 <= found <= max(taken) * 4
+
+
+def test_what_is_beyond_all_bounds_is_as_long_as_the_last_one() -> None:
+    counts = (*[0.0] * (len(Histogram().counts) - 1), 1.0)
+    assert Histogram(counts).quantile(0.5) == 15.0
+
+
+def test_all_is_well_when_nothing_needs_anybody() -> None:
+    assert list(concerns(Sample(0.0, EMPTY, 0.01, NO_FIGURES), ())) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (replace(EMPTY, messages={State.DEAD: 1}), "1 message could not be handled."),
+        (replace(EMPTY, messages={State.PARKED: 2}), "2 messages set aside."),
+        (None, "The store can't be read."),
+    ],
+    ids=["dead", "parked", "away"],
+)
+def test_what_needs_somebody_is_said(counts: Counts | None, said: str) -> None:
+    assert [one.text for one in concerns(Sample(0.0, counts, 0.01, NO_FIGURES), ())] == [said]
+
+
+def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None:
+    alerts = [
+        Alert("cpu", Level.WARNING, 0.9, "90% of the CPU is used", "Add a machine.", 0.0),
+        Alert("dead-letters", Level.WARNING, 1.0, "messages given up: 1", "Mend it.", 0.0),
+        Alert("backlog-age", Level.CRITICAL, 999.0, "a message waits", "Add workers.", 0.0),
+    ]
+    one_dead = replace(EMPTY, messages={State.DEAD: 1})
+    found = list(concerns(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts))
+    assert [concern.tone for concern in found] == ["bad", "bad", "warn"]
+    assert [concern.query for concern in found] == ["state=dead", "state=open", None]
+    assert found[1].text.startswith("A message waits, since ")
+
+
+VALUES = st.lists(st.none() | st.floats(0, 1e7), min_size=1, max_size=60)
+
+
+@given(VALUES)
+def test_charts_stay_within_their_bounds(values: list[float | None]) -> None:
+    ends = [float(n) for n in range(len(values))]
+    for chart in (amounts({"a": values}, ends), durations({"a": values}, ends, 0.5)):
+        heights = [y for y, _ in chart.marks] + [y for line in chart.lines for _, y in line.dots]
+        heights += [
+            float(p.split()[1])
+            for line in chart.lines
+            for p in line.path[1:].replace("M", "L").split("L")
+            if p
+        ]
+        assert all(0 <= y <= HEIGHT for y in heights)
+
+
+def test_the_pulse_knows_what_has_come_to_it() -> None:
+    async def scenario() -> None:
+        sheet = Sheet.alone()
+        observer = PrometheusObserver(sheet)
+
+        async def count() -> Counts:
+            return EMPTY
+
+        pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
+        observer(answered(0.5))
+        await pulse.take()
+        for _ in range(3):
+            observer(answered(0.001))
+        await pulse.take()
+        recent = pulse.recent(300)
+        assert recent is not None
+        assert recent.counters["accepted"] == 3
+        bins = pulse.bins()
+        assert sum(b.figures.counters["accepted"] for b in bins if b.figures) == 3
+
+    asyncio.run(scenario())
+
+
+# Over HTTP
+
+Visit = Callable[[httpx2.AsyncClient, Store], Awaitable[None]]
+
+
+async def look() -> Survey:
+    return Survey(0.0, {}, (), None)
+
+
+def visited(path: Path, visit: Visit) -> None:
+    async def main() -> None:
+        async with opened(path / "offhook.db") as store:
+            dashboard = Dashboard(lambda: store, look, Settings.load(env_file=None))
+            transport = httpx2.ASGITransport(app=dashboard.app)
+            async with (
+                dashboard.running(),
+                httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+            ):
+                await visit(client, store)
+
+    asyncio.run(main())
+
+
+async def fields_of(client: httpx2.AsyncClient, path: str) -> dict[str, str]:
+    """Return what a page's form carries along."""
+    page = (await client.get(path)).text
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+async def agree(client: httpx2.AsyncClient, path: str) -> httpx2.Response:
+    """Look at many messages, and say yes."""
+    return await client.post(path, data=await fields_of(client, path))
+
+
+def test_what_there_is_not_is_said(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        for path, status, said in [
+            ("/dashboard/messages/7", HTTPStatus.NOT_FOUND, "There is no message 7."),
+            (f"/dashboard/messages/{10**20}", HTTPStatus.NOT_FOUND, "no such message"),
+            ("/dashboard/messages/x", HTTPStatus.NOT_FOUND, "no such message"),
+            ("/dashboard/messages?state=asleep", HTTPStatus.BAD_REQUEST, "what there is not"),
+            ("/dashboard/messages?before=x", HTTPStatus.BAD_REQUEST, "what there is not"),
+            ("/dashboard/jobs/none", HTTPStatus.NOT_FOUND, "started again"),
+            ("/dashboard/jobs?do=replay", HTTPStatus.BAD_REQUEST, "chosen by their state"),
+            (
+                "/dashboard/jobs?do=dance&state=dead",
+                HTTPStatus.BAD_REQUEST,
+                "replayed or discarded",
+            ),
+            (
+                "/dashboard/messages?q=%23%00&before=99999999999999999999",
+                HTTPStatus.OK,
+                "No message",
+            ),
+        ]:
+            answer = await client.get(path)
+            assert answer.status_code == status, path
+            assert said in answer.text
+
+    visited(tmp_path, visit)
+
+
+def test_pages_follow_each_other_without_gap_or_repetition(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        for n in range(120):
+            await store.accept(inbound(f"SM{n:03}", f"{n % 2}"))
+        seen: list[str] = []
+        path: str | None = "/dashboard/messages?q=%2B15550"
+        while path is not None:
+            page = (await client.get(path)).text
+            seen += re.findall(r"SM\d{3}", page)
+            older = re.search(r'href="([^"]+)">Older<', page)
+            path = older and html.unescape(older[1])
+        assert seen == [f"SM{n:03}" for n in range(118, -1, -2)]
+
+    visited(tmp_path, visit)
+
+
+def test_all_dead_of_one_person_are_replayed_and_no_others(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        for n in range(4):
+            await store.accept(inbound(f"SM{n}", f"{n % 2}"))
+            claim = await claim_one(store)
+            await store.settle(claim, Settlement(Trigger.GIVE_UP, "ValueError"))
+        path = "/dashboard/jobs?state=dead&q=%2B15550&do=replay"
+        assert "Replay 2 dead messages?" in (await client.get(path)).text
+        job = (await agree(client, path)).headers["location"]
+        while "2 of 2 replayed" not in (await client.get(job)).text:
+            await store.find(Filter())  # gives way to it
+        dead = await store.find(Filter(state=State.DEAD))
+        assert [record.sid for record in dead] == ["SM3", "SM1"]
+
+    visited(tmp_path, visit)
+
+
+def test_what_came_after_somebody_had_looked_is_left_alone(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        async def fail(sid: str) -> None:
+            await store.accept(inbound(sid))
+            await store.settle(await claim_one(store), Settlement(Trigger.GIVE_UP, "ValueError"))
+
+        await fail("SM1")
+        path = "/dashboard/jobs?state=dead&do=discard"
+        seen = await fields_of(client, path)
+        await fail("SM2")
+        job = (await client.post(path, data=seen)).headers["location"]
+        while "1 of 1 discarded" not in (await client.get(job)).text:
+            await store.find(Filter())  # gives way to it
+        assert [one.sid for one in await store.find(Filter(state=State.DEAD))] == ["SM2"]
+        unsaid = await client.post(path)
+        assert unsaid.status_code == HTTPStatus.BAD_REQUEST
+
+    visited(tmp_path, visit)
+
+
+def test_a_message_that_is_at_work_is_neither_replayed_nor_discarded(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        claim = await claim_one(store)
+        for doing in ("replay", "discard"):
+            refused = await client.post(f"/dashboard/messages/{claim.id}/{doing}")
+            assert refused.status_code == HTTPStatus.BAD_REQUEST
+            assert "it is running by now" in refused.text
+        await store.settle(claim, Settlement(Trigger.GIVE_UP, "ValueError: <b>no</b>"))
+        page = await client.get(f"/dashboard/messages/{claim.id}?reveal=1")
+        assert "&lt;b&gt;no&lt;/b&gt;" in page.text
+        foreign = await client.post(f"/dashboard/messages/{claim.id}/replay", content="csrf=other")
+        assert foreign.status_code == HTTPStatus.BAD_REQUEST
+        done = await client.post(f"/dashboard/messages/{claim.id}/replay")
+        assert done.headers["location"] == f"/dashboard/messages/{claim.id}"
+
+    visited(tmp_path, visit)
+
+
+def test_a_store_that_is_away_is_said_and_the_overview_is_there() -> None:
+    def store() -> Store:
+        raise StoreUnavailable("nobody answers")
+
+    async def main() -> None:
+        dashboard = Dashboard(store, look, Settings.load(env_file=None))
+        transport = httpx2.ASGITransport(app=dashboard.app)
+        async with (
+            dashboard.running(),
+            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
+            inbox = await client.get("/dashboard/messages")
+            assert inbox.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            assert "nobody answers" in inbox.text
+            overview = await client.get("/dashboard")
+            assert overview.status_code == HTTPStatus.OK
+            assert "The store can&#39;t be read" in overview.text
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "less than a second"),
+        (3, "3 s"),
+        (7500, "2 h 5 min"),
+        (7203, "2 h"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_how_long_something_lasts_is_said_in_its_two_largest_units(
+    seconds: float, said: str
+) -> None:
+    assert span(seconds).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+# Streams and jobs
+
+
+def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:
+    looks: list[str | Exception] = ["one", "one", StoreUnavailable("gone"), "two"]
+
+    async def make() -> View:
+        found = looks.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return View("page.html", {"piece": "piece.html", "still": "still.html"}, {"text": found})
+
+    def render(name: str, **values: Any) -> str:
+        return str(values["text"]) if name == "piece.html" else "the same"
+
+    async def scenario() -> list[str]:
+        streams = Streams(render)
+        told = []
+        async for event in streams.follow(make, period=0.0, csrf=""):
+            told.append(event)
+            if not looks:
+                streams.close()
+        return told
+
+    assert asyncio.run(scenario()) == [
+        "retry: 1000\n\n",
+        'event: pieces\ndata: {"piece": "one", "still": "the same"}\n\n',
+        ":\n\n",
+        'event: away\ndata: "gone"\n\n',
+        'event: pieces\ndata: {"piece": "two"}\n\n',
+    ]
+
+
+MANY = 300  # are replayed in 6 s
+
+
+def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        await asyncio.gather(*(store.accept(inbound(f"SM{n}", f"{n}")) for n in range(MANY)))
+        failed = Settlement(Trigger.GIVE_UP, "ValueError")
+        await asyncio.gather(*(store.settle(one, failed) for one in await claim(store, MANY)))
+        job = (await agree(client, "/dashboard/jobs?state=dead&do=replay")).headers["location"]
+        another = await agree(client, "/dashboard/jobs?state=dead&do=discard")
+        assert another.status_code == HTTPStatus.BAD_REQUEST
+        assert "another one is at work" in another.text.lower()
+        assert (
+            "Another one is at work"
+            in (await client.get("/dashboard/jobs?state=dead&do=discard")).text
+        )
+        await client.post(f"{job}/stop")
+        while "Stopped." not in (await client.get(job)).text:
+            await store.find(Filter())  # gives way to it
+        dead = (await store.counts()).messages[State.DEAD]
+        assert 0 < dead < MANY
+        assert f"{dead} were left as they were" in (await client.get(job)).text
+
+    visited(tmp_path, visit)

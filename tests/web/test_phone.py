@@ -1,0 +1,234 @@
+"""What the phone makes of what it hears on the line. What people see of it: tests/browser."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.errors import ConfigurationError
+from offhook.events import Handled, Sent
+from offhook.twilio.simulator import RestCall, Simulator, Texted
+from offhook.twilio.simulator.captures import Text, inbound
+from offhook.web.phone import Phone
+from offhook.web.phone import book as books
+from offhook.web.phone.book import Book
+from offhook.web.phone.bubbles import Incoming, Outgoing
+from offhook.web.phone.changes import Change, Changes, Position
+from offhook.web.phone.memory import Memories, read
+from offhook.web.phone.orders import PersonOrder, TextOrder
+from offhook.web.phone.switchboard import Setting
+from offhook.web.phone.switches import Switch, trouble_of
+from tests.twilio.helpers import Webhook
+from tests.twilio.line import CREDENTIALS, on_the_line
+
+ADA = "+15551230001"
+OURS = "+15005550006"
+HOST = "127.0.0.1:8000"
+
+
+def texted(number: int, body: str = "hello", from_: str = ADA) -> Texted:
+    sid = f"SM{number:032x}"
+    params = inbound(Text(sid, CREDENTIALS.account_sid, from_, OURS, body))
+    return Texted(sid, from_, OURS, params, time=1_000_000.0 + number)
+
+
+def too_many(send_id: int) -> RestCall:
+    """Return a send that Twilio answered 429."""
+    params = (
+        ("To", ADA),
+        ("From", OURS),
+        ("Body", "an answer"),
+        ("StatusCallback", f"http://{HOST}/twilio/status?send={send_id}"),
+    )
+    answer = json.dumps({"code": 20429, "message": "Too Many Requests", "status": 429})
+    return RestCall("/", params, "", ADA, 1_000_001.0, 429, answer, lost=False, seconds=0.01)
+
+
+def handled(message_id: int, sid: str) -> Handled:
+    return Handled(message_id, Kind.MESSAGE, sid, 1, Trigger.COMPLETE, 0.0, 0.1)
+
+
+def of_ada(book: Book) -> tuple[Incoming | Outgoing, ...]:
+    return book.open(ADA).bubbles
+
+
+def test_a_reply_finds_its_message_by_the_ledgers_number() -> None:
+    book = Book(OURS, Changes())
+    book.hear_line(texted(1))
+    book.hear_line(too_many(7))
+    book.hear_app(Sent(7, 3, "return:0", SendTrigger.POSTPONE, 0.01))
+    book.hear_app(handled(3, texted(1).sid))
+    message, reply = of_ada(book)
+    assert isinstance(message, Incoming)
+    assert isinstance(reply, Outgoing)
+    assert book.cause(reply) == message
+    assert book.effects(message) == (reply,)
+
+
+def test_the_tries_of_a_send_are_one_bubble() -> None:
+    book = Book(OURS, Changes())
+    for _ in range(3):
+        book.hear_line(too_many(7))
+    (reply,) = of_ada(book)
+    assert isinstance(reply, Outgoing)
+    assert len(reply.calls) == 3
+    assert reply.state == "held"
+
+
+def test_the_oldest_bubbles_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "KEPT", 3)
+    book = Book(OURS, Changes())
+    for number in range(1, 6):
+        book.hear_line(texted(number))
+        book.hear_app(handled(number, texted(number).sid))
+    assert [bubble.id for bubble in of_ada(book)] == [texted(n).sid for n in (3, 4, 5)]
+    book.hear_app(handled(1, texted(1).sid))  # of one that is gone
+    assert book.bubble(texted(1).sid) is None
+
+
+def test_the_same_number_has_a_conversation_on_each_channel() -> None:
+    book = Book(OURS, Changes())
+    sms, whatsapp = book.open(ADA), book.open(f"whatsapp:{ADA}")
+    assert sms.id != whatsapp.id
+    assert book.open(ADA).id == sms.id
+
+
+NOTES = st.lists(st.integers(0, 5).map(lambda n: Change("bubble", "c", str(n))), max_size=40)
+
+
+@given(NOTES, NOTES)
+def test_a_reader_learns_of_each_change_once(before: list[Change], after: list[Change]) -> None:
+    changes = Changes(kept=100)
+    for change in before:
+        changes.note(change)
+    position = changes.position
+    for change in after:
+        changes.note(change)
+    assert changes.since(position) == tuple(dict.fromkeys(after))
+    assert changes.since(changes.position) == ()
+
+
+def test_a_reader_that_was_away_for_too_long_is_told_so() -> None:
+    changes = Changes(kept=2)
+    position = changes.position
+    for number in range(3):
+        changes.note(Change("bubble", "c", str(number)))
+    assert changes.since(position) is None
+
+
+@pytest.mark.parametrize("text", ["", "1", "-", "abc-", "abc-x", "abc--1", "abc-²", "other-0"])
+def test_a_position_of_another_process_is_not_known(text: str) -> None:
+    assert Changes().since(Position.parse(text)) is None
+
+
+def test_a_position_survives_the_way_to_the_browser_and_back() -> None:
+    changes = Changes()
+    changes.note(Change("trouble"))
+    assert Position.parse(str(changes.position)) == changes.position
+
+
+def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
+    async def scenario() -> list[tuple[Change, ...] | None]:
+        changes = Changes()
+        seen: list[tuple[Change, ...] | None] = []
+        started = asyncio.Event()
+
+        async def follow() -> None:
+            async for _, found in changes.follow(changes.position):
+                seen.append(found)
+                started.set()
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            group.create_task(follow())
+            await started.wait()
+            started.clear()
+            changes.note(Change("trouble"))
+            await started.wait()
+            changes.close()
+        return seen
+
+    assert asyncio.run(scenario()) == [(), (Change("trouble"),)]
+
+
+def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "dev.phone"
+    memories = Memories()
+    events = (texted(1), too_many(7), handled(3, texted(1).sid))
+    for event in events:
+        memories.keep(event)
+    memories.keep(Handled(4, Kind.STATUS, "SM", 1, Trigger.COMPLETE, 0.0, 0.1))  # not shown
+    setting = Setting(frozenset({Switch.LIMIT}), frozenset({ADA}))
+    memories.write(file, setting)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert tuple(read(file)) == (*events, setting)
+
+    file.write_bytes(file.read_bytes()[:-10])
+    assert tuple(read(file)) == events
+    assert tuple(read(tmp_path / "none")) == ()
+
+
+def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
+    file = tmp_path / "dev.phone"
+    memories = Memories()
+
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        with sim.listening(memories.keep):
+            await sim.text("hi")
+        memories.write(file, Setting())
+        assert tuple(read(file))[1] == sim.delivered[0]
+        assert sim.delivered[0].requests[0].body == b"\xff\x00"
+
+    on_the_line(scenario, Webhook(answers=[(200, "application/octet-stream", b"\xff\x00")]))
+
+
+def test_each_switch_makes_trouble_and_none_makes_none() -> None:
+    calm = trouble_of(frozenset(), frozenset())
+    assert all(trouble_of(frozenset({switch}), frozenset()) != calm for switch in Switch)
+    assert trouble_of(frozenset(Switch), frozenset({ADA})).undelivered == {ADA: 30003}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"conversation": "x"}', b'{"conversation": "x", "body": " "}',
+     b'{"conversation": "x", "body": "a", "surprise": 1}',
+     b'{"conversation": "x", "location": {"latitude": 91, "longitude": 0}}'],
+)  # fmt: skip
+def test_an_order_that_makes_no_sense_is_refused(body: bytes) -> None:
+    with pytest.raises(ConfigurationError):
+        TextOrder.read(body)
+
+
+def test_a_number_may_be_written_as_people_write_it() -> None:
+    order = PersonOrder.read(b'{"number": "+1 (555) 123-0042", "channel": "whatsapp"}')
+    assert order.address == "whatsapp:+15551230042"
+
+
+def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        phone = Phone(sim, url=f"http://{HOST}", token="t")
+        transport = httpx2.ASGITransport(phone.app, client=("127.0.0.1", 50_000))
+        origin = {"Origin": f"http://{HOST}"}
+        async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            await client.get("/phone?token=t")
+            kept = await client.post(
+                "/phone/attachments?name=a%2F../b.html", content=b"<script>", headers=origin
+            )
+            too_long = await client.post(
+                "/phone/attachments", content=bytes(6 * 1024 * 1024), headers=origin
+            )
+            assert too_long.status_code == 413
+        async with httpx2.AsyncClient(transport=transport) as bot:
+            found = await bot.get(kept.json()["url"])
+            assert found.content == b"<script>"
+            assert "sandbox" in found.headers["Content-Security-Policy"]
+            assert (await bot.get(f"http://{HOST}/phone/media/guess/b.html")).status_code == 404
+            away = await bot.get(kept.json()["url"], headers={"X-Forwarded-For": "192.0.2.7"})
+            assert away.status_code == 404
+
+    on_the_line(scenario)

@@ -1,0 +1,100 @@
+"""The tables and plots of docs/explanation/performance.md, from benchmarks/results/compare.json.
+
+The tables are sections like the others; the plots are drawn by `tools.pages.plots`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from benchmarks.results import read
+from benchmarks.targets import Judged, judge
+
+_NOT_YET: Final = (
+    "*Not measured yet: figures are committed only from a machine that has nothing else to do. "
+    "`make bench-all`, then `make docs`, fill this in; `make bench ARGS=--quick` prints a first "
+    "impression.*"
+)
+
+
+def machine() -> str:
+    """Return on which machine the figures were made, and how."""
+    found = results()
+    if found is None:
+        return _NOT_YET
+    one = found["machine"]
+    return (
+        f"Measured on {found['made']}: {one['processor']}, {one['cores']} cores, "
+        f"{one['system']}, Python {one['python']}. Its own fsync of 4 KiB: p50 "
+        f"{_milliseconds(one['fsync_p50'])}, p99 {_milliseconds(one['fsync_p99'])}. "
+        f"{found['connections']} connections; {found['rounds']} rounds of "
+        f"{found['seconds']:g} s for each loop, all in turn; medians. The generator alone: "
+        f"{found['generator']:,.0f}/s."
+    )
+
+
+def comparison() -> str:
+    """Return what was measured of each peer, as tables, with the plots."""
+    found = results()
+    if found is None:
+        return _NOT_YET
+    peers = list(found["peers"].values())
+    return "\n".join([*_table(peers), "", *_losses(peers), "", *_shown()])
+
+
+def targets() -> str:
+    """Return the design's targets beside what was measured."""
+    rows = [
+        "| target | aimed at | measured | |",
+        "|---|---|---|---|",
+        *map(_row, judge(read())),
+    ]
+    return "\n".join(rows)
+
+
+def results() -> dict[str, Any] | None:
+    """Return what `make bench` has measured, if it has."""
+    found: dict[str, Any] | None = read().get("compare")
+    return found
+
+
+def _table(peers: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| | acknowledges/s | CPU a request | p50 | p99 | p99.9 | memory | handled/s |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for one in peers:
+        mark = {"wrk": " (wrk)"}.get(one["by"], "*" if one["near_ceiling"] else "")
+        times = " | ".join(_milliseconds(one["half"][name]) for name in ("p50", "p99", "p99.9"))
+        handled = "" if one["end_to_end"] is None else f"{one['end_to_end']:,.0f}"
+        yield (
+            f"| {one['title']} | {one['maximum']:,.0f}{mark} | {one['cpu'] * 1e6:.0f} µs | {times} "
+            f"| {one['memory'] / 2**20:.0f} MB | {handled} |"
+        )
+
+
+def _losses(peers: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| killed in mid-load | acknowledged | missing | handled twice | they come back |"
+    yield "|---|--:|--:|--:|---|"
+    for one in peers:
+        if killed := one["killed"]:
+            yield (
+                f"| {one['title']} | {killed['acknowledged']:,} | {killed['missing']:,} | "
+                f"{killed['twice']:,} | {one['returns']} |"
+            )
+
+
+def _shown() -> Iterator[str]:
+    yield "![Acknowledges a second, a bar for each](../pictures/performance-rates.svg)"
+    yield ""
+    yield "![Time to the acknowledge by percentile](../pictures/performance-latency.svg)"
+
+
+def _row(judged: Judged) -> str:
+    target = judged.target
+    bound = f"{'≥' if target.at_least else '≤'} {target.bound:g} {target.unit}".rstrip()
+    if judged.measured is None:
+        return f"| {target.text} | {bound} | not measured yet | `{target.command}` |"
+    verdict = "met" if judged.is_met else "**not met**"
+    return f"| {target.text} | {bound} | {judged.measured:,.2f} {target.unit} | {verdict} |"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

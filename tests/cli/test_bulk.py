@@ -2,13 +2,9 @@
 
 import asyncio
 import json
-import os
-import pty
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +15,7 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.ports import Claim, Counts, Filter, Inbound, Settlement, Store
 from offhook.stores import open_store
 from tests.cli.support import Call, Home, until
+from tests.cli.terminal import on_a_terminal
 
 T = TypeVar("T")
 ANN, BOB = "+15551230001", "+15551230002"
@@ -185,27 +182,14 @@ def test_ctrl_c_ends_it_between_two_and_says_how_far_it_came(tmp_path: Path) -> 
 
 def test_a_terminal_is_asked_first_and_sees_a_bar(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    for answer, dead in ((b"n\n", MANY + 1), (b"y\n", 0)):
-        output = on_a_terminal(home, answer, "messages", "discard", *DEAD)
-        assert "discard 1,001 messages?" in output
-        assert ("1,001 of 1,001 discarded" in output) is (dead == 0)
-        assert ("━" in output) is (dead == 0)
+    for answer, dead in (("n\n", MANY + 1), ("y\n", 0)):
+        with on_a_terminal(home, "messages", "discard", *DEAD) as terminal:
+            terminal.until_shown("discard 1,001 messages?")
+            terminal.type(answer)
+            terminal.end()
+        assert ("1,001 of 1,001 discarded" in terminal.shown) is (dead == 0)
+        assert ("━" in terminal.shown) is (dead == 0)
         assert counts(tmp_path).messages[State.DEAD] == dead
-
-
-def on_a_terminal(home: Home, typed: bytes, *arguments: str) -> str:
-    """Run a command on a pseudo-terminal, answer its question, return all that it shows."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "offhook", *arguments]
-    with subprocess.Popen(command, cwd=home.directory, stdin=theirs, stdout=theirs, stderr=theirs):
-        os.close(theirs)
-        os.write(ours, typed)
-        output = b""
-        with suppress(OSError):  # how a terminal says that nobody is left at its other end
-            while part := os.read(ours, 65536):
-                output += part
-    os.close(ours)
-    return output.decode()
 
 
 def test_a_person_is_erased(call: Call, tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
 """`offhook connect` against the simulated Twilio, over real HTTP."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +8,13 @@ from typing import Any
 import pytest
 
 from tests.cli.support import Call, Home
+from tests.cli.terminal import CTRL_C, CTRL_D, on_a_terminal
 from tests.twilio.background import Twilio, twilio
 from tests.twilio.helpers import closed_port
 from tests.twilio.line import CREDENTIALS
 
 NUMBER = "+15005550006"
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
-CTRL_C, CTRL_D = "\x03", "\x04"
 DEMO = "https://demo.twilio.com/welcome/sms/reply"
 
 
@@ -216,29 +212,8 @@ def test_wrong_usage(call: Call, line: Twilio, arguments: tuple[str, ...]) -> No
     ("answer", "is_set"), [("n\n", False), ("y\n", True), (CTRL_C, False), (CTRL_D, False)]
 )
 def test_on_a_terminal_it_asks(tmp_path: Path, line: Twilio, answer: str, is_set: bool) -> None:
-    home = Home(tmp_path)
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        # So that it is its terminal, whose Ctrl-C reaches it, also where tests have no foreground.
-        ["env", "--default-signal=INT", "setsid", "--ctty", sys.executable, "-m", "offhook",
-         "connect", "--number", NUMBER],
-        cwd=tmp_path, env={**os.environ, "XDG_RUNTIME_DIR": str(home.runtime)},
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        said = b""
-        while b"Set this at Twilio?" not in said:
-            said += os.read(ours, 4096)
-        os.write(ours, answer.encode())
-        while _more(ours):
-            pass
-        assert process.wait(30) == (0 if is_set else 1)
-    os.close(ours)
+    with on_a_terminal(Home(tmp_path), "connect", "--number", NUMBER) as terminal:
+        terminal.until_shown("Set this at Twilio?")
+        terminal.type(answer)
+        assert terminal.end(again=answer) == (0 if is_set else 1)
     assert (line.sim.webhook_url == expected(line)) is is_set
-
-
-def _more(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # the other side is closed
-        return b""

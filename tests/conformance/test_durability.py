@@ -39,9 +39,11 @@ def test_what_was_accepted_survives_sigkill(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         accepted = 0
-        while accepted < 400:
-            accepted = int(process.stdout.readline())
-        process.send_signal(signal.SIGKILL)
+        try:
+            while accepted < 400:
+                accepted = int(process.stdout.readline())
+        finally:
+            process.send_signal(signal.SIGKILL)
         for line in process.stdout:  # what it told before it died
             if line.endswith("\n"):
                 accepted = int(line)

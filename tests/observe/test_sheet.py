@@ -27,8 +27,10 @@ def count_and_die(memory: SharedMemory, times: int) -> None:
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout
-        assert process.stdout.readline() == b"counted\n"
-        os.kill(process.pid, signal.SIGKILL)
+        try:
+            assert process.stdout.readline() == b"counted\n"
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def test_what_a_killed_process_has_counted_is_there_and_its_successor_counts_on() -> None:

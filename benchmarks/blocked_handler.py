@@ -18,8 +18,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from offhook.bench.tally import Tally
 
 _ROOT = Path(__file__).parent.parent
@@ -97,8 +96,7 @@ def main() -> None:
     given = parser.parse_args()
     found: dict[str, list[Tally]] = {bot: [] for bot in BOTS}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        machine = Machine.here(Path(folder))
-        print(machine.sentence())
+        run = Run("blocked_handler", Path(folder), partial=is_partial(parser, given))
         for number in range(given.rounds):
             for bot in BOTS:
                 place = Path(folder) / f"{number}-{bot}"
@@ -107,7 +105,7 @@ def main() -> None:
                 print(f"round {number + 1}: {bot}", file=sys.stderr)
     report(found)
     slower = {bot: statistics.median(ratios(found, bot)) for bot in found}
-    write("blocked_handler", slower, machine)
+    run.write(slower)
 
 
 if __name__ == "__main__":

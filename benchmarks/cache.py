@@ -25,8 +25,7 @@ from time import perf_counter
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from offhook.caches import open_cache
 from offhook.caches.interest import MISSES, Interest
 from offhook.caches.link import Link
@@ -291,12 +290,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        machine = Machine.here(folder)
-        print(machine.sentence())
+        run = Run("cache", folder, partial=is_partial(parser, given))
         with valkey(folder / "valkey") as server:
-            rounds = uvloop.run(run(server, given, folder))
+            rounds = uvloop.run(measure(server, given, folder))
     report(rounds)
-    write("cache", figures(rounds), machine)
+    run.write(figures(rounds))
     report_targets(rounds)
     statuses = {status for found in rounds for one in found.values() for status in one.statuses}
     if statuses != {200}:
@@ -304,7 +302,9 @@ def main() -> None:
     print("every answer was 200")
 
 
-async def run(server: Valkey, given: argparse.Namespace, folder: Path) -> list[dict[str, Figures]]:
+async def measure(
+    server: Valkey, given: argparse.Namespace, folder: Path
+) -> list[dict[str, Figures]]:
     store = open_store(f"sqlite:///{folder}/offhook.db")
     await store.open()
     bench = Bench(store, given, folder)

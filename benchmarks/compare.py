@@ -1,7 +1,7 @@
 """offhook beside what else one would build, in one run on one machine.
 
     make bench      # about 15 minutes: the ceiling, the naive app, an INSERT each, arq, offhook
-    make bench-all  # all that benchmarks/peers/ has
+    make bench-all  # about 40: all that benchmarks/peers/ has
 
 Each peer is started on its own, gets the same signed webhooks, and takes its turn in each round.
 First as fast as it answers, then at half of its own maximum, each request timed from the moment it
@@ -25,9 +25,8 @@ import uvloop
 
 from benchmarks import load, wrk
 from benchmarks.drill import Loss, drain_rate, kill_in_mid_load
-from benchmarks.machine import Machine
 from benchmarks.peers.table import PEERS, Peer
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.ceiling import NEAR, ceiling
 from offhook.bench.histogram import Histogram
@@ -188,7 +187,7 @@ def main() -> None:
         "--all", action="store_true", help="also those that `make bench` leaves out"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one short round: 3 minutes, to try it"
+        "--quick", action="store_true", help="one short round: 5 minutes, to try it"
     )
     parser.add_argument("--only", nargs="+", metavar="PEER", choices=[peer.name for peer in PEERS])
     parser.add_argument("--seconds", type=float, help="of each loop (8; 1.5 with --quick)")
@@ -197,22 +196,28 @@ def main() -> None:
     given = parser.parse_args()
     seconds = given.seconds or (1.5 if given.quick else 8.0)
     rounds = given.rounds or (1 if given.quick else 3)
-    peers = []
-    for peer in PEERS:
-        wanted = peer.name in given.only if given.only else peer.quick or given.all
-        if wanted and (missing := peer.missing()):
-            print(f"left out: {peer.title}: {missing}")
-        elif wanted:
-            peers.append(peer)
+    wanted = [
+        peer
+        for peer in PEERS
+        if (peer.name in given.only if given.only else peer.quick or given.all)
+    ]
+    left_out = {peer.title: missing for peer in wanted if (missing := peer.missing())}
+    peers = [peer for peer in wanted if peer.title not in left_out]
+    for title, missing in left_out.items():
+        print(f"left out: {title}: {missing}")
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
     try:
-        machine = Machine.here(folder)
-        print(machine.sentence())
+        one = Run(
+            "compare-all" if given.all else "compare",
+            folder,
+            partial=is_partial(parser, given, "all") or bool(left_out),
+            out=given.out,
+        )
         results = run(peers, seconds, rounds, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report(results)
-    write("quick" if given.quick else "compare", results, machine, given.out)
+    one.write(results)
     if results["failed"]:
         sys.exit(f"not measured, for the reason above: {', '.join(results['failed'])}")
 

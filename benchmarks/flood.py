@@ -23,8 +23,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from offhook.bench.shots import Mix
 from offhook.bench.tally import Tally
 from tests.fuzz.memory import resident
@@ -180,12 +179,11 @@ def main() -> None:
     port = load.free_port()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        machine = Machine.here(folder)
-        print(machine.sentence())
+        run = Run("flood", folder, partial=is_partial(parser, given))
         with ingress(port, folder) as process:
             found = uvloop.run(measure(port, process.pid, given))
     held = report(found, given)
-    write("flood", figures(found), machine)
+    run.write(figures(found))
     print("every real one was acknowledged, every forged one refused" if held else "NOT SO")
     sys.exit(not held)
 

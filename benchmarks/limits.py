@@ -24,9 +24,8 @@ import httpx2
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
 from benchmarks.peers.table import Peer
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.loops import Load
 from offhook.bench.shots import Kind, Mix, Shot
@@ -254,8 +253,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
     try:
-        machine = Machine.here(folder)
-        print(machine.sentence())
+        run = Run("limits", folder, partial=is_partial(parser, given), out=given.out)
         figures: Figures = {}
         for name in given.only:
             with ExitStack() as stack:
@@ -266,7 +264,7 @@ def main() -> None:
             folder.mkdir()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    write("limits", figures, machine, given.out)
+    run.write(figures)
 
 
 async def _run(

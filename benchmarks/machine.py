@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _BUSY: Final = 0.1
-"""A share of the processors beyond this, before a run begins, makes its times another's."""
+"""A share of the processors beyond this, before a run or in it, makes its times another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Machine:
 
     Attributes:
         busy: the share of its processors that others used just before.
+        others: the share that others used during the run.
     """
 
     processor: str
@@ -29,6 +30,7 @@ class Machine:
     fsync_p50: float
     fsync_p99: float
     busy: float
+    others: float = 0.0
 
     @classmethod
     def here(cls, folder: Path) -> "Machine":
@@ -47,7 +49,7 @@ class Machine:
     @property
     def is_quiet(self) -> bool:
         """Whether it had nothing else to do."""
-        return self.busy < _BUSY
+        return max(self.busy, self.others) < _BUSY
 
     def sentence(self) -> str:
         """Return it in words."""

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -45,22 +45,22 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its processes that are alive."""
-        return sum(_cpu_seconds(pid) for pid in self._family())
+        return cpu_seconds(self.family())
 
     def memory(self) -> int:
         """Return the bytes that all its processes hold, shared ones counted once."""
-        return sum(_memory(pid) for pid in self._family())
+        return memory(self.family())
 
     def kill(self) -> None:
         """SIGKILL to all of its processes at once."""
-        for pid in self._family():
+        for pid in self.family():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to what has not ended in time."""
-        family = self._family()
+        family = self.family()
         self._process.terminate()
         try:
             self._process.wait(_PATIENCE)
@@ -71,12 +71,9 @@ class Process:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _family(self) -> list[int]:
-        parents = dict(_parents())
-        found = [self._process.pid]
-        for pid in found:  # grows while it is read
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found
+    def family(self) -> list[int]:
+        """Return all its processes that are alive."""
+        return family(self._process.pid)
 
 
 @contextmanager
@@ -115,6 +112,25 @@ def until_quiet(file: Path, *, expected: int, quiet: float, longest: float) -> N
 def lines(file: Path) -> int:
     """Return how many SIDs are in a file, from its size."""
     return file.stat().st_size // 35 if file.exists() else 0
+
+
+def family(pid: int) -> list[int]:
+    """Return a process, and all that came from it and from those."""
+    parents = dict(_parents())
+    found = [pid]
+    for one in found:  # grows while it is read
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU time of processes, with that of children of theirs that have ended."""
+    return sum(_cpu_seconds(pid) for pid in pids)
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Return the bytes that processes hold; of what several share, each has its part."""
+    return sum(_memory(pid) for pid in pids)
 
 
 def _parents() -> Iterator[tuple[int, int]]:

@@ -20,9 +20,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
 from benchmarks.outage import running
-from benchmarks.results import write
+from benchmarks.results import Run, is_partial
 from offhook.bench.shots import Mix
 from offhook.bench.tally import Tally
 from tests.valkey import Valkey, valkey
@@ -80,7 +79,7 @@ def figures(rounds: Sequence[Mapping[str, Tally]]) -> dict[str, float]:
     return {name: _ratio(rounds, name) for name in rounds[0]} | {"errors": errors}
 
 
-def run(given: argparse.Namespace, folder: Path) -> list[dict[str, Tally]]:
+def measure(given: argparse.Namespace, folder: Path) -> list[dict[str, Tally]]:
     port = load.free_port()
     with valkey(folder / "valkey") as server:
         environment = {
@@ -108,11 +107,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        machine = Machine.here(Path(folder))
-        print(machine.sentence())
-        rounds = run(given, Path(folder))
+        run = Run("redis_outage", Path(folder), partial=is_partial(parser, given))
+        rounds = measure(given, Path(folder))
         held = report(rounds)
-        write("redis_outage", figures(rounds), machine)
+        run.write(figures(rounds))
     print("no answer was an error, and none was slower for it" if held else "NOT SO: see above")
     sys.exit(not held)
 

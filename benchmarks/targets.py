@@ -1,8 +1,9 @@
 """The design's targets beside what was measured: `python -m benchmarks.targets`.
 
 Reads the files in benchmarks/results/ that the other scripts write, and prints for each target what
-was aimed at, what was measured, and whether it was met. Exits with status 1 if one was not met; one
-that was not measured names the command which does.
+was aimed at, what was measured, and whether it was met. What is compared is taken from compare-all
+if there is one, as the documentation's table is; else from compare. Exits with status 1 if one was
+not met; one that was not measured names the command which does.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.results import read
+from benchmarks.results import comparison, read
 
 _COMPARE: Final = "make bench"
 _BLOCKED: Final = "python -m benchmarks.blocked_handler"
@@ -70,7 +71,8 @@ def _ratio(over: str, under: str) -> Callable[[Results], float]:
 
 
 def _peer(results: Results, name: str) -> Any:
-    return results["compare"]["peers"][name]
+    compared = comparison(results)
+    return compared and compared["peers"][name]
 
 
 def _half(name: str) -> Callable[[Results], float]:
@@ -146,11 +148,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="read quick.json for compare.json")
+    parser.add_argument(
+        "--partial", action="store_true", help="only what --quick and the like have measured"
+    )
     given = parser.parse_args()
-    results = read(noisy=True)
-    if given.quick and "quick" in results:
-        results["compare"] = results["quick"]
+    results = read(".partial") if given.partial else {**read(".noisy"), **read()}
     judged = list(judge(results))
     print(f"{'':54} {'target':>10} {'measured':>12}")
     for one in judged:

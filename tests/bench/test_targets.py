@@ -1,12 +1,10 @@
 """The table of targets: met, not met, or not measured, and never a guess."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import results
-from benchmarks.machine import Machine
 from benchmarks.targets import TARGETS, judge, line
 
 PEER = {"half": {"p50": 0.001, "p99": 0.02}, "end_to_end": 5000, "killed": {"missing": 0}}
@@ -45,17 +43,9 @@ def test_nothing_measured_is_nothing_met() -> None:
     assert [one.is_met for one in judge({})] == [None] * len(TARGETS)
 
 
-def machine(*, busy: float) -> Machine:
-    return Machine("some processor", 2, "Linux", "3.11", 0.0001, 0.0002, busy)
-
-
-def test_figures_of_a_busy_machine_are_set_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(results, "FOLDER", tmp_path)
-    results.write("one", {"x": 1}, machine(busy=0.5))
-    assert results.read() == {}
-    assert results.read(noisy=True)["one"]["x"] == 1
-    results.write("one", {"x": 2}, machine(busy=0.01))
-    assert results.read()["one"]["x"] == results.read(noisy=True)["one"]["x"] == 2
-    assert results.read()["one"]["machine"]["quiet"] is True
+def test_all_peers_are_preferred_to_some() -> None:
+    some: dict[str, Any] = {"peers": {"empty": {}}}
+    every: dict[str, Any] = {"peers": {"empty": {}, "rq": {}}}
+    assert results.comparison({"compare": some, "compare-all": every}) is every
+    assert results.comparison({"compare": some}) is some
+    assert results.comparison({}) is None

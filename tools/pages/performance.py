@@ -1,4 +1,4 @@
-"""The tables and plots of docs/explanation/performance.md, from benchmarks/results/compare.json.
+"""The tables and plots of docs/explanation/performance.md, from benchmarks/results/.
 
 The tables are sections like the others; the plots are drawn by `tools.pages.plots`.
 """
@@ -6,6 +6,7 @@ The tables are sections like the others; the plots are drawn by `tools.pages.plo
 from collections.abc import Iterator
 from typing import Any, Final
 
+from benchmarks.results import comparison as compared
 from benchmarks.results import read
 from benchmarks.targets import Judged, judge
 
@@ -52,9 +53,8 @@ def targets() -> str:
 
 
 def results() -> dict[str, Any] | None:
-    """Return what `make bench` has measured, if it has."""
-    found: dict[str, Any] | None = read().get("compare")
-    return found
+    """Return what `make bench-all`, or else `make bench`, has measured; None if neither has."""
+    return compared(read())
 
 
 def _table(peers: list[dict[str, Any]]) -> Iterator[str]:

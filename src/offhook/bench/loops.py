@@ -7,13 +7,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
+from offhook.bench.alarm import Alarm
 from offhook.bench.connection import STALE, Connection
 from offhook.bench.shots import Shot
 from offhook.bench.tally import Tally
 from offhook.bench.target import Target
 
 _PATIENCE: Final = 15.0  # seconds: as long as Twilio waits for an answer
-_SPIN: Final = 0.002  # uvloop's timers are 1 ms coarse: what is due sooner is waited for actively
 _TURN: Final = 8  # requests sent in one turn of the loop at most, or no answer would be read
 
 
@@ -86,13 +86,22 @@ class Load:
         it was due: a server that stalls can't hide it.
         """
         self._tally.begin()
+        alarm = Alarm()
+        try:
+            await self._fire(alarm, rate, seconds, stop)
+        finally:
+            alarm.close()
+        await self._end(stop)
+
+    async def _fire(
+        self, alarm: Alarm, rate: float, seconds: float, stop: asyncio.Event | None
+    ) -> None:
         began = perf_counter()
         for number in range(round(rate * seconds)):
             due = began + number / rate
             if number % _TURN == 0:
                 await asyncio.sleep(0)
-            while (wait := due - perf_counter()) > 0:  # noqa: ASYNC110 - it waits for a moment
-                await asyncio.sleep(wait - _SPIN / 2 if wait > _SPIN else 0)
+            await alarm.at(due)
             if stop is not None and stop.is_set():
                 break
             self._tally.late.record(perf_counter() - due)
@@ -101,7 +110,6 @@ class Load:
                 self._idle.popleft().send(next(self._supply), due)
             else:
                 self._waiting.append((due, next(self._supply)))
-        await self._end(stop)
 
     def _freed(self, connection: Connection) -> None:
         if self._waiting:

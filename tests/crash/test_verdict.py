@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import SendState, State
+from offhook.core.lifecycle import SEND_LOST, SendState, State
 from offhook.core.messages import Send
 from offhook.ports import Record
 from tests.crash.evidence import Evidence
@@ -124,9 +124,12 @@ def test_the_counts_are_those_of_the_evidence() -> None:
 
 
 def test_unknown_sends_are_told_apart_by_what_twilio_knows() -> None:
-    sends = {"SM0": [send(0, SendState.UNKNOWN)], "SM1": [send(1, SendState.UNKNOWN)]}
-    evidence = replace(SOUND, sends={**SOUND.sends, **sends}, requests=SOUND.requests[1:])
-    evidence = replace(evidence, accepted={1: 1, 2: 1})
+    orphaned, cut_off, delivered = (
+        replace(send(number, SendState.UNKNOWN), error=error)
+        for number, error in enumerate((SEND_LOST, "no answer was read: ReadError", SEND_LOST))
+    )
+    sends = {"SM0": [orphaned], "SM1": [cut_off], "SM2": [delivered]}
+    evidence = replace(SOUND, sends=sends, requests=SOUND.requests[3:], accepted={2: 1})
     verdict = Verdict.of(evidence)
-    assert (verdict.delivered_unknown, verdict.never_left) == (1, 1)
+    assert (verdict.delivered_unknown, verdict.orphaned, verdict.cut_off) == (1, 1, 1)
     assert verdict.violations == ()

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from offhook.core.lifecycle import SendState, State
+from offhook.core.lifecycle import SEND_LOST, SendState, State
 from tests.crash.evidence import Evidence
 from tests.crash.invariants import violations
 from tests.crash.line import CREATED
@@ -22,7 +22,9 @@ class Verdict:
         rows: sends of the ledger, by state.
         resolved: sends that are sent although Twilio's answer never arrived whole.
         delivered_unknown: unknown ones which Twilio did accept: their callbacks were lost too.
-        never_left: unknown ones of which no request came through whole.
+        orphaned: unknown ones of which no request came through whole, because their worker died.
+        cut_off: the same, because the REST side went down: they had left, into a connection that
+            the kernel had accepted, and nobody read them.
     """
 
     acknowledged: int
@@ -39,7 +41,8 @@ class Verdict:
     rows: Counter[SendState]
     resolved: int
     delivered_unknown: int
-    never_left: int
+    orphaned: int
+    cut_off: int
     p50: float
     p99: float
     worst: float
@@ -48,7 +51,9 @@ class Verdict:
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Verdict":
-        unknown = [send.id for send in evidence.rows if send.state is SendState.UNKNOWN]
+        unknown = [send for send in evidence.rows if send.state is SendState.UNKNOWN]
+        unheard = [send for send in unknown if not evidence.accepted.get(send.id, 0)]
+        orphaned = [send for send in unheard if send.error == SEND_LOST]
         times = sorted(evidence.tally.seconds)
         script = evidence.script
         return cls(
@@ -68,8 +73,9 @@ class Verdict:
                 send.state is SendState.SENT and not _was_answered(evidence, send.id)
                 for send in evidence.rows
             ),
-            delivered_unknown=sum(evidence.accepted.get(row, 0) for row in unknown),
-            never_left=sum(not evidence.accepted.get(row, 0) for row in unknown),
+            delivered_unknown=len(unknown) - len(unheard),
+            orphaned=len(orphaned),
+            cut_off=len(unheard) - len(orphaned),
             p50=times[len(times) // 2],
             p99=times[int(len(times) * 0.99)],
             worst=times[-1],
@@ -93,7 +99,11 @@ class Verdict:
         yield "REST refusing", f"{self.refusals} times, connections for a while"
         yield "sends", _listed(self.rows)
         yield "unanswered sends", f"{self.resolved} resolved by callback"
-        yield "unknown sends", f"{self.delivered_unknown} delivered, {self.never_left} never left"
+        yield (
+            "unknown sends",
+            f"{self.delivered_unknown} delivered, {self.orphaned} of killed workers",
+        )
+        yield "sends cut off", f"{self.cut_off}, by a REST side that went down"
         yield "wall time", f"{self.seconds:.1f} s"
         yield "violations", f"{len(self.violations)}"
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from offhook.core.lifecycle import (
     LIVE,
+    SEND_LOST,
     SendTrigger,
     send_sources,
     send_target,
@@ -26,8 +27,6 @@ from offhook.stores.postgres.sql import (
     seconds_after,
     storable,
 )
-
-_LEASE_ENDED: Final = "its worker died while it was being sent"
 
 _HEADS: Final = f"""
     unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
@@ -58,7 +57,7 @@ _CLAIM: Final = Routine(
              WHERE lane = ANY(_locked) AND {IS_LIVE} AND {before_send(SendTrigger.LOSE)}
              ORDER BY id FOR UPDATE);
         UPDATE offhook.sends
-           SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{_LEASE_ENDED}'
+           SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{SEND_LOST}'
          WHERE id = ANY(_crashed) AND {before_send(SendTrigger.LOSE)};
         SELECT coalesce(array_agg(turn.lane ORDER BY n), '{{}}'),
                coalesce(array_agg(head.id ORDER BY n), '{{}}'),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from offhook.core.lifecycle import (
     LIVE,
+    SEND_LOST,
     Delivery,
     SendState,
     SendTrigger,
@@ -25,7 +26,6 @@ SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""
 
 _COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
-_LEASE_ENDED: Final = "its worker died while it was being sent"
 
 
 def write(
@@ -256,7 +256,7 @@ def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
     connection.execute(
         f"UPDATE sends SET state = ?, settled = ?, error = ? "
         f"WHERE lane = ? AND {SEND_IS_LIVE} AND {before_send(SendTrigger.LOSE)}",
-        (send_target(SendTrigger.LOSE), now, _LEASE_ENDED, lane),
+        (send_target(SendTrigger.LOSE), now, SEND_LOST, lane),
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from offhook.cli.moments import moment
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import Trigger
-from offhook.ports import Draft, Inbound, Settlement
+from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.ports import Draft, Inbound, SendOutcome, Settlement
 from offhook.stores import open_store
 from tests.cli.support import Call
 
@@ -35,6 +35,11 @@ def store(tmp_path: Path) -> None:
         await store.open()
         await store.accept(inbound("SM1", ANN, "my+secret"))
         (claim,) = (await store.claim(1, lease=30.0, owner="w1", alone=False)).claims
+        reply = Draft("reply:0", "AC1", "+15005550006", ANN, "Hello, my secret")
+        await store.write(claim, [reply])
+        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        refused = SendOutcome(SendTrigger.REFUSE, error=f"The number {ANN} is odd.")
+        await store.settle_send(sending, refused)
         notice = Draft("notice:failure", "AC1", "+15005550006", ANN, "Sorry, my secret")
         await store.settle(claim, Settlement(Trigger.GIVE_UP, error=TRACEBACK, drafts=(notice,)))
         await store.accept(inbound("SM2", BOB, "hello"))
@@ -75,7 +80,8 @@ def test_show_tells_the_whole_story(call: Call) -> None:
     (story,) = objects(call, "messages", "show", "1")
     assert [step["trigger"] for step in story["history"]] == ["give-up"]
     assert [(send["identity"], send["state"]) for send in story["sends"]] == [
-        ("notice:failure", "pending")
+        ("reply:0", "failed"),
+        ("notice:failure", "pending"),
     ]
     (story,) = objects(call, "messages", "show", "1", "--reveal")
     assert story["parameters"] == {"MessageSid": "SM1", "Body": "my secret"}

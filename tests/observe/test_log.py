@@ -7,11 +7,12 @@ from contextvars import copy_context
 import pytest
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.core.lifecycle import CLAIM_LOST, SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
 from offhook.observe.log import LogObserver, configure_logging
-from offhook.observe.masking import brief, mask
+from offhook.observe.masking import brief, mask, mask_numbers
 from offhook.observe.pace import LINES, Pace
+from offhook.worker.decide import Interrupted, SenderLimited, TimedOut, describe
 from offhook.worker.decide import traceback_of as kept_of
 
 REFUSED = Answered(
@@ -186,6 +187,20 @@ def test_mask(address: str, shown: str) -> None:
     assert mask(address) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("The number +15551230001 is odd.", "The number +1555***0001 is odd."),
+        ("to +1 (555) 123-0001: no", "to +1 (5***0001: no"),
+        ("15551230001 is odd", "*** is odd"),
+        ("Twilio answered 500 (error 20500) at 127.0.0.1:8080", None),
+        ("SM00000000000000000000000000000012", None),
+    ],
+)
+def test_the_numbers_in_a_text_are_masked(text: str, shown: str | None) -> None:
+    assert mask_numbers(text) == (text if shown is None else shown)
+
+
 def traceback_of(error: Exception) -> str:
     """Return what the worker keeps of an error."""
     try:
@@ -212,11 +227,24 @@ def noted(error: Exception, note: str) -> Exception:
         ("sender-limit: more than 20 messages in 60 s", None),
         ("loop-suspected: 20 sends in a minute", None),
         ("timed out after 30 s", None),
-        ("not for us: my secret", "not for us"),
+        ("discarded by its handler", None),
+        ("no handler for whatsapp", None),
+        ("not Twilio's: signature-mismatch", None),
+        ("its worker died while it was running, for the 2. time", None),
+        (CLAIM_LOST, None),
+        (describe(TimedOut(0.25)), None),
+        (describe(Interrupted(1.0)), None),
+        (describe(SenderLimited(20, 60.0, tells=True)), None),
+        ("not for us: my secret", ""),
+        ("Ann: my secret", ""),
+        ("Ann", ""),
+        ("my secret", ""),
+        ("ValueError: my secret", "ValueError"),
+        ("shop.errors.StockError: my secret", "shop.errors.StockError"),
         ("one\nmy secret", ""),
         ("", ""),
     ],
-    ids=range(13),
+    ids=range(26),
 )
 def test_an_error_shows_no_word_of_a_persons(error: str, shown: str | None) -> None:
     assert brief(error, reveal=False) == (error if shown is None else shown)

@@ -10,7 +10,7 @@ from offhook.cli.output import local_time, when
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send
-from offhook.observe.masking import brief, last_line, mask, printable
+from offhook.observe.masking import brief, last_line, mask, mask_numbers, printable
 from offhook.ports import Attempt, History, Record
 
 _STYLES = {
@@ -140,7 +140,7 @@ def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
 def _send_line(send: Send, *, reveal: bool) -> Text:
     delivery = f", {send.delivery.status}" if send.delivery else ""
     body = printable(send.body) if reveal else f"{len(send.body)} characters"
-    error = f"  {printable(send.error)}" if send.error else ""
+    error = f"  {printable(_send_error(send, reveal=reveal))}" if send.error else ""
     return Text.assemble(
         (f"{'send ' + str(send.id):<19}  ", "dim"),
         f"{send.identity} to {_address(send.to, reveal=reveal)}: {send.state}{delivery}  ",
@@ -156,9 +156,13 @@ def _send_object(send: Send, *, reveal: bool) -> dict[str, Any]:
         "to": _address(send.to, reveal=reveal),
         "sid": send.sid,
         "delivery": send.delivery.status if send.delivery else None,
-        "error": send.error,
+        "error": _send_error(send, reveal=reveal),
     }
     return {**shown, "body": send.body} if reveal else shown
+
+
+def _send_error(send: Send, *, reveal: bool) -> str:
+    return send.error if reveal else mask_numbers(send.error)
 
 
 def _field(screen: Console, name: str, value: str) -> None:

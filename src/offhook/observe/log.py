@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
-from offhook.observe.masking import mask, printable
+from offhook.observe.masking import mask, mask_numbers, printable
 from offhook.observe.outline import is_ours, outline
 from offhook.observe.pace import Pace
 
@@ -220,7 +220,7 @@ def _fields(event: Event) -> dict[str, object]:
                 "sid": printable(event.message_sid),
                 "sent_sid": event.sid,
                 "ms": _ms(event.took),
-                "error": printable(event.error),
+                "error": printable(mask_numbers(event.error)),
             }
         case Trouble():
             found = {"ok": True} if event.ok else {}

@@ -3,15 +3,28 @@
 import re
 from typing import Final
 
+from offhook.core.lifecycle import CLAIM_LOST
+
 _HEAD: Final = 5  # "+1555": the country and the area say where trouble is, not who has it
 _TAIL: Final = 4  # what people compare with when they look for one message
 _HIDDEN: Final = 3  # digits that are gone, at least: fewer are soon guessed
 
-_OURS: Final = re.compile(r"(?:sender-limit|loop-suspected): [a-z0-9. ]+", re.ASCII)
-"""Reasons in our own words, which quote nobody: `worker.decide`."""
+_OURS: Final = re.compile(
+    r"(?:sender-limit|loop-suspected): [a-z0-9. ]+"
+    r"|timed out after [0-9.e+]+ s|the worker was stopped|discarded by its handler"
+    r"|no handler for [a-z]+|not Twilio's: [a-z-]+|by an operator"
+    r"|its worker died while it was running, for the [0-9]+\. time"
+    rf"|{re.escape(CLAIM_LOST)}",
+    re.ASCII,
+)
+"""Reasons in our own words, which quote nobody: of `worker.decide` and the stores."""
 
 _FRAME: Final = '  File "'
 _TYPE: Final = re.compile(r"[^\W\d][\w.<>]*")
+# Of a line without a traceback: a word alone may be a person's name.
+_EXCEPTION: Final = re.compile(r"(?:[^\W\d]\w*\.)*\w*(?:Error|Exception|Timeout|Interrupt|Exit)")
+
+_NUMBER: Final = re.compile(r"(?<!\w)(?:\+\d[\d ()-]{5,}\d|\d{7,})")
 
 
 def mask(address: str) -> str:
@@ -25,11 +38,17 @@ def mask(address: str) -> str:
     return f"{prefix}{colon}{number[:_HEAD]}***{number[-_TAIL:]}"
 
 
+def mask_numbers(text: str) -> str:
+    """Return a text, of ours or Twilio's, with the phone numbers in it masked."""
+    return _NUMBER.sub(lambda found: mask(found[0]), text)
+
+
 def brief(error: str, *, reveal: bool) -> str:
     """Return the last line of an error; unrevealed, only its type: the rest may quote people.
 
-    Of a text that is no traceback, what stands before its first colon shows, when it is of one
-    line; of several lines, any may be a person's.
+    A text that is no traceback is a handler's (`Discard`, `RetryLater`), and may quote people too:
+    of it nothing shows but the type of an exception before its first colon. Reasons in our own
+    words show.
     """
     if reveal:
         return printable(last_line(error))
@@ -40,7 +59,10 @@ def brief(error: str, *, reveal: bool) -> str:
     if len(lines) != 1:
         return ""
     line = printable(lines[0].strip())
-    return line if _OURS.fullmatch(line) else line.partition(": ")[0]
+    if _OURS.fullmatch(line):
+        return line
+    name = line.partition(":")[0]
+    return name if _EXCEPTION.fullmatch(name) else ""
 
 
 def _type_in(lines: list[str]) -> str:

@@ -16,7 +16,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "20404": "Twilio does not know this account. Check TWILIO_ACCOUNT_SID and "
         "OFFHOOK_TWILIO_API.",
         "20429": "Twilio takes no more requests at the moment; the message was not sent.",
-        "21211": "The number written to is not valid. It must look like +15551230001.",
+        "21211": "The number written to is not valid. It must begin with + and the country's code.",
         "21212": "The number to send from is not valid. Check OFFHOOK_SENDER.",
         "21408": "The account may not send to this country. Allow it in the Console "
         "under Messaging, Settings, Geo permissions.",

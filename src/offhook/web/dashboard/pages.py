@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import SendState, State
-from offhook.observe.masking import brief, mask, printable
+from offhook.observe.masking import brief, mask, mask_numbers, printable
 from offhook.ports import Record
 from offhook.web.design import templates
 
@@ -29,7 +29,13 @@ class Pages:
 
     def __init__(self) -> None:
         self._templates = templates(
-            HERE, address=address, brief=brief, said=said, fields=fields, tone=tone
+            HERE,
+            address=address,
+            brief=brief,
+            fields=fields,
+            mask_numbers=mask_numbers,
+            said=said,
+            tone=tone,
         )
         self._templates.globals.update(states=tuple(State))
 

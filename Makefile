@@ -46,11 +46,11 @@ fix: $(VENV)/installed  ## format, and mend what the linter can
 	$(BIN)/ruff check --fix --unsafe-fixes .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## beside what else one would build: 15 minutes (ARGS=--quick: 3)
+bench: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## beside what else one would build: 15 minutes (ARGS=--quick: 5)
 	$(BIN)/python -m benchmarks.compare $(ARGS)
 
 .PHONY: bench-all soak users
-bench-all: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## the same with every peer: half an hour
+bench-all: $(VENV)/installed .venv-peers/installed .venv-arq/installed  ## the same with every peer: 40 minutes
 	$(BIN)/python -m benchmarks.compare --all $(ARGS)
 
 soak: $(VENV)/installed  ## half of the maximum for half an hour: nothing lost, memory and p99 flat (ARGS="--minutes 2")
@@ -66,17 +66,17 @@ observed: $(VENV)/installed  ## what metrics, alerts, the log and five dashboard
 	$(BIN)/python -m benchmarks.observed $(ARGS)
 
 .PHONY: inbox
-inbox: $(VENV)/installed  ## what the dashboard asks of a million messages, each within 200 ms (ARGS="--store sqlite")
+inbox: $(VENV)/installed  ## what the dashboard asks of a million messages, each within 200 ms: 5 minutes (ARGS="--store sqlite")
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 .PHONY: guard
-guard: $(VENV)/installed  ## the cache and its Redis, Redis gone under load, a flood of forgeries: 5 minutes
+guard: $(VENV)/installed  ## the cache and its Redis, Redis gone under load, a flood of forgeries: 8 minutes
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.redis_outage
 	$(BIN)/python -m benchmarks.flood
 
 .PHONY: stores
-stores: $(VENV)/installed  ## both stores by themselves, and a claim's time when a million waits (ARGS=--quick)
+stores: $(VENV)/installed  ## both stores by themselves, and a claim's time when a million waits: 10 minutes (ARGS=--quick)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 
 fuzz: $(VENV)/installed  ## 1,000,000 odd requests in-process, 100,000 over sockets (FUZZ_SEED=n; atheris if installed)

@@ -14,7 +14,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -153,7 +152,6 @@ def run(peers: Sequence[Peer], seconds: float, rounds: int, folder: Path) -> dic
                 with _noted(peer, failed), staged(peer, servers, folder / peer.name) as stage:
                     found[peer.name].loss = uvloop.run(kill_in_mid_load(stage))
     return {
-        "made": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": seconds,
         "rounds": rounds,
         "connections": _CONNECTIONS,

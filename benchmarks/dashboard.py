@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 
 import asyncpg
 
+from benchmarks.results import Run, is_partial
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.searching import LOOK, Phrase
@@ -154,11 +155,11 @@ def questions(store: Store, total: int) -> dict[str, Callable[[], Awaitable[Any]
     }
 
 
-async def ask(url: str, total: int) -> bool:
-    """Ask all, and return whether each was answered in time."""
+async def ask(url: str, total: int) -> dict[str, float]:
+    """Ask all; return how long the answers took, in milliseconds."""
     store = open_store(url)
     await store.open()
-    in_time = True
+    medians = {}
     try:
         for name, question in questions(store, total).items():
             took = []
@@ -166,11 +167,11 @@ async def ask(url: str, total: int) -> bool:
                 began = time.perf_counter()
                 await question()
                 took.append((time.perf_counter() - began) * 1000)
-            in_time = in_time and statistics.median(took) <= _LIMIT
-            print(f"  {name:<32} {statistics.median(took):7.1f} ms   {max(took):7.1f} ms")
+            medians[name] = statistics.median(took)
+            print(f"  {name:<32} {medians[name]:7.1f} ms   {max(took):7.1f} ms")
     finally:
         await store.close()
-    return in_time
+    return medians
 
 
 async def create(url: str) -> None:
@@ -180,16 +181,15 @@ async def create(url: str) -> None:
 
 
 @contextmanager
-def sqlite(total: int) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "offhook.db"
-        asyncio.run(create(f"sqlite:///{path}"))
-        fill_sqlite(path, total)
-        yield f"sqlite:///{path}"
+def sqlite(total: int, folder: Path) -> Iterator[str]:
+    path = folder / "offhook.db"
+    asyncio.run(create(f"sqlite:///{path}"))
+    fill_sqlite(path, total)
+    yield f"sqlite:///{path}"
 
 
 @contextmanager
-def postgresql(total: int) -> Iterator[str]:
+def postgresql(total: int, _folder: Path) -> Iterator[str]:
     with postgres() as server:
         asyncio.run(create(server.url))
         asyncio.run(fill_postgres(server.url, total))
@@ -203,13 +203,18 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--store", choices=stores, action="append")
     given = parser.parse_args()
-    in_time = True
-    for name in given.store or stores:
-        began = time.perf_counter()
-        with stores[name](given.messages) as url:
-            took = time.perf_counter() - began
-            print(f"{name}: {given.messages:,} messages, filled in {took:.0f} s", flush=True)
-            in_time = asyncio.run(ask(url, given.messages)) and in_time
+    found = {}
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
+        folder = Path(place)
+        run = Run("dashboard", folder, partial=is_partial(parser, given))
+        for name in given.store or stores:
+            began = time.perf_counter()
+            with stores[name](given.messages, folder) as url:
+                took = time.perf_counter() - began
+                print(f"{name}: {given.messages:,} messages, filled in {took:.0f} s", flush=True)
+                found[name] = asyncio.run(ask(url, given.messages))
+        run.write({"messages": given.messages, "stores": found})
+    in_time = all(took <= _LIMIT for medians in found.values() for took in medians.values())
     sys.exit(0 if in_time else f"beyond {_LIMIT:g} ms")
 
 

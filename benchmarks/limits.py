@@ -25,6 +25,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.peers.table import Peer
+from benchmarks.processes import Process, command_line, cpu_seconds, memory
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.loops import Load
@@ -185,18 +186,40 @@ def _noted(stage: Stage) -> dict[str, float]:
 
 
 async def idle(places: Places, _given: argparse.Namespace) -> Figures:
-    """CPU and memory of `offhook run` that has nothing to do."""
+    """CPU and memory of `offhook run` that has nothing to do.
+
+    What answers and what works is by itself; beside it, what starts them and tells of them.
+    """
     stage = places.stage(_offhook("quick", "run"))
+    stage.set(OFFHOOK_ADMIN_BIND=f"127.0.0.1:{load.free_port()}")  # it is on by default
     process = stage.start_ingress()
     await stage.until_up()
     await _load(stage, load.supply(), Tally()).open(10, 1.0)
     await asyncio.sleep(5.0)  # what starting and that load have left to do
-    before = process.cpu_seconds()
+    counted, beside = roles(process)
+    before = cpu_seconds(counted), cpu_seconds(beside)
     await asyncio.sleep(_IDLE)
+    after = cpu_seconds(counted), cpu_seconds(beside)
     return {
-        "idle_cpu": (process.cpu_seconds() - before) / _IDLE,
-        "idle_memory": float(process.memory()),
+        "idle_cpu": (after[0] - before[0]) / _IDLE,
+        "idle_memory": float(memory(counted)),
+        "idle_cpu_beside": (after[1] - before[1]) / _IDLE,
+        "idle_memory_beside": float(memory(beside)),
     }
+
+
+def roles(process: Process) -> tuple[list[int], list[int]]:
+    """Return the ingress and the worker, and the supervisor and the admin process.
+
+    Raises:
+        RuntimeError: it is not these four that run.
+    """
+    commands = {pid: command_line(pid) for pid in process.family()}
+    counted = [pid for pid, command in commands.items() if " offhook.cli.roles " in command]
+    beside = [pid for pid in commands if pid not in counted]
+    if (len(counted), len(beside)) != (2, 2):
+        raise RuntimeError(f"not an ingress, a worker, and two beside: {commands}")
+    return counted, beside
 
 
 async def start(places: Places, given: argparse.Namespace) -> Figures:

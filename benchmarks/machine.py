@@ -6,7 +6,7 @@ import random
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ class Machine:
     """Where a run was made; times in seconds.
 
     Attributes:
+        made: the day.
         busy: the share of its processors that others used just before.
         others: the share that others used during the run.
     """
@@ -31,6 +32,7 @@ class Machine:
     fsync_p99: float
     busy: float
     others: float = 0.0
+    made: str = field(default_factory=lambda: time.strftime("%Y-%m-%d", time.gmtime()))
 
     @classmethod
     def here(cls, folder: Path) -> "Machine":

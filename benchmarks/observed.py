@@ -1,6 +1,6 @@
 """Acknowledges a second with everything told, and with nothing, in one run.
 
-    .venv/bin/python -m benchmarks.observed [--seconds 5] [--rounds 3]
+    .venv/bin/python -m benchmarks.observed [--seconds 4] [--rounds 3]
 
 Told: metrics, scraped every second, alerts, the log at its usual level, and the dashboard, open in
 five browsers. One ingress and no
@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx2
@@ -21,6 +21,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.processes import Process
+from benchmarks.results import Run, is_partial
 from offhook.bench.loops import Load
 from offhook.bench.tally import Tally
 
@@ -106,11 +107,13 @@ def main() -> None:
     setups = (Setup("nothing", "error", 0), Setup("everything", "info", load.free_port()))
     found: dict[str, list[Figures]] = {setup.name: [] for setup in setups}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        run = Run("observed", Path(folder), partial=is_partial(parser, given))
         for number in range(given.rounds):
             for setup in setups:
                 place = Path(folder) / f"{number}-{setup.name}"
                 place.mkdir()
                 found[setup.name].append(uvloop.run(measure(setup, given.seconds, place)))
+        run.write({name: [asdict(one) for one in rounds] for name, rounds in found.items()})
     report(found)
 
 

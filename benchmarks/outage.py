@@ -18,11 +18,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
+from benchmarks.results import Run, is_partial
 from offhook.bench.tally import Tally
 from tests.servers import PostgresServer, postgres
 
@@ -99,7 +100,8 @@ def report(found: Mapping[str, Tally]) -> tuple[int, int]:
     return sum(a for a, _ in counts), sum(r for _, r in counts)
 
 
-def run(seconds: float, rate: float, folder: Path) -> bool:
+def measured(seconds: float, rate: float, folder: Path) -> dict[str, Any]:
+    """Return what became of the webhooks; times in seconds."""
     port = load.free_port()
     with postgres() as server:
         environment = {
@@ -121,7 +123,17 @@ def run(seconds: float, rate: float, folder: Path) -> bool:
             acknowledged, refused = report(found)
             states, twice, took = until_settled(server, "outage", acknowledged)
     print(f"settled {took:.1f} s after the last webhook: {states}; stored twice: {twice}")
-    return not refused and not twice and states == {"done": acknowledged}
+    return {
+        "seconds": seconds,
+        "rate": rate,
+        "acknowledged": acknowledged,
+        "refused": refused,
+        "states": states,
+        "twice": twice,
+        "settled_after": took,
+        "p99": {name: result.percentile(99) for name, result in found.items()},
+        "held": not refused and not twice and states == {"done": acknowledged},
+    }
 
 
 def main() -> None:
@@ -130,10 +142,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=300.0, help="webhooks a second")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        print(Machine.here(Path(folder)).sentence())
-        held = run(given.seconds, given.rate, Path(folder))
-    print("every one was acknowledged, and settled once" if held else "NOT SO: see above")
-    sys.exit(not held)
+        run = Run("outage", Path(folder), partial=is_partial(parser, given))
+        found = measured(given.seconds, given.rate, Path(folder))
+        run.write(found)
+    print("every one was acknowledged, and settled once" if found["held"] else "NOT SO: see above")
+    sys.exit(not found["held"])
 
 
 if __name__ == "__main__":

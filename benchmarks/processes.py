@@ -133,6 +133,13 @@ def memory(pids: Iterable[int]) -> int:
     return sum(_memory(pid) for pid in pids)
 
 
+def command_line(pid: int) -> str:
+    """Return how a process was started; empty if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " ").strip()
+    return ""
+
+
 def _parents() -> Iterator[tuple[int, int]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):

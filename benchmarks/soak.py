@@ -17,16 +17,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
 from benchmarks.peers.table import Peer
 from benchmarks.processes import Process
+from benchmarks.results import Run
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.loops import Load
 from offhook.bench.shots import Mix, Supply
@@ -36,6 +36,7 @@ _MIX: Final = Mix(repeats=1, forged=1)
 _PEER: Final = Peer(
     "run", "offhook run", "offhook run benchmarks.apps:sometimes_fails --port {port}"
 )
+_WHOLE: Final = 30.0  # minutes: a shorter one is partial
 _PATIENCE: Final = 120.0  # seconds until all must be settled
 _GROWTH: Final = 1.25  # of memory, from the third minute to the last: beyond it, it is not flat
 _SLOWER: Final = 2.0  # of p99, from the first half to the second
@@ -52,6 +53,21 @@ class Minute:
     @property
     def p99(self) -> float:
         return self.tally.percentile(99)
+
+    @property
+    def wrong(self) -> int:
+        """Answers that were not as they should be, and connections that broke."""
+        return self.tally.unexpected + self.tally.errors.total()
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it for a file."""
+        return {
+            "answers": self.tally.answers,
+            "wrong": self.wrong,
+            "p50": self.tally.percentile(50),
+            "p99": self.p99,
+            "memory": self.memory,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +111,17 @@ def verdict(minutes: list[Minute], states: Counter[str], missing: int) -> Verdic
 
 
 def _wrong(minutes: list[Minute]) -> int:
-    return sum(minute.tally.unexpected + minute.tally.errors.total() for minute in minutes)
+    return sum(minute.wrong for minute in minutes)
 
 
-async def soak(stage: Stage, minutes: float, rate: float | None) -> tuple[list[Minute], set[str]]:
-    """Load it for so long, and tell of each minute; return what was acknowledged besides."""
+async def soak(
+    stage: Stage, minutes: float, rate: float | None
+) -> tuple[float, list[Minute], set[str]]:
+    """Load it for so long, and tell of each minute.
+
+    Returns:
+        webhooks a second, the minutes, and the SIDs that were acknowledged.
+    """
     process = stage.start_ingress()
     await stage.until_up()
     supply = load.supply(mix=_MIX)
@@ -116,7 +138,7 @@ async def soak(stage: Stage, minutes: float, rate: float | None) -> tuple[list[M
         done.append(Minute(tally, process.memory()))
         _tell(len(done), done[-1])
         acknowledged.update(tally.acknowledged or ())
-    return done, acknowledged
+    return rate, done, acknowledged
 
 
 async def _warm_up(stage: Stage, supply: Supply) -> tuple[Tally, set[str]]:
@@ -127,9 +149,9 @@ async def _warm_up(stage: Stage, supply: Supply) -> tuple[Tally, set[str]]:
 
 def _tell(number: int, minute: Minute) -> None:
     tally = minute.tally
-    wrong = tally.unexpected + tally.errors.total()
     print(
-        f"{number:6} {tally.answers:9,} {wrong:6,} {load.milliseconds(tally.percentile(50))} "
+        f"{number:6} {tally.answers:9,} {minute.wrong:6,} "
+        f"{load.milliseconds(tally.percentile(50))} "
         f"{load.milliseconds(minute.p99)} {minute.memory / 2**20:6.0f} MB",
         flush=True,
     )
@@ -164,13 +186,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--minutes", type=float, default=_WHOLE)
     parser.add_argument("--rate", type=float, help="webhooks a second; half of the maximum if none")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
     try:
-        print(Machine.here(folder).sentence())
-        found = run(folder, given.minutes, given.rate)
+        partial = given.minutes < _WHOLE or given.rate is not None
+        run = Run("soak", folder, partial=partial)
+        made, found = soaked(folder, given.minutes, given.rate)
+        run.write(made)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for text in found.kept:
@@ -180,13 +204,26 @@ def main() -> None:
     sys.exit(bool(found.broken))
 
 
-def run(folder: Path, minutes: float, rate: float | None) -> Verdict:
-    """Soak `offhook run`, and judge it."""
+def figures(
+    rate: float, acknowledged: int, minutes: list[Minute], found: Verdict
+) -> dict[str, Any]:
+    """Return what the documentation tells."""
+    return {
+        "rate": rate,
+        "acknowledged": acknowledged,
+        "minutes": [minute.as_object() for minute in minutes],
+        **asdict(found),
+    }
+
+
+def soaked(folder: Path, minutes: float, rate: float | None) -> tuple[dict[str, Any], Verdict]:
+    """Soak `offhook run`, and judge it; return the figures for a file, too."""
     with staged(_PEER, Servers.none(), folder / "soak") as stage:
-        done, acknowledged = uvloop.run(soak(stage, minutes, rate))
+        rate, done, acknowledged = uvloop.run(soak(stage, minutes, rate))
         database = stage.folder / "offhook.db"
         uvloop.run(settle(database, len(acknowledged)))
-        return verdict(done, states(database), missing(database, acknowledged))
+        found = verdict(done, states(database), missing(database, acknowledged))
+        return figures(rate, len(acknowledged), done, found), found
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 import asyncpg
 import uvloop
 
-from benchmarks.machine import Machine
+from benchmarks.results import Run, is_partial
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.ports import Inbound, Settlement, Store
@@ -328,38 +328,48 @@ def claim_times(
         yield processes, [took for seen in together(jobs) for took in seen.times]
 
 
-def quantile(times: Sequence[float], percent: int) -> str:
-    return f"{statistics.quantiles(times, n=100, method='inclusive')[percent - 1] * 1000:.2f}"
+def quantile(times: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100, method="inclusive")[percent - 1]
 
 
-def measure(name: str, place: Place, seconds: float, backlogs: Sequence[int]) -> bool:
-    """Print a store's table; return whether each message was settled once."""
+def measure(name: str, place: Place, seconds: float, backlogs: Sequence[int]) -> dict[str, Any]:
+    """Print a store's table, and return it; times in seconds, by the number of processes.
+
+    `sound` is whether each message was settled once.
+    """
     print(f"\n{name}\n{'':36}" + "".join(f"{n} process{'es' * (n > 1):<9}" for n in _PROCESSES))
-    count, sound = backlogs[-1] // 2, True
+    count = backlogs[-1] // 2
 
     def line(title: str, figures: Mapping[int, str]) -> None:
         cells = "".join(f"{figures[processes]:<18}" for processes in _PROCESSES)
         print(f"{title:36}{cells}".rstrip(), flush=True)
 
-    line("accepts a second", {n: f"{accepts(place, n, seconds):,.0f}" for n in _PROCESSES})
-    line(
-        "claims + settles a second",
-        {n: f"{settles(place, n, seconds, count):,.0f}" for n in _PROCESSES},
+    def rates(title: str, figures: Mapping[int, float]) -> Mapping[int, float]:
+        line(title, {n: f"{rate:,.0f}" for n, rate in figures.items()})
+        return figures
+
+    accepted = rates("accepts a second", {n: accepts(place, n, seconds) for n in _PROCESSES})
+    settled = rates(
+        "claims + settles a second", {n: settles(place, n, seconds, count) for n in _PROCESSES}
     )
     through = {n: end_to_end(place, n, count // 5) for n in _PROCESSES}
-    line(
-        "end to end a second, 1 accepting", {n: f"{rate:,.0f}" for n, (rate, _) in through.items()}
-    )
-    sound = all(whole for _, whole in through.values())
+    rates("end to end a second, 1 accepting", {n: rate for n, (rate, _) in through.items()})
     print("a claim, in ms: p50 / p99")
+    claims: dict[str, dict[int, tuple[float, float]]] = {}
     for one_lane in (False, True):
         for waiting in backlogs:
+            title = f"{waiting:,} waiting, {'one lane' if one_lane else 'a lane each'}"
             times = dict(claim_times(place, waiting, seconds, one_lane=one_lane))
-            line(
-                f"  {waiting:,} waiting, {'one lane' if one_lane else 'a lane each'}",
-                {n: f"{quantile(t, 50)} / {quantile(t, 99)}" for n, t in times.items()},
-            )
-    return sound
+            claims[title] = {n: (quantile(t, 50), quantile(t, 99)) for n, t in times.items()}
+            cells = {n: f"{a * 1000:.2f} / {b * 1000:.2f}" for n, (a, b) in claims[title].items()}
+            line(f"  {title}", cells)
+    return {
+        "accepts": accepted,
+        "settles": settled,
+        "end_to_end": {n: rate for n, (rate, _) in through.items()},
+        "claims": claims,
+        "sound": all(whole for _, whole in through.values()),
+    }
 
 
 def main() -> None:
@@ -371,14 +381,17 @@ def main() -> None:
     given = parser.parse_args()
     seconds = given.seconds or (2.0 if given.quick else 5.0)
     backlogs = (1_000, 100_000) if given.quick else (1_000, 100_000, 1_000_000)
-    sound = True
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, ExitStack() as stack:
-        print(Machine.here(Path(folder)).sentence())
+        run = Run("stores", Path(folder), partial=is_partial(parser, given))
         if given.store != "postgresql":
-            sound &= measure("SQLite", Files(Path(folder)), seconds, backlogs)
+            found["SQLite"] = measure("SQLite", Files(Path(folder)), seconds, backlogs)
         if given.store != "sqlite":
             url = given.postgres or stack.enter_context(postgres()).url
-            sound &= measure("PostgreSQL", Server(Databases(url)), seconds, backlogs)
+            server = Server(Databases(url))
+            found["PostgreSQL"] = measure("PostgreSQL", server, seconds, backlogs)
+        run.write({"seconds": seconds, "stores": found})
+    sound = all(one["sound"] for one in found.values())
     if not sound:
         print("NOT EACH MESSAGE WAS SETTLED ONCE")
     sys.exit(not sound)

@@ -13,13 +13,13 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from benchmarks import load
-from benchmarks.machine import Machine
 from benchmarks.peers.table import Peer
+from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.files import room_for
 from offhook.bench.loops import Load
@@ -50,6 +50,19 @@ async def measure(stage: Stage, connections: int, conversations: int, rate: floa
     return tally
 
 
+def figures(tally: Tally, given: argparse.Namespace) -> dict[str, Any]:
+    """Return what the documentation tells; times in seconds."""
+    return {
+        "connections": given.connections,
+        "conversations": given.conversations,
+        "rate": given.rate,
+        "acknowledged": tally.statuses[200],
+        "wrong": tally.unexpected + tally.errors.total(),
+        "seconds": tally.seconds,
+        **{f"p{p:g}": tally.percentile(p) for p in (50, 99, 99.9)},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,10 +74,11 @@ def main() -> None:
     room_for(given.connections)  # the processes that we start inherit it
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
     try:
-        print(Machine.here(folder).sentence())
+        run = Run("users", folder, partial=is_partial(parser, given))
         with staged(_PEER, Servers.none(), folder / "users") as stage:
             stage.set(OFFHOOK_MAX_CONNECTIONS=str(given.connections + 100))
             tally = uvloop.run(measure(stage, given.connections, given.conversations, given.rate))
+        run.write(figures(tally, given))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     times = " ".join(f"p{p:g} {load.milliseconds(tally.percentile(p))}" for p in (50, 99, 99.9))

@@ -1,15 +1,18 @@
 """The verdicts of the long runs: what is lost is counted, what grows is seen."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks import results
 from benchmarks.drill import Loss, compare
 from benchmarks.peers.table import PEERS
-from benchmarks.soak import Minute, verdict
+from benchmarks.soak import Minute, figures, verdict
 from offhook.bench.shots import Kind, Shot
 from offhook.bench.tally import Tally
+from tools.pages import performance
 
 MIB = 2**20
 SHOT = Shot(b"", Kind.FRESH, "SM1")
@@ -49,6 +52,21 @@ def test_a_soak_that_breaks_one(
 def test_memory_may_grow_while_caches_fill() -> None:
     warming = [minute(memory=50), minute(memory=80)]
     assert not verdict([*warming, *FLAT], DONE, missing=0).broken
+
+
+def test_the_documentation_tells_each_minute_and_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    minutes = [*FLAT, minute(status=503, memory=110)]
+    made = figures(500.0, 7, minutes, verdict(minutes, DONE, missing=0))
+    machine = {"made": "2026-11-29", "others": 0.02}
+    (tmp_path / "soak.json").write_text(json.dumps({"machine": machine, **made}))
+    told = performance.soak()
+    assert "| 1 | 1 | 0 | 2.00 ms | 2.00 ms | 100 MB |" in told
+    assert "| 7 | 1 | 1 | 2.00 ms | 2.00 ms | 110 MB |" in told
+    assert "- kept: lost: 0" in told
+    assert "- **broken**: answers that were not as they should be: 1" in told
 
 
 def test_lost_and_repeated_messages_are_counted(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def machine() -> str:
         return _NOT_YET
     one = found["machine"]
     return (
-        f"Measured on {found['made']}: {one['processor']}, {one['cores']} cores, "
+        f"{_when(found)}. {one['processor']}, {one['cores']} cores, "
         f"{one['system']}, Python {one['python']}. Its own fsync of 4 KiB: p50 "
         f"{_milliseconds(one['fsync_p50'])}, p99 {_milliseconds(one['fsync_p99'])}. "
         f"{found['connections']} connections; {found['rounds']} rounds of "
@@ -42,6 +42,39 @@ def comparison() -> str:
     return "\n".join([*_table(peers), "", *_losses(peers), "", *_shown()])
 
 
+def soak() -> str:
+    """Return what the long run came to, and each minute of it."""
+    found = read().get("soak")
+    if found is None:
+        return _command("make soak")
+    rate, acknowledged = found["rate"], found["acknowledged"]
+    return "\n".join(
+        [
+            f"{_when(found)}: {rate:,.0f} webhooks a second, {acknowledged:,} acknowledged.",
+            "",
+            *(f"- kept: {promise}" for promise in found["kept"]),
+            *(f"- **broken**: {promise}" for promise in found["broken"]),
+            "",
+            "| minute | answers | wrong | p50 | p99 | memory |",
+            "|--:|--:|--:|--:|--:|--:|",
+            *(_minute(number, one) for number, one in enumerate(found["minutes"], 1)),
+        ]
+    )
+
+
+def users() -> str:
+    """Return what came of many people at once."""
+    found = read().get("users")
+    if found is None:
+        return _command("make users")
+    times = ", ".join(f"{p} {_milliseconds(found[p])}" for p in ("p50", "p99", "p99.9"))
+    return (
+        f"{_when(found)}: {found['connections']:,} open connections, "
+        f"{found['acknowledged']:,} of {found['conversations']:,} acknowledged, "
+        f"{found['rate']:,.0f} a second; {times}."
+    )
+
+
 def targets() -> str:
     """Return the design's targets beside what was measured."""
     rows = [
@@ -55,6 +88,25 @@ def targets() -> str:
 def results() -> dict[str, Any] | None:
     """Return what `make bench-all`, or else `make bench`, has measured; None if neither has."""
     return compared(read())
+
+
+def _command(command: str) -> str:
+    return f"*Not measured yet: `{command}`, on a machine that has nothing else to do.*"
+
+
+def _when(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    return (
+        f"Measured on {machine['made']}, while others used {machine['others']:.1%} of the machine"
+    )
+
+
+def _minute(number: int, one: dict[str, Any]) -> str:
+    times = f"{_milliseconds(one['p50'])} | {_milliseconds(one['p99'])}"
+    return (
+        f"| {number} | {one['answers']:,} | {one['wrong']:,} | {times} "
+        f"| {one['memory'] / 2**20:.0f} MB |"
+    )
 
 
 def _table(peers: list[dict[str, Any]]) -> Iterator[str]:

@@ -18,6 +18,7 @@ BY_NAME = {rule.name: rule for rule in RULES}
 HANDLED = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.COMPLETE, 0.25, 2.5)
 FAILED = replace(HANDLED, trigger=Trigger.RETRY, error="ValueError")
 REFUSED = ANSWERED._replace(status=503, error="store-timeout")
+REPORTED = ANSWERED._replace(kind=Kind.STATUS, status=204)
 FORGED = ANSWERED._replace(status=403, error="signature-mismatch")
 HALF_SENT = ANSWERED._replace(status=408, error="body-timeout", enqueue=5.0)
 
@@ -76,6 +77,8 @@ CASES: list[tuple[str, Work, Level | None]] = [
     ("answer-errors", mixed((ANSWERED, 95), (REFUSED, 5)), None),
     ("answer-errors", mixed((ANSWERED, 94), (REFUSED, 6)), W),
     ("answer-errors", mixed((ANSWERED, 70), (REFUSED, 30)), C),
+    ("answer-errors", mixed((REPORTED, 80), (ANSWERED, 10), (REFUSED, 10)), W),
+    ("answer-errors", mixed((REPORTED, 95), (REFUSED, 5)), None),
     ("answer-errors", mixed((FORGED, 100)), None),
     ("answer-errors", mixed((REFUSED, 3)), None),
     ("answer-errors", mixed((FORGED, 10_000), (ANSWERED, 70), (REFUSED, 30)), C),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from offhook.alerts import RULES, Level, Rule
+from offhook.alerts.rules import OUR_FAULT, TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ QUERIES: Final[Mapping[str, Query]] = {
     ),
     "backlog-age": Query("max by (job) (offhook_store_oldest_seconds)"),
     "answer-errors": _share(
-        'offhook_webhooks_total{code=~"5.."}', 'offhook_webhooks_total{code!~"4.."}'
+        f'offhook_webhooks_total{{code=~"{"|".join(OUR_FAULT)}"}}',
+        f'offhook_webhooks_total{{code=~"{"|".join((*TAKEN, *OUR_FAULT))}"}}',
     ),
     "handler-errors": _share(
         'offhook_handler_runs_total{trigger=~"retry|give-up"}', "offhook_handler_runs_total"

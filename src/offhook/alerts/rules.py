@@ -9,11 +9,18 @@ from enum import Enum, StrEnum
 from typing import Final, Literal
 
 from offhook.alerts.window import Window
+from offhook.core.answers import STORED
 from offhook.core.lifecycle import State, Trigger
 from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, WEBHOOKS
 
 MIN_EVENTS: Final = 20
 """As many answers or runs there must be in a window: one that failed of three is no rate."""
+
+TAKEN: Final = tuple(str(int(answer.status)) for answer in STORED.values())
+"""The codes of webhooks that were stored: messages', and status callbacks'."""
+
+OUR_FAULT: Final = ("500", "503")
+"""The codes of webhooks that were refused because of us."""
 
 
 class Unknown(Enum):
@@ -107,8 +114,8 @@ def _refusing(window: Window) -> float | None:
 
     What was refused because of the caller says nothing of us, and anybody can send it.
     """
-    ours = sum(window.count(WEBHOOKS, code=code) for code in ("500", "503"))
-    every = ours + window.count(WEBHOOKS, code="200")
+    ours = sum(window.count(WEBHOOKS, code=code) for code in OUR_FAULT)
+    every = ours + sum(window.count(WEBHOOKS, code=code) for code in TAKEN)
     return ours / every if every >= MIN_EVENTS else None
 
 
@@ -177,7 +184,7 @@ RULES: Final = (
     ),
     Rule(
         "answer-errors", _refusing, unit="%", warning=0.05, critical=0.25,
-        text="{value} of webhooks are answered 503",
+        text="{value} of webhooks are answered 503 or 500",
         remedy="The log names the errors (X-Offhook-Error). Twilio repeats them only with the "
         "overrides that offhook connect sets.",
     ),

@@ -7,6 +7,8 @@ to do. All others are set aside, in files that git ignores and the documentation
 
 import argparse
 import json
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,7 @@ class Run:
         self._name = name
         self._partial = partial
         self._out = out
+        signal.signal(signal.SIGTERM, _exit)
         self._machine = Machine.here(folder)
         print(self._machine.sentence(), flush=True)
         self._watch = Watch()
@@ -52,6 +55,11 @@ class Run:
         print(f"\nothers used {machine.others:.1%} of the processors meanwhile", end="")
         print("" if machine.is_quiet else ": NOT QUIET", end="")
         print(f"; written to {file}", flush=True)
+
+
+def _exit(number: int, _frame: object) -> None:
+    """Leave by way of what ends processes and removes folders, as Ctrl-C does."""
+    sys.exit(128 + number)
 
 
 def kind(machine: Machine, *, partial: bool) -> Kind:

@@ -1,13 +1,16 @@
 """Figures are published only if they are of a whole run, on a machine that did nothing else."""
 
 import argparse
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import results
 from benchmarks.machine import Machine
+from benchmarks.processes import ROOT
 
 
 def machine(*, busy: float = 0.01, others: float = 0.01) -> Machine:
@@ -55,18 +58,54 @@ def test_a_run_with_other_options_is_partial(line: str, partial: bool) -> None:
     assert results.is_partial(parser(), given, "all") is partial
 
 
+RUN = """
+import sys
+from pathlib import Path
+from benchmarks import results
+
+results.FOLDER = Path(sys.argv[1]) / "results"
+run = results.Run("one", Path(sys.argv[1]), partial=True)
+run.write({"x": 1})
+"""
+
+
 def test_a_partial_run_leaves_what_is_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
-    run = results.Run("one", tmp_path, partial=True)
-    run.write({"x": 1})
+    (tmp_path / "results").mkdir()
     (tmp_path / "results" / "one.json").write_text('{"x": 2}')
-    run.write({"x": 3})
+    subprocess.run([sys.executable, "-c", RUN, tmp_path], cwd=ROOT, check=True)
     assert results.read() == {"one": {"x": 2}}
-    assert results.read(".partial")["one"]["x"] == 3
+    assert results.read(".partial")["one"]["x"] == 1
     assert results.read(".noisy") == {}
-    assert "one.partial.json" in capsys.readouterr().out
+
+
+STAYS = """
+import sys, time
+from pathlib import Path
+from benchmarks import results
+
+with open(sys.argv[1] + "/ended", "w") as file:
+    try:
+        results.Run("one", Path(sys.argv[1]), partial=True)
+        print("up", flush=True)
+        time.sleep(600)
+    finally:
+        file.write("in good order")
+"""
+
+
+def test_a_run_that_is_told_to_end_ends_what_it_started(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STAYS, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() not in {"up\n", ""}:
+            pass
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert (tmp_path / "ended").read_text() == "in good order"
 
 
 @pytest.mark.parametrize("kind", [".partial", ".noisy"])

@@ -3,7 +3,7 @@
 import asyncio
 import html
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -22,7 +22,7 @@ from offhook.events import Answered, Handled, Trouble
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Survey, Surveyor
-from offhook.ports import Counts, Filter, Settlement, Store
+from offhook.ports import Counts, Filter, Record, Settlement, Store
 from offhook.settings import Settings
 from offhook.web.dashboard import Dashboard
 from offhook.web.dashboard.charts import HEIGHT, amounts, durations
@@ -30,6 +30,7 @@ from offhook.web.dashboard.figures import Figures, Histogram
 from offhook.web.dashboard.live import Streams, View
 from offhook.web.dashboard.overview import concerns
 from offhook.web.dashboard.pulse import Pulse, Sample
+from offhook.web.dashboard.recent import Recent
 from offhook.web.design.formats import span
 from tests.conformance.support import claim, claim_one, inbound, opened
 
@@ -331,6 +332,45 @@ def test_how_long_something_lasts_is_said_in_its_two_largest_units(
 
 
 # Streams and jobs
+
+
+def test_the_store_is_asked_once_a_second_however_many_look_at_the_overview(tmp_path: Path) -> None:
+    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+        find, asked = store.find, 0
+
+        async def counted(wanted: Filter) -> Sequence[Record]:
+            nonlocal asked
+            asked += 1
+            return await find(wanted)
+
+        store.find = counted  # type: ignore[method-assign]
+        pages = await asyncio.gather(*(client.get("/dashboard") for _ in range(5)))
+        assert {page.status_code for page in pages} == {HTTPStatus.OK}
+        assert asked < 5, "one more for each second that this takes"
+
+    visited(tmp_path, visit)
+
+
+def test_what_is_a_second_old_is_asked_for_anew() -> None:
+    now = 100.0
+    answers: list[str | Exception] = ["first", StoreUnavailable("away"), "second"]
+
+    async def ask() -> str:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def scenario() -> None:
+        nonlocal now
+        recent = Recent(ask, clock=lambda: now)
+        assert [await recent.get(), await recent.get()] == ["first", "first"]
+        now += 1.0
+        with pytest.raises(StoreUnavailable):
+            await recent.get()
+        assert await recent.get() == "second"
+
+    asyncio.run(scenario())
 
 
 def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:

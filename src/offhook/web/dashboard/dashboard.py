@@ -29,6 +29,7 @@ from offhook.web.dashboard.live import Make, Streams, View
 from offhook.web.dashboard.overview import overview
 from offhook.web.dashboard.pages import HERE, Pages
 from offhook.web.dashboard.pulse import PERIOD, Look, Pulse, Sample
+from offhook.web.dashboard.recent import Recent
 from offhook.web.dashboard.timeline import may, timeline
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
@@ -79,6 +80,7 @@ class Dashboard:
         self._alerts = alerts
         self._made: tuple[Sample | None, Mapping[str, Any]] = None, {}
         self._pulse = Pulse(look)
+        self._dead = Recent(self._latest_dead)
         self._parts = {
             "store": "PostgreSQL" if settings.store.startswith("postgres") else "SQLite",
             "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
@@ -127,7 +129,7 @@ class Dashboard:
         async def make() -> View:
             if not self._pulse.samples:
                 await self._pulse.take()
-            dead = await self._dead()
+            dead = await self._dead.get()
             values = {**self._overviewed(), "dead": dead, "parts": self._parts}
             return View("overview.html", _OVERVIEW, values)
 
@@ -140,7 +142,7 @@ class Dashboard:
             self._made = sample, overview(self._pulse, self._alerts())
         return self._made[1]
 
-    async def _dead(self) -> Sequence[Record]:
+    async def _latest_dead(self) -> Sequence[Record]:
         """Return the latest dead; none when the store is away, which the overview says itself."""
         try:
             return await self._store().find(Filter(state=State.DEAD, limit=_LATEST))

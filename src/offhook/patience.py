@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Trouble
@@ -13,6 +13,9 @@ T = TypeVar("T")
 
 POLL: Final = 1.0
 """Seconds after which to look for work though nothing was heard: wake-ups may be lost."""
+
+MOMENT: Final = 3.0
+"""Seconds that opening a store may take before somebody should be told why."""
 
 _BREATH: Final = 0.01  # seconds; keeps a due time that is in the past from making a busy loop
 _FIRST_REPEAT: Final = 0.1  # seconds; a locked database is free again within that
@@ -32,6 +35,37 @@ async def woken(event: asyncio.Event, due: float | None = None) -> None:
             await event.wait()
 
 
+async def opened(store: Store, tell: Callable[[str], None]) -> None:
+    """Open a store, however long it takes: a migration that is given up begins anew, for ever.
+
+    Args:
+        store: not open yet.
+        tell: called with what `Store.migrating` says, after a moment and whenever that changes.
+
+    Raises:
+        StoreError: as `Store.open`.
+    """
+    opening = asyncio.create_task(store.open(), name="opening of the store")
+    told = ""
+    try:
+        while not (await asyncio.wait({opening}, timeout=MOMENT))[0]:
+            if store.migrating not in {"", told}:
+                told = store.migrating
+                tell(told)
+        await opening
+    finally:
+        await ended(opening)
+
+
+async def ended(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
 async def arrived(
     make: Callable[[], Store], stop: asyncio.Event, observer: Observer, doing: str
 ) -> Store | None:
@@ -47,18 +81,30 @@ async def arrived(
         StoreError: the store can't be used, for another reason than that it is away.
     """
     watch = StoreWatch(observer, doing)
-    while not stop.is_set():
+    opening = asyncio.create_task(_first_opened(make, watch), name="arrival of the store")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return opening.result() if opening.done() else None
+    finally:
+        await ended(opening, stopping)
+
+
+async def _first_opened(make: Callable[[], Store], watch: "StoreWatch") -> Store:
+    while True:
         store = make()
         try:
-            await store.open()
+            await opened(store, watch.waits)
         except StoreUnavailable as error:
             watch.away(error)
             await store.close()
-            await woken(stop)
+            await asyncio.sleep(POLL)
+        except BaseException:
+            await store.close()
+            raise
         else:
             watch.back()
             return store
-    return None
 
 
 class StoreWatch:
@@ -77,8 +123,12 @@ class StoreWatch:
     def away(self, error: StoreUnavailable) -> None:
         """Note that a call failed."""
         if not self._away:
-            self._away = True
-            self._observer(Trouble("store-unavailable", f"{self._doing}: {error}"))
+            self.waits(str(error))
+
+    def waits(self, reason: str) -> None:
+        """Tell why nothing can be done, whatever was told before."""
+        self._away = True
+        self._observer(Trouble("store-unavailable", f"{self._doing}: {reason}"))
 
     def back(self) -> None:
         """Note that a call succeeded."""

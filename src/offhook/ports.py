@@ -529,8 +529,18 @@ class Inbox(Protocol):
 class Store(Queue, Ledger, Inbox, Protocol):
     """Everything durable. One object serves one event loop."""
 
+    @property
+    def migrating(self) -> str:
+        """Why `open` takes as long as it does, for people: a migration, which may take an hour.
+
+        Empty when there is none, and when it is over.
+        """
+        ...
+
     async def open(self) -> None:
-        """Connect, and bring the schema up to date.
+        """Connect, and bring the schema up to date, or wait until another process has done so.
+
+        To cancel it undoes what was begun.
 
         Raises:
             StoreUnavailable: it can't be reached or written.

@@ -40,3 +40,37 @@ def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committed(
             await engine.close()
 
     asyncio.run(scenario())
+
+
+def test_an_opening_that_is_cancelled_does_not_wait_for_the_migration(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def migrate_for_ever(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE half_done (n)")
+            loop.call_soon_threadsafe(begun.set)
+            connection.execute(
+                "INSERT INTO half_done "
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT 1 FROM n "
+                "WHERE i = 2"
+            )
+
+        engine = Engine(tmp_path / "offhook.db")
+        opening = asyncio.create_task(engine.open(migrate_for_ever))
+        await begun.wait()
+        opening.cancel()
+        await asyncio.wait({opening})
+        assert opening.cancelled()
+        await engine.close()
+        engine = Engine(tmp_path / "offhook.db")
+        await engine.open(migrate)
+        tables = await engine.read(
+            lambda connection: connection.execute("SELECT name FROM sqlite_schema").fetchall()
+        )
+        assert ("messages",) in tables
+        assert ("half_done",) not in tables
+        await engine.close()
+
+    asyncio.run(scenario())

@@ -15,6 +15,7 @@ from offhook.cli.listening import is_public, listen, run_loop, url_of
 from offhook.cli.loading import AppName
 from offhook.cli.logs import configure
 from offhook.cli.options import app_named
+from offhook.cli.preparing import Preparation
 from offhook.cli.seats import Limits, Role, Seat
 from offhook.cli.signals import on_signals
 from offhook.cli.sockets import Sockets, admin_socket
@@ -24,6 +25,7 @@ from offhook.cli.supervisor import Supervisor
 from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.sheet import SharedMemory
 from offhook.settings import Settings, SignaturePolicy
+from offhook.stores import open_store
 
 _log = logging.getLogger("offhook")
 
@@ -31,8 +33,9 @@ _log = logging.getLogger("offhook")
 _SILENCE: Final = 10.0
 # Added to the time for draining: children that end in time need not be killed a moment before.
 _DRAIN: Final = 5.0
-# Seconds that the start waits for a store it can do without.
-_STORE_PATIENCE: Final = 3.0
+# Seconds for telling the store of a dead worker, whose leases run out anyway: the end of all must
+# not wait for a migration.
+_RELEASE: Final = 5.0
 
 Host = Annotated[str | None, typer.Option("--host", help="Listen here. [OFFHOOK_HOST]")]
 Port = Annotated[
@@ -129,7 +132,9 @@ class Machine:
 
     async def _supervise(self, seats: Sequence[Seat], sockets: Sockets) -> None:
         settings, listener = self.settings, sockets.public
-        await self._prepare(needed=listener is not None and not settings.spool)
+        preparation = Preparation(
+            lambda: open_store(settings.store), needed=listener is not None and not settings.spool
+        )
         counting = () if sockets.admin is None else [s for s in seats if s.role is not Role.ADMIN]
         sheets = {seat.name: SharedMemory() for seat in counting}
         supervisor = Supervisor(
@@ -145,27 +150,23 @@ class Machine:
         def stop() -> None:
             if listener is not None:
                 listener.close()  # who connects now is refused at once, and does not wait in vain
+            preparation.cancel()
             supervisor.stop()
 
         on_signals(stop)
-        await supervisor.run()
+        try:
+            await preparation.wait()
+            await supervisor.run()
+        finally:
+            await preparation.end()
         _log.info("ended: everything that was acknowledged is stored")
 
-    async def _prepare(self, *, needed: bool) -> None:
-        """Bring the schema up to date, so that the processes find it so."""
-        try:
-            async with asyncio.timeout(None if needed else _STORE_PATIENCE):
-                async with opened(self.settings.store):
-                    pass
-        except (StoreUnavailable, TimeoutError) as error:
-            if needed:
-                raise
-            reason = str(error) or "it does not answer in time"
-            _log.warning("starting without the store, which is waited for: %s", reason)
-
     async def _release(self, owner: str) -> None:
-        async with opened(self.settings.store) as store:
-            await store.release(owner)
+        try:
+            async with asyncio.timeout(_RELEASE), opened(self.settings.store) as store:
+                await store.release(owner)
+        except TimeoutError:
+            raise StoreUnavailable("the store does not answer in time") from None
 
     def _readiness(self, sockets: Sockets) -> str:
         admin = "" if sockets.admin is None else f"; metrics on {url_of(sockets.admin)}"

@@ -4,7 +4,9 @@ import asyncio
 
 from offhook.cli.options import StoreOption
 from offhook.cli.output import console
-from offhook.cli.stores import opened, store_url
+from offhook.cli.stores import store_url
+from offhook.patience import opened
+from offhook.stores import open_store
 
 
 def command(*, store: StoreOption = None) -> None:
@@ -22,5 +24,9 @@ def command(*, store: StoreOption = None) -> None:
 
 
 async def _migrate(url: str) -> None:
-    async with opened(url):
-        pass  # opening is what does it
+    store = open_store(url)
+    try:
+        # Opening is what does it.
+        await opened(store, lambda reason: console().print(reason, markup=False))
+    finally:
+        await store.close()

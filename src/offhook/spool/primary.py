@@ -10,14 +10,13 @@ from offhook.core.backoff import delay as backoff
 from offhook.deadline import Deadline
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Observer, Trouble
+from offhook.patience import MOMENT, ended, opened
 from offhook.ports import Inbound, Store
 
 T = TypeVar("T")
 
-# Seconds. Opening may mean connecting with TLS, and the schema's migrations.
-_OPENING: Final = 10.0
-# Nobody is answered before the start is over; what takes longer goes on behind it.
-_STARTING: Final = 3.0
+# Seconds. Nobody is answered before the start is over; what takes longer goes on behind it.
+_STARTING: Final = MOMENT
 # What is forwarded has been acknowledged, and nobody waits: a store too slow for the hot path is
 # still good enough for it.
 _FORWARDING: Final = 10.0
@@ -28,6 +27,7 @@ _LAST_DELAY: Final = 2.0
 _STEADY_AFTER: Final = 10.0
 
 _TOPIC: Final = "store-away"
+_SILENT: Final = "it does not answer in time"
 
 
 class Primary:
@@ -36,6 +36,8 @@ class Primary:
     A call that fails, or that takes longer than `patience`, means that the store is away: from
     then on every call fails at once, until an attempt in the background has succeeded. What was
     given up may have been stored all the same; the unique key makes a repeat of it.
+
+    Opening the store is not given up, however long a migration takes: it would begin anew.
 
     Args:
         open_store: makes a store that is not open yet.
@@ -54,6 +56,7 @@ class Primary:
         self._up = False
         self._failures = 0
         self._up_since = 0.0
+        self._opening: asyncio.Task[None] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._complaint = ""
 
@@ -63,26 +66,32 @@ class Primary:
         return self._up
 
     async def start(self) -> None:
-        """Open the store, or tell that it is away and go on trying in the background.
+        """Open the store, or tell that it is away and go on with it in the background.
 
         Raises:
             SchemaTooNew: this offhook could never forward anything to it.
         """
+        store = self._open_store()
+        self._opening = asyncio.create_task(self._open(store), name="offhook store's opening")
         try:
-            async with asyncio.timeout(_STARTING):
-                await self._attempt()
-        except (StoreUnavailable, TimeoutError) as error:
+            done, _ = await asyncio.wait({self._opening}, timeout=_STARTING)
+            if done:
+                await self._opening
+                self._come_back()
+            else:
+                self._complain(_kept(store.migrating or _SILENT))
+                self._returning = asyncio.create_task(self._return(self._opening))
+        except StoreUnavailable as error:
             self._fail(error)
-        else:
-            self._up, self._up_since = True, time.monotonic()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Let go of the store. May be called twice."""
         self._up = False
-        if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.wait({self._returning})
-            self._returning = None
+        await ended(self._returning, self._opening)
+        self._returning = None
         if self._store is not None:
             await self._store.close()
             self._store = None
@@ -136,32 +145,38 @@ class Primary:
 
     def _fail(self, error: StoreUnavailable | TimeoutError) -> StoreUnavailable:
         """Note that the store is away; return what to tell who asked it."""
-        text = str(error) or "it does not answer in time"
+        text = str(error) or _SILENT
         if self._returning is None:
             if self._up and time.monotonic() - self._up_since > _STEADY_AFTER:
                 self._failures = 0
             self._up = False
-            self._complain(f"webhooks are kept in the spool: {text}")
-            self._returning = asyncio.create_task(self._return(), name="offhook store's return")
+            self._complain(_kept(text))
+            self._returning = asyncio.create_task(self._return())
         return StoreUnavailable(text)
 
-    async def _return(self) -> None:
-        """Try until the store answers in time."""
-        is_back = False
+    async def _return(self, begun: asyncio.Task[None] | None = None) -> None:
+        """Try until the store answers in time; first wait for an attempt that has begun."""
+        is_back = begun is not None and await self._is_back(begun)
         while not is_back:
             self._failures += 1
             jitter = random.random()  # noqa: S311 - not a secret
             await asyncio.sleep(backoff(self._failures, jitter, base=_FIRST_DELAY, cap=_LAST_DELAY))
-            is_back = await self._is_back()
-        self._up, self._up_since = True, time.monotonic()
+            is_back = await self._is_back(self._attempt())
         self._returning = None
-        self._complaint = ""
-        self._observer(Trouble(_TOPIC, "the store is back", ok=True))
+        self._come_back()
 
-    async def _is_back(self) -> bool:
+    def _come_back(self) -> None:
+        self._up, self._up_since = True, time.monotonic()
+        if self._complaint:
+            self._complaint = ""
+            self._observer(Trouble(_TOPIC, "the store is back", ok=True))
+
+    async def _is_back(self, attempt: Awaitable[None]) -> bool:
         try:
-            await self._attempt()
-        except (StoreUnavailable, TimeoutError):
+            await attempt
+        except (StoreUnavailable, TimeoutError) as error:
+            if self._store is None:  # why a migration has failed has not been told
+                self._complain(_kept(str(error)))
             return False
         except Exception as error:  # noqa: BLE001 - the next attempt may succeed; giving up is final
             self._complain(f"webhooks stay in the spool: {describe(error)}")
@@ -178,14 +193,19 @@ class Primary:
             async with asyncio.timeout(self._patience):
                 await self._store.renew((), lease=1.0)
             return
-        store = self._open_store()
+        await self._open(self._open_store())
+
+    async def _open(self, store: Store) -> None:
         try:
-            async with asyncio.timeout(_OPENING):
-                await store.open()
+            await opened(store, lambda reason: self._complain(_kept(reason)))
         except BaseException:
             await store.close()
             raise
         self._store = store
+
+
+def _kept(reason: str) -> str:
+    return f"webhooks are kept in the spool: {reason}"
 
 
 def describe(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Brings a database's schema up to date: numbered migrations, and the functions of this version."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from offhook.errors import StoreError
@@ -19,12 +20,23 @@ ROUTINES: Final[Sequence[Routine]] = with_needs(
 # Seconds. An index over all messages may take minutes; cut off, it would begin anew each time.
 _TIMEOUT: Final = 3600.0
 _LOCK: Final = 0x6F66_6668_6F6F_6B  # "offhook": one migrates, the others wait and find it done
+# Seconds between two looks at the lock, the first and the longest. Who waits within a statement
+# holds a snapshot, for which CREATE INDEX CONCURRENTLY waits; and does not see the server go.
+_FIRST_LOOK: Final = 0.05
+_LAST_LOOK: Final = 1.0
+
+OURS: Final = "its schema is being migrated"
+ANOTHERS: Final = "its schema is being migrated by another process"
 
 
-async def migrate(connections: Connections) -> None:
+async def migrate(connections: Connections, tell: Callable[[str], None]) -> None:
     """Apply the migrations that are missing, in one transaction, which may take an hour.
 
     A role without CREATE can open a store that is up to date.
+
+    Args:
+        connections: to the database.
+        tell: called with `OURS` or `ANOTHERS` before that is waited for.
 
     Raises:
         SchemaTooNew: the database was written by a newer offhook.
@@ -36,11 +48,29 @@ async def migrate(connections: Connections) -> None:
         version = await _version(connection)
         if not missing(_known(), version) and not await _missing_routines(connection):
             return
+    pause = _FIRST_LOOK
+    while not await _migrate_if_free(connections, tell):
+        tell(ANOTHERS)
+        await asyncio.sleep(pause)
+        pause = min(_LAST_LOOK, 2 * pause)
+
+
+async def _migrate_if_free(connections: Connections, tell: Callable[[str], None]) -> bool:
+    """Bring the schema up to date; return False if another process is doing so."""
     async with connections.transaction() as connection:
+        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+            return False
+        tell(OURS)
         # A limit that the role or the database has is for queries.
         await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT:.0f}s'")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=_TIMEOUT)
+        # A migration whose process has ended would go on with its locks, to be rolled back at its
+        # end. PostgreSQL 14 can look for that on Linux alone, and refuses to try elsewhere.
+        await connection.execute(
+            "SELECT set_config('client_connection_check_interval', '1s', true) "
+            "WHERE version() LIKE '%linux%'"
+        )
         await _bring_up_to_date(connection)
+    return True
 
 
 async def _bring_up_to_date(connection: Connection) -> None:

@@ -43,6 +43,7 @@ from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.schema import migrate
 from offhook.stores.postgres.sends import Settled
 from offhook.stores.postgres.settling import Step
+from offhook.stores.postgres.trouble import described
 from offhook.stores.postgres.wake import Wake
 
 P = ParamSpec("P")
@@ -81,13 +82,21 @@ class PostgresStore:
         self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
         self._reports = Batches(self._record, most=_BATCH, at_once=1)
         self._is_open = False
+        self._place = described(url)
+        self._migrating = ""
+
+    @property
+    def migrating(self) -> str:
+        return self._migrating
 
     async def open(self) -> None:
         try:
-            await migrate(self._writing)
+            await migrate(self._writing, self._tell_migrating)
         except BaseException:
             await self.close()
             raise
+        finally:
+            self._migrating = ""
         self._is_open = True
 
     async def close(self) -> None:
@@ -262,6 +271,9 @@ class PostgresStore:
     ) -> T:
         async with self._reading.lend() as connection:
             return await work(connection, *args, **kwargs)
+
+    def _tell_migrating(self, what: str) -> None:
+        self._migrating = f"{self._place}: {what}"
 
     async def _execute(self, statement: str, *values: str) -> None:
         async with self._writing.lend() as connection:

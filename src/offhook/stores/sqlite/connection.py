@@ -14,6 +14,8 @@ from offhook.stores.sqlite.lock import WriterLock
 # stopped in the middle of a transaction.
 _PATIENCE: Final = 1.0
 _STEP: Final = 0.0005
+# Instructions of SQLite's machine, some 0.1 ms, between two looks at whether to go on migrating.
+_LOOK_AFTER: Final = 10_000
 # Pages of the write-ahead log after which a writer checkpoints by itself. Workers do it long
 # before (`Engine.checkpoint`); this bounds the log of an ingress whose workers are all away.
 _AUTOCHECKPOINT: Final = 20_000
@@ -50,6 +52,7 @@ class Writer:
         self._path = path
         self._lock = WriterLock(path)
         self._connection: sqlite3.Connection | None = None
+        self._abandoned = False
 
     def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         """Create the file if need be, and bring its schema up to date."""
@@ -61,10 +64,16 @@ class Writer:
         try:
             self._connection = connect(self._path)
             self._connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+            self._connection.set_progress_handler(lambda: self._abandoned, _LOOK_AFTER)
             migrate(self._connection)
+            self._connection.set_progress_handler(None, 0)
             self._connection.execute("PRAGMA busy_timeout = 0")
         finally:
             self._lock.release()
+
+    def abandon(self) -> None:
+        """Have `prepare`, which runs on another thread, fail soon, and undo what it has begun."""
+        self._abandoned = True
 
     def try_begin(self) -> sqlite3.Connection | None:
         """Begin a transaction if nobody else is writing; never blocks."""

@@ -74,7 +74,7 @@ class Engine:
         self._reading: sqlite3.Connection | None = None
 
     async def open(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        """Create or open the file, and bring its schema up to date.
+        """Create or open the file, and bring its schema up to date. To cancel it undoes that.
 
         Raises:
             StoreUnavailable: it can't be opened or written.
@@ -86,6 +86,7 @@ class Engine:
         try:
             await self._loop.run_in_executor(self._reader, self._writer.prepare, migrate)
         except BaseException as error:
+            self._writer.abandon()
             await self.close()
             if isinstance(error, OSError | sqlite3.Error):
                 raise StoreUnavailable(f"cannot open {self.path}: {error}") from error

@@ -1,6 +1,7 @@
 """`SqliteStore`: the port, each method one transaction of the engine's."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Collection, Sequence
 from pathlib import Path
@@ -41,9 +42,17 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._engine = Engine(path)
+        self._migrating = ""
+
+    @property
+    def migrating(self) -> str:
+        return self._migrating
 
     async def open(self) -> None:
-        await self._engine.open(migrate)
+        try:
+            await self._engine.open(self._migrate)
+        finally:
+            self._migrating = ""
 
     async def close(self) -> None:
         await self._engine.close()
@@ -185,6 +194,10 @@ class SqliteStore:
         return await self._engine.write(
             lambda connection, now: cleaning.erase(connection, now, found), wakes=True
         )
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        self._migrating = f"{self._engine.path}: its schema is being migrated"
+        migrate(connection)
 
 
 def _now() -> int:

@@ -1,0 +1,78 @@
+"""The store's schema, brought up to date before the processes that need it so, or beside them."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from offhook.errors import StoreError, StoreUnavailable
+from offhook.patience import MOMENT, ended, opened
+from offhook.ports import Store
+
+_log = logging.getLogger("offhook")
+
+_PATIENCE: Final = MOMENT  # seconds that the start waits for a store it can do without
+
+
+class Preparation:
+    """One opening of the store, which goes on for as long as it takes.
+
+    Args:
+        open_store: makes a store that is not open yet.
+        needed: whether nothing can start before it is there.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], *, needed: bool) -> None:
+        self._store = open_store()
+        self._needed = needed
+        self._left = False
+        self._told = ""
+        self._task = asyncio.create_task(self._prepare(), name="preparation of the store")
+
+    async def wait(self) -> None:
+        """Return when the store is ready, or can be left to those who start; or after `cancel`.
+
+        Raises:
+            StoreUnavailable: it is away, and needed.
+            StoreError: it can't be used.
+        """
+        done, _ = await asyncio.wait({self._task}, timeout=None if self._needed else _PATIENCE)
+        if not done:
+            self._leave(self._store.migrating or "it does not answer in time")
+        elif not self._task.cancelled():
+            await self._task
+
+    def cancel(self) -> None:
+        """Give it up: what was begun is undone."""
+        self._task.cancel()
+
+    async def end(self) -> None:
+        """Give it up, and wait until that is done."""
+        await ended(self._task)
+
+    async def _prepare(self) -> None:
+        try:
+            await opened(self._store, self._tell)
+        except StoreUnavailable as error:
+            if self._needed:
+                raise
+            self._leave(str(error))  # the processes try again, each for itself
+        except StoreError as error:
+            if not self._left:
+                raise
+            _log.error("the store can't be used: %s", error)
+        else:
+            if self._left:
+                _log.info("the store is ready")
+        finally:
+            await self._store.close()
+
+    def _leave(self, reason: str) -> None:
+        if not self._left:
+            self._left, self._told = True, reason
+            _log.warning("starting without the store, which is waited for: %s", reason)
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            _log.warning("the store is waited for: %s", reason)

@@ -39,7 +39,7 @@ def comparison() -> str:
     if found is None:
         return _NOT_YET
     peers = list(found["peers"].values())
-    return "\n".join([*_table(peers), "", *_losses(peers), "", *_shown()])
+    return "\n".join([*_table(peers), "", *_failed(found), *_losses(peers), "", *_shown()])
 
 
 def soak() -> str:
@@ -120,6 +120,12 @@ def _table(peers: list[dict[str, Any]]) -> Iterator[str]:
             f"| {one['title']} | {one['maximum']:,.0f}{mark} | {one['cpu'] * 1e6:.0f} µs | {times} "
             f"| {one['memory'] / 2**20:.0f} MB | {handled} |"
         )
+
+
+def _failed(found: dict[str, Any]) -> Iterator[str]:
+    if failed := ", ".join(found["failed"]):
+        yield f"Could not be measured in this run: {failed}."
+        yield ""
 
 
 def _losses(peers: list[dict[str, Any]]) -> Iterator[str]:

@@ -5,7 +5,8 @@
 
 Each peer is started on its own, gets the same signed webhooks, and takes its turn in each round.
 First as fast as it answers, then at half of its own maximum, each request timed from the moment it
-was due. Then its worker is started on what has piled up. In the end all of its processes are killed
+was due; no worker runs yet, so that answering is measured by itself (`make soak` has both at once).
+Then its worker is started on what has piled up. In the end all of its processes are killed
 in mid-load and started again, and what it had acknowledged but not handled is counted.
 """
 

@@ -23,7 +23,7 @@ _NETWORK: Final = frozenset(
 
 _SCARCE: Final = 1_000_000_000  # bytes; a million messages with their replies take as much
 _GONE: Final = 100_000_000
-_FILES: Final = ("", "-wal", "-shm", "-lock")
+_FILES: Final = ("", "-wal", "-shm", "-lock", "-urgent")
 _OTHERS: Final = 0o077
 
 

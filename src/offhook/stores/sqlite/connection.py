@@ -53,6 +53,7 @@ class Writer:
         self._lock = WriterLock(path)
         self._connection: sqlite3.Connection | None = None
         self._abandoned = False
+        self._began = 0.0
 
     def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         """Create the file if need be, and bring its schema up to date."""
@@ -87,9 +88,13 @@ class Writer:
                 return None
             raise
 
-    def begin(self) -> sqlite3.Connection:
-        """Begin a transaction when the others have finished theirs; blocks for a second at most."""
-        self._lock.take()
+    def begin(self, *, urgent: bool = False) -> sqlite3.Connection:
+        """Begin a transaction when the others have finished theirs; blocks for a second at most.
+
+        Args:
+            urgent: somebody is on the phone; whoever else writes should let us go first.
+        """
+        self._lock.take(urgent=urgent)
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -100,11 +105,17 @@ class Writer:
                     raise
                 time.sleep(_STEP)
 
-    def commit(self) -> None:
-        """Commit, and let the next one write. Blocks for an fsync."""
+    def commit(self) -> float:
+        """Commit, and let the next one write. Blocks for an fsync.
+
+        Returns:
+            For how many seconds the others had to wait for it, when for one of them it is urgent.
+        """
         if self._connection is not None:
             self._connection.execute("COMMIT")
+        held = time.monotonic() - self._began if self._lock.is_wanted() else 0.0
         self._lock.release()
+        return held
 
     def fail(self, error: Exception) -> StoreUnavailable:
         """Undo what was begun, and return what to tell those who waited for it."""
@@ -130,4 +141,5 @@ class Writer:
         if self._connection is None:
             self._connection = connect(self._path)
         self._connection.execute("BEGIN IMMEDIATE")
+        self._began = time.monotonic()
         return self._connection

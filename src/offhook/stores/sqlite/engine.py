@@ -5,6 +5,9 @@ Python's global lock at each step of a statement; on a thread of its own it woul
 lock back from a busy loop ten times a batch; on the loop nobody takes it. Only where another
 process is writing, the thread does it all, since waiting is for threads
 (docs/decisions/0003-sqlite-between-processes.md).
+
+Webhooks go first: a process that writes anything else leaves the file to them for a while when it
+has kept one waiting (docs/decisions/0018-webhooks-write-first.md).
 """
 
 import asyncio
@@ -13,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +39,13 @@ MAX_QUEUED: Final = 20_000
 _BATCH: Final = (
     256  # keeps a transaction under 5 ms of work, so that other processes get their turn
 )
+# Between two batches of anything else when webhooks wait: they have the file for three quarters
+# of the time, and the others gather what they will write at once.
+_LEAVE: Final = 3.0  # times as long as the last batch took
+_LEAVE_AT_MOST: Final = 0.05  # seconds
+YIELDING: Final = 32
+"""Rows that a batch is to be about, in a process that has kept webhooks waiting."""
+
 _PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
 
 
@@ -58,7 +68,12 @@ _Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
 class Engine:
-    """Runs writes in batches, one batch at a time, and reads on a thread of their own."""
+    """Runs writes in batches, one batch at a time, and reads on a thread of their own.
+
+    Attributes:
+        yields: whether the last batch has kept another process' webhooks waiting. The next one is
+            to be short.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,7 +81,9 @@ class Engine:
         self._writer = Writer(path)
         self._items: deque[_Item] = deque()
         self._busy = False
+        self._leaving: asyncio.Handle | None = None
         self._idle = asyncio.Event()
+        self.yields = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -158,8 +175,12 @@ class Engine:
         if not self._busy:
             self._busy = True
             self._open_loop().call_soon(self._next_batch)
+        elif self._leaving is not None and type(item) is _Accept:
+            self._leaving.cancel()
+            self._leaving = self._open_loop().call_soon(self._next_batch)
 
     def _next_batch(self) -> None:
+        self._leaving = None
         items = self._take()
         if not items:
             self._busy = False
@@ -179,13 +200,16 @@ class Engine:
     def _take(self) -> list[_Item]:
         """Take a batch. Who does not wait any more was answered 503: it need not be stored."""
         items: list[_Item] = []
-        while self._items and len(items) < _BATCH:
+        at_most = YIELDING if self.yields else _BATCH
+        while self._items and len(items) < at_most:
             item = self._items.popleft()
             if not item.future.cancelled():
                 items.append(item)
         return items
 
-    def _finished(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+    def _finished(
+        self, items: Sequence[_Item], results: Sequence[_Result], held: float = 0.0
+    ) -> None:
         for future, result, error in results:
             if future.done():
                 continue
@@ -195,7 +219,12 @@ class Engine:
                 future.set_result(result)
         if any(item.wakes for item in items):
             self.wake.wake_here()
-        self._next_batch()
+        self.yields = held > 0 and not _is_urgent(items)
+        if self.yields and not _is_urgent(self._items):
+            loop, leave = asyncio.Future.get_loop(results[0][0]), min(_LEAVE * held, _LEAVE_AT_MOST)
+            self._leaving = loop.call_later(leave, self._next_batch)
+        else:
+            self._next_batch()
 
     # On the writer's thread
 
@@ -205,26 +234,29 @@ class Engine:
 
     def _all_at_once(self, items: Sequence[_Item]) -> None:
         try:
-            results = _fill(self._writer.begin(), items)
+            results = _fill(self._writer.begin(urgent=_is_urgent(items)), items)
         except Exception as error:  # noqa: BLE001 - nor may it end the thread that commits
             self._deliver(items, _refuse(items, self._writer.fail(error)))
         else:
             self._commit(items, results)
 
     def _commit(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+        held = 0.0
         try:
-            self._writer.commit()
+            held = self._writer.commit()
         except (OSError, sqlite3.Error) as error:
             results = _refuse(items, self._writer.fail(error))
-        self._deliver(items, results)
+        self._deliver(items, results, held)
         if any(item.wakes for item in items):
             self.wake.wake_others()
 
-    def _deliver(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+    def _deliver(
+        self, items: Sequence[_Item], results: Sequence[_Result], held: float = 0.0
+    ) -> None:
         """Hand a whole batch to the event loop in one call."""
         loop = asyncio.Future.get_loop(results[0][0])
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._finished, items, results)
+            loop.call_soon_threadsafe(self._finished, items, results, held)
 
     # On the reader's thread
 
@@ -241,6 +273,11 @@ class Engine:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+
+def _is_urgent(items: Iterable[_Item]) -> bool:
+    """Return whether somebody is on the phone for one of them."""
+    return any(type(item) is _Accept for item in items)
 
 
 def _fill(connection: sqlite3.Connection, items: Sequence[_Item]) -> Sequence[_Result]:

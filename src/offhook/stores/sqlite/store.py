@@ -29,7 +29,7 @@ from offhook.ports import (
 )
 from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messages, sends
 from offhook.stores.sqlite.accept import SENDS
-from offhook.stores.sqlite.engine import Engine
+from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.schema import migrate
 
 
@@ -68,6 +68,8 @@ class SqliteStore:
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
     ) -> Claimed:
+        if self._engine.yields:
+            limit = min(limit, YIELDING)
         return await self._engine.write(
             lambda connection, now: messages.claim(
                 connection, now, limit=limit, lease=lease, owner=owner, alone=alone, window=window

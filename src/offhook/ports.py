@@ -426,7 +426,8 @@ class Erasure:
 
     Attributes:
         erased: messages and sends that are gone.
-        busy: those found that are running or being sent; they can go when that has ended.
+        busy: those found that are running or being sent, and sends of messages that stay and may
+            run again; they can go when that has ended.
     """
 
     erased: int
@@ -520,8 +521,9 @@ class Inbox(Protocol):
 
         `core.privacy.spellings(address)` are one person: what they have sent, the statuses of what
         was sent to them, and all sends to them, with attempts, in any state but those in which
-        somebody is at work. Dedupe keys are hashes, and stay: a repeat does not bring the message
-        back. Call it until it finds nothing.
+        somebody is at work. The sends of a live message go with it or not at all: when it runs
+        (again), it finds in the ledger what must not be sent again. Dedupe keys are hashes, and
+        stay: a repeat does not bring the message back. Call it until it finds nothing.
         """
         ...
 

@@ -362,11 +362,16 @@ class Model:
             if post.state is not State.RUNNING
             and all(entry.state is not SendState.SENDING for entry in self._sends(post))
         ]
-        gone = [entry for entry in sends if entry.state is not SendState.SENDING]
+        gone = [
+            entry
+            for entry in sends
+            if entry.state is not SendState.SENDING
+            and (entry.message in idle or entry.message.state not in LIVE)
+        ]
         self.entries = [entry for entry in self.entries if entry not in gone]
         self._delete(idle)
-        for post in idle:
-            self._look_again(post.lane)
+        for lane in {post.lane for post in [*idle, *(entry.message for entry in gone)]}:
+            self._look_again(lane)
         erased = len(idle) + len(gone)
         return erased, len(posts) + len(sends) - erased
 

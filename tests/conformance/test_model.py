@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -80,7 +80,6 @@ class Action(Enum):
     DROP = auto()
     PRUNE = auto()
     REDUCE = auto()
-    ERASE = auto()
 
 
 def person(lane: str) -> str:
@@ -133,6 +132,7 @@ class Begun:
 
     claim: Claim
     run: Run
+    sends: list[Entry] = field(default_factory=list)
 
     @property
     def token(self) -> int:
@@ -227,6 +227,7 @@ class Protocol(RuleBasedStateMachine):
         self._write(
             lambda store: store.settle(begun.claim, settlement),
             lambda: self.model.settle(begun.run, settlement),
+            begun,
         )
 
     @precondition(lambda self: self.runs or self.sendings)
@@ -276,6 +277,7 @@ class Protocol(RuleBasedStateMachine):
         self._write(
             lambda store: store.write(begun.claim, drafts),
             lambda: self.model.write(begun.run, drafts),
+            begun,
         )
 
     @precondition(lambda self: self.model.posts)
@@ -332,12 +334,15 @@ class Protocol(RuleBasedStateMachine):
 
     # Inbox
 
-    @rule(action=st.sampled_from(Action), which=which, lane=st.sampled_from(LANES))
-    def operate(self, action: Action, which: int, lane: str) -> None:
+    @rule(action=st.sampled_from(Action), which=which)
+    def operate(self, action: Action, which: int) -> None:
         post = self.pick(self.model.posts, which) if self.model.posts else NOBODY
         match action:
             case Action.REPLAY:
                 assert self.do(lambda store: store.replay(post.id)) == self.model.replay(post)
+                for begun in self.runs:  # what was erased before that, an operator sends again
+                    if begun.run.post is post:
+                        begun.sends.clear()
             case Action.DROP:
                 assert self.do(lambda store: store.drop(post.id)) == self.model.drop(post)
             case Action.PRUNE:
@@ -345,11 +350,25 @@ class Protocol(RuleBasedStateMachine):
                 assert gone == self.model.prune(RETENTION)
             case Action.REDUCE:
                 assert self.do(lambda store: store.reduce(100)) == self.model.reduce()
-            case Action.ERASE:
-                erasure = self.do(lambda store: store.erase(person(lane), 100))
-                assert (erasure.erased, erasure.busy) == self.model.erase(person(lane))
+
+    @rule(which=which, lane=st.sampled_from(LANES), at_work=st.booleans())
+    def erase(self, which: int, lane: str, at_work: bool) -> None:
+        """Forget somebody, or somebody to whom a run has just written."""
+        if at_work and self.runs:
+            self.write(which, ["reply:0"], once=False)
+            lane = self.pick(self.runs, which).claim.lane
+        erasure = self.do(lambda store: store.erase(person(lane), 100))
+        assert (erasure.erased, erasure.busy) == self.model.erase(person(lane))
 
     # Comparison
+
+    @invariant()
+    def no_message_can_send_again_what_it_has_sent(self) -> None:
+        """What a run has written is in the ledger for as long as its message may run again."""
+        for begun in self.runs:
+            post = begun.run.post
+            if post in self.model.posts and post.state in LIVE:
+                assert all(entry in self.model.entries for entry in begun.sends)
 
     @invariant()
     def everything_is_the_same(self) -> None:
@@ -453,6 +472,7 @@ class Protocol(RuleBasedStateMachine):
         self,
         write: Callable[[Store], Awaitable[tuple[Send, ...]]],
         model: Callable[[], Sequence[Written]],
+        begun: Begun,
     ) -> None:
         sends: tuple[Send, ...] | None
         written: Sequence[Written] | None
@@ -467,6 +487,7 @@ class Protocol(RuleBasedStateMachine):
         assert (sends is None) == (written is None)
         for send, one in zip(sends or (), written or (), strict=True):
             self._same_send(send, one)
+            begun.sends.append(one.entry)
 
     def _same_send(self, send: Send, written: Written) -> None:
         if not written.repeated:

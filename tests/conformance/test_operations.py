@@ -368,6 +368,72 @@ def test_what_is_at_work_is_erased_when_it_has_ended(url: str) -> None:
     run(url, scenario)
 
 
+def test_a_run_that_is_repeated_finds_what_it_has_sent_though_its_person_was_erased(
+    url: str,
+) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(message("SM1", ANN))
+        running = await claim_one(store, lease=0.0)
+        await store.write(running, [draft()])
+        await send_next(store)
+        step = await store.erase(ANN, 10)
+        assert (step.erased, step.busy) == (0, 2)
+        again = await claim_one(store)  # it has crashed
+        (reply,) = await store.write(again, [draft()])
+        assert (reply.repeated, reply.state) == (True, SendState.SENT)
+        await store.settle(again, DONE)
+        assert await erase_all(store, ANN) == 2
+
+    run(url, scenario)
+
+
+def test_a_message_that_will_run_again_keeps_its_sends_while_one_is_under_way(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(message("SM1", ANN))
+        drafts = (draft("reply:0"), draft("reply:1"))
+        await settle_next(store, Settlement(Trigger.RETRY, drafts=drafts))
+        await send_next(store)
+        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        step = await store.erase(ANN, 10)
+        assert (step.erased, step.busy) == (0, 3)
+        again = await claim_one(store)
+        assert [send.repeated for send in await store.write(again, drafts)] == [True, True]
+        await store.settle_send(sending, SendOutcome(SendTrigger.ACCEPT, sid="SM2"))
+        await store.settle(again, DONE)
+        assert await erase_all(store, ANN) == 3
+
+    run(url, scenario)
+
+
+def test_what_somebody_elses_message_has_sent_stays_until_it_has_settled(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(message("SM1", BOB))
+        await settle_next(store, Settlement(Trigger.RETRY, drafts=(draft(),)))
+        await send_next(store)
+        step = await store.erase(ANN, 10)
+        assert (step.erased, step.busy) == (0, 1)
+        await settle_next(store)
+        assert await erase_all(store, ANN) == 1
+        assert await listed(store) == ["SM1"]
+
+    run(url, scenario)
+
+
+def test_a_waiting_message_goes_with_all_its_sends_or_keeps_them(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(3):
+            await store.accept(message(f"SM{n}", ANN))
+        for one in await claim(store):
+            drafts = () if one.sid == "SM0" else (draft(),)
+            await store.settle(one, Settlement(Trigger.RETRY, delay=60, drafts=drafts))
+        while (await store.erase(ANN, 1)).erased:  # it comes upon sends of messages that stay yet
+            for sid in {"SM1", "SM2"} & set(await listed(store)):
+                assert len(await sends_of(store, sid)) == 1
+        assert await listed(store) == []
+
+    run(url, scenario)
+
+
 def test_what_stood_behind_an_erased_message_goes_on(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1")._replace(sender=ANN))

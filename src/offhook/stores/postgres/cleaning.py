@@ -20,6 +20,8 @@ _NOTHING_TO_SEND: Final = (
     f"NOT EXISTS (SELECT 1 FROM offhook.sends WHERE sends.message = messages.id "
     f"AND sends.{IS_LIVE})"
 )
+_RUNNING: Final = target(Trigger.CLAIM)
+_SENDING: Final = send_target(SendTrigger.CLAIM)
 _SCAN: Final = 60.0  # seconds that a look through a whole table may take
 
 
@@ -105,22 +107,21 @@ async def of_person(connection: Connection, addresses: Sequence[str], limit: int
 
 async def erase(connection: Connection, found: Found) -> Erasure:
     """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
-    lanes_of_messages = await _lanes_of(connection, "messages", found.messages)
-    await connection.execute(touch_lanes(MESSAGES, "$1::bytea[]"), lanes_of_messages)
-    messages = await _idle_messages(connection, found.messages)
-    lanes_of_sends = await _lanes_of(connection, "sends", found.sends)
-    affected = sorted({*lanes_of_messages, *lanes_of_sends})
+    affected = await _lanes_of(connection, found)
+    await connection.execute(touch_lanes(MESSAGES, "$1::bytea[]"), affected)
+    at_rest = await _not_running(connection, found.messages)
     await connection.execute(touch_lanes(SENDS, "$1::bytea[]"), affected)
-    sends = await _idle_sends(connection, found.sends)
+    messages = await _not_sending(connection, at_rest)
+    sends = await _idle_sends(connection, found.sends, messages)
     await _lock_sends(connection, "id", sends)
     await _tally(connection, "sends", await _gone(connection, "sends", "id", sends))
     await _delete(connection, messages)
-    for queue, left in ((MESSAGES, lanes_of_messages), (SENDS, affected)):
+    for queue in (MESSAGES, SENDS):
         await connection.execute(
             lanes.advance(
                 queue, "$1::bytea[]", where="lanes.until IS NULL", now="clock_timestamp()"
             ),
-            left,
+            affected,
         )
     erased = len(messages) + len(sends)
     return Erasure(erased, len(found.messages) + len(found.sends) - erased)
@@ -146,29 +147,49 @@ async def _expired(
     return [row["id"] for row in rows]
 
 
-async def _idle_messages(connection: Connection, ids: Sequence[int]) -> list[int]:
-    running, sending = target(Trigger.CLAIM), send_target(SendTrigger.CLAIM)
+async def _not_running(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Lock the messages that do not run."""
     rows = await connection.fetch(
-        f"SELECT id FROM offhook.messages WHERE id = ANY($1::bigint[]) AND state <> '{running}' "
-        f"AND NOT EXISTS (SELECT 1 FROM offhook.sends WHERE sends.message = messages.id "
-        f"AND sends.state = '{sending}') ORDER BY id FOR UPDATE",
+        f"SELECT id FROM offhook.messages WHERE id = ANY($1::bigint[]) AND state <> '{_RUNNING}' "
+        f"ORDER BY id FOR UPDATE",
         list(ids),
     )
     return [row["id"] for row in rows]
 
 
-async def _idle_sends(connection: Connection, ids: Sequence[int]) -> list[int]:
-    sending = send_target(SendTrigger.CLAIM)
+async def _not_sending(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Return the messages of which nothing is being sent; their lanes of sends are locked."""
     rows = await connection.fetch(
-        f"SELECT id FROM offhook.sends WHERE id = ANY($1::bigint[]) AND state <> '{sending}'",
+        f"SELECT id FROM offhook.messages WHERE id = ANY($1::bigint[]) AND NOT EXISTS (SELECT 1 "
+        f"FROM offhook.sends WHERE sends.message = messages.id AND sends.state = '{_SENDING}')",
         list(ids),
     )
     return [row["id"] for row in rows]
 
 
-async def _lanes_of(connection: Connection, table: str, ids: Sequence[int]) -> list[bytes]:
+async def _idle_sends(
+    connection: Connection, ids: Sequence[int], going: Sequence[int]
+) -> list[int]:
+    """Return the sends that may go: not under way, nor of a live message, unless it goes as well.
+
+    A live message may run (again), and would send again what it does not find in the ledger.
+    """
     rows = await connection.fetch(
-        f"SELECT DISTINCT lane FROM offhook.{table} WHERE id = ANY($1::bigint[])", list(ids)
+        f"SELECT id FROM offhook.sends WHERE id = ANY($1::bigint[]) AND state <> '{_SENDING}' "
+        f"AND NOT EXISTS (SELECT 1 FROM offhook.messages WHERE messages.id = sends.message "
+        f"AND messages.{IS_LIVE} AND messages.id <> ALL($2::bigint[]))",
+        list(ids),
+        list(going),
+    )
+    return [row["id"] for row in rows]
+
+
+async def _lanes_of(connection: Connection, found: Found) -> list[bytes]:
+    rows = await connection.fetch(
+        "SELECT lane FROM offhook.messages WHERE id = ANY($1::bigint[]) UNION "
+        "SELECT lane FROM offhook.sends WHERE id = ANY($2::bigint[])",
+        list(found.messages),
+        list(found.sends),
     )
     return [row["lane"] for row in rows]
 

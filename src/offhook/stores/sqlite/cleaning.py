@@ -21,7 +21,7 @@ from offhook.core.privacy import essentials
 from offhook.ports import Erasure, Retention
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import MESSAGES, SENDS, tally
-from offhook.stores.sqlite.sql import SEND_IS_LIVE, one_of
+from offhook.stores.sqlite.sql import IS_LIVE, SEND_IS_LIVE, one_of
 
 _SETTLED_WELL: Final = SETTLED - {State.DEAD}
 _NOTHING_TO_SEND: Final = (
@@ -99,9 +99,16 @@ def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
         f"FROM sends WHERE sends.message = messages.id AND sends.state = '{sending}') AND id",
         found.messages,
     )
-    sends = _in(
-        connection, f"SELECT id, lane FROM sends WHERE state <> '{sending}' AND id", found.sends
+    going = {id_ for id_, _ in messages}
+    at_rest = _in(
+        connection,
+        f"SELECT id, lane, message, EXISTS (SELECT 1 FROM messages WHERE id = sends.message "
+        f"AND {IS_LIVE}) FROM sends WHERE state <> '{sending}' AND id",
+        found.sends,
     )
+    # A live message may run (again), and would send again what it does not find in the ledger: its
+    # sends go with it or not at all.
+    sends = [(id_, lane) for id_, lane, message, live in at_rest if message in going or not live]
     erased = len(messages) + len(sends)
     busy = len(found.messages) + len(found.sends) - erased
     if not erased:
@@ -109,7 +116,7 @@ def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
     _secure(connection, on=True)
     lanes_left = {lane for _, lane in (*messages, *sends)}
     _delete_from(connection, "sends", "id", [id_ for id_, _ in sends])
-    _delete(connection, [id_ for id_, _ in messages])
+    _delete(connection, list(going))
     for lane in lanes_left:
         lanes.refresh(connection, MESSAGES, lane, now)
         lanes.refresh(connection, SENDS, lane, now)

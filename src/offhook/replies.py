@@ -25,6 +25,10 @@ and what had not left stays so: no status callback will tell of it."""
 MIN_SEND_LEASE: Final = 30.0
 """Seconds that a send may at least take before it is `unknown`; requests time out well before."""
 
+_PAUSE: Final = 0.01
+"""Seconds between two claims, unless the first took all it could: what falls due meanwhile is
+claimed in one transaction."""
+
 _GRACE: Final = 5.0  # seconds for requests under way when the time to stop is over
 
 
@@ -159,17 +163,25 @@ class SendLoop:
             if self._unsure:
                 await self._store.hand_back_sends(self._owner, {*self._sending, *self._adrift})
                 self._unsure = False
-            claims = await self._store.claim_sends(free, lease=self._lease, owner=self._owner)
-            for claim in claims:
-                self._start(claim)
-            # With all hands full, the first that has left, or is done, looks again.
-            self._is_full = len(claims) == free
-            due = None if self._is_full else await self._store.next_send_due()
+            # Most wake-ups are for others. To look keeps nobody waiting; a claim may be in the way
+            # of webhooks even if it finds nothing.
+            due = await self._store.next_send_due()
+            claims: Sequence[SendClaim] = ()
+            if due == 0.0:
+                claims = await self._store.claim_sends(free, lease=self._lease, owner=self._owner)
         except StoreUnavailable as error:
             self._unsure = True
             self._watch.away(error)
             return None
         self._watch.back()
+        for claim in claims:
+            self._start(claim)
+        # With all hands full, the first that has left, or is done, looks again.
+        self._is_full = len(claims) == free
+        if self._is_full:
+            return None
+        if claims:
+            await asyncio.sleep(_PAUSE)
         return due
 
     def _start(self, claim: SendClaim) -> None:

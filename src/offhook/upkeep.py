@@ -14,7 +14,6 @@ from offhook.settings import Settings
 
 _ROUND: Final = 0.5  # seconds; by as much a slow notice may be late
 _ROUNDS_PER_TIDY: Final = 2  # `Store.tidy` is called every second
-_BATCH: Final = 100  # notices a round, so that a mass of them does not hold up the store
 
 PRUNE_INTERVAL: Final = 600.0
 """Seconds between two prunings; the first comes at the start."""
@@ -24,6 +23,13 @@ PRUNE_INTERVAL: Final = 600.0
 # (docs/decisions/0007-what-is-kept-and-counted.md).
 _CLEANED_AT_ONCE: Final = 100
 _PAUSE: Final = 0.02  # seconds
+
+_TOLD_AT_ONCE: Final = 10
+"""Notices in one transaction; they take SQLite half a millisecond.
+
+One by one, each would wait for its turn and for the disk: those of a mass would be late, and in the
+way of webhooks.
+"""
 
 _DAY: Final = 86_400.0
 
@@ -60,21 +66,22 @@ class Upkeep:
             group.create_task(self._clean())
 
     async def _serve(self) -> None:
-        rounds = 0
+        next_tidy = time.monotonic()
         while not self._stopped.is_set():
-            tells, tidies = bool(self._settings.slow_notice), rounds % _ROUNDS_PER_TIDY == 0
+            tells, tidies = bool(self._settings.slow_notice), time.monotonic() >= next_tidy
+            more = False
             try:
                 if tells:
-                    await self._tell_overdue()
+                    more = await self._tell_overdue()
                 if tidies:
+                    next_tidy = time.monotonic() + _ROUNDS_PER_TIDY * _ROUND
                     await self._store.tidy()
             except StoreUnavailable as error:
                 self._watch.away(error)
             else:
                 if tells or tidies:  # a round that asked nothing has not heard that it is back
                     self._watch.back()
-            rounds += 1
-            await woken(self._stopped, _ROUND)
+            await woken(self._stopped, _PAUSE if more else _ROUND)
 
     async def _clean(self) -> None:
         """Clean in small batches. A store that is away is told of by the other loop."""
@@ -95,9 +102,11 @@ class Upkeep:
             self._next_pruning = time.monotonic() + PRUNE_INTERVAL
         return pruned
 
-    async def _tell_overdue(self) -> None:
-        for message in await self._store.overdue(_BATCH):
-            await self._tell(message)
+    async def _tell_overdue(self) -> bool:
+        """Write some of the notices that are due, all at once; return whether there may be more."""
+        overdue = await self._store.overdue(_TOLD_AT_ONCE)
+        await asyncio.gather(*map(self._tell, overdue))
+        return len(overdue) == _TOLD_AT_ONCE
 
     async def _tell(self, message: Overdue) -> None:
         address = ReturnAddress.of(message, self._settings)

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
 
+import asyncpg
+
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
 from offhook.ports import Claim, Draft, Inbound, Settlement, Store
@@ -67,3 +69,30 @@ async def claim(
 async def claim_one(store: Store, *, lease: float = 30.0, owner: str = "w1") -> Claim:
     (one,) = await claim(store, 1, lease=lease, owner=owner)
     return one
+
+
+async def transactions_of_sends(url: str) -> int:
+    """Return how many transactions have written the sends of a store.
+
+    In a file it is all that have written anything, since its last checkpoint.
+    """
+    if url.startswith("sqlite"):
+        return _commits(Path(url.removeprefix("sqlite:///") + "-wal").read_bytes())
+    connection = await asyncpg.connect(url)
+    try:
+        query = "SELECT count(DISTINCT xmin::text) FROM offhook.sends"
+        return int(await connection.fetchval(query))
+    finally:
+        await connection.close()
+
+
+def _commits(log: bytes) -> int:
+    """Count the frames of a write-ahead log that end a transaction: they tell the file's size.
+
+    https://www.sqlite.org/fileformat2.html#walformat
+    """
+    page = int.from_bytes(log[8:12])
+    frames = range(32, len(log), 24 + page)
+    return sum(
+        log[at + 4 : at + 8] != bytes(4) and log[at + 8 : at + 16] == log[16:24] for at in frames
+    )

@@ -1,5 +1,6 @@
 """What every store promises of sends (`ports.Ledger`), each test named as a behaviour."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,15 @@ from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trig
 from offhook.core.messages import Send
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
-from tests.conformance.support import DONE, claim_one, draft, inbound, run
+from tests.conformance.support import (
+    DONE,
+    claim,
+    claim_one,
+    draft,
+    inbound,
+    run,
+    transactions_of_sends,
+)
 
 ACCEPTED = SendOutcome(SendTrigger.ACCEPT, sid="SMout", status="queued")
 
@@ -237,6 +246,52 @@ def test_a_notice_is_written_at_most_once_a_lane_in_its_time(url: str) -> None:
         ]
         assert [send is not None for send in written] == [True, False]
         assert await store.overdue(10) == []
+
+    run(url, scenario)
+
+
+def test_notices_asked_for_at_once_are_as_if_asked_for_one_after_the_other(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for sid, lane in (("SM1", "a"), ("SM2", "a"), ("SM3", "b"), ("SM4", "c")):
+            await store.accept(inbound(sid, lane, notice_after=0))
+        first, second, third, settled = [late.id for late in await store.overdue(10)]
+        ending = next(one for one in await claim(store) if one.id == settled)
+        await store.settle(ending, DONE)
+        slow, failure = draft("notice:slow", once_in=600), draft("notice:failure")
+        written = await asyncio.gather(
+            store.notify(first, slow),
+            store.notify(first, slow),  # once a message
+            store.notify(second, slow),  # once a lane in its time
+            store.notify(settled, slow),
+            store.notify(settled, failure, settled=True),
+            store.notify(third, slow),
+            store.notify(third, failure),
+            store.notify(4711, failure, settled=True),  # pruned meanwhile
+        )
+        assert [send and send.identity for send in written] == [
+            "notice:slow", None, None, None, "notice:failure", "notice:slow", "notice:failure", None
+        ]  # fmt: skip
+        assert await store.overdue(10) == []
+        # One of each lane, the first of it.
+        assert sorted((one.message_id, one.draft.identity) for one in await claim_sends(store)) == [
+            (first, "notice:slow"), (third, "notice:slow"), (settled, "notice:failure")
+        ]  # fmt: skip
+
+    run(url, scenario)
+
+
+def test_notices_asked_for_at_once_share_a_transaction(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await asyncio.gather(
+            *(store.accept(inbound(f"SM{n}", f"{n}", notice_after=0)) for n in range(100))
+        )
+        overdue = await store.overdue(100)
+        before = await transactions_of_sends(url)
+        told = await asyncio.gather(
+            *(store.notify(late.id, draft("notice:slow")) for late in overdue)
+        )
+        assert len([send for send in told if send is not None]) == 100
+        assert await transactions_of_sends(url) - before <= 5
 
     run(url, scenario)
 

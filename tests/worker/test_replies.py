@@ -1,6 +1,10 @@
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -246,3 +250,46 @@ def test_stopping_at_once_finishes_the_request_and_begins_none(tmp_path: Path) -
             assert states == [SendState.SENT, SendState.PENDING]
 
     run(scenario)
+
+
+def test_what_is_not_due_is_looked_for_without_a_claim(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: None)) as line:
+            claims = Claims(line.store.claim_sends)
+            line.store.claim_sends = claims  # type: ignore[method-assign]
+            async with serving(line, sends=True):
+                for _ in range(20):  # each wakes the sender
+                    await line.receive("hello")
+                await line.told.runs(20)
+            assert claims.made == []
+
+    run(scenario)
+
+
+def test_sends_that_fall_due_one_by_one_are_claimed_together(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+            claims = Claims(line.store.claim_sends)
+            line.store.claim_sends = claims  # type: ignore[method-assign]
+            async with serving(line, sends=True):
+                for n in range(50):
+                    await line.receive("hello", sender=f"+1555123{n:04}")
+                await line.told.until(lambda: len(line.told.of(Sent)) == 50)
+            for (earlier, was_full), (later, _) in pairwise(claims.made):
+                assert was_full or later - earlier > 0.009
+
+    run(scenario)
+
+
+class Claims:
+    """The store's call, with a note of when it was made, and whether it took all it could."""
+
+    def __init__(self, call: Callable[..., Awaitable[Sequence[SendClaim]]]) -> None:
+        self._call = call
+        self.made: list[tuple[float, bool]] = []
+
+    async def __call__(self, limit: int, **options: Any) -> Sequence[SendClaim]:
+        now = time.monotonic()
+        claims = await self._call(limit, **options)
+        self.made.append((now, len(claims) == limit))
+        return claims

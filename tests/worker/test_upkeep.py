@@ -9,6 +9,7 @@ from offhook.core.lifecycle import SendState
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Trouble
 from offhook.ports import Filter, Overdue
+from offhook.stores.sqlite.connection import Writer
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, run, serving
 
 SLOW = "one moment"
@@ -58,6 +59,32 @@ def test_a_notice_that_has_not_left_is_cancelled_by_the_answer(tmp_path: Path) -
             ledger = await line.ledger(sid)
             assert ledger["notice:slow"].state is SendState.CANCELED
             assert ledger["return:0"].state is SendState.PENDING
+
+    run(scenario)
+
+
+def test_a_mass_of_slow_messages_is_told_in_few_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = 0
+    commit = Writer.commit
+
+    def counted(writer: Writer) -> float:
+        nonlocal commits
+        commits += 1
+        return commit(writer)
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(), slow_notice=SLOW) as line:
+            people = [f"+1555123{n:04}" for n in range(200)]
+            sids = [await line.receive("hello", sender=one, notice_after=0.0) for one in people]
+            monkeypatch.setattr(Writer, "commit", counted)
+            working = asyncio.create_task(line.upkeep.run())
+            await wait_for_notice(line, sids[-1])
+            line.upkeep.stop()
+            await working
+            assert all(["notice:slow" in await line.ledger(sid) for sid in sids])
+        assert commits <= 200 / 4
 
     run(scenario)
 

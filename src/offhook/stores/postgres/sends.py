@@ -126,27 +126,49 @@ _SETTLE: Final = Routine(
     """,
 )  # fmt: skip
 
-# The message's lane is locked against its settling, which cancels the notice it finds, and the
-# message itself against its pruning.
+# Each item is a notice. Its message's lane is locked against its settling, which cancels the notice
+# it finds, and the message itself against its pruning.
 _NOTIFY: Final = Routine(
     purpose="notify",
-    arguments={"_message": "bigint", "_settled": "boolean", **DRAFT},
-    returns=WRITE.returns,
-    declares="_lane bytea; _state text;",
+    arguments={
+        "_messages": "bigint[]", "_settled": "boolean[]",
+        **{f"_draft{name}": f"{kind}[]" for name, kind in DRAFT.items()},
+    },
+    returns="""TABLE (item integer, id bigint, identity text, state text, body text, recipient text,
+                      sid text, delivery text, error_code text, error text, repeated boolean)""",
+    declares="_lanes bytea[]; _may boolean[]; _notice record;",
     body=f"""
-        _lane := (SELECT lane FROM offhook.messages WHERE id = _message);
-        {lanes.lock(MESSAGES, "ARRAY[_lane]")};
-        SELECT state INTO _state FROM offhook.messages
-         WHERE id = _message AND lane = _lane FOR UPDATE;
-        IF _state IS NULL OR (_state NOT IN {one_of(LIVE)} AND NOT _settled) THEN RETURN; END IF;
-        IF _identity = '{SLOW_NOTICE}' THEN
-            UPDATE offhook.messages SET notice_due = NULL WHERE id = _message AND lane = _lane;
-        END IF;
-        {touch_lanes(SENDS, "ARRAY[_lane]")};
-        RETURN QUERY SELECT * FROM offhook.{WRITE.name}(_lane, _message, {", ".join(DRAFT)});
+        _lanes := ARRAY(SELECT (SELECT lane FROM offhook.messages WHERE messages.id = given.id)
+                          FROM unnest(_messages) WITH ORDINALITY AS given (id, n) ORDER BY n);
+        {lanes.lock(MESSAGES, "_lanes")};
+        PERFORM 1 FROM offhook.messages
+          WHERE id = ANY(_messages) AND lane = ANY(_lanes) ORDER BY id FOR UPDATE;
+        _may := ARRAY(
+            SELECT coalesce(given.settled OR messages.state IN {one_of(LIVE)}, false)
+                   AND messages.id IS NOT NULL
+              FROM unnest(_messages, _lanes, _settled)
+                   WITH ORDINALITY AS given (id, lane, settled, n)
+              LEFT JOIN offhook.messages
+                ON messages.id = given.id AND messages.lane = given.lane
+             ORDER BY n);
+        UPDATE offhook.messages SET notice_due = NULL
+          FROM unnest(_messages, _lanes, _may, _draft_identity) AS given (id, lane, may, identity)
+         WHERE messages.id = given.id AND messages.lane = given.lane
+           AND may AND identity = '{SLOW_NOTICE}';
+        {touch_lanes(SENDS, "ARRAY(SELECT l FROM unnest(_lanes, _may) AS g (l, may) WHERE may)")};
+        FOR _notice IN
+            SELECT * FROM unnest(_messages, _lanes, _may, {", ".join(f"_draft{n}" for n in DRAFT)})
+                     WITH ORDINALITY AS given (message, lane, may,
+                                               {", ".join(name[1:] for name in DRAFT)}, n)
+             WHERE may ORDER BY n
+        LOOP
+            RETURN QUERY SELECT _notice.n::integer, w.* FROM offhook.{WRITE.name}(
+                _notice.lane, _notice.message,
+                {", ".join(f"_notice.{name[1:]}" for name in DRAFT)}) AS w;
+        END LOOP;
     """,
     needs=(WRITE,),
-)
+)  # fmt: skip
 
 # What its owner does not know of has not left.
 _HAND_BACK: Final = Routine(
@@ -182,6 +204,14 @@ class Settled(NamedTuple):
     outcome: SendOutcome
 
 
+class Notice(NamedTuple):
+    """What a person is told of a message, though it may have settled."""
+
+    message_id: int
+    draft: Draft
+    settled: bool
+
+
 async def claim(
     connection: Connection, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
@@ -202,12 +232,16 @@ async def settle(connection: Connection, batch: Sequence[Settled]) -> list[None]
     return [None] * len(batch)
 
 
-async def notify(
-    connection: Connection, message_id: int, draft: Draft, *, settled: bool
-) -> Send | None:
-    """Write a notice. See `ports.Ledger.notify`."""
-    row = await connection.fetchrow(_NOTIFY.call, message_id, settled, *draft_values(draft))
-    return None if row is None or row["repeated"] else as_send(row)
+async def notify(connection: Connection, batch: Sequence[Notice]) -> list[Send | None]:
+    """Write notices. See `ports.Ledger.notify`."""
+    columns = zip(
+        *((one.message_id, one.settled, *draft_values(one.draft)) for one in batch), strict=True
+    )
+    written: list[Send | None] = [None] * len(batch)
+    for row in await connection.fetch(_NOTIFY.call, *columns):
+        if not row["repeated"]:
+            written[row["item"] - 1] = as_send(row)
+    return written
 
 
 def _claim(row: Row) -> SendClaim:

@@ -41,7 +41,7 @@ from offhook.stores.postgres.batches import Batches
 from offhook.stores.postgres.connections import Connection, Connections
 from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.schema import migrate
-from offhook.stores.postgres.sends import Settled
+from offhook.stores.postgres.sends import Notice, Settled
 from offhook.stores.postgres.settling import Step
 from offhook.stores.postgres.trouble import described
 from offhook.stores.postgres.wake import Wake
@@ -81,6 +81,7 @@ class PostgresStore:
         self._steps = Batches(self._step, most=_BATCH, at_once=2)
         self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
         self._reports = Batches(self._record, most=_BATCH, at_once=1)
+        self._notices = Batches(self._notify, most=_BATCH, at_once=1)
         self._is_open = False
         self._place = described(url)
         self._migrating = ""
@@ -101,7 +102,13 @@ class PostgresStore:
 
     async def close(self) -> None:
         self._is_open = False
-        for batches in (self._accepts, self._steps, self._outcomes, self._reports):
+        for batches in (
+            self._accepts,
+            self._steps,
+            self._outcomes,
+            self._reports,
+            self._notices,
+        ):
             await batches.finish(self._timeout)
         await self._wake.close()
         await self._writing.close()
@@ -156,9 +163,7 @@ class PostgresStore:
         return await self._put(self._steps, Step(claim, drafts))
 
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
-        send = await self._write(sends.notify, message_id, draft, settled=settled)
-        self._wake.wake()
-        return send
+        return await self._put(self._notices, Notice(message_id, draft, settled))
 
     async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
         return await self._write(sends.claim, limit=limit, lease=lease, owner=owner)
@@ -235,6 +240,11 @@ class PostgresStore:
 
     async def _record(self, batch: Sequence[Reported]) -> Sequence[bool]:
         return await self._write(deliveries.record, batch)
+
+    async def _notify(self, batch: Sequence[Notice]) -> Sequence[Send | None]:
+        results = await self._write(sends.notify, batch)
+        self._wake.wake()
+        return results
 
     # Connections
 

@@ -271,14 +271,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(which=which, names=identities, once=st.booleans())
     def write(self, which: int, names: list[str], once: bool) -> None:
-        begun = self.pick(self.runs, which)
-        once_in = ONCE_IN if once else 0.0
-        drafts = [draft(name, begun.claim.lane, once_in=once_in) for name in names]
-        self._write(
-            lambda store: store.write(begun.claim, drafts),
-            lambda: self.model.write(begun.run, drafts),
-            begun,
-        )
+        self._write_drafts(self.pick(self.runs, which), names, ONCE_IN if once else 0.0)
 
     @precondition(lambda self: self.model.posts)
     @rule(which=which, slow=st.booleans(), once=st.booleans())
@@ -354,9 +347,12 @@ class Protocol(RuleBasedStateMachine):
     @rule(which=which, lane=st.sampled_from(LANES), at_work=st.booleans())
     def erase(self, which: int, lane: str, at_work: bool) -> None:
         """Forget somebody, or somebody to whom a run has just written."""
-        if at_work and self.runs:
-            self.write(which, ["reply:0"], once=False)
-            lane = self.pick(self.runs, which).claim.lane
+        running = [one for one in self.runs if one.run.post.token == one.token]
+        if at_work and running:
+            begun = self.pick(running, which)
+            if begun.run.post.state is State.RUNNING:
+                self._write_drafts(begun, ["reply:0"])
+            lane = begun.claim.lane
         erasure = self.do(lambda store: store.erase(person(lane), 100))
         assert (erasure.erased, erasure.busy) == self.model.erase(person(lane))
 
@@ -467,6 +463,14 @@ class Protocol(RuleBasedStateMachine):
 
     def _compare_due(self, due: float | None, known: float | None) -> None:
         assert due == (None if known is None else pytest.approx(known, abs=ROUGHLY))
+
+    def _write_drafts(self, begun: Begun, names: Sequence[str], once_in: float = 0.0) -> None:
+        drafts = [draft(name, begun.claim.lane, once_in=once_in) for name in names]
+        self._write(
+            lambda store: store.write(begun.claim, drafts),
+            lambda: self.model.write(begun.run, drafts),
+            begun,
+        )
 
     def _write(
         self,

@@ -1,4 +1,4 @@
-"""A claim costs no more in a store where a thousand times as much waits.
+"""A claim costs no more in a store where a thousand times as much waits, nor does ending leases.
 
 Counted, not timed: pages that PostgreSQL touches, instructions that SQLite's machine carries out.
 """
@@ -6,15 +6,15 @@ Counted, not timed: pages that PostgreSQL touches, instructions that SQLite's ma
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from benchmarks.stores import Files, Server, make
-from offhook.stores.postgres.claims import ROUTINES
-from offhook.stores.sqlite import messages
+from offhook.stores.postgres.schema import ROUTINES
+from offhook.stores.sqlite import lanes, messages, sends
 from tests.conformance.support import inbound, opened
 from tests.servers import Databases, postgres
 
@@ -23,6 +23,40 @@ SHAPES = ("a lane each", "one lane")
 # A tree of a thousand times as many leaves has a level or two more, and ten messages are spread
 # over more pages. What reads all there is costs a hundred times as much and more.
 SOMEWHAT_MORE = 2.0
+
+Step = Callable[[sqlite3.Connection], object]
+NOW = 2**50  # milliseconds: everything is due
+
+# What is counted is the last of each, once what stands before it has been done.
+CLAIM, CLAIM_SENDS = "claim(10, 30.0, 'w', false, 60.0)", "claim_sends(10, 30.0, 'w')"
+HAND_BACK, HAND_BACK_SENDS = "hand_back('w', '{}')", "hand_back_sends('w', '{}')"
+RELEASE = "release('w')"
+OF_MESSAGES: Mapping[str, Sequence[str]] = {"a claim": (CLAIM,), "handing back": (CLAIM, HAND_BACK)}
+OF_SENDS: Mapping[str, Sequence[str]] = {
+    "a claim of sends": (CLAIM_SENDS,),
+    "handing sends back": (CLAIM_SENDS, HAND_BACK_SENDS),
+    "releasing": (CLAIM, CLAIM_SENDS, RELEASE),
+}
+STEPS: Mapping[str, Step] = {
+    CLAIM: lambda file: (
+        messages.claim(file, NOW, limit=10, lease=30.0, owner="w", alone=False, window=60.0).claims
+    ),
+    CLAIM_SENDS: lambda file: sends.claim(file, NOW, limit=10, lease=30.0, owner="w"),
+    HAND_BACK: lambda file: messages.hand_back(file, NOW, "w", ()),
+    HAND_BACK_SENDS: lambda file: sends.hand_back(file, NOW, "w", ()),
+    RELEASE: lambda file: lanes.release(file, "w", NOW),
+}
+
+# A send waits beside each message; on either store.
+LET_SENDS_WAIT = (
+    """
+    INSERT INTO {0}sends (id, message, identity, lane, state, account_sid, sender, recipient, body,
+                          media, content_sid, content_variables, created, due)
+    SELECT id, id, 'reply:0', lane, 'pending', account_sid, recipient, sender, '', '[]', '',
+           '{{}}', received, received FROM {0}messages
+    """,
+    "INSERT INTO {0}lanes (queue, lane, due) SELECT 1, lane, due FROM {0}lanes WHERE queue = 0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +69,22 @@ def lane(number: int, shape: str) -> str:
     return f"{number}" if shape == "a lane each" else "lane"
 
 
-async def pages(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-    """Return how many pages a claim touches, once its plans are made. It is undone."""
-    claim = next(routine for routine in ROUTINES if routine.purpose == "claim")
+def in_postgresql(call: str) -> str:
+    """Return a call by the name that the function has there."""
+    purpose, bracket, arguments = call.partition("(")
+    routine = next(routine for routine in ROUTINES if routine.purpose == purpose)
+    return f"SELECT * FROM offhook.{routine.name}{bracket}{arguments}"
+
+
+async def pages(connection: "asyncpg.Connection[asyncpg.Record]", calls: Sequence[str]) -> int:
+    """Return how many pages the last call touches, once its plans are made. It is undone."""
+    *before, counted = map(in_postgresql, calls)
     touched = 0
     for _ in range(2):
         await connection.execute("BEGIN")
-        plan = await connection.fetchval(
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-            f"SELECT * FROM offhook.{claim.name}(10, 30.0, 'w', false, 60.0)"
-        )
+        for call in before:
+            assert await connection.fetch(call)
+        plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {counted}")
         await connection.execute("ROLLBACK")
         top = json.loads(plan)[0]["Plan"]
         touched = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
@@ -66,10 +106,13 @@ def test_in_postgresql_whatever_there_was_when_its_plan_was_made(
             old, new = await asyncpg.connect(url), await asyncpg.connect(url)
             try:
                 await feed(0, few)
-                await pages(old)
+                for calls in OF_MESSAGES.values():
+                    await pages(old, calls)
                 for first in range(few, 10_000, 5000):
                     await feed(first, first + 5000)
-                assert await pages(old) <= await pages(new) * SOMEWHAT_MORE
+                for calls in OF_MESSAGES.values():
+                    touched = await pages(old, calls)
+                    assert touched <= await pages(new, calls) * SOMEWHAT_MORE, calls
             finally:
                 await old.close()
                 await new.close()
@@ -80,27 +123,53 @@ def test_in_postgresql_whatever_there_was_when_its_plan_was_made(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_postgresql_however_much_waits(server: Server, shape: str) -> None:
-    async def cost(waiting: int) -> int:
+    async def costs(waiting: int) -> dict[str, int]:
         connection = await asyncpg.connect(urls[waiting])
         try:
-            return await pages(connection)
+            touched = {what: await pages(connection, calls) for what, calls in OF_MESSAGES.items()}
+            for statement in LET_SENDS_WAIT:
+                await connection.execute(statement.format("offhook."))
+            for what, calls in OF_SENDS.items():
+                touched[what] = await pages(connection, calls)
+            return touched
         finally:
             await connection.close()
 
     urls = {n: make(server, [lane(one, shape) for one in range(n)]) for n in (FEW, MANY)}
-    assert asyncio.run(cost(MANY)) <= asyncio.run(cost(FEW)) * SOMEWHAT_MORE
+    few, many = asyncio.run(costs(FEW)), asyncio.run(costs(MANY))
+    assert not dearer(few, many)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_sqlite_however_much_waits(tmp_path: Path, shape: str) -> None:
+    def costs(url: str) -> dict[str, int]:
+        file = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        try:
+            taken = {what: instructions(file, calls) for what, calls in OF_MESSAGES.items()}
+            for statement in LET_SENDS_WAIT:
+                file.execute(statement.format(""))
+            for what, calls in OF_SENDS.items():
+                taken[what] = instructions(file, calls)
+            return taken
+        finally:
+            file.close()
+
     place = Files(tmp_path)
     urls = {n: make(place, [lane(one, shape) for one in range(n)]) for n in (FEW, MANY)}
-    assert instructions(urls[MANY]) <= instructions(urls[FEW]) * SOMEWHAT_MORE
+    few, many = costs(urls[FEW]), costs(urls[MANY])
+    assert not dearer(few, many)
 
 
-def instructions(url: str) -> int:
-    """Return how many instructions a claim takes. It is undone."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+def dearer(few: Mapping[str, int], many: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return what costs more where more waits."""
+    return {
+        what: (few[what], cost) for what, cost in many.items() if cost > few[what] * SOMEWHAT_MORE
+    }
+
+
+def instructions(file: sqlite3.Connection, calls: Sequence[str]) -> int:
+    """Return how many instructions the last call takes. It is undone."""
+    *before, counted = (STEPS[call] for call in calls)
     count = 0
 
     def step() -> int:
@@ -108,15 +177,11 @@ def instructions(url: str) -> int:
         count += 1
         return 0
 
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.set_progress_handler(step, 1)
-        found = messages.claim(
-            connection, 2**50, limit=10, lease=30.0, owner="w", alone=False, window=60.0
-        )
-        assert found.claims
-        connection.set_progress_handler(None, 0)
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
+    file.execute("BEGIN IMMEDIATE")
+    for one in before:
+        assert one(file)
+    file.set_progress_handler(step, 1)
+    assert counted(file)
+    file.set_progress_handler(None, 0)
+    file.execute("ROLLBACK")
     return count

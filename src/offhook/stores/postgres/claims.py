@@ -157,18 +157,23 @@ _HAND_BACK: Final = Routine(
     purpose="hand_back",
     arguments={"_owner": "text", "_held": "bigint[]"},
     returns="integer",
-    declares="_locked bytea[];",
+    declares="_locked bytea[]; _ids bigint[];",
     body=f"""
         _locked := ({lanes.lock_unheld(MESSAGES)});
         _now := clock_timestamp();
+        _ids := ARRAY(
+            SELECT begun.id FROM {lanes.given(MESSAGES, {"lane": "_locked"})} AS turn
+              JOIN offhook.lanes ON lanes.queue = turn.queue AND lanes.lane = turn.lane
+             CROSS JOIN LATERAL (
+                   SELECT id FROM offhook.messages
+                    WHERE messages.lane = turn.lane AND messages.token = lanes.token
+                      AND {IS_LIVE} AND {before(Trigger.INTERRUPT)}
+                    ORDER BY place LIMIT 1) AS begun);
         WITH opened AS (
             UPDATE offhook.messages
                SET state = '{target(Trigger.INTERRUPT)}', token = 0, due = _now
-              FROM offhook.lanes
-             WHERE lanes.queue = {MESSAGES} AND lanes.lane = ANY(_locked)
-               AND messages.lane = lanes.lane AND messages.token = lanes.token
-               AND messages.{IS_LIVE} AND {before(Trigger.INTERRUPT)}
-            RETURNING messages.*
+             WHERE id = ANY(_ids) AND lane = ANY(_locked) AND {before(Trigger.INTERRUPT)}
+            RETURNING *
         )
         INSERT INTO offhook.attempts (lane, message, number, started, ended, trigger, error)
         SELECT lane, id, attempts + 1, started, _now, '{Trigger.INTERRUPT}', '{CLAIM_LOST}'

@@ -6,9 +6,11 @@ not wait (`SKIP LOCKED`) may begin anywhere.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.sql import IS_LIVE, SENDS, seconds_after
+from offhook.stores.postgres.routines import Routine
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, SENDS, seconds_after
 
 
 def given(queue: int, arrays: Mapping[str, str]) -> str:
@@ -100,14 +102,20 @@ def lock(queue: int, lanes: str) -> str:
 def lock_unheld(queue: int) -> str:
     """Return the query for an array of lanes that `_owner` has leased, but not under `_held`.
 
-    Locks them.
+    Locks them. They are first found in the order of their tokens, for the index that has these has
+    nothing but leases, and of those no more than workers are at work on; by any other index, all
+    lanes of the queue would be read.
     """
     return f"""
         SELECT coalesce(array_agg(lane), '{{}}') FROM (
-            SELECT lane FROM offhook.lanes
-             WHERE queue = {queue} AND owner = _owner AND until IS NOT NULL
-               AND token <> ALL(_held)
-             ORDER BY lane FOR UPDATE
+            SELECT lanes.lane
+              FROM (SELECT queue, lane FROM offhook.lanes
+                     WHERE until IS NOT NULL AND queue = {queue} AND owner = _owner
+                       AND token <> ALL(_held)
+                     ORDER BY token OFFSET 0) AS found
+              JOIN offhook.lanes ON lanes.queue = found.queue AND lanes.lane = found.lane
+             WHERE lanes.until IS NOT NULL AND lanes.owner = _owner AND lanes.token <> ALL(_held)
+             ORDER BY lanes.lane FOR UPDATE OF lanes
         ) AS unheld
     """
 
@@ -148,18 +156,30 @@ async def renew(connection: Connection, tokens: Sequence[int], lease: float) -> 
     return frozenset(tokens) - {row["token"] for row in rows}
 
 
+def _release(queue: int) -> str:
+    return f"""
+        _locked := ({lock_unheld(queue)});
+        _now := clock_timestamp();
+        UPDATE offhook.lanes SET until = _now, due = _now
+          FROM {given(queue, {"lane": "_locked"})} AS held
+         WHERE lanes.queue = held.queue AND lanes.lane = held.lane;
+        _released := _released + cardinality(_locked);
+    """
+
+
+# The dead hold nothing.
+_RELEASE: Final = Routine(
+    purpose="release",
+    arguments={"_owner": "text"},
+    returns="integer",
+    declares="_held bigint[] := '{}'; _locked bytea[]; _released integer := 0;",
+    body=f"{_release(MESSAGES)} {_release(SENDS)} RETURN _released;",
+)
+
+ROUTINES: Final = (_RELEASE,)
+
+
 async def release(connection: Connection, owner: str) -> int:
     """Let a dead worker's leases run out now."""
-    rows = await connection.fetch(
-        """
-        WITH held AS MATERIALIZED (
-            SELECT queue, lane FROM offhook.lanes WHERE owner = $1 AND until IS NOT NULL
-             ORDER BY queue, lane FOR UPDATE
-        )
-        UPDATE offhook.lanes SET until = clock_timestamp(), due = clock_timestamp() FROM held
-         WHERE lanes.queue = held.queue AND lanes.lane = held.lane
-        RETURNING 1
-        """,
-        owner,
-    )
-    return len(rows)
+    count: int = await connection.fetchval(_RELEASE.call, owner)
+    return count

@@ -6,7 +6,7 @@ from typing import Final
 
 from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
-from offhook.stores.postgres import accept, claims, deliveries, sends, settling
+from offhook.stores.postgres import accept, claims, deliveries, lanes, sends, settling
 from offhook.stores.postgres.connections import Connection, Connections
 from offhook.stores.postgres.routines import Routine, with_needs
 
@@ -14,8 +14,11 @@ OLDEST: Final = 14
 """The oldest PostgreSQL that this is tested to need: earlier ones lack some of its SQL."""
 
 ROUTINES: Final[Sequence[Routine]] = with_needs(
-    (*accept.ROUTINES, *claims.ROUTINES, *settling.ROUTINES, *sends.ROUTINES, *deliveries.ROUTINES)
-)
+    (
+        *accept.ROUTINES, *lanes.ROUTINES, *claims.ROUTINES, *settling.ROUTINES, *sends.ROUTINES,
+        *deliveries.ROUTINES,
+    )
+)  # fmt: skip
 
 # Seconds. An index over all messages may take minutes; cut off, it would begin anew each time.
 _TIMEOUT: Final = 3600.0

@@ -34,6 +34,21 @@ _HEADS: Final = f"""
          ORDER BY id LIMIT 1) AS head
 """
 
+# Of each lane in `_locked` what is being sent: one, if the lane is leased. It is found by its lane
+# and locked afterwards. In one step, in the order of their numbers, the index of all sends would be
+# read.
+_UNDER_WAY: Final = f"""
+    SELECT sending.id FROM {lanes.given(SENDS, {"lane": "_locked"})} AS turn
+     CROSS JOIN LATERAL (
+           SELECT until FROM offhook.lanes
+            WHERE lanes.queue = turn.queue AND lanes.lane = turn.lane LIMIT 1) AS lease
+     CROSS JOIN LATERAL (
+           SELECT id FROM offhook.sends
+            WHERE sends.lane = turn.lane AND {IS_LIVE} AND {before_send(SendTrigger.LOSE)}
+              AND lease.until IS NOT NULL
+            ORDER BY id LIMIT 1) AS sending
+"""
+
 # What was being sent when its worker died may have left, so it is not repeated. Rows are locked in
 # the order of their numbers before they are changed, for callbacks come in between.
 _CLAIM: Final = Routine(
@@ -52,10 +67,8 @@ _CLAIM: Final = Routine(
         _until := {seconds_after("_now", "_lease")};
         _locked := ({lanes.lock_due(SENDS, "_most")});
         IF _locked IS NULL THEN RETURN; END IF;
-        _crashed := ARRAY(
-            SELECT id FROM offhook.sends
-             WHERE lane = ANY(_locked) AND {IS_LIVE} AND {before_send(SendTrigger.LOSE)}
-             ORDER BY id FOR UPDATE);
+        _crashed := ARRAY({_UNDER_WAY});
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_crashed) ORDER BY id FOR UPDATE;
         UPDATE offhook.sends
            SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{SEND_LOST}'
          WHERE id = ANY(_crashed) AND {before_send(SendTrigger.LOSE)};
@@ -178,12 +191,8 @@ _HAND_BACK: Final = Routine(
     declares="_locked bytea[]; _ids bigint[];",
     body=f"""
         _locked := ({lanes.lock_unheld(SENDS)});
-        _ids := ARRAY(
-            SELECT sends.id FROM offhook.sends JOIN offhook.lanes
-                ON lanes.queue = {SENDS} AND lanes.lane = sends.lane AND lanes.token = sends.token
-             WHERE sends.lane = ANY(_locked) AND sends.{IS_LIVE}
-               AND {before_send(SendTrigger.POSTPONE)}
-             ORDER BY sends.id FOR UPDATE OF sends);
+        _ids := ARRAY({_UNDER_WAY});
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
         _now := clock_timestamp();
         UPDATE offhook.sends
            SET state = '{send_target(SendTrigger.POSTPONE)}', token = 0, due = _now,

@@ -133,7 +133,14 @@ _END: Final = f"""
 # What is cancelled is locked in the order of its numbers, as everything is.
 _CANCEL: Final = f"""
     PERFORM 1 FROM offhook.sends
-      WHERE lane = ANY(_cancelled) AND {before_send(SendTrigger.CANCEL)} ORDER BY id FOR UPDATE;
+      WHERE id = ANY(ARRAY(
+                SELECT pending.id FROM {lanes.given(SENDS, {"lane": "_cancelled"})} AS turn
+                 CROSS JOIN LATERAL (
+                       SELECT id FROM offhook.sends
+                        WHERE sends.lane = turn.lane AND resting IS NULL
+                          AND {before_send(SendTrigger.CANCEL)}
+                        ORDER BY id OFFSET 0) AS pending))
+      ORDER BY id FOR UPDATE;
     UPDATE offhook.sends SET state = '{send_target(SendTrigger.CANCEL)}'
       FROM unnest(_ids, _lanes, _verdicts, _triggers, _lives, _cancels)
            AS item (id, lane, verdict, trigger, live, cancel)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from offhook.stores.sqlite.accept import MESSAGES, SENDS, next_values
+from offhook.stores.sqlite.accept import MESSAGES, next_values
 from offhook.stores.sqlite.sql import IS_LIVE, SEND_IS_LIVE
 
 # What a lane waits for: the first message that may go, or else the earliest that will be able to.
@@ -19,6 +19,8 @@ _NEXT_MESSAGE: Final = f"""
 _NEXT_SEND: Final = f"""
     SELECT max(due, ?1) FROM sends WHERE lane = ?2 AND {SEND_IS_LIVE} ORDER BY id LIMIT 1
 """
+# The index has nothing but leases, of which there are no more than workers are at work on.
+_LEASED: Final = "lanes INDEXED BY lanes_token WHERE until IS NOT NULL"
 
 
 def due_lanes(
@@ -108,7 +110,7 @@ def unheld(
 ) -> Sequence[tuple[str, int]]:
     """Return the lanes, with their tokens, that `owner` has leased and does not hold."""
     rows = connection.execute(
-        "SELECT lane, token FROM lanes WHERE queue = ? AND owner = ? AND until IS NOT NULL",
+        f"SELECT lane, token FROM {_LEASED} AND queue = ? AND owner = ?",
         (queue, owner),
     )
     return [(lane, token) for lane, token in rows.fetchall() if token not in held]
@@ -116,11 +118,10 @@ def unheld(
 
 def release(connection: sqlite3.Connection, owner: str, now: int) -> int:
     """Let a dead worker's leases run out now."""
-    return sum(
-        connection.execute(
-            "UPDATE lanes SET due = ?, until = ? "
-            "WHERE queue = ? AND owner = ? AND until IS NOT NULL",
-            (now, now, queue, owner),
-        ).rowcount
-        for queue in (MESSAGES, SENDS)
+    held = connection.execute(f"SELECT queue, lane FROM {_LEASED} AND owner = ?", (owner,))
+    leases = held.fetchall()
+    connection.executemany(
+        "UPDATE lanes SET due = ?, until = ? WHERE queue = ? AND lane = ?",
+        [(now, now, queue, lane) for queue, lane in leases],
     )
+    return len(leases)

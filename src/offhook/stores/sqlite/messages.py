@@ -204,8 +204,9 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     leases = lanes.unheld(connection, MESSAGES, owner, held)
     for lane, token in leases:
         for id_, number, started in connection.execute(
-            f"UPDATE messages SET state = ?, token = 0, due = ? "
-            f"WHERE lane = ? AND token = ? AND {IS_LIVE} AND {before(Trigger.INTERRUPT)} "
+            f"UPDATE messages SET state = ?, token = 0, due = ? WHERE id = ("
+            f"SELECT id FROM messages WHERE lane = ? AND token = ? AND {IS_LIVE} "
+            f"AND {before(Trigger.INTERRUPT)} ORDER BY place LIMIT 1) "
             f"RETURNING id, attempts + 1, started",
             (target(Trigger.INTERRUPT), now, lane, token),
         ).fetchall():

@@ -125,8 +125,9 @@ def claim(
     """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
     claims: list[SendClaim] = []
     until = now + int(lease * 1000)
-    for lane, _ in lanes.due_lanes(connection, SENDS, now, limit):
-        _lose_crashed(connection, lane, now)
+    for lane, leased in lanes.due_lanes(connection, SENDS, now, limit):
+        if leased:
+            _lose_crashed(connection, lane, now)
         row = connection.execute(
             f"""SELECT id, message, identity, account_sid, sender, recipient, body, media,
                        content_sid, content_variables, tries,
@@ -152,9 +153,9 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     leases = lanes.unheld(connection, SENDS, owner, held)
     for lane, token in leases:
         connection.execute(
-            f"UPDATE sends SET state = ?, token = 0, due = ?, tries = tries - 1 "
-            f"WHERE lane = ? AND token = ? AND {SEND_IS_LIVE} "
-            f"AND {before_send(SendTrigger.POSTPONE)}",
+            f"UPDATE sends SET state = ?, token = 0, due = ?, tries = tries - 1 WHERE id = ("
+            f"SELECT id FROM sends WHERE lane = ? AND token = ? AND {SEND_IS_LIVE} "
+            f"AND {before_send(SendTrigger.POSTPONE)} ORDER BY id LIMIT 1)",
             (send_target(SendTrigger.POSTPONE), now, lane, token),
         )
         lanes.advance(connection, SENDS, lane, now)

@@ -158,11 +158,14 @@ def _tell(number: int, minute: Minute) -> None:
 
 
 async def settle(database: Path, expected: int, process: Process | None = None) -> None:
-    """Wait until so many messages are done, or none is for a long while."""
-    before, since = -1, time.monotonic()
-    while (count := states(database)["done"]) < expected:
-        if count != before:
-            before, since = count, time.monotonic()
+    """Wait until so many messages are done and no other is there, or none is for a long while.
+
+    There are more than were acknowledged: a webhook whose answer came too late is stored too.
+    """
+    before, since = Counter[str](), time.monotonic()
+    while (counts := states(database))["done"] < expected or set(counts) > {"done"}:
+        if counts["done"] != before["done"]:
+            before, since = counts, time.monotonic()
         elif time.monotonic() - since > _PATIENCE or (process and process.has_ended):
             return
         await asyncio.sleep(0.5)

@@ -38,7 +38,8 @@ async def kill_in_mid_load(stage: Stage) -> Loss:
     stage.start_worker(handler_seconds=HANDLER_SECONDS)
     tally = Tally(keep=True)
     load = Load(stage.target, stage.supply(), tally, connections=16)
-    await load.open(RATE, 1.0)  # the worker has loaded what it needs
+    await load.open(RATE, 1.0)
+    await asyncio.to_thread(_until_handling, stage)  # what has not begun can't lose what it does
     loading = asyncio.create_task(load.open(RATE, _SECONDS))
     await asyncio.sleep(_KILL_AFTER)
     stage.kill()
@@ -72,12 +73,16 @@ def drain_rate(stage: Stage, seconds: float) -> float:
     """
     piled = stage.accepted
     stage.start_worker()
+    _until_handling(stage)
+    first, since = stage.handled_count(), time.monotonic()
+    while time.monotonic() - since < seconds and stage.handled_count() < piled:
+        time.sleep(0.01)
+    return (stage.handled_count() - first) / (time.monotonic() - since)
+
+
+def _until_handling(stage: Stage) -> None:
     began = time.monotonic()
     while not stage.handled_count():
         if time.monotonic() - began > 30.0:
             raise RuntimeError(f"{stage.peer.title} handles nothing:\n{stage.explain()}")
         time.sleep(0.01)
-    first, since = stage.handled_count(), time.monotonic()
-    while time.monotonic() - since < seconds and stage.handled_count() < piled:
-        time.sleep(0.01)
-    return (stage.handled_count() - first) / (time.monotonic() - since)

@@ -5,7 +5,7 @@ Times are seconds since the epoch, from the store's own clock; durations are sec
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple, Protocol
@@ -649,14 +649,11 @@ class Spool(Intake, Protocol):
 class Sender(Protocol):
     """The way out to Twilio."""
 
-    async def send(self, claim: SendClaim, left: Callable[[], None]) -> SendOutcome:
+    async def send(self, claim: SendClaim) -> SendOutcome:
         """Ask Twilio to send a message, once. Tell what is known of the outcome; raises nothing.
 
         Never connected, or 429: POSTPONE. An answer that refuses: REFUSE. A request that left and
         whose answer was not read, or a 5xx: LOSE.
-
-        `left` is called when the request has been written, before its answer is waited for; not at
-        all when it never is. It only lets further sends be claimed: it may be called early.
         """
         ...
 

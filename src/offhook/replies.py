@@ -18,10 +18,6 @@ MAX_SENDING: Final = 50
 """Requests to Twilio at once from one process; its REST API answers 429 (error 20429) to accounts
 that have too many open."""
 
-MAX_LEAVING: Final = 10
-"""Of these, how many may not have left yet. What a worker that is killed has claimed is `unknown`,
-and what had not left stays so: no status callback will tell of it."""
-
 MIN_SEND_LEASE: Final = 30.0
 """Seconds that a send may at least take before it is `unknown`; requests time out well before."""
 
@@ -126,8 +122,6 @@ class SendLoop:
         self._watch = StoreWatch(observer, "replies are not sent")
         self._work = store.listen()
         self._sending: dict[int, asyncio.Task[None]] = {}  # by token
-        self._leaving: set[int] = set()  # tokens of those whose requests have not left
-        self._is_full = False  # whether more may be due than could be claimed
         self._unsure = False  # whether a claim may have been made whose answer was lost
         self._adrift: set[int] = set()  # tokens of sends that may have left, and were not settled
         self._stop_at: float | None = None
@@ -155,8 +149,7 @@ class SendLoop:
 
     async def _begin(self) -> float | None:
         """Begin all sends that are due; return the seconds until the next is."""
-        free = min(MAX_SENDING - len(self._sending), MAX_LEAVING - len(self._leaving))
-        self._is_full = not free
+        free = MAX_SENDING - len(self._sending)
         if not free:
             return None
         try:
@@ -176,9 +169,8 @@ class SendLoop:
         self._watch.back()
         for claim in claims:
             self._start(claim)
-        # With all hands full, the first that has left, or is done, looks again.
-        self._is_full = len(claims) == free
-        if self._is_full:
+        # With all hands full, the first that is done looks again.
+        if len(claims) == free:
             return None
         if claims:
             await asyncio.sleep(_PAUSE)
@@ -187,12 +179,10 @@ class SendLoop:
     def _start(self, claim: SendClaim) -> None:
         task = asyncio.create_task(self._send(claim), name=f"send {claim.id}")
         self._sending[claim.token] = task
-        self._leaving.add(claim.token)
         task.add_done_callback(partial(self._done, claim))
 
     def _done(self, claim: SendClaim, task: asyncio.Task[None]) -> None:
         del self._sending[claim.token]
-        self._leaving.discard(claim.token)
         self._work.set()  # the next of its lane may go now
         if task.cancelled() or (error := task.exception()) is None:
             return
@@ -203,14 +193,9 @@ class SendLoop:
         self._observer(Trouble("send-failed", text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
-    def _has_left(self, claim: SendClaim) -> None:
-        self._leaving.discard(claim.token)
-        if self._is_full:
-            self._work.set()
-
     async def _send(self, claim: SendClaim) -> None:
         began = time.monotonic()
-        outcome = await self._sender.send(claim, partial(self._has_left, claim))
+        outcome = await self._sender.send(claim)
         took = time.monotonic() - began
         try:
             await self._watch.persist(lambda: self._store.settle_send(claim, outcome))

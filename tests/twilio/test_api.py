@@ -55,14 +55,13 @@ async def send_once(
     claimed: SendClaim,
     *,
     status_callback: Callable[[int], str] | None = None,
-    left: Callable[[], None] = lambda: None,
     **given: Any,
 ) -> SendOutcome:
     sender = TwilioSender(
         settings(twilio_api, **given), status_callback=status_callback, jitter=lambda: 0.0
     )
     try:
-        return await sender.send(claimed, left)
+        return await sender.send(claimed)
     finally:
         await sender.close()
 
@@ -163,24 +162,6 @@ def full_backlog() -> Iterator[int]:
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", port))
         yield port
-
-
-def test_a_request_has_left_before_its_answer_comes_and_never_without_a_connection() -> None:
-    async def scenario() -> None:
-        left = asyncio.Event()
-
-        async def answer_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await left.wait()
-            await answering(http(201, b'{"sid": "SM1"}'))(reader, writer)
-
-        async with asyncio.timeout(20), raw_server(answer_later) as url:
-            outcome = await send_once(url, claim(), left=left.set)
-        assert outcome.trigger is SendTrigger.ACCEPT
-        left.clear()
-        await send_once(f"http://127.0.0.1:{closed_port()}", claim(), left=left.set)
-        assert not left.is_set()
-
-    asyncio.run(scenario())
 
 
 def test_a_connection_that_is_not_made_in_time_postpones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +356,7 @@ def test_connections_are_kept_and_used_again() -> None:
         async with raw_server(handler) as url:
             sender = TwilioSender(settings(url))
             try:
-                return [(await sender.send(claim(), lambda: None)).trigger for _ in range(5)]
+                return [(await sender.send(claim())).trigger for _ in range(5)]
             finally:
                 await sender.close()
 

@@ -70,31 +70,20 @@ class Outbox:
         self.sent: list[SendClaim] = []
         self.answers: list[SendOutcome] = []
         self.begun = asyncio.Event()
-        self.door: asyncio.Event | None = None  # until then, nothing leaves
-        self.gate: asyncio.Event | None = None  # until then, nothing is answered
+        self.gate: asyncio.Event | None = None
 
     @property
     def bodies(self) -> list[str]:
         return [claim.draft.body for claim in self.sent]
 
-    async def send(self, claim: SendClaim, left: Callable[[], None]) -> SendOutcome:
+    async def send(self, claim: SendClaim) -> SendOutcome:
         self.sent.append(claim)
         self.begun.set()
-        if self.door is not None:
-            await self.door.wait()
-        left()
         if self.gate is not None:
             await self.gate.wait()
         if self.answers:
             return self.answers.pop(0)
         return SendOutcome(SendTrigger.ACCEPT, sid=f"SM{claim.id:032d}", status="queued")
-
-    async def has_all(self, count: int) -> None:
-        """Wait until so many have left."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.sent) < count:
-                self.begun.clear()
-                await self.begun.wait()
 
     async def close(self) -> None:
         return

@@ -1,6 +1,5 @@
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from offhook.drafts import ReturnAddress, drafts_of, notice
 from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
 from offhook.ports import Claim, Draft, SendClaim, SendOutcome
-from offhook.replies import MAX_LEAVING, LedgerReplier
+from offhook.replies import LedgerReplier
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, run, serving
 
 ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)
@@ -136,32 +135,6 @@ def test_replies_leave_in_order_while_other_conversations_go_on(tmp_path: Path) 
             for name in ("ann", "bob"):
                 sent = [body for body in line.outbox.bodies if body.startswith(name)]
                 assert sent == [f"{name} 0", f"{name} 1", f"{name} 2"]
-
-    run(scenario)
-
-
-def test_what_has_not_left_is_mostly_not_claimed_either(tmp_path: Path) -> None:
-    """A worker that is killed leaves all that it has claimed unknown."""
-
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
-            sids = [await line.receive("hi", sender=f"+1555123{n:04}") for n in range(30)]
-            async with serving(line):
-                await line.told.runs(30)
-            line.outbox.door = asyncio.Event()
-            sending = asyncio.create_task(line.sends.run())
-            await line.outbox.begun.wait()
-            sends = [send for sid in sids for send in (await line.ledger(sid)).values()]
-            assert Counter(send.state for send in sends) == {
-                SendState.SENDING: MAX_LEAVING,
-                SendState.PENDING: 30 - MAX_LEAVING,
-            }
-            line.outbox.gate = asyncio.Event()  # no answer comes, and still all of them leave
-            line.outbox.door.set()
-            await line.outbox.has_all(30)
-            line.outbox.gate.set()
-            line.sends.stop(20.0)
-            await sending
 
     run(scenario)
 

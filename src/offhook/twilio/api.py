@@ -44,9 +44,6 @@ FORM: Final = "application/x-www-form-urlencoded"
 # https://www.twilio.com/docs/api/errors
 FIRST_MESSAGING_CODE: Final = 21_000
 
-# https://www.encode.io/httpcore/extensions/#trace. Behind a proxy, its CONNECT comes first.
-_LEFT: Final = "http11.send_request_body.complete"
-
 _OK: Final = range(200, 300)
 _CLIENT_ERROR: Final = range(400, 500)
 _NOT_CONNECTED: Final = (
@@ -91,32 +88,23 @@ class TwilioSender:
             )
         )
 
-    async def send(self, claim: SendClaim, left: Callable[[], None]) -> SendOutcome:
+    async def send(self, claim: SendClaim) -> SendOutcome:
         """Ask Twilio to send a message, once. Tell what is known of the outcome; raises nothing.
 
         Never connected, or 429: POSTPONE, until `MAX_TRIES`. So are refused credentials: nothing
         was sent, and it can be once they are mended. Any other answer 3xx or 4xx: REFUSE. No
         answer, half an answer, or a 5xx: LOSE, for Twilio may have the message.
-
-        `left` is called once the request is on its way.
         """
         with self._clients.least_busy() as client:
-            return await self._send(client, claim, left)
+            return await self._send(client, claim)
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._clients.close()
 
-    async def _send(
-        self, client: httpx2.AsyncClient, claim: SendClaim, left: Callable[[], None]
-    ) -> SendOutcome:
-        async def trace(event: str, _info: object) -> None:
-            if event == _LEFT:
-                left()
-
+    async def _send(self, client: httpx2.AsyncClient, claim: SendClaim) -> SendOutcome:
         try:
             request = self._request(client, claim)
-            request.extensions["trace"] = trace
         except Exception as error:  # noqa: BLE001 - the contract: raises nothing
             return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {said(error)}")
         try:

@@ -18,10 +18,10 @@ MIB = 2**20
 SHOT = Shot(b"", Kind.FRESH, "SM1")
 
 
-def minute(*, memory: int = 100, p99: float = 0.002, status: int = 200) -> Minute:
+def minute(*, memory: int = 100, p99: float = 0.002, status: int = 200, waiting: int = 0) -> Minute:
     tally = Tally()
     tally.answer(SHOT, status, p99)
-    return Minute(tally, memory * MIB)
+    return Minute(tally, memory * MIB, waiting)
 
 
 FLAT = [minute() for _ in range(6)]
@@ -40,6 +40,7 @@ def test_a_soak_that_keeps_all_promises() -> None:
         ([*FLAT[:-1], minute(status=503)], DONE, 0, "answers"),
         ([*FLAT[:-1], minute(memory=200)], DONE, 0, "memory"),
         ([*FLAT[:4], *[minute(p99=0.1)] * 2], DONE, 0, "p99"),
+        ([*FLAT, minute(waiting=1)], DONE, 0, "waiting"),
     ],
 )
 def test_a_soak_that_breaks_one(
@@ -58,13 +59,13 @@ def test_the_documentation_tells_each_minute_and_the_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "FOLDER", tmp_path)
-    minutes = [*FLAT, minute(status=503, memory=110)]
+    minutes = [*FLAT, minute(status=503, memory=110, waiting=9)]
     made = figures(500.0, 7, minutes, verdict(minutes, DONE, missing=0))
     machine = {"made": "2026-11-29", "others": 0.02}
     (tmp_path / "soak.json").write_text(json.dumps({"machine": machine, **made}))
     told = performance.soak()
-    assert "| 1 | 1 | 0 | 2.00 ms | 2.00 ms | 100 MB |" in told
-    assert "| 7 | 1 | 1 | 2.00 ms | 2.00 ms | 110 MB |" in told
+    assert "| 1 | 1 | 0 | 2.00 ms | 2.00 ms | 100 MB | 0 |" in told
+    assert "| 7 | 1 | 1 | 2.00 ms | 2.00 ms | 110 MB | 9 |" in told
     assert "- kept: lost: 0" in told
     assert "- **broken**: answers that were not as they should be: 1" in told
 

@@ -55,8 +55,8 @@ def soak() -> str:
             *(f"- kept: {promise}" for promise in found["kept"]),
             *(f"- **broken**: {promise}" for promise in found["broken"]),
             "",
-            "| minute | answers | wrong | p50 | p99 | memory |",
-            "|--:|--:|--:|--:|--:|--:|",
+            "| minute | answers | wrong | p50 | p99 | memory | waiting |",
+            "|--:|--:|--:|--:|--:|--:|--:|",
             *(_minute(number, one) for number, one in enumerate(found["minutes"], 1)),
         ]
     )
@@ -105,7 +105,7 @@ def _minute(number: int, one: dict[str, Any]) -> str:
     times = f"{_milliseconds(one['p50'])} | {_milliseconds(one['p99'])}"
     return (
         f"| {number} | {one['answers']:,} | {one['wrong']:,} | {times} "
-        f"| {one['memory'] / 2**20:.0f} MB |"
+        f"| {one['memory'] / 2**20:.0f} MB | {one['waiting']:,} |"
     )
 
 

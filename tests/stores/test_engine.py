@@ -74,3 +74,21 @@ def test_an_opening_that_is_cancelled_does_not_wait_for_the_migration(tmp_path: 
         await engine.close()
 
     asyncio.run(scenario())
+
+
+def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = Engine(tmp_path / "offhook.db")
+        await engine.open(migrate)
+        try:
+            async with asyncio.timeout(20):
+                n = 0
+                # Far fewer than a commit by itself would move the log for.
+                while b"SMmoved0" not in await asyncio.to_thread(engine.path.read_bytes):
+                    await engine.accept(inbound(f"SMmoved{n}"))
+                    n += 1
+                    await asyncio.sleep(0.01)
+        finally:
+            await engine.close()
+
+    asyncio.run(scenario())

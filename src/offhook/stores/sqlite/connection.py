@@ -16,8 +16,8 @@ _PATIENCE: Final = 1.0
 _STEP: Final = 0.0005
 # Instructions of SQLite's machine, some 0.1 ms, between two looks at whether to go on migrating.
 _LOOK_AFTER: Final = 10_000
-# Pages of the write-ahead log after which a writer checkpoints by itself. Workers do it long
-# before (`Engine.checkpoint`); this bounds the log of an ingress whose workers are all away.
+# Pages of the write-ahead log after which a commit checkpoints as well. Most of them are in the
+# database by then (`Engine`), but only a writer can begin the log anew.
 _AUTOCHECKPOINT: Final = 20_000
 
 

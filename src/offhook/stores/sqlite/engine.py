@@ -11,6 +11,7 @@ has kept one waiting (docs/decisions/0018-webhooks-write-first.md).
 """
 
 import asyncio
+import math
 import queue
 import sqlite3
 import threading
@@ -45,6 +46,11 @@ _LEAVE: Final = 3.0  # times as long as the last batch took
 _LEAVE_AT_MOST: Final = 0.05  # seconds
 YIELDING: Final = 32
 """Rows that a batch is to be about, in a process that has kept webhooks waiting."""
+
+# The log is moved into the database in small steps, beside the writes: all at once it took 20 to
+# 60 ms, within somebody's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
+_CHECKPOINT_EVERY: Final = 0.02  # seconds
+_CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk has more to do
 
 _PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
 
@@ -84,6 +90,7 @@ class Engine:
         self._leaving: asyncio.Handle | None = None
         self._idle = asyncio.Event()
         self.yields = False
+        self._next_checkpoint = 0.0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -159,7 +166,7 @@ class Engine:
 
     async def checkpoint(self) -> None:
         """Move the write-ahead log's pages into the database, without stopping anybody."""
-        await self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
+        await self.read(_move_log)
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -219,12 +226,18 @@ class Engine:
                 future.set_result(result)
         if any(item.wakes for item in items):
             self.wake.wake_here()
+        self._checkpoint_if_due()
         self.yields = held > 0 and not _is_urgent(items)
         if self.yields and not _is_urgent(self._items):
             loop, leave = asyncio.Future.get_loop(results[0][0]), min(_LEAVE * held, _LEAVE_AT_MOST)
             self._leaving = loop.call_later(leave, self._next_batch)
         else:
             self._next_batch()
+
+    def _checkpoint_if_due(self) -> None:
+        if self._loop is not None and time.monotonic() >= self._next_checkpoint:
+            self._next_checkpoint = math.inf  # until this one is done
+            self._loop.run_in_executor(self._reader, self._checkpoint)
 
     # On the writer's thread
 
@@ -260,6 +273,17 @@ class Engine:
 
     # On the reader's thread
 
+    def _checkpoint(self) -> None:
+        began = time.monotonic()
+        try:
+            self._read(_move_log)
+        except StoreUnavailable:
+            pass  # who writes next says what is wrong
+        finally:
+            ended = time.monotonic()
+            pause = max(_CHECKPOINT_EVERY, _CHECKPOINT_REST * (ended - began))
+            self._next_checkpoint = ended + pause
+
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._reading is None:
@@ -273,6 +297,11 @@ class Engine:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+
+def _move_log(connection: sqlite3.Connection) -> None:
+    """Move what nobody reads any more from the log into the database. Stops no writer."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _is_urgent(items: Iterable[_Item]) -> bool:

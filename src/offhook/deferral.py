@@ -9,7 +9,6 @@ from hashlib import blake2b
 from typing import Final
 from urllib.parse import urlencode
 
-from offhook.core.fingerprint import fingerprint
 from offhook.core.forms import decode_form
 from offhook.core.keys import KEY_BYTES, Kind, lane_of
 from offhook.core.messages import message_sid
@@ -49,17 +48,7 @@ def defer(request: Request, account_sid: str) -> Inbound:
     lane = lane_of(request.kind, {**raw, "AccountSid": account_sid})
     return Inbound(
         kind=Kind.DEFERRED,
-        key=fingerprint(
-            secret=b"",
-            kind=f"{Kind.DEFERRED} {request.kind}",
-            method=request.method,
-            base=request.base,
-            path=request.path,
-            query=request.query,
-            content_type=request.content_type,
-            signature=request.signature,
-            body=request.body,
-        )[:KEY_BYTES],
+        key=request.fingerprint(secret=b"", kind=f"{Kind.DEFERRED} {request.kind}")[:KEY_BYTES],
         # Hashed, for what is claimed may be of any length.
         lane=f"{Kind.DEFERRED}|{blake2b(lane.encode(), digest_size=KEY_BYTES).hexdigest()}",
         account_sid=account_sid,

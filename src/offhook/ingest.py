@@ -8,7 +8,6 @@ from traceback import extract_tb
 from typing import Final
 
 from offhook.core.answers import REFUSED, STORED, Answer, Fault
-from offhook.core.fingerprint import fingerprint
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.credentials import Credentials
@@ -93,7 +92,7 @@ class WebhookProcessor:
         if cache is None:
             await self._process(request, acknowledge)
             return
-        key = _key(request, cache.secret)
+        key = request.fingerprint(secret=cache.secret, kind=request.kind)
         entry, cached = cache.get(key), "memory"
         if entry is None and (asked := cache.ask(key)) is not None:
             entry, cached = await asked, "redis"
@@ -209,20 +208,6 @@ class WebhookProcessor:
         text = f"{type(error).__name__} at {where} while answering a webhook"
         self._observe(Trouble("internal-error", text))
         return Outcome(REFUSED[Fault.INTERNAL_ERROR], detail=text)
-
-
-def _key(request: Request, secret: bytes) -> bytes:
-    return fingerprint(
-        secret=secret,
-        kind=request.kind,
-        method=request.method,
-        base=request.base,
-        path=request.path,
-        query=request.query,
-        content_type=request.content_type,
-        signature=request.signature,
-        body=request.body,
-    )
 
 
 def _remember(cache: ValidationCache, key: bytes, outcome: Outcome) -> None:

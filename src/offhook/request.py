@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from offhook.core.fingerprint import fingerprint
 from offhook.core.keys import Kind
 
 
@@ -50,3 +51,17 @@ class Request(NamedTuple):
     def query_text(self) -> str:
         """The query as text; bytes that are not UTF-8 stay recognisable as such."""
         return self.query.decode("utf-8", "surrogateescape")
+
+    def fingerprint(self, *, secret: bytes, kind: str) -> bytes:
+        """Return what stands for this request and no other: see `core.fingerprint`."""
+        return fingerprint(
+            secret=secret,
+            kind=kind,
+            method=self.method,
+            base=self.base,
+            path=self.path,
+            query=self.query,
+            content_type=self.content_type,
+            signature=self.signature,
+            body=self.body,
+        )

@@ -23,7 +23,7 @@ from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
 from offhook.core.answers import Answer
 from offhook.events import Event
-from offhook.ingest import Request, WebhookProcessor, _key
+from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store
 from offhook.stores import open_store
 from tests.caches.support import entry, run, seal
@@ -110,7 +110,7 @@ meddling = st.builds(
 
 def meddle(server: Valkey, how: str, ours: Seal) -> None:
     """Change what Redis holds. It knows under which names the forged requests are looked up."""
-    forged = [_key(request, ours.secret) for request in FORGED]
+    forged = [request.fingerprint(secret=ours.secret, kind=request.kind) for request in FORGED]
     with server.client() as client:
         held: dict[bytes, bytes] = {name: client.get(name) for name in client.keys("*")}
         names, values = list(held), list(held.values())
@@ -130,7 +130,10 @@ def meddle(server: Valkey, how: str, ours: Seal) -> None:
                 held = {b"offhook:1:" + key: STRANGER.seal(key, now) or b"" for key in forged}
             case "stale":  # of a store that was replaced since
                 old = entry(time=time.time() - 400)
-                keys = [_key(request, ours.secret) for request in GENUINE]
+                keys = [
+                    request.fingerprint(secret=ours.secret, kind=request.kind)
+                    for request in GENUINE
+                ]
                 held = {b"offhook:1:" + key: ours.seal(key, old) or b"" for key in keys}
         if held and how != "flush":
             client.mset(held)

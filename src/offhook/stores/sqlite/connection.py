@@ -1,11 +1,11 @@
 """One connection, and transactions that wait for nobody or for a second."""
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from offhook.errors import StoreUnavailable
 from offhook.stores.sqlite.lock import WriterLock
@@ -21,13 +21,32 @@ _LOOK_AFTER: Final = 10_000
 _AUTOCHECKPOINT: Final = 20_000
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
     """Return a connection that commits durably: write-ahead log, one fsync a commit.
 
     It waits for no lock by itself, and may be used by several threads, one at a time.
+
+    Only SQLite ever opens the file, or its log or index. POSIX locks belong to a process, and
+    closing any descriptor of a file drops all that the process has on it: had we opened and closed
+    it ourselves, other processes would see no lock, take themselves for the last, and delete the
+    log (https://www.sqlite.org/howtocorrupt.html, section 2.2). SQLite knows its own descriptors,
+    and closes none while another connection of the process has a lock.
+
+    Args:
+        path: absolute.
+        made_like: if there is no such file, make it, with the mode of this one from the first
+            moment on. SQLite gives its log and index the same mode. Without it a missing file is
+            an error, for a new one would be empty.
     """
+    # https://www.sqlite.org/uri.html#recognized_query_parameters
+    mode = "mode=rw" if made_like is None else f"mode=rwc&modeof={quote(bytes(made_like))}"
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=0
+        f"{path.as_uri()}?{mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        timeout=0,
     )
     connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
     for pragma in (
@@ -57,13 +76,10 @@ class Writer:
 
     def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         """Create the file if need be, and bring its schema up to date."""
-        # Created by us, so that nobody else can read it from the first moment on. SQLite gives
-        # its log and index the same mode.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock.open()
         self._lock.take()
         try:
-            self._connection = connect(self._path)
+            self._connection = connect(self._path, made_like=self._lock.path)
             self._connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
             self._connection.set_progress_handler(lambda: self._abandoned, _LOOK_AFTER)
             migrate(self._connection)

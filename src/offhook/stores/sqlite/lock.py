@@ -22,10 +22,14 @@ class WriterLock:
     A second file says whether somebody waits whom others should let go first: it is locked for as
     long as one does, and so no longer than its process lives
     (docs/decisions/0018-webhooks-write-first.md).
+
+    Attributes:
+        path: the lock's file.
     """
 
     def __init__(self, database: Path) -> None:
-        self._line = _Flock(database.with_name(database.name + "-lock"))
+        self.path = database.with_name(database.name + "-lock")
+        self._line = _Flock(self.path)
         self._urgent = _Flock(database.with_name(database.name + "-urgent"))
 
     def open(self) -> None:

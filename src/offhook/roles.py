@@ -27,7 +27,7 @@ from offhook.spool import Spooling
 from offhook.stores import open_spool, store_of
 from offhook.twilio.api import TwilioSender
 from offhook.upkeep import Upkeep
-from offhook.web import STATUS, routes
+from offhook.web import routes, status_url
 from offhook.worker import Worker
 
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes
@@ -254,5 +254,5 @@ def status_callback(settings: Settings) -> Callable[[int], str] | None:
     """
     if not settings.public_url:
         return None
-    base = f"{settings.public_url}{settings.mount_path}{STATUS}"
+    base = status_url(settings)
     return lambda send_id: f"{base}?send={send_id}{RETRIES}"

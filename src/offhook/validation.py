@@ -50,6 +50,7 @@ class Validator:
         self._own_tokens = settings.auth_tokens
         self._signer: tuple[int, float] | None = None  # of the last genuine webhook, and when
         self._notice_after = settings.slow_notice_after if settings.slow_notice else None
+        self._public_url_given = bool(settings.public_url)
         self._next_diagnosis = 0.0
 
     @property
@@ -173,6 +174,7 @@ class Validator:
             signature=request.signature,
             auth_tokens=tokens,
             other_bases=request.other_bases(),
+            given=self._public_url_given,
         )
 
 

@@ -249,4 +249,9 @@ def test_a_url_is_posted_to_signed(home: Home) -> None:
 
         refused = home.run("text", "hello", "--url", known.url, TWILIO_AUTH_TOKEN="another")
         assert refused.returncode == 1
-        assert "HTTP 403" in refused.stdout
+        assert "HTTP 403 signature-mismatch" in refused.stdout
+        assert "TWILIO_AUTH_TOKEN" in refused.stdout
+        assert "OFFHOOK_PUBLIC_URL" in refused.stdout
+
+        refused = home.run("text", "hello", "--url", known.url, "--json", TWILIO_AUTH_TOKEN="x")
+        assert [step["reason"] for step in steps(refused.stdout)] == ["signature-mismatch"]

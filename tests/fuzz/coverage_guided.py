@@ -60,6 +60,7 @@ def main() -> None:
             fields=form.fields,
             signature=signature,
             auth_tokens=("token",),
+            given=False,
             other_bases=(signature, url),
         )
 

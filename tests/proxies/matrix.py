@@ -130,7 +130,7 @@ def expected(case: Case) -> Expected:
         return _refused(f"set OFFHOOK_PUBLIC_URL={case.base}")
     forged = case.setting is Setting.TRUSTED and case.forwarding is Forwarding.FORGED
     if forged or case.setting is Setting.OTHER:
-        return _refused("the token of the account that called?")
+        return _refused("(each subaccount has its own)")
     return _refused("set OFFHOOK_PUBLIC_URL to it")
 
 

@@ -237,9 +237,23 @@ def test_the_operator_is_told_when_no_url_would_have_fitted(tmp_path: Path) -> N
             webhook(token="somebody-elses", others=("http://a", "http://b"))
         )
         assert "fits none of 2 likely others" in told.detail
-        assert "TWILIO_AUTH_TOKEN" in told.detail
+        assert "TWILIO_AUTH_TOKEN is not the token of the account" in told.detail
 
     watching(tmp_path, test)
+
+
+@pytest.mark.parametrize("base", ["http://10.0.0.5:8000", "http://localhost:8000", "https://bot"])
+def test_with_the_public_url_set_a_wrong_token_is_not_blamed_on_it(
+    tmp_path: Path, base: str
+) -> None:
+    async def test(watched: Watched) -> None:
+        url = f"{base}/twilio/messages"
+        told = await watched.process(webhook(url=url, token="somebody-elses")._replace(base=base))
+        assert told.error == "signature-mismatch"
+        assert "set OFFHOOK_PUBLIC_URL" not in told.detail
+        assert "TWILIO_AUTH_TOKEN is not the token of the account" in told.detail
+
+    watching(tmp_path, test, public_url=base)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +283,7 @@ def test_the_operator_is_told_when_nothing_names_the_public_url(tmp_path: Path) 
         told = await watched.process(request._replace(base="http://10.0.0.5:8000"))
         assert told.detail.endswith("set OFFHOOK_PUBLIC_URL to it")
 
-    watching(tmp_path, test)
+    watching(tmp_path, test, public_url="")
 
 
 def test_only_a_few_urls_are_tried(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ import ipaddress
 import ssl
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Self
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
+from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
-
-_MESSAGES: Final = "/twilio/messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Target:
     host: str
     port: int
     signed_base: str
-    path: str = _MESSAGES
+    path: str = MESSAGES
     tls: bool = False
 
     @classmethod
@@ -43,7 +42,7 @@ class Target:
             ConfigurationError: it is no URL.
         """
         parts, port = _split(url)
-        path = _MESSAGES if parts.path in {"", "/"} else parts.path
+        path = MESSAGES if parts.path in {"", "/"} else parts.path
         return cls(
             host=parts.hostname or "",
             port=port or (443 if parts.scheme == "https" else 80),

@@ -17,7 +17,7 @@ from offhook.settings import Settings
 from offhook.twilio.receivers import Receivers
 from offhook.twilio.rest import TwilioRest
 from offhook.twilio.wiring import Receiver, Wanted, address_of, differences
-from offhook.web import STATUS, webhook_url
+from offhook.web import status_url, webhook_url
 
 _PROMPT: Final = "Set this at Twilio?"
 
@@ -86,7 +86,7 @@ def command(
     wanted = Wanted(
         webhook_url(settings),
         fallback,
-        f"{settings.public_url}{settings.mount_path}{STATUS}" if statuses else "",
+        status_url(settings) if statuses else "",
     )
     if not (number or service):
         asyncio.run(_list(settings, wanted, as_json=as_json))

@@ -26,6 +26,7 @@ class Acknowledged:
         seconds: until the answer.
         repeats: the statuses of further deliveries of the same webhook.
         error: Twilio's error code when it was not accepted.
+        reason: how offhook names what it refused, as in `X-Offhook-Error`.
     """
 
     sid: str
@@ -33,6 +34,7 @@ class Acknowledged:
     seconds: float
     repeats: tuple[int, ...] = ()
     error: int | None = None
+    reason: str = ""
 
     @classmethod
     def of(cls, delivered: Delivered) -> Self:

@@ -147,7 +147,7 @@ def _invite(screen: Console, session: Session) -> None:
     screen.print("or type in another terminal:\n")
     screen.print("  [bold cyan]offhook text hello[/]")
     screen.print('  [bold cyan]offhook text "please think"[/]\n')
-    screen.print(f"Its webhook is {session.url}/twilio/messages. Ctrl-C ends it.\n", style="dim")
+    screen.print(f"Its webhook is {session.webhook}. Ctrl-C ends it.\n", style="dim")
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -100,7 +100,7 @@ def _welcome(screen: Console, name: AppName, listener: socket.socket, session: S
     screen.print(f"\n[bold]offhook[/] answers for [bold]{name.module}:{name.attribute}[/]\n")
     screen.print(f"  phone     [bold cyan]{session.phone}[/]", soft_wrap=True)
     screen.print(f"  dashboard [bold cyan]{session.dashboard}[/]", soft_wrap=True)
-    screen.print(f"  webhook   {session.url}/twilio/messages")
+    screen.print(f"  webhook   {session.webhook}")
     screen.print("  Twilio    simulated: nothing leaves this machine")
     if any(os.environ.get(variable) for variable in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")):
         screen.print("            [yellow]TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are ignored[/]")

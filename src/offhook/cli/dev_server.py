@@ -102,7 +102,7 @@ async def dev_server(
         Simulator(
             account_sid=session.credentials.account_sid,
             auth_token=session.credentials.auth_token,
-            webhook_url=f"{session.url}/twilio/messages",
+            webhook_url=session.webhook,
         ) as simulator,
         opened(app.settings.store) as store,
     ):

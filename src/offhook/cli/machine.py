@@ -26,6 +26,7 @@ from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.sheet import SharedMemory
 from offhook.settings import Settings, SignaturePolicy
 from offhook.stores import open_store
+from offhook.web import messages_url
 
 _log = logging.getLogger("offhook")
 
@@ -174,7 +175,7 @@ class Machine:
             admin = f"{admin}, with the dashboard"
         if sockets.public is None:
             return f"working: messages are taken from the store as they come{admin}"
-        webhook = f"{self.settings.public_url}/twilio/messages"
+        webhook = messages_url(self.settings)
         return f"listening on {url_of(sockets.public)} for {webhook}{admin}"
 
 

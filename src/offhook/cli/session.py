@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Credentials, Simulator
 
@@ -61,6 +62,11 @@ class Session:
     def port(self) -> int:
         """Where it listens."""
         return urlsplit(self.url).port or 0
+
+    @property
+    def webhook(self) -> str:
+        """Where messages are posted."""
+        return f"{self.url}{MESSAGES}"
 
     @property
     def phone(self) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -25,15 +25,26 @@ from offhook.cli.conversation import (
 from offhook.cli.options import JsonOption
 from offhook.cli.output import console, milliseconds, print_json
 from offhook.cli.session import Session, running
+from offhook.core.answers import Fault
+from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
+from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
 from offhook.twilio.simulator import Call, Line
 from offhook.twilio.simulator.captures import Text, inbound, media_of
 
-_MESSAGES: Final = "/twilio/messages"
 _NUMBER: Final = "+15005550006"  # Twilio's magic number for tests: it reaches nobody
 _ACCOUNT: Final = "AC" + "0" * 32
+
+_REMEDIES: Final[Mapping[str, str]] = {
+    Refusal.SIGNATURE_MISMATCH: (
+        "Sign with the bot's own TWILIO_AUTH_TOKEN, and write --url as its OFFHOOK_PUBLIC_URL has "
+        "it: the bot's log says which URL it has checked."
+    ),
+    Fault.NOT_FOUND: f"Nothing answers at this path: messages go to {MESSAGES}.",
+}
+"""What to do about a refusal, by its name. The others are in docs/reference/errors.md."""
 
 
 def command(
@@ -123,9 +134,11 @@ def show_step(screen: Console, step: Step) -> None:
             line = f"acknowledged  {step.status}{again} in {milliseconds(step.seconds)}"
             screen.print(line, style="green", markup=False)
         case Acknowledged():
-            answer = f"HTTP {step.status}" if step.status else "no answer"
+            answer = f"HTTP {step.status} {step.reason}".rstrip() if step.status else "no answer"
             line = f"refused       {answer}, Twilio would log error {step.error}"
             screen.print(line, style="red", markup=False)
+            if step.reason in _REMEDIES:
+                screen.print(_REMEDIES[step.reason], style="red", markup=False, soft_wrap=True)
         case Replied(state="sent"):
             label = "notice" if step.is_notice else "reply"
             screen.print(f"{label:<13} {step.body}", style="bold", markup=False, soft_wrap=True)
@@ -183,7 +196,9 @@ async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
     try:
         for _ in range(order.repeat):
             answer = await line.request(call)
-            yield Acknowledged(text.sid, answer.status, answer.seconds, error=answer.error)
+            yield Acknowledged(
+                text.sid, answer.status, answer.seconds, error=answer.error, reason=answer.reason
+            )
     finally:
         await line.close()
 
@@ -198,7 +213,7 @@ def _webhook(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigurationError(f"--url {url}: write it like https://bot.example.com")
     if parts.path in {"", "/"}:
-        return parts._replace(path=_MESSAGES).geturl()
+        return parts._replace(path=MESSAGES).geturl()
     return url
 
 

@@ -36,6 +36,7 @@ def explain_mismatch(
     signature: str,
     auth_tokens: Sequence[str],
     other_bases: Iterable[str],
+    given: bool,
 ) -> str:
     """Return which URL was checked, and under which other base the signature would have fitted.
 
@@ -46,7 +47,8 @@ def explain_mismatch(
         fields: the decoded fields of a form POST, none for a GET.
         signature: the one received.
         auth_tokens: those it was checked with.
-        other_bases: those Twilio may have meant; the first sixteen are tried.
+        other_bases: those Twilio may have meant; the first `MAX_BASES` are tried.
+        given: whether `base` is OFFHOOK_PUBLIC_URL, and not what the request says of itself.
     """
     target = f"{path}?{query}" if query else path
     tried = [other for other in dict.fromkeys(other_bases) if other != base][:MAX_BASES]
@@ -64,14 +66,15 @@ def explain_mismatch(
                     f"{other + called.partition('?')[0]!a} {change}: a proxy has to pass the path "
                     "and the query on as they come, and Twilio must be given what is answered here"
                 )
-    if _INNER.fullmatch(base):
+    if not given and _INNER.fullmatch(base):
         return (
             f"{checked(base, path)}, and no header of the request says under which name Twilio "
             "called: set OFFHOOK_PUBLIC_URL to it"
         )
     return (
-        f"{checked(base, path)}, and fits none of {len(tried)} likely others: is this the URL "
-        "Twilio was given, and TWILIO_AUTH_TOKEN the token of the account that called?"
+        f"{checked(base, path)}, and fits none of {len(tried)} likely others: if Twilio was given "
+        "this URL, TWILIO_AUTH_TOKEN is not the token of the account that called (each subaccount "
+        "has its own)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The spellings of one URL that Twilio may have signed."""
+"""Where Twilio calls, and the spellings of one URL that it may have signed."""
 
 import re
 from collections.abc import Iterator
@@ -25,6 +25,12 @@ _URL: Final = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 
+
+MESSAGES: Final = "/twilio/messages"
+"""The route of inbound messages."""
+
+STATUS: Final = "/twilio/status"
+"""The route of delivery statuses."""
 
 RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
 """Has Twilio repeat a webhook up to five times: on 5xx, on connection and on read failures.

@@ -10,10 +10,11 @@ import httpx2
 from offhook.core.answers import ERROR_HEADER, SIGNER_HEADER, Fault
 from offhook.core.forms import Refusal
 from offhook.core.signature import sign
+from offhook.core.urls import MESSAGES
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
 from offhook.twilio.rest import is_elsewhere
-from offhook.web import MESSAGES
+from offhook.web import messages_url
 from offhook.web.health import ALIVE
 
 _SUBJECT: Final = "webhook"
@@ -57,7 +58,7 @@ async def webhook(settings: Settings) -> Findings:
     """
     if not settings.public_url:
         return []  # told by `environment.public_url`
-    url = f"{settings.public_url}{settings.mount_path}{MESSAGES}"
+    url = messages_url(settings)
     tokens = settings.auth_tokens
     async with httpx2.AsyncClient(
         timeout=_PATIENCE,

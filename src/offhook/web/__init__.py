@@ -1,24 +1,37 @@
 """What answers HTTP: Twilio's webhooks and health checks."""
 
-from typing import Final
-
 from offhook.core.keys import Kind
-from offhook.core.urls import RETRIES
+from offhook.core.urls import MESSAGES, RETRIES, STATUS
 from offhook.ingest import WebhookProcessor
 from offhook.settings import Settings
 from offhook.web.health import Check, Health
 from offhook.web.router import Router
 from offhook.web.webhook import WebhookEndpoint
 
-__all__ = ["MESSAGES", "STATUS", "Health", "Router", "WebhookEndpoint", "routes", "webhook_url"]
+__all__ = [
+    "Health",
+    "Router",
+    "WebhookEndpoint",
+    "messages_url",
+    "routes",
+    "status_url",
+    "webhook_url",
+]
 
-MESSAGES: Final = "/twilio/messages"
-STATUS: Final = "/twilio/status"
+
+def messages_url(settings: Settings) -> str:
+    """Return the URL at which messages are answered."""
+    return f"{settings.public_url}{settings.mount_path}{MESSAGES}"
+
+
+def status_url(settings: Settings) -> str:
+    """Return the URL at which delivery statuses are answered."""
+    return f"{settings.public_url}{settings.mount_path}{STATUS}"
 
 
 def webhook_url(settings: Settings) -> str:
     """Return the URL that Twilio has to be given for messages, with its connection overrides."""
-    return f"{settings.public_url}{settings.mount_path}{MESSAGES}{RETRIES}"
+    return f"{messages_url(settings)}{RETRIES}"
 
 
 def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Router:

@@ -81,6 +81,7 @@ class Answer:
         attempts: all requests made, the fallback's included, redirects not counted.
         error: Twilio's error code, such as 11200; None when it was answered 2xx.
         failure: what a retry policy calls it: `ct`, `rt`, `4xx`, `5xx`; empty when answered 2xx.
+        reason: how offhook names what it refused: its `X-Offhook-Error`, if there is one.
         requests: all that were made, redirects included, in their order.
     """
 
@@ -91,6 +92,7 @@ class Answer:
     attempts: int = 1
     error: int | None = None
     failure: str = ""
+    reason: str = ""
     requests: tuple[Request, ...] = ()
 
 
@@ -230,4 +232,11 @@ def _answer(response: httpx2.Response) -> Answer:
     content_type = response.headers.get("Content-Type", "")
     if response.is_success:
         return Answer(status, content_type, response.content)
-    return Answer(status, content_type, response.content, error=11200, failure=f"{status // 100}xx")
+    return Answer(
+        status,
+        content_type,
+        response.content,
+        error=11200,
+        failure=f"{status // 100}xx",
+        reason=response.headers.get("X-Offhook-Error", ""),
+    )

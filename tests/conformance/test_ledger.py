@@ -444,3 +444,30 @@ def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) -> None:
         assert await store.find(Filter(sender="+1\0", sid="SM\0")) == [record]
 
     run(url, scenario)
+
+
+def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
+    """A slice of JSON or of UTF-16 may end in the middle of a character, in any text of ours."""
+    half, pair = "\ud83d", "\ud83d\ude00"
+
+    async def scenario(store: Store) -> None:
+        one, other = await running(store, "SM1", "a"), await running(store, "SM2", "b")
+        odd = replace(
+            draft(f"key:{half}", f"{pair} {half}"), to=f"+1{half}", media=(f"https://a/{half}",),
+            content_sid=half, content_variables={half: half},
+        )  # fmt: skip
+        (first,) = await store.write(one, [odd])
+        (again,) = await store.write(one, [odd])
+        assert (again.id, again.repeated) == (first.id, True)
+        assert again.body == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"
+        gives_up = Settlement(Trigger.GIVE_UP, f"Traceback {half}", drafts=(draft(f"n:{half}"),))
+        await asyncio.gather(store.settle(one, gives_up), store.settle(other, DONE))
+        (due,) = await store.claim_sends(10, lease=30.0, owner="w")
+        refused = SendOutcome(SendTrigger.REFUSE, error_code=half, error=half, status=half)
+        await store.settle_send(due, refused)
+        assert not await store.record_delivery(None, half, Delivery("sent", half))
+        assert await store.find(Filter(sender=half)) == await store.find(Filter(sid=half)) == []
+        assert (await store.erase(half, 10)).erased == 0
+        assert {record.state for record in await store.find(Filter())} == {State.DEAD, State.DONE}
+
+    run(url, scenario)

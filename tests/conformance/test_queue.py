@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from offhook.core.lifecycle import State, Trigger
-from offhook.errors import LeaseLost
+from offhook.errors import LeaseLost, StoreError
 from offhook.ports import Filter, Settlement, Store
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened, run
 
@@ -480,5 +480,21 @@ def test_what_has_been_settled_is_not_handed_back(url: str) -> None:
         await store.settle(await claim_one(store), DONE)
         assert await store.hand_back("w1", []) == 0
         assert await claim(store) == ()
+
+    run(url, scenario)
+
+
+def test_a_webhook_that_cannot_be_stored_fails_alone(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        beyond = inbound("SM2", notice_after=1e300)  # no store's time reaches that far
+        first, unstorable, last = await asyncio.gather(
+            store.accept(inbound("SM1")),
+            store.accept(beyond),
+            store.accept(inbound("SM3")),
+            return_exceptions=True,
+        )
+        assert (first, last) == (True, True)
+        assert type(unstorable) is StoreError  # and not that it may succeed later
+        assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
 
     run(url, scenario)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.errors import StoreUnavailable
+from offhook.errors import StoreError
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 from tests.conformance.support import inbound
@@ -31,7 +31,7 @@ def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committed(
                     await asyncio.sleep(0.1)
             else:
                 writing = asyncio.create_task(engine.write(broken))
-            with pytest.raises(StoreUnavailable, match="NameError") as refused:
+            with pytest.raises(StoreError, match="NameError") as refused:
                 await writing
             assert "somebody" not in str(refused.value)
             assert isinstance(refused.value.__cause__, NameError)
@@ -88,6 +88,56 @@ def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(tmp_path
                     await engine.accept(inbound(f"SMmoved{n}"))
                     n += 1
                     await asyncio.sleep(0.01)
+        finally:
+            await engine.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["on the loop", "on the thread"])
+def test_of_a_batch_only_the_write_that_fails_is_refused(tmp_path: Path, elsewhere: bool) -> None:
+    def half_done(connection: sqlite3.Connection, _now: int) -> None:
+        connection.execute("UPDATE sequences SET value = 4711 WHERE name = 'token'")
+        connection.execute("INSERT INTO dedupe_keys (key, message, received) VALUES ('k', 1, NULL)")
+
+    async def scenario() -> None:
+        engine = Engine(tmp_path / "offhook.db")
+        await engine.open(migrate)
+
+        def begin() -> list[asyncio.Future[object]]:
+            unstorable = inbound("SM2")._replace(sender="\ud83d")
+            return [
+                asyncio.ensure_future(engine.accept(inbound("SM1"))),
+                asyncio.ensure_future(engine.accept(unstorable)),
+                asyncio.ensure_future(engine.write(half_done)),
+                asyncio.ensure_future(engine.accept(inbound("SM3"))),
+            ]
+
+        try:
+            if elsewhere:
+                with locked(engine.path):
+                    pending = begin()
+                    await asyncio.sleep(0.1)
+            else:
+                pending = begin()
+            first, unstorable, failing, last = await asyncio.gather(
+                *pending, return_exceptions=True
+            )
+            assert (first, last) == (True, True)
+            # Not `StoreUnavailable`: whoever repeats those until they succeed would never end.
+            assert type(unstorable) is StoreError
+            assert type(failing) is StoreError
+            assert "IntegrityError" in str(failing)
+            (token,), stored = await engine.read(
+                lambda connection: (
+                    connection.execute(
+                        "SELECT value FROM sequences WHERE name = 'token'"
+                    ).fetchone(),
+                    connection.execute("SELECT sid FROM messages ORDER BY id").fetchall(),
+                )
+            )
+            assert token != 4711
+            assert stored == [("SM1",), ("SM3",)]
         finally:
             await engine.close()
 

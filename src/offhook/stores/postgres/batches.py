@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar, cast
 
-from offhook.errors import StoreError, StoreUnavailable
+from offhook.errors import StoreUnavailable
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
@@ -95,14 +95,12 @@ class Batches(Generic[I, R]):
             return await self._write(items)
         except StoreUnavailable as error:
             return [_told_again(error) for _ in items]
-        except StoreError as error:
-            # The server can't store one of the values. It is to be the only one that fails.
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, too: who waits is told, or waits for ever
+            # One of the values can't be stored. It is to be the only one that fails.
             if len(items) == 1:
                 return [error]
             half = len(items) // 2
             return [*await self._results(items[:half]), *await self._results(items[half:])]
-        except Exception as error:  # noqa: BLE001 - a mistake of ours: who waits is told, or waits for ever
-            return [error] * len(items)
 
 
 def _told_again(error: StoreUnavailable) -> StoreUnavailable:

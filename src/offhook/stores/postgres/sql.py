@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.core.lifecycle import SendTrigger, Trigger, send_sources, sources
+from offhook.stores.text import storable as valid
 
 MESSAGES: Final = 0
 SENDS: Final = 1
@@ -35,14 +36,10 @@ IS_LIVE: Final = "resting IS NULL"
 def storable(text: str) -> str:
     """Return a text as a column can hold it.
 
-    PostgreSQL's text knows neither NUL nor half a surrogate pair; a form may hold either, and is
-    itself stored as the bytes that came.
+    PostgreSQL's text does not know NUL either. A form may hold it, and is itself stored as the
+    bytes that came.
     """
-    if text.isascii() and "\0" not in text:
-        return text
-    return (
-        text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
+    return valid(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def lane_key(lane: str) -> bytes:

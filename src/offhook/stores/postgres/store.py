@@ -43,6 +43,7 @@ from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.schema import migrate
 from offhook.stores.postgres.sends import Notice, Settled
 from offhook.stores.postgres.settling import Step
+from offhook.stores.postgres.sql import storable
 from offhook.stores.postgres.trouble import described
 from offhook.stores.postgres.wake import Wake
 
@@ -215,7 +216,7 @@ class PostgresStore:
         return await self._within(cleaning.reduce, limit)
 
     async def erase(self, address: str, limit: int) -> Erasure:
-        found = await self._read(cleaning.of_person, spellings(address), limit)
+        found = await self._read(cleaning.of_person, spellings(storable(address)), limit)
         erased = await self._within(cleaning.erase, found)
         self._wake.wake()
         return erased

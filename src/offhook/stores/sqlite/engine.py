@@ -17,23 +17,18 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, TypeVar
 
-from offhook.errors import OffhookError, StoreUnavailable
+from offhook.errors import StoreUnavailable
 from offhook.ports import Inbound
-from offhook.stores.sqlite import accept
+from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
 from offhook.stores.sqlite.connection import Writer, connect
 from offhook.stores.sqlite.wake import Wake
 
 T = TypeVar("T")
-Write = Callable[[sqlite3.Connection, int], T]
-"""Work on the open transaction, at a time in milliseconds. What it decides against, it raises as an
-OffhookError before it has written anything."""
-
 MAX_QUEUED: Final = 20_000
 """Writes that may wait for a commit; beyond it the store is said to be away, not filled up."""
 
@@ -55,24 +50,6 @@ _CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk ha
 _PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
 
 
-@dataclass(slots=True)
-class _Write(Generic[T]):
-    work: Write[T]
-    future: "asyncio.Future[T]"
-    wakes: bool
-
-
-@dataclass(slots=True)
-class _Accept:
-    inbound: Inbound
-    future: "asyncio.Future[bool]"
-    wakes: bool = True
-
-
-_Item = _Write[Any] | _Accept
-_Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
-
-
 class Engine:
     """Runs writes in batches, one batch at a time, and reads on a thread of their own.
 
@@ -85,7 +62,7 @@ class Engine:
         self.path = path
         self.wake = Wake(path)
         self._writer = Writer(path)
-        self._items: deque[_Item] = deque()
+        self._items: deque[Item] = deque()
         self._busy = False
         self._leaving: asyncio.Handle | None = None
         self._idle = asyncio.Event()
@@ -135,7 +112,7 @@ class Engine:
     def accept(self, inbound: Inbound) -> "asyncio.Future[bool]":
         """Store a webhook with the next commit; the future says whether it was new."""
         future: asyncio.Future[bool] = self._open_loop().create_future()
-        self._put(_Accept(inbound, future))
+        self._put(Accept(inbound, future))
         return future
 
     async def write(self, work: Write[T], *, wakes: bool = False) -> T:
@@ -147,9 +124,10 @@ class Engine:
 
         Raises:
             StoreUnavailable: nothing was written, or it is not known to be within ten seconds.
+            StoreError: nothing was written: `work` failed, and would again.
         """
         future: asyncio.Future[T] = self._open_loop().create_future()
-        self._put(_Write(work, future, wakes))
+        self._put(Call(work, future, wakes))
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await future
@@ -175,14 +153,14 @@ class Engine:
 
     # On the event loop
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         if len(self._items) > MAX_QUEUED:
             raise StoreUnavailable("too many writes wait for the disk")
         self._items.append(item)
         if not self._busy:
             self._busy = True
             self._open_loop().call_soon(self._next_batch)
-        elif self._leaving is not None and type(item) is _Accept:
+        elif self._leaving is not None and type(item) is Accept:
             self._leaving.cancel()
             self._leaving = self._open_loop().call_soon(self._next_batch)
 
@@ -198,15 +176,15 @@ class Engine:
             if connection is None:
                 self._jobs.put(lambda: self._all_at_once(items))
                 return
-            results = _fill(connection, items)
+            results = fill(connection, items)
         except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave nobody waiting
-            self._finished(items, _refuse(items, self._writer.fail(error)))
+            self._finished(items, refuse(items, self._writer.fail(error)))
         else:
             self._jobs.put(lambda: self._commit(items, results))
 
-    def _take(self) -> list[_Item]:
+    def _take(self) -> list[Item]:
         """Take a batch. Who does not wait any more was answered 503: it need not be stored."""
-        items: list[_Item] = []
+        items: list[Item] = []
         at_most = YIELDING if self.yields else _BATCH
         while self._items and len(items) < at_most:
             item = self._items.popleft()
@@ -215,7 +193,7 @@ class Engine:
         return items
 
     def _finished(
-        self, items: Sequence[_Item], results: Sequence[_Result], held: float = 0.0
+        self, items: Sequence[Item], results: Sequence[Result], held: float = 0.0
     ) -> None:
         for future, result, error in results:
             if future.done():
@@ -227,8 +205,8 @@ class Engine:
         if any(item.wakes for item in items):
             self.wake.wake_here()
         self._checkpoint_if_due()
-        self.yields = held > 0 and not _is_urgent(items)
-        if self.yields and not _is_urgent(self._items):
+        self.yields = held > 0 and not is_urgent(items)
+        if self.yields and not is_urgent(self._items):
             loop, leave = asyncio.Future.get_loop(results[0][0]), min(_LEAVE * held, _LEAVE_AT_MOST)
             self._leaving = loop.call_later(leave, self._next_batch)
         else:
@@ -245,27 +223,25 @@ class Engine:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _all_at_once(self, items: Sequence[_Item]) -> None:
+    def _all_at_once(self, items: Sequence[Item]) -> None:
         try:
-            results = _fill(self._writer.begin(urgent=_is_urgent(items)), items)
+            results = fill(self._writer.begin(urgent=is_urgent(items)), items)
         except Exception as error:  # noqa: BLE001 - nor may it end the thread that commits
-            self._deliver(items, _refuse(items, self._writer.fail(error)))
+            self._deliver(items, refuse(items, self._writer.fail(error)))
         else:
             self._commit(items, results)
 
-    def _commit(self, items: Sequence[_Item], results: Sequence[_Result]) -> None:
+    def _commit(self, items: Sequence[Item], results: Sequence[Result]) -> None:
         held = 0.0
         try:
             held = self._writer.commit()
         except (OSError, sqlite3.Error) as error:
-            results = _refuse(items, self._writer.fail(error))
+            results = refuse(items, self._writer.fail(error))
         self._deliver(items, results, held)
         if any(item.wakes for item in items):
             self.wake.wake_others()
 
-    def _deliver(
-        self, items: Sequence[_Item], results: Sequence[_Result], held: float = 0.0
-    ) -> None:
+    def _deliver(self, items: Sequence[Item], results: Sequence[Result], held: float = 0.0) -> None:
         """Hand a whole batch to the event loop in one call."""
         loop = asyncio.Future.get_loop(results[0][0])
         if not loop.is_closed():
@@ -302,31 +278,3 @@ class Engine:
 def _move_log(connection: sqlite3.Connection) -> None:
     """Move what nobody reads any more from the log into the database. Stops no writer."""
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-
-def _is_urgent(items: Iterable[_Item]) -> bool:
-    """Return whether somebody is on the phone for one of them."""
-    return any(type(item) is _Accept for item in items)
-
-
-def _fill(connection: sqlite3.Connection, items: Sequence[_Item]) -> Sequence[_Result]:
-    """Write a batch into the open transaction."""
-    now = time.time_ns() // 1_000_000
-    accepts = [item for item in items if type(item) is _Accept]
-    results: list[_Result] = []
-    if accepts:
-        new = accept.accept(connection, [item.inbound for item in accepts], now)
-        results += [(a.future, n, None) for a, n in zip(accepts, new, strict=True)]
-    results += [_run(connection, item, now) for item in items if type(item) is _Write]
-    return results
-
-
-def _run(connection: sqlite3.Connection, item: _Write[Any], now: int) -> _Result:
-    try:
-        return item.future, item.work(connection, now), None
-    except OffhookError as refusal:  # decided before anything was written
-        return item.future, None, refusal
-
-
-def _refuse(items: Sequence[_Item], error: StoreUnavailable) -> Sequence[_Result]:
-    return [(item.future, None, error) for item in items]

@@ -11,6 +11,7 @@ from offhook.ports import Attempt, Filter, Found, History, Record
 from offhook.stores.sqlite import counts, lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES, next_values, touch_lane
 from offhook.stores.sqlite.sql import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, before
+from offhook.stores.text import storable
 
 _COLUMNS: Final = (
     "id, kind, state, sid, account_sid, sender, recipient, lane, attempts, crashes, "
@@ -128,8 +129,8 @@ def _fitting(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, Seque
     conditions: dict[str, Any] = {
         "state = ?": wanted.state,
         "kind = ?": wanted.kind,
-        "sender = ?": wanted.sender or None,
-        "sid = ?": wanted.sid or None,
+        "sender = ?": storable(wanted.sender) or None,
+        "sid = ?": storable(wanted.sid) or None,
         "received >= ?": _milliseconds(wanted.since),
         "id >= ?": _first_stored(connection, wanted.since),
         "received < ?": _milliseconds(wanted.until),

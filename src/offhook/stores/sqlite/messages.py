@@ -23,6 +23,7 @@ from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
 from offhook.stores.sqlite import lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES
 from offhook.stores.sqlite.sql import IS_LIVE, before
+from offhook.stores.text import storable
 
 _COLUMNS: Final = """
     id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
@@ -171,6 +172,7 @@ def settle(
         return ()  # settled before with this token: the answer was lost, the settling was not
     attempts, started, told = row
     trigger, state = settlement.trigger, target(settlement.trigger)
+    error = storable(settlement.error)
     attempts += trigger in _COUNTED
     live = state in LIVE
     connection.execute(
@@ -182,13 +184,13 @@ def settle(
             now + int(settlement.delay * 1000),
             settlement.holds_lane,
             None if live else now,
-            settlement.error,
+            error,
             live,
             claim.id,
         ),
     )
     if trigger is not Trigger.COMPLETE:
-        _record(connection, claim.id, claim.attempt, started, now, trigger, settlement.error)
+        _record(connection, claim.id, claim.attempt, started, now, trigger, error)
     if settlement.cancel_lane:
         sends.cancel_lane(connection, claim.lane)
     elif told and not live:

@@ -21,6 +21,7 @@ from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
 from offhook.stores.sqlite.sql import SEND_IS_LIVE, before_send
+from offhook.stores.text import storable
 
 SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""
@@ -32,13 +33,14 @@ def write(
     connection: sqlite3.Connection, now: int, message_id: int, lane: str, draft: Draft
 ) -> Send | None:
     """Write a send, or return the one that its identity names. None when the lane has had it."""
+    identity, body, to = storable(draft.identity), storable(draft.body), storable(draft.to)
     known = connection.execute(
         f"SELECT {_COLUMNS} FROM sends WHERE message = ? AND identity = ?",
-        (message_id, draft.identity),
+        (message_id, identity),
     ).fetchone()
     if known is not None:
         return as_send(known, repeated=True)
-    if draft.once_in and _had(connection, lane, draft.identity, now - int(draft.once_in * 1000)):
+    if draft.once_in and _had(connection, lane, identity, now - int(draft.once_in * 1000)):
         return None
     (id_,) = connection.execute(
         """INSERT INTO sends (message, identity, lane, state, account_sid, sender, recipient, body,
@@ -46,15 +48,15 @@ def write(
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
         (
             message_id,
-            draft.identity,
+            identity,
             lane,
             SendState.PENDING,
-            draft.account_sid,
-            draft.sender,
-            draft.to,
-            draft.body,
+            storable(draft.account_sid),
+            storable(draft.sender),
+            to,
+            body,
             json.dumps(list(draft.media)),
-            draft.content_sid,
+            storable(draft.content_sid),
             json.dumps(dict(draft.content_variables)),
             now,
             now,
@@ -62,7 +64,7 @@ def write(
     ).fetchone()
     tally(connection, "sends", 1)
     touch_lane(connection, SENDS, lane, now)
-    return Send(id_, draft.identity, SendState.PENDING, draft.body, draft.to)
+    return Send(id_, identity, SendState.PENDING, body, to)
 
 
 def as_send(row: Sequence[Any], *, repeated: bool = False) -> Send:
@@ -180,10 +182,10 @@ def settle(
                 send_target(outcome.trigger),
                 now + int(outcome.delay * 1000),
                 None if outcome.trigger is SendTrigger.POSTPONE else now,
-                outcome.sid or sid,
-                outcome.error_code,
-                outcome.error,
-                outcome.status,
+                storable(outcome.sid) or sid,
+                storable(outcome.error_code),
+                storable(outcome.error),
+                storable(outcome.status),
                 claim.id,
             ),
         )
@@ -195,6 +197,7 @@ def record_delivery(
     connection: sqlite3.Connection, now: int, send_id: int | None, sid: str, reported: Delivery
 ) -> bool:
     """Take over a status callback. See `ports.Ledger.record_delivery`."""
+    sid = storable(sid)
     row = connection.execute(
         "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "
         + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''"),
@@ -215,7 +218,7 @@ def record_delivery(
             lanes.advance(connection, SENDS, lane, now)
     connection.execute(
         "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
-        (sid, kept.status, kept.error_code, id_),
+        (sid, storable(kept.status), storable(kept.error_code), id_),
     )
     return True
 

@@ -1,0 +1,132 @@
+"""What one transaction writes: many calls at once, and each alone where one of them fails."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from offhook.errors import OffhookError, StoreError, StoreUnavailable
+from offhook.ports import Inbound
+from offhook.stores.sqlite import accept
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection, int], T]
+"""Work on the open transaction, at a time in milliseconds. What it decides against, it raises as an
+OffhookError before it has written anything. Called once more where a batch has to be repeated; what
+it wrote before is undone by then."""
+
+
+@dataclass(slots=True)
+class Call(Generic[T]):
+    """A write, and who waits for it."""
+
+    work: Write[T]
+    future: "asyncio.Future[T]"
+    wakes: bool
+
+
+@dataclass(slots=True)
+class Accept:
+    """A webhook, and who waits for it."""
+
+    inbound: Inbound
+    future: "asyncio.Future[bool]"
+    wakes: bool = True
+
+
+Item = Call[Any] | Accept
+Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+# After these no other write of the batch would fare better, and the transaction may be gone. All
+# others are about the values: https://www.sqlite.org/rescode.html
+_STORE_ERRORS: Final = frozenset(
+    {
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERNAL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+def fill(connection: sqlite3.Connection, items: Sequence[Item]) -> Sequence[Result]:
+    """Write a batch into the open transaction. A write that fails is the only one that does.
+
+    Only a batch with a failure in it pays for that: a savepoint for each write would cost them all.
+
+    Raises:
+        sqlite3.Error, OSError: it is the store that fails.
+    """
+    now = time.time_ns() // 1_000_000
+    try:
+        return _write_together(connection, items, now)
+    except Exception as error:
+        if _is_of_store(error):
+            raise
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    return [_write_alone(connection, item, now) for item in items]
+
+
+def refuse(items: Sequence[Item], error: StoreUnavailable) -> Sequence[Result]:
+    """Return what to tell those whose batch was not written."""
+    return [(item.future, None, error) for item in items]
+
+
+def is_urgent(items: Iterable[Item]) -> bool:
+    """Return whether a webhook, whose sender waits for the answer, is one of them."""
+    return any(type(item) is Accept for item in items)
+
+
+def _write_together(
+    connection: sqlite3.Connection, items: Sequence[Item], now: int
+) -> Sequence[Result]:
+    accepts = [item for item in items if type(item) is Accept]
+    results: list[Result] = []
+    if accepts:
+        new = accept.accept(connection, [item.inbound for item in accepts], now)
+        results += [(a.future, n, None) for a, n in zip(accepts, new, strict=True)]
+    results += [_run(connection, item, now) for item in items if type(item) is Call]
+    return results
+
+
+def _write_alone(connection: sqlite3.Connection, item: Item, now: int) -> Result:
+    connection.execute("SAVEPOINT alone")
+    try:
+        (result,) = _write_together(connection, [item], now)
+    except Exception as error:
+        if _is_of_store(error):
+            raise
+        connection.execute("ROLLBACK TO alone")
+        # The type alone: the words of others' errors may quote what people wrote.
+        refusal = StoreError(f"the store refuses what it should write: {type(error).__name__}")
+        refusal.__cause__ = error
+        result = (item.future, None, refusal)
+    connection.execute("RELEASE alone")
+    return result
+
+
+def _run(connection: sqlite3.Connection, call: Call[Any], now: int) -> Result:
+    try:
+        return call.future, call.work(connection, now), None
+    except OffhookError as refusal:  # decided before anything was written
+        return call.future, None, refusal
+
+
+def _is_of_store(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _STORE_ERRORS
+    return isinstance(error, OSError | MemoryError)

@@ -10,7 +10,7 @@ import pytest
 from offhook.backpressure import Backpressure
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from offhook.ports import Store
 from tests.conformance.support import DONE, claim, inbound, opened
 
@@ -56,7 +56,7 @@ def test_beyond_the_limit_new_messages_are_refused_and_nothing_else(tmp_path: Pa
     async def main() -> None:
         async with door(tmp_path) as full:
             trouble = await full.trouble()
-            assert (trouble.topic, trouble.ok) == ("backlog-full", False)
+            assert (trouble.topic, trouble.ok) == (Topic.BACKLOG_FULL, False)
             for kind in (Kind.MESSAGE, Kind.DEFERRED):
                 with pytest.raises(BacklogFull, match="OFFHOOK_MAX_BACKLOG is 10"):
                     await full.intake.accept(inbound("new", kind=kind))
@@ -71,7 +71,7 @@ def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
     async def main() -> None:
         async with door(tmp_path, waiting=LIMIT - 1) as wide:
             assert await wide.intake.accept(inbound("new"))
-            assert (await wide.trouble()).topic == "backlog-full"
+            assert (await wide.trouble()).topic is Topic.BACKLOG_FULL
 
     asyncio.run(main())
 
@@ -95,7 +95,7 @@ def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Pa
                 await full.intake.accept(inbound("new"))
             await full.settle(1)
             trouble = await full.trouble()
-            assert (trouble.topic, trouble.ok) == ("backlog-full", True)
+            assert (trouble.topic, trouble.ok) == (Topic.BACKLOG_FULL, True)
             assert await full.intake.accept(inbound("new"))
 
     asyncio.run(main())

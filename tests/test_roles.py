@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from offhook import roles
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.roles import WorkerRole, status_callback
 from offhook.settings import Settings
@@ -61,4 +61,4 @@ def test_an_inline_worker_that_fails_begins_again_under_another_name(
     asyncio.run(scenario())
     assert owners[0] == "first"
     assert len(set(owners)) == 2
-    assert told == [Trouble("worker-failed", "the worker begins again: RuntimeError")]
+    assert told == [Trouble(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]

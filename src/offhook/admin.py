@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.errors import StoreError, StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.observe.exposition import exposition
 from offhook.observe.survey import Surveyor
 from offhook.patience import arrived, woken
@@ -97,7 +97,7 @@ class Admin:
                 lambda: store_of(self._settings), stop, self._observer, "its numbers are not known"
             )
         except StoreError as error:  # a newer offhook's: those who need it say more
-            self._observer(Trouble("store-unavailable", f"its numbers are not known: {error}"))
+            self._observer(Trouble(Topic.STORE_UNAVAILABLE, f"its numbers are not known: {error}"))
         try:
             await stop.wait()
         finally:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from offhook.core.answers import REFUSED, Fault
 from offhook.core.messages import Message, StatusUpdate
 from offhook.errors import ConfigurationError, OffhookError
-from offhook.events import Observer, Trouble, fan_out
+from offhook.events import Observer, Topic, Trouble, fan_out
 from offhook.handlers import Handlers, OnRetry
 from offhook.observe.log import LogObserver
 from offhook.roles import Ingress, WorkerRole, owner_name
@@ -194,7 +194,7 @@ class Offhook:
             try:
                 running = await self._start()
             except OffhookError as error:
-                self._observer(Trouble("not-started", str(error)))
+                self._observer(Trouble(Topic.NOT_STARTED, str(error)))
                 if scope["type"] == "websocket":
                     await send({"type": "websocket.close", "code": 1000})  # as ever
                 else:
@@ -287,7 +287,7 @@ class _Running:
         if self._role is not None:
             self._observer(
                 Trouble(
-                    "worker-inline",
+                    Topic.WORKER_INLINE,
                     "handlers run in the process that answers: one that blocks delays answers "
                     "(offhook run keeps them apart)",
                 )

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from offhook.core.expiring import Expiring
 from offhook.errors import CredentialsUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.settings import Settings
 
 Lookup = Callable[[str], Awaitable[str | Sequence[str] | None]]
@@ -168,12 +168,14 @@ class Credentials:
             self._away = True
             # Its type, not its text, which may quote a token.
             text = f"@app.credentials failed: {type(error).__name__}"
-            self._observer(Trouble("credentials-unavailable", text))
+            self._observer(Trouble(Topic.CREDENTIALS_UNAVAILABLE, text))
 
     def _tell_back(self) -> None:
         if self._away:
             self._away = False
-            self._observer(Trouble("credentials-unavailable", "@app.credentials works", ok=True))
+            self._observer(
+                Trouble(Topic.CREDENTIALS_UNAVAILABLE, "@app.credentials works", ok=True)
+            )
 
 
 def _read(given: object) -> tuple[str, ...]:

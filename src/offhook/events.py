@@ -5,10 +5,12 @@ No event carries a message's text, a signature or a token.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple, Self
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.core.reasons import Error
 
 
 # A named tuple, because one is made for each request: 0.4 us, a frozen dataclass takes 1.0.
@@ -79,8 +81,8 @@ class Handled:
         trigger: what the run means for the message.
         waited: seconds from receipt to the start of this run.
         took: seconds that it ran.
-        error: the exception's type, or a reason; empty when it completed.
-        traceback: for the log of one who asked for it.
+        error: the exception's type, or an explanation with its `cause`; empty when it completed.
+        traceback: for a log that is to show tracebacks.
     """
 
     message_id: int
@@ -90,7 +92,7 @@ class Handled:
     trigger: Trigger
     waited: float
     took: float
-    error: str = ""
+    error: Error = ""
     traceback: str = ""
 
 
@@ -119,18 +121,114 @@ class Sent:
     message_sid: str = ""
 
 
+_LASTING: Final = True
+
+
+class Topic(StrEnum):
+    """What a trouble is about; the value is its name in logs and metrics.
+
+    Attributes:
+        meaning: what is the matter, for the documentation.
+        lasting: whether the gauge `offhook_trouble_active` shows it until it is over.
+    """
+
+    meaning: str
+    lasting: bool
+
+    SIGNATURE_OFF = "signature-off", "webhooks are not validated (`OFFHOOK_SIGNATURE=off`)"
+    WORKER_INLINE = "worker-inline", "handlers run in the process that answers"
+    NOT_STARTED = (
+        "not-started",
+        "a mounted app could not start; it is tried again with the next request",
+    )
+    WORKER_FAILED = "worker-failed", "the worker within the app has ended, and begins again"
+    STORE_UNAVAILABLE = (
+        "store-unavailable",
+        (
+            "the store is away, and since it is back (`ok`); with a spool, webhooks are kept there "
+            "meanwhile"
+        ),
+        _LASTING,
+    )
+    SPOOL = (
+        "spool",
+        ("the spool can't be forwarded, is left for the next process, or is empty again (`ok`)"),
+        _LASTING,
+    )
+    CACHE_UNAVAILABLE = (
+        "cache-unavailable",
+        "Redis is away, and since it is back (`ok`); memory is used meanwhile",
+        _LASTING,
+    )
+    CREDENTIALS_UNAVAILABLE = (
+        "credentials-unavailable",
+        "`@app.credentials` fails, and since it works again (`ok`)",
+        _LASTING,
+    )
+    BACKLOG_FULL = (
+        "backlog-full",
+        "new messages are refused (`OFFHOOK_MAX_BACKLOG`), and since they are let in again (`ok`)",
+        _LASTING,
+    )
+    INTERNAL_ERROR = "internal-error", "a webhook was answered 503 because of a mistake in offhook"
+    SEND_FAILED = (
+        "send-failed",
+        "what became of a send could not be recorded; it will be unknown",
+    )
+    RUN_FAILED = (
+        "run-failed",
+        "a run could not settle its message; it is rescued as from a crash",
+    )
+    LEASE_LOST = (
+        "lease-lost",
+        "another run has the message, or a send took longer than its lease",
+    )
+    BURIED = "buried", "a message is dead because five workers died while it ran"
+    LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots may be talking"
+    SENDER_LIMIT = (
+        "sender-limit",
+        "a message is parked: its sender has exceeded `OFFHOOK_SENDER_LIMIT`; told once a window",
+    )
+    HANDLER_BLOCKS = (
+        "handler-blocks",
+        "the event loop stood still because of an `async def` handler that blocks",
+    )
+    ALERT = (
+        "alert",
+        (
+            "an [alert](../how-to/monitor.md#alerts) is raised or changes its level, and since it "
+            "is over (`ok`)"
+        ),
+    )
+    ALERT_WEBHOOK = (
+        "alert-webhook",
+        "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, and since it can be (`ok`)",
+    )
+    REPLY_DIFFERS = (
+        "reply-differs",
+        "a repeated attempt said something else than the first, whose text stands",
+    )
+
+    def __new__(cls, value: str, meaning: str, lasting: bool = False) -> Self:
+        """Make a member from its name and what it means."""
+        topic = str.__new__(cls, value)
+        topic._value_ = value
+        topic.meaning = meaning
+        topic.lasting = lasting
+        return topic
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something an operator should know, said in a sentence.
 
     Attributes:
-        topic: a short kebab-case name: `store-unavailable`, `lease-lost`, `loop-suspected`,
-            `handler-blocks`, `reply-differs`, `signature-off`, ...
+        topic: what it is about; it compares equal to its name, as `"lease-lost"`.
         text: the sentence; it quotes nobody.
         ok: True when the trouble is over.
     """
 
-    topic: str
+    topic: Topic
     text: str
     ok: bool = False
 

@@ -14,7 +14,7 @@ from offhook.credentials import Credentials
 from offhook.deadline import Deadline
 from offhook.deferral import defer
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
-from offhook.events import Answered, Observer, Trouble
+from offhook.events import Answered, Observer, Topic, Trouble
 from offhook.ports import (
     CachedVerdict,
     Inbound,
@@ -206,7 +206,7 @@ class WebhookProcessor:
         frame = extract_tb(error.__traceback__)[-1]
         where = f"{PurePath(frame.filename).name}:{frame.lineno}"
         text = f"{type(error).__name__} at {where} while answering a webhook"
-        self._observe(Trouble("internal-error", text))
+        self._observe(Trouble(Topic.INTERNAL_ERROR, text))
         return Outcome(REFUSED[Fault.INTERNAL_ERROR], detail=text)
 
 

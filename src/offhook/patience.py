@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.ports import Store
 
 T = TypeVar("T")
@@ -128,13 +128,13 @@ class StoreWatch:
     def waits(self, reason: str) -> None:
         """Tell why nothing can be done, whatever was told before."""
         self._away = True
-        self._observer(Trouble("store-unavailable", f"{self._doing}: {reason}"))
+        self._observer(Trouble(Topic.STORE_UNAVAILABLE, f"{self._doing}: {reason}"))
 
     def back(self) -> None:
         """Note that a call succeeded."""
         if self._away:
             self._away = False
-            self._observer(Trouble("store-unavailable", "the store is back", ok=True))
+            self._observer(Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it. Every error but `StoreUnavailable` passes."""

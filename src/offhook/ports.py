@@ -14,6 +14,7 @@ from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
+from offhook.core.reasons import Error
 from offhook.core.searching import Phrase
 
 
@@ -123,7 +124,7 @@ class Settlement:
 
     Attributes:
         trigger: COMPLETE, DISCARD, RETRY, GIVE_UP, INTERRUPT or PARK.
-        error: for people: a traceback, or a reason.
+        error: why it is not done; empty when it is.
         delay: with RETRY or INTERRUPT, the seconds until the next attempt.
         holds_lane: with RETRY, whether the lane waits with it.
         drafts: sends written in the same transaction.
@@ -131,7 +132,7 @@ class Settlement:
     """
 
     trigger: Trigger
-    error: str = ""
+    error: Error = ""
     delay: float = 0.0
     holds_lane: bool = True
     drafts: tuple[Draft, ...] = ()
@@ -336,7 +337,7 @@ class Attempt:
     started: float | None
     ended: float
     trigger: Trigger
-    error: str
+    error: Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +363,7 @@ class Record:
     started: float | None
     settled: float | None
     due: float | None
-    error: str
+    error: Error
     form: bytes
     spooled: bool = False
     reduced: bool = False

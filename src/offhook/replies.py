@@ -9,7 +9,7 @@ from typing import Final
 from offhook.core.messages import Reply, Send
 from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
-from offhook.events import Observer, Sent, Trouble
+from offhook.events import Observer, Sent, Topic, Trouble
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
 from offhook.settings import Settings
@@ -97,7 +97,7 @@ class LedgerReplier:
                     f"attempt {self._claim.attempt} of message {self._claim.id} has another text "
                     f"for {draft.identity} than an earlier one, whose text stands"
                 )
-                self._observer(Trouble("reply-differs", text))
+                self._observer(Trouble(Topic.REPLY_DIFFERS, text))
 
 
 class SendLoop:
@@ -190,7 +190,7 @@ class SendLoop:
         # must not be handed back as one that has not.
         self._adrift.add(claim.token)
         text = f"send {claim.id} could not be settled, and will be unknown: {type(error).__name__}"
-        self._observer(Trouble("send-failed", text))
+        self._observer(Trouble(Topic.SEND_FAILED, text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _send(self, claim: SendClaim) -> None:
@@ -201,7 +201,7 @@ class SendLoop:
             await self._watch.persist(lambda: self._store.settle_send(claim, outcome))
         except LeaseLost:
             text = f"send {claim.id} took {took:.1f} s, longer than its lease"
-            self._observer(Trouble("lease-lost", text))
+            self._observer(Trouble(Topic.LEASE_LOST, text))
         self._observer(
             Sent(
                 claim.id,

@@ -16,7 +16,7 @@ from offhook.core.urls import RETRIES
 from offhook.credentials import Credentials, Lookup
 from offhook.deferral import DeferralLimit
 from offhook.errors import OffhookError
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.ingest import WebhookProcessor
 from offhook.patience import arrived
@@ -86,7 +86,7 @@ class Ingress:
         """
         if self._settings.signature is SignaturePolicy.OFF:
             self._observer(
-                Trouble("signature-off", "webhooks are NOT validated: anybody can send them")
+                Trouble(Topic.SIGNATURE_OFF, "webhooks are NOT validated: anybody can send them")
             )
         else:
             self._settings.require("account_sid", "auth_token")
@@ -191,7 +191,7 @@ class WorkerRole:
                 await self.run(stop)
             except Exception as error:  # noqa: BLE001 - to give up would leave messages to nobody
                 reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
-                self._observer(Trouble("worker-failed", f"the worker begins again: {reason}"))
+                self._observer(Trouble(Topic.WORKER_FAILED, f"the worker begins again: {reason}"))
                 # A name of its own, or it would take what its predecessor left for its own.
                 self._owner = owner_name()
                 with suppress(TimeoutError):

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from offhook.core.expiring import Expiring
 from offhook.errors import SettingsError
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.ports import Admission, SenderLimit
 from offhook.settings import UNREADABLE_CACHE, Settings
 
@@ -163,13 +163,13 @@ class SharedLimit:
         if not self._away:
             self._away = True
             text = f"each worker counts senders for itself: {type(error).__name__}"
-            self._observer(Trouble("cache-unavailable", text))
+            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, text))
 
     def _succeed(self) -> None:
         if self._away:
             self._away = False
             text = "Redis is back: workers count senders together"
-            self._observer(Trouble("cache-unavailable", text, ok=True))
+            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, text, ok=True))
 
 
 class BoundedStorage(Storage):

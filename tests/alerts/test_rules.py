@@ -9,7 +9,7 @@ from offhook.alerts import RULES, Level, Rule
 from offhook.alerts.window import Window
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
-from offhook.events import Handled, Trouble
+from offhook.events import Handled, Topic, Trouble
 from offhook.observe.host import Host
 from offhook.observe.vocabulary import PHASES
 from tests.alerts.support import ANSWERED, COUNTS, Machine
@@ -59,7 +59,7 @@ def spools(machine: Machine) -> None:
     machine.spooled = 3
 
 
-def told(topic: str) -> Work:
+def told(topic: Topic) -> Work:
     return lambda machine: machine.tell(Trouble(topic, "it is away"))
 
 
@@ -87,9 +87,9 @@ CASES: list[tuple[str, Work, Level | None]] = [
     ("handler-errors", mixed((FAILED, 60)), C),
     ("store-unavailable", away, C),
     ("spool", spools, W),
-    ("backlog-full", told("backlog-full"), C),
-    ("cache-unavailable", told("cache-unavailable"), W),
-    ("credentials-unavailable", told("credentials-unavailable"), W),
+    ("backlog-full", told(Topic.BACKLOG_FULL), C),
+    ("cache-unavailable", told(Topic.CACHE_UNAVAILABLE), W),
+    ("credentials-unavailable", told(Topic.CREDENTIALS_UNAVAILABLE), W),
     ("dead-letters", holds(messages={**COUNTS.messages, State.DEAD: 1}), W),
     ("unknown-sends", holds(unresolved=2), W),
     ("disk", uses(disks={"store": 0.5, "spool": 0.81}), W),

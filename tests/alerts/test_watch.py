@@ -15,7 +15,7 @@ from offhook.alerts import Alert, AlertWatch, Change, Level, Stage, to_log
 from offhook.alerts.webhook import SIGNATURE_HEADER, AlertWebhook
 from offhook.cli.listening import listen, server_for, serving, url_of
 from offhook.core.lifecycle import State
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from tests.alerts.support import ANSWERED, Machine
 
 SECRET = "a secret of the operator's"
@@ -46,7 +46,7 @@ def test_alerts_are_told_once_and_shown_as_long_as_they_last() -> None:
     for _ in range(20):
         watching.consider(machine.look(after=5.0))
     assert watching.alerts == ()
-    assert told[1:] == [Trouble("alert", "dead-letters is over", ok=True)]
+    assert told[1:] == [Trouble(Topic.ALERT, "dead-letters is over", ok=True)]
 
 
 def test_what_can_not_be_looked_at_is_not_over() -> None:
@@ -149,7 +149,7 @@ def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is_tried
         assert [json.loads(body)["stage"] for body, _ in receiver.requests][-1] == "cleared"
         assert isinstance(failed, Trouble)
         assert failed.text.endswith("OFFHOOK_ALERT_WEBHOOK: it answered 500")
-        assert again == Trouble("alert-webhook", "alerts are delivered again", ok=True)
+        assert again == Trouble(Topic.ALERT_WEBHOOK, "alerts are delivered again", ok=True)
 
     asyncio.run(scenario())
 

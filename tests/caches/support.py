@@ -12,7 +12,7 @@ from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
 from offhook.core.answers import STORED
 from offhook.core.keys import Kind
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 PATIENCE = 20.0  # seconds until a test that waits in vain fails
@@ -46,7 +46,7 @@ class Told:
 
     @property
     def states(self) -> list[bool]:
-        return [trouble.ok for trouble in self.troubles if trouble.topic == "cache-unavailable"]
+        return [trouble.ok for trouble in self.troubles if trouble.topic is Topic.CACHE_UNAVAILABLE]
 
     async def until(self, fits: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):

@@ -7,6 +7,7 @@ import pytest
 
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
+from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
 from tests.conformance.support import (
@@ -133,7 +134,8 @@ def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(url: str
         await store.write(one, [draft("reply:0", "a"), draft("reply:1", "b")])
         await claim_sends(store, lease=-1)
         assert [send.draft.body for send in await claim_sends(store)] == ["b"]
-        assert (await sends_of(store, one))[0].state is SendState.UNKNOWN
+        lost = (await sends_of(store, one))[0]
+        assert (lost.state, lost.error) == (SendState.UNKNOWN, str(Cause.SEND_LOST()))
 
     run(url, scenario)
 

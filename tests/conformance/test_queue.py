@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from offhook.core.lifecycle import State, Trigger
+from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import LeaseLost, StoreError
 from offhook.ports import Filter, Settlement, Store
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened, run
@@ -250,7 +251,32 @@ def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(url: str) -> 
         claimed = await store.claim(9, lease=30, owner="w1", alone=True)
         assert [one.sid for one in claimed.claims] == ["SM2"]
         assert [one.sender for one in claimed.buried] == ["+1555lane"]
-        assert [r.sid for r in await store.find(Filter(state=State.DEAD))] == ["SM1"]
+        (dead,) = await store.find(Filter(state=State.DEAD))
+        assert (dead.sid, dead.error) == ("SM1", Cause.WORKER_DIED(5, 5))
+        history = await store.show(dead.id)
+        assert history is not None
+        assert [one.error for one in history.attempts] == [
+            Cause.WORKER_DIED(crash, 5) for crash in range(1, 6)
+        ]
+
+    run(url, scenario)
+
+
+def test_explanations_come_back_and_foreign_words_are_none(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        forged = stored(Cause.NO_HANDLER("Ann"))
+        errors: tuple[Error, ...] = (Cause.TIMED_OUT(0.25), forged, "my\nwords")
+        for number, error in enumerate(errors):
+            await store.accept(inbound(f"SM{number}", f"{number}"))
+            await store.settle(await claim_one(store), Settlement(Trigger.PARK, error))
+        assert [record.error for record in await store.find(Filter(state=State.PARKED))] == [
+            "my\nwords", f" {forged}", Cause.TIMED_OUT(0.25),
+        ]  # fmt: skip
+        (first, *_) = await store.find(Filter(state=State.PARKED))
+        assert await store.replay(first.id)
+        history = await store.show(first.id)
+        assert history is not None
+        assert history.attempts[-1].error == Cause.OPERATOR()
 
     run(url, scenario)
 

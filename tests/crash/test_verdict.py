@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import SEND_LOST, SendState, State
+from offhook.core.lifecycle import SendState, State
 from offhook.core.messages import Send
+from offhook.core.reasons import Cause
 from offhook.ports import Record
 from tests.crash.evidence import Evidence
 from tests.crash.invariants import INVARIANTS, violations
@@ -124,9 +125,10 @@ def test_the_counts_are_those_of_the_evidence() -> None:
 
 
 def test_unknown_sends_are_told_apart_by_what_twilio_knows() -> None:
+    lost = str(Cause.SEND_LOST())
     orphaned, cut_off, delivered = (
         replace(send(number, SendState.UNKNOWN), error=error)
-        for number, error in enumerate((SEND_LOST, "no answer was read: ReadError", SEND_LOST))
+        for number, error in enumerate((lost, "no answer was read: ReadError", lost))
     )
     sends = {"SM0": [orphaned], "SM1": [cut_off], "SM2": [delivered]}
     evidence = replace(SOUND, sends=sends, requests=SOUND.requests[3:], accepted={2: 1})

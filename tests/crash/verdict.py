@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from offhook.core.lifecycle import SEND_LOST, SendState, State
+from offhook.core.lifecycle import SendState, State
+from offhook.core.reasons import Cause
 from tests.crash.evidence import Evidence
 from tests.crash.invariants import violations
 from tests.crash.line import CREATED
@@ -53,7 +54,7 @@ class Verdict:
     def of(cls, evidence: Evidence) -> "Verdict":
         unknown = [send for send in evidence.rows if send.state is SendState.UNKNOWN]
         unheard = [send for send in unknown if not evidence.accepted.get(send.id, 0)]
-        orphaned = [send for send in unheard if send.error == SEND_LOST]
+        orphaned = [send for send in unheard if send.error == str(Cause.SEND_LOST())]
         times = sorted(evidence.tally.seconds)
         script = evidence.script
         return cls(

@@ -1,10 +1,10 @@
 """The reference is complete, and tells of nothing that is not there."""
 
-import ast
 import re
 import shlex
 import typing
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from offhook import errors, events
 from offhook.cli.dev_server import _Entrance
 from offhook.core.answers import REFUSED
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
+from offhook.core.reasons import Cause
 from offhook.ingest import WebhookProcessor
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
@@ -28,6 +29,7 @@ from tools.pages.commands import options, tree
 
 REFERENCE = DOCS / "reference"
 SOURCES = Path(offhook.__file__).parent
+_DEFINING = {"events.py", "reasons.py"}
 
 
 def _shown(default: Any) -> str:
@@ -86,35 +88,15 @@ def test_events() -> None:
 
 
 def test_topics_of_trouble() -> None:
-    documented = table(REFERENCE / "events.md", "topic")
-    assert documented.keys() == set(_topics())
+    assert table(REFERENCE / "events.md", "topic").keys() == set(events.Topic)
 
 
-def _topics() -> set[str]:
-    """Return the topics that the sources tell of."""
-    topics = set()
-    for path in SOURCES.rglob("*.py"):
-        source = path.read_text()
-        if "Trouble" not in source or "simulator" in path.parts or "phone" in path.parts:
-            continue  # the simulator has a Trouble of its own
-        tree_ = ast.parse(source)
-        constants = {
-            node.target.id: node.value.value
-            for node in tree_.body
-            if isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and isinstance(node.value, ast.Constant)
-        }
-        for node in ast.walk(tree_):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trouble":
-                match node.args[0]:
-                    case ast.Constant(value=str(topic)):
-                        topics.add(topic)
-                    case ast.Name(id=name):
-                        topics.add(str(constants[name]))
-                    case other:
-                        pytest.fail(f"{path}:{other.lineno}: which topic is that?")
-    return topics
+@pytest.mark.parametrize("enum", [events.Topic, Cause], ids=lambda enum: enum.__name__)
+def test_no_name_is_there_that_nothing_tells(enum: type[StrEnum]) -> None:
+    sources = "".join(
+        path.read_text() for path in SOURCES.rglob("*.py") if path.name not in _DEFINING
+    )
+    assert [one for one in enum if f"{enum.__name__}.{one.name}" not in sources] == []
 
 
 def test_states_and_triggers() -> None:

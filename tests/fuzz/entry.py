@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offhook.core.answers import REFUSED
-from offhook.events import Answered, Event, Trouble
+from offhook.events import Answered, Event, Topic, Trouble
 from offhook.roles import Ingress
 from offhook.stores import open_store
 from tests.fuzz.shots import TENANT, Shot
@@ -58,7 +58,7 @@ class Entry:
             case Answered():
                 self.stored += event.error == "" and not event.repeat
             case Trouble(topic=topic):
-                assert topic not in {"internal-error", "store-unavailable"}, event
+                assert topic not in {Topic.INTERNAL_ERROR, Topic.STORE_UNAVAILABLE}, event
                 self.troubles.append(event)
 
     async def fire(self, shot: Shot, dice: random.Random) -> tuple[int, str]:

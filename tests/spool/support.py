@@ -12,7 +12,7 @@ from contextlib import (
 )
 from pathlib import Path
 
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
@@ -46,7 +46,7 @@ class Machine:
         assert isinstance(event, Trouble)
         self.troubles.append(event)
 
-    def told(self, topic: str) -> Sequence[str]:
+    def told(self, topic: Topic) -> Sequence[str]:
         return [trouble.text for trouble in self.troubles if trouble.topic == topic]
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
-from offhook.events import Event, Trouble
+from offhook.events import Event, Topic, Trouble
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
@@ -63,7 +63,7 @@ class Ingress:
 
     async def forwarded(self) -> Sequence[Record]:
         """Wait until the spool is empty; return what the store has, in its order."""
-        await eventually(lambda: any(one.topic == "spool" and one.ok for one in self.troubles))
+        await eventually(lambda: any(one.topic is Topic.SPOOL and one.ok for one in self.troubles))
         return await stored(self.url)
 
 

@@ -15,6 +15,7 @@ import pytest
 from offhook.backpressure import Backpressure
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
+from offhook.events import Topic
 from offhook.ports import Inbound
 from offhook.stores import open_spool
 from tests.conformance.support import inbound
@@ -79,11 +80,16 @@ def test_an_outage_is_told_once_with_its_reason_and_so_is_its_end(machine: Machi
                 await way.accept(*EVERYTHING)
             await eventually(lambda: len(machine.troubles) == 3)
         away, *after = machine.troubles
-        assert (away.topic, away.ok) == ("store-away", False)
+        assert (away.topic, away.ok) == (Topic.STORE_UNAVAILABLE, False)
         assert "kept in the spool" in away.text
         assert "database is locked" in away.text
-        assert {(one.topic, one.ok) for one in after} == {("store-away", True), ("spool", True)}
-        assert machine.told("spool") == ["empty again: 100 webhooks were forwarded to the store"]
+        assert {(one.topic, one.ok) for one in after} == {
+            (Topic.STORE_UNAVAILABLE, True),
+            (Topic.SPOOL, True),
+        }
+        assert machine.told(Topic.SPOOL) == [
+            "empty again: 100 webhooks were forwarded to the store"
+        ]
 
     asyncio.run(scenario())
 
@@ -130,7 +136,7 @@ def test_a_lane_goes_straight_to_the_store_again_when_the_spool_is_empty(machine
         async with machine.ingress() as way:
             async with way.cut_off():
                 await way.accept(inbound("SM1"))
-            await eventually(lambda: len(machine.told("spool")) == 1)
+            await eventually(lambda: len(machine.told(Topic.SPOOL)) == 1)
             await way.until_back()
             await way.accept(inbound("SM2"))
         stored = {record.sid: record.spooled for record in await machine.stored()}
@@ -147,10 +153,10 @@ def test_a_repeat_is_a_repeat_before_during_and_after_the_outage(machine: Machin
             async with way.cut_off():
                 # The spool can't know what the store knows; the store will.
                 assert await way.accept(before, during, during) == [True, True, False]
-            await eventually(lambda: len(machine.told("spool")) == 1)
+            await eventually(lambda: len(machine.told(Topic.SPOOL)) == 1)
             assert await way.accept(before, during) == [False, False]
         assert sids(await machine.stored()) == ["SM1", "SM2"]
-        (told,) = machine.told("spool")
+        (told,) = machine.told(Topic.SPOOL)
         assert "3 webhooks were forwarded" in told
         assert "of which it had" in told
 
@@ -195,8 +201,8 @@ def test_it_starts_while_the_store_is_away_and_is_ready(machine: Machine) -> Non
                 await entered.accept(*EVERYTHING)
                 with pytest.raises(StoreUnavailable):
                     await entered.store.backlog(1)
-        assert "cannot open" in machine.told("store-away")[0]
-        assert machine.told("spool") == [
+        assert "cannot open" in machine.told(Topic.STORE_UNAVAILABLE)[0]
+        assert machine.told(Topic.SPOOL) == [
             "100 webhooks are left in it; the next ingress on this disk forwards them"
         ]
         async with machine.ingress():
@@ -292,7 +298,7 @@ def test_what_was_forwarded_leaves_nothing_behind_in_the_spool(machine: Machine)
         async with machine.ingress() as way:
             with machine.locked():
                 await way.accept(*(written(f"SM{n}", secret) for n in range(200)))
-            await eventually(lambda: len(machine.told("spool")) == 1)
+            await eventually(lambda: len(machine.told(Topic.SPOOL)) == 1)
         assert len(await machine.stored()) == 200
 
     asyncio.run(scenario())

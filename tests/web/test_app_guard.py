@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from offhook import Message, Offhook
+from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
+from offhook.core.reasons import Cause, Error
 from offhook.core.signature import sign
 from offhook.errors import HandlerError
 from offhook.events import Answered, Event, Handled
@@ -48,7 +50,7 @@ class Told:
                 await self._changed.wait()
         return found
 
-    async def until_error(self, error: str) -> None:
+    async def until_error(self, error: Error) -> None:
         """Wait for a run that ended so."""
         async with asyncio.timeout(20):
             while not any(isinstance(one, Handled) and one.error == error for one in self.events):
@@ -122,7 +124,7 @@ def test_a_tenants_message_is_deferred_verified_and_handled(tmp_path: Path) -> N
             assert await post(app, theirs, token="guessed") == 200  # nobody knows yet
             source.error = None
             await asyncio.wait_for(seen.wait(), 20)
-            await told.until_error("not Twilio's: signature-mismatch")
+            await told.until_error(Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH))
         messages = [one for one in await told.until(Handled, 1) if one.kind is Kind.MESSAGE]
         assert len(messages) == 1
 

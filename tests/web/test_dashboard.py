@@ -18,7 +18,7 @@ from offhook.alerts import Alert, Level
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.errors import StoreUnavailable
-from offhook.events import Answered, Handled, Trouble
+from offhook.events import Answered, Handled, Topic, Trouble
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Survey, Surveyor
@@ -57,7 +57,7 @@ async def surveyed(*events: Answered | Handled | Trouble) -> Survey:
 def test_figures_are_those_of_the_events() -> None:
     hit = Answered(Kind.MESSAGE, 200, "", True, "SM1", "+1", 0.0, 0.0, 0.001, cached="memory")
     ran = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.RETRY, 0.0, 0.1)
-    away = Trouble("cache-unavailable", "Redis is away")
+    away = Trouble(Topic.CACHE_UNAVAILABLE, "Redis is away")
     survey = asyncio.run(
         surveyed(
             answered(0.004), hit, answered(0.1, status=503, error="store-unavailable"),

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
 from offhook.core.lifecycle import SendTrigger, State
 from offhook.core.messages import Message, Send
-from offhook.events import Event, Handled, Trouble
+from offhook.events import Event, Handled, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
 from offhook.replies import SendLoop
@@ -44,7 +44,7 @@ class Told:
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def topics(self) -> list[str]:
+    def topics(self) -> list[Topic]:
         return [trouble.topic for trouble in self.of(Trouble)]
 
     async def until(self, fits: Callable[[], bool]) -> None:
@@ -58,7 +58,7 @@ class Told:
         await self.until(lambda: len(self.of(Handled)) >= count)
         return self.of(Handled)
 
-    async def trouble(self, topic: str) -> Trouble:
+    async def trouble(self, topic: Topic) -> Trouble:
         await self.until(lambda: topic in self.topics())
         return next(trouble for trouble in self.of(Trouble) if trouble.topic == topic)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, sources
+from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import Discard, InvalidReply, RetryLater
 from offhook.ports import Claim, Draft
 from offhook.worker.decide import (
@@ -83,7 +84,7 @@ def test_discard_is_not_a_failure() -> None:
     settlement = decide(raised(Discard("spam")), claim(5), TERMS, 0.0)
     assert (settlement.trigger, settlement.error) == (Trigger.DISCARD, "spam")
     assert not settlement.drafts
-    assert decide(raised(Discard()), claim(), TERMS, 0.0).error
+    assert decide(raised(Discard()), claim(), TERMS, 0.0).error == Cause.DISCARDED()
 
 
 def test_an_interruption_is_not_a_failure() -> None:
@@ -92,17 +93,19 @@ def test_an_interruption_is_not_a_failure() -> None:
 
 
 def test_without_a_handler_it_is_discarded_and_a_loop_is_parked() -> None:
-    assert decide(Unhandled("no handler for sms"), claim(), TERMS, 0.0).trigger is Trigger.DISCARD
+    assert (
+        decide(Unhandled(Cause.NO_HANDLER("sms")), claim(), TERMS, 0.0).trigger is Trigger.DISCARD
+    )
     parked = decide(LoopSuspected(20), claim(), TERMS, 0.0)
     assert parked.trigger is Trigger.PARK
-    assert parked.error.startswith("loop-suspected")
+    assert parked.error == Cause.LOOP_SUSPECTED(20)
 
 
 def test_a_sender_with_too_many_is_told_once() -> None:
     terms = Terms(30.0, 5, limit_notice=APOLOGY)
     first = decide(SenderLimited(20, 60.0, tells=True), claim(), terms, 0.0)
     assert (first.trigger, first.drafts) == (Trigger.PARK, (APOLOGY,))
-    assert first.error == "sender-limit: more than 20 messages in 60 s"
+    assert first.error == Cause.SENDER_LIMIT(20, 60.0)
     more = decide(SenderLimited(20, 60.0, tells=False), claim(), terms, 0.0)
     assert (more.trigger, more.drafts) == (Trigger.PARK, ())
 
@@ -116,6 +119,7 @@ def test_a_traceback_is_kept_but_not_the_variables() -> None:
         fail(written)
     except LookupError as error:
         settlement = decide(Raised(error), claim(), TERMS, 0.0)
+    assert isinstance(settlement.error, str)
     assert "in fail" in settlement.error
     assert "LookupError: 19" in settlement.error
     assert written not in settlement.error
@@ -123,6 +127,7 @@ def test_a_traceback_is_kept_but_not_the_variables() -> None:
 
 def test_the_end_of_a_long_error_is_kept() -> None:
     settlement = decide(raised(ValueError("x" * 50_000 + "end")), claim(), TERMS, 0.0)
+    assert isinstance(settlement.error, str)
     assert len(settlement.error) <= MAX_ERROR
     assert settlement.error.rstrip().endswith("end")
 
@@ -139,7 +144,7 @@ results = st.one_of(
     st.builds(raised, errors),
     st.builds(TimedOut, st.floats(0.1, 100)),
     st.builds(Interrupted, st.floats(0, 1)),
-    st.builds(Unhandled, st.text()),
+    st.just(Unhandled(Cause.NO_HANDLER("sms"))),
     st.builds(LoopSuspected, st.integers(20)),
     st.builds(SenderLimited, st.integers(1), st.floats(1, 86_400), tells=st.booleans()),
 )
@@ -154,7 +159,7 @@ def test_every_result_has_an_end_that_a_store_can_write(
     assert State.RUNNING in sources(settlement.trigger)
     assert math.isfinite(settlement.delay)
     assert settlement.delay >= 0
-    settlement.error.encode()  # raises for what is no text
+    stored(settlement.error).encode()  # raises for what is no text
     assert settlement.cancel_lane is opted_out
     assert (settlement.trigger is Trigger.RETRY) <= (attempt < terms.max_attempts)
-    assert isinstance(describe(result), str)
+    assert isinstance(describe(result), Error)

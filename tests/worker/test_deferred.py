@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
+from offhook.core.reasons import Cause
 from offhook.core.signature import sign
 from offhook.credentials import Credentials
 from offhook.deferral import defer
@@ -109,7 +111,7 @@ def test_a_forged_one_is_discarded_with_the_reason_and_no_handler_runs(tmp_path:
             assert event.trigger is Trigger.DISCARD
             (record,) = await line.store.find(Filter())
             assert (record.kind, record.state) == (Kind.DEFERRED, State.DISCARDED)
-            assert record.error == "not Twilio's: signature-mismatch"
+            assert record.error == Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH)
             # And the genuine one is not taken for its repeat.
             assert await line.store.accept(defer(request(), TENANT))
         assert bot.seen == []

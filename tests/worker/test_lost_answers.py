@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from offhook.core.lifecycle import CLAIM_LOST, SendState, State, Trigger
+from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.core.messages import Message
+from offhook.core.reasons import Cause
 from offhook.errors import StoreError, StoreUnavailable
+from offhook.events import Topic
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
@@ -100,7 +102,7 @@ def test_a_message_whose_claim_was_not_answered_is_claimed_again(server: Postgre
             assert (record.state, record.attempts, record.crashes) == (State.DONE, 1, 0)
             history = await line.store.show(record.id)
             assert history is not None
-            assert [attempt.error for attempt in history.attempts] == [CLAIM_LOST]
+            assert [attempt.error for attempt in history.attempts] == [Cause.CLAIM_LOST()]
 
     asyncio.run(scenario())
 
@@ -130,7 +132,7 @@ def test_a_send_that_could_not_be_settled_is_never_sent_again(tmp_path: Path) ->
             line.store.claim_sends = claimed  # type: ignore[method-assign]
             sid = await line.receive("hello")
             async with serving(line, sends=True):
-                await line.told.trouble("send-failed")
+                await line.told.trouble(Topic.SEND_FAILED)
                 claimed.next = StoreUnavailable("away")
                 await line.receive("and then?", sender=BOB)  # wakes the sender
                 await line.told.until(lambda: len(line.outbox.sent) == 2)
@@ -149,7 +151,7 @@ def test_a_run_that_could_not_settle_is_not_taken_for_one_that_never_was(tmp_pat
             line.store.settle = settled  # type: ignore[method-assign]
             sid = await line.receive("hello")
             async with serving(line):
-                await line.told.trouble("run-failed")
+                await line.told.trouble(Topic.RUN_FAILED)
                 claimed.next = StoreUnavailable("away")
                 await line.receive("and then?", sender=BOB)
                 await line.told.runs(1)

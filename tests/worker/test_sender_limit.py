@@ -5,7 +5,9 @@ from typing import Any
 
 from offhook.core.lifecycle import State
 from offhook.core.messages import Message
+from offhook.core.reasons import Cause
 from offhook.errors import RetryLater
+from offhook.events import Topic
 from tests.worker.support import ANN, BOB, Line, handled_by, opened, run, serving
 
 # Two in a window that ends in 2033.
@@ -31,11 +33,11 @@ def test_what_is_too_many_is_parked_with_the_reason_and_one_notice(tmp_path: Pat
                 State.DONE, State.DONE, State.PARKED, State.PARKED, State.PARKED, State.DONE,
             ]  # fmt: skip
             third = await line.record(sids[2])
-            assert third.error == "sender-limit: more than 2 messages in 1e+09 s"
+            assert third.error == Cause.SENDER_LIMIT(2, 1e9)
             (notice,) = (await line.ledger(sids[2])).values()
             assert (notice.identity, notice.body, notice.to) == ("notice:limit", "not so fast", ANN)
             assert not await line.ledger(sids[3])
-            assert line.told.topics() == ["sender-limit"]
+            assert line.told.topics() == [Topic.SENDER_LIMIT]
 
     run(scenario)
 

@@ -10,7 +10,7 @@ import pytest
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
 from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
-from offhook.events import Handled, Trouble
+from offhook.events import Handled, Topic, Trouble
 from offhook.ports import Claim, Settlement
 from offhook.stores import open_store
 from offhook.worker.heartbeat import Heartbeat, Pulse
@@ -193,7 +193,7 @@ def test_a_run_whose_lease_is_gone_is_cancelled_and_can_do_nothing(tmp_path: Pat
             async with serving(line):
                 await started.wait()
                 theirs = await steal(line)
-                await line.told.trouble("lease-lost")
+                await line.told.trouble(Topic.LEASE_LOST)
                 assert await line.state(sid) is State.RUNNING
                 await line.store.settle(theirs, Settlement(Trigger.COMPLETE))
             assert not await line.ledger(sid)
@@ -227,7 +227,7 @@ def test_a_reply_under_a_lost_lease_is_refused_before_the_run_has_heard_of_it(
                 await started.wait()
                 await steal(line)
                 stolen.set()
-                await line.told.trouble("lease-lost")
+                await line.told.trouble(Topic.LEASE_LOST)
             assert not await line.ledger(sid)
         assert len(outcomes) == 1
 
@@ -275,7 +275,7 @@ def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
             sid = await line.receive("poison")
             await crash(line.store, 5)
             async with serving(line):
-                await line.told.trouble("buried")
+                await line.told.trouble(Topic.BURIED)
             assert await line.state(sid) is State.DEAD
             (notice,) = (await line.ledger(sid)).values()
             assert (notice.identity, notice.body, notice.to) == ("notice:failure", "sorry", ANN)
@@ -323,10 +323,10 @@ def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Pa
             sid = await line.receive("hello")
             async with serving(line):
                 (handled,) = await line.told.runs(1)
-                await line.told.trouble("handler-blocks")
+                await line.told.trouble(Topic.HANDLER_BLOCKS)
             assert handled.trigger is Trigger.COMPLETE
             assert (await line.record(sid)).crashes == 0
-            assert "lease-lost" not in line.told.topics()
+            assert Topic.LEASE_LOST not in line.told.topics()
 
     run(scenario)
 
@@ -346,7 +346,7 @@ def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
 
             def lose(tokens: frozenset[int]) -> None:
                 lost.append(tokens)
-                told(Trouble("lease-lost", "as a worker would tell"))
+                told(Trouble(Topic.LEASE_LOST, "as a worker would tell"))
 
             pulse = Pulse(told)
             heartbeat = Heartbeat(
@@ -367,8 +367,8 @@ def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
             assert not [beat for beat in beats if beat > stalled + 0.6]
             successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
             assert [taken.crashes for taken in successor.claims] == [1]
-            await told.until(lambda: "handler-blocks" in told.topics())
-            await told.trouble("lease-lost")
+            await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
+            await told.trouble(Topic.LEASE_LOST)
             assert lost[0] == {claim.token}
             pulse.stop()
             await heartbeat.stop()

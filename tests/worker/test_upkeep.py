@@ -7,7 +7,7 @@ import pytest
 from offhook import upkeep
 from offhook.core.lifecycle import SendState
 from offhook.errors import StoreUnavailable
-from offhook.events import Handled, Trouble
+from offhook.events import Handled, Topic, Trouble
 from offhook.ports import Filter, Overdue
 from offhook.stores.sqlite.connection import Writer
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, run, serving
@@ -175,7 +175,7 @@ def test_a_store_that_is_away_is_told_of_once_though_there_are_no_notices(
             async with serving(line, upkeep=True):
                 for _ in range(3):
                     await asked.acquire()
-            told = [t.ok for t in line.told.of(Trouble) if t.topic == "store-unavailable"]
+            told = [t.ok for t in line.told.of(Trouble) if t.topic is Topic.STORE_UNAVAILABLE]
             assert told == [False]
 
     run(scenario)

@@ -16,6 +16,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "alerts": alerts.table,
+    "causes": api.causes,
     "commands": commands.section,
     "error-tree": api.error_tree,
     "events": api.events,
@@ -35,6 +36,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "send-diagram": lifecycle.send_diagram,
     "send-table": lifecycle.send_table,
     "simulator-api": api.simulator,
+    "topics": api.topics,
 }
 """What makes each section, by its name."""
 

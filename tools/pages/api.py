@@ -14,6 +14,7 @@ from offhook import errors
 from offhook import events as events_module
 from offhook.core import messages
 from offhook.core.lifecycle import Delivery
+from offhook.core.reasons import Cause
 from offhook.twilio import simulator as simulator_module
 from tools.pages.docstrings import Docstring
 
@@ -43,6 +44,18 @@ def simulator() -> str:
 def events() -> str:
     """Return the members of the union `offhook.events.Event`."""
     return _all(typing.get_args(events_module.Event))
+
+
+def topics() -> str:
+    """Return what a `Trouble` may be about, as a table."""
+    rows = [f"| `{topic}` | {topic.meaning} |" for topic in events_module.Topic]
+    return "\n".join(["| topic | what is the matter |", "|---|---|", *rows])
+
+
+def causes() -> str:
+    """Return what an explanation may say, as a table."""
+    rows = [f"| `{cause}` | {cause.sentence} |" for cause in Cause]
+    return "\n".join(["| cause | sentence |", "|---|---|", *rows])
 
 
 def error_tree() -> str:
@@ -77,15 +90,17 @@ def _fields(thing: type, docstring: Docstring) -> str:
     # An argument is described where it is given.
     shown = types.keys() - docstring.items("Args").keys()
     rows = [
-        f"| `{name}` | {f'`{types[name]}`' if types[name] else ''} | {described.get(name, '')} |"
+        f"| `{name}` | {_code(types[name])} | {described.get(name, '')} |"
         for name in types
         if name in shown and not name.startswith("_")
     ]
     if not rows:
         return ""
-    return "\n".join(["| attribute | type | meaning |", "|---|---|---|", *rows]).replace(
-        " | None`", " \\| None`"
-    )
+    return "\n".join(["| attribute | type | meaning |", "|---|---|---|", *rows])
+
+
+def _code(type_: str) -> str:
+    return f"`{type_}`".replace("|", "\\|") if type_ else ""
 
 
 def _member(owner: str, name: str, member: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from offhook.alerts.window import Window
 from offhook.core.answers import STORED
 from offhook.core.lifecycle import State, Trigger
+from offhook.events import Topic
 from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, WEBHOOKS
 
 MIN_EVENTS: Final = 20
@@ -142,7 +143,7 @@ def _unresolved(window: Window) -> Reading:
     return UNKNOWN if counts is None else float(counts.unresolved)
 
 
-def _troubled(topic: str) -> Read:
+def _troubled(topic: Topic) -> Read:
     return lambda window: window.level(TROUBLED, topic=topic)
 
 
@@ -207,17 +208,17 @@ RULES: Final = (
         patience=60.0,  # what is forwarded within a minute needs nobody
     ),
     Rule(
-        "backlog-full", _troubled("backlog-full"), critical=0.0,
+        "backlog-full", _troubled(Topic.BACKLOG_FULL), critical=0.0,
         text="new messages are refused: OFFHOOK_MAX_BACKLOG is reached",
         remedy="Add workers, or raise it; until then Twilio repeats, or goes to the fallback URL.",
     ),
     Rule(
-        "cache-unavailable", _troubled("cache-unavailable"), warning=0.0,
+        "cache-unavailable", _troubled(Topic.CACHE_UNAVAILABLE), warning=0.0,
         text="{value} processes can't reach Redis",
         remedy="Look after it. Answers are right without it, and repeats cost more.",
     ),
     Rule(
-        "credentials-unavailable", _troubled("credentials-unavailable"), warning=0.0,
+        "credentials-unavailable", _troubled(Topic.CREDENTIALS_UNAVAILABLE), warning=0.0,
         text="@app.credentials fails in {value} processes",
         remedy="The log says how. Webhooks are deferred, or answered 503, until it works.",
     ),

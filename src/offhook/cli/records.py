@@ -52,7 +52,7 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
             "trigger": attempt.trigger,
             "started": when(attempt.started),
             "ended": when(attempt.ended),
-            "error": attempt.error if reveal else brief(attempt.error, reveal=False),
+            "error": str(attempt.error) if reveal else brief(attempt.error, reveal=False),
         }
         for attempt in history.attempts
     ]
@@ -111,7 +111,7 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
         )
     for send in history.sends:
         screen.print(_send_line(send, reveal=reveal), soft_wrap=True)
-    if reveal and "\n" in record.error:
+    if reveal and "\n" in str(record.error):
         screen.print(f"\n{record.error}", markup=False, soft_wrap=True)
 
 

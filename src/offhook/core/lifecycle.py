@@ -85,13 +85,6 @@ CRASHES_UNTIL_ALONE: Final = 2
 CRASHES_UNTIL_DEAD: Final = 5
 
 
-CLAIM_LOST: Final = "the answer to its claim was lost: no handler has run"
-"""Why a message was handed back that its worker never had."""
-
-SEND_LOST: Final = "its worker died while it was being sent"
-"""Why a send is unknown whose worker never told of an outcome."""
-
-
 def after_crash(crashes: int) -> Trigger:
     """Return what becomes of a message whose worker has died for the `crashes`-th time."""
     return Trigger.BURY if crashes >= CRASHES_UNTIL_DEAD else Trigger.RESCUE

@@ -211,7 +211,7 @@ def _fields(event: Event) -> dict[str, object]:
                 "attempt": event.attempt,
                 "waited_ms": _ms(event.waited),
                 "ms": _ms(event.took),
-                "error": printable(event.error),
+                "error": printable(str(event.error)),
             }
         case Sent():
             found = {

@@ -3,21 +3,11 @@
 import re
 from typing import Final
 
-from offhook.core.lifecycle import CLAIM_LOST
+from offhook.core.reasons import Error, Explanation
 
 _HEAD: Final = 5  # "+1555": the country and the area say where trouble is, not who has it
 _TAIL: Final = 4  # what people compare with when they look for one message
 _HIDDEN: Final = 3  # digits that are gone, at least: fewer are soon guessed
-
-_OURS: Final = re.compile(
-    r"(?:sender-limit|loop-suspected): [a-z0-9. ]+"
-    r"|timed out after [0-9.e+]+ s|the worker was stopped|discarded by its handler"
-    r"|no handler for [a-z]+|not Twilio's: [a-z-]+|by an operator"
-    r"|its worker died while it was running, for the [0-9]+\. time"
-    rf"|{re.escape(CLAIM_LOST)}",
-    re.ASCII,
-)
-"""Reasons in our own words, which quote nobody: of `worker.decide` and the stores."""
 
 _FRAME: Final = '  File "'
 _TYPE: Final = re.compile(r"[^\W\d][\w.<>]*")
@@ -43,14 +33,13 @@ def mask_numbers(text: str) -> str:
     return _NUMBER.sub(lambda found: mask(found[0]), text)
 
 
-def brief(error: str, *, reveal: bool) -> str:
+def brief(error: Error, *, reveal: bool) -> str:
     """Return the last line of an error; unrevealed, only its type: the rest may quote people.
 
     A text that is no traceback is a handler's (`Discard`, `RetryLater`), and may quote people too:
-    of it nothing shows but the type of an exception before its first colon. Reasons in our own
-    words show.
+    of it nothing shows but the type of an exception before its first colon. Explanations show.
     """
-    if reveal:
+    if reveal or isinstance(error, Explanation):
         return printable(last_line(error))
     lines = error.strip("\r\n").splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith(_FRAME)]
@@ -59,8 +48,6 @@ def brief(error: str, *, reveal: bool) -> str:
     if len(lines) != 1:
         return ""
     line = printable(lines[0].strip())
-    if _OURS.fullmatch(line):
-        return line
     name = line.partition(":")[0]
     return name if _EXCEPTION.fullmatch(name) else ""
 
@@ -72,9 +59,9 @@ def _type_in(lines: list[str]) -> str:
     return name if _TYPE.fullmatch(name) else ""
 
 
-def last_line(error: str) -> str:
+def last_line(error: Error) -> str:
     """Return the end of a traceback: the exception and what it says."""
-    lines = error.strip().splitlines()
+    lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
+from offhook.events import Answered, Event, Handled, Sent, Started, Topic, Trouble
 
 try:
     from opentelemetry import context, trace
@@ -161,7 +161,7 @@ def _handled(event: Handled) -> None:
         return
     span.set_attributes({"offhook.trigger": event.trigger, "offhook.waited_seconds": event.waited})
     if event.trigger in _FAILED:
-        _fail(span, event.error)
+        _fail(span, event.error if isinstance(event.error, str) else event.error.cause)
     span.end()
 
 
@@ -170,7 +170,7 @@ def _troubled(event: Trouble) -> None:
     if span is None:
         return
     span.add_event(event.topic)
-    if event.topic == "lease-lost":
+    if event.topic is Topic.LEASE_LOST:
         _fail(span, event.topic)
         span.end()
 

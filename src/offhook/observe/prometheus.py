@@ -15,7 +15,7 @@ from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Trouble
+from offhook.events import Answered, Event, Handled, Sent, Topic, Trouble
 from offhook.observe.sheet import Sheet
 from offhook.observe.vocabulary import (
     PHASES,
@@ -32,18 +32,6 @@ from offhook.observe.vocabulary import (
 
 PROCESS: Final = "process"
 """The row that says which process writes a sheet: its id, and when it began, in epoch seconds."""
-
-ENDING: Final = frozenset(
-    {
-        "store-unavailable",
-        "store-away",
-        "spool",
-        "cache-unavailable",
-        "credentials-unavailable",
-        "backlog-full",
-    }
-)
-"""The topics of which it is told when they are over."""
 
 _Phases = tuple[int, int, int, int]  # where their rows begin
 
@@ -122,7 +110,7 @@ class PrometheusObserver:
         with self._lock:
             if not event.ok:
                 self._numbers[self._place(TROUBLES, event.topic)] += 1
-            if event.topic in ENDING:
+            if event.topic.lasting:
                 self._numbers[self._place(TROUBLED, event.topic)] = not event.ok
 
     def _place(self, metric: Metric, *labels: str) -> int:
@@ -148,8 +136,9 @@ class PrometheusObserver:
             self._place(RUNS, Kind.MESSAGE, trigger)
         for outcome in (SendTrigger.ACCEPT, SendTrigger.REFUSE, SendTrigger.LOSE):
             self._place(SENDS, "return", outcome)
-        for topic in ENDING:
-            self._numbers[self._place(TROUBLED, topic)] = 0
+        for topic in Topic:
+            if topic.lasting:
+                self._numbers[self._place(TROUBLED, topic)] = 0
 
 
 def _result(event: Answered) -> str:

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.patience import woken
 from offhook.ports import Spool, Spooled
 from offhook.spool.primary import Primary, describe
@@ -21,8 +21,6 @@ _BATCH: Final = 500  # webhooks read, forwarded and forgotten at once
 _REST: Final = 30.0
 _FLUSH: Final = 3.0  # seconds at the end of a process; what is left, the next one forwards
 _TIDY_EVERY: Final = 1.0
-
-_TOPIC: Final = "spool"
 
 
 class Forwarder:
@@ -124,7 +122,7 @@ class Forwarder:
     def _complain(self, text: str) -> None:
         if text != self._complaint:
             self._complaint = text
-            self._observer(Trouble(_TOPIC, text))
+            self._observer(Trouble(Topic.SPOOL, text))
 
     def _tell(self) -> None:
         self._complaint = ""
@@ -133,7 +131,7 @@ class Forwarder:
         known = f", {self._known} of which it had" if self._known else ""
         text = f"empty again: {self._forwarded} webhooks were forwarded to the store{known}"
         self._forwarded = self._known = 0
-        self._observer(Trouble(_TOPIC, text, ok=True))
+        self._observer(Trouble(Topic.SPOOL, text, ok=True))
 
     async def _flush(self) -> None:
         deadline = time.monotonic() + _FLUSH
@@ -146,8 +144,10 @@ class Forwarder:
         try:
             left = await self._spool.count()
         except StoreUnavailable as error:
-            self._observer(Trouble(_TOPIC, f"what is left in the spool can't be counted: {error}"))
+            self._observer(
+                Trouble(Topic.SPOOL, f"what is left in the spool can't be counted: {error}")
+            )
             return
         if left:
             text = f"{left} webhooks are left in it; the next ingress on this disk forwards them"
-            self._observer(Trouble(_TOPIC, text))
+            self._observer(Trouble(Topic.SPOOL, text))

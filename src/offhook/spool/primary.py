@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from offhook.core.backoff import delay as backoff
 from offhook.deadline import Deadline
 from offhook.errors import OffhookError, StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.patience import MOMENT, ended, opened
 from offhook.ports import Inbound, Store
 
@@ -26,7 +26,6 @@ _LAST_DELAY: Final = 2.0
 # One that is away again so soon was not back: the next look at it waits for longer.
 _STEADY_AFTER: Final = 10.0
 
-_TOPIC: Final = "store-away"
 _SILENT: Final = "it does not answer in time"
 
 
@@ -169,7 +168,7 @@ class Primary:
         self._up, self._up_since = True, time.monotonic()
         if self._complaint:
             self._complaint = ""
-            self._observer(Trouble(_TOPIC, "the store is back", ok=True))
+            self._observer(Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True))
 
     async def _is_back(self, attempt: Awaitable[None]) -> bool:
         try:
@@ -186,7 +185,7 @@ class Primary:
     def _complain(self, text: str) -> None:
         if text != self._complaint:
             self._complaint = text
-            self._observer(Trouble(_TOPIC, text))
+            self._observer(Trouble(Topic.STORE_UNAVAILABLE, text))
 
     async def _attempt(self) -> None:
         if self._store is not None:

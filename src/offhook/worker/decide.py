@@ -6,6 +6,7 @@ from typing import Final
 
 from offhook.core.backoff import delay as backoff
 from offhook.core.lifecycle import Trigger
+from offhook.core.reasons import Cause, Error, Explanation
 from offhook.errors import Discard, HandlerSignal, RetryLater
 from offhook.ports import Claim, Draft, Settlement
 
@@ -48,7 +49,7 @@ class Interrupted:
 class Unhandled:
     """No handler is for this message."""
 
-    reason: str
+    why: Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,7 @@ def decide(result: Result, claim: Claim, terms: Terms, jitter: float) -> Settlem
     settlement = _decide(result, claim, terms, jitter)
     return replace(
         settlement,
-        # An exception's words may hold lone surrogates (of file names, say): no store takes them.
-        error=settlement.error.encode("utf-8", "backslashreplace").decode(),
+        error=_storable(settlement.error),
         cancel_lane=terms.cancel_lane,
     )
 
@@ -122,17 +122,17 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
     match result:
         case Returned(drafts):
             return Settlement(Trigger.COMPLETE, drafts=drafts)
-        case Unhandled(reason):
-            return Settlement(Trigger.DISCARD, error=reason)
-        case LoopSuspected(sends):
-            return Settlement(Trigger.PARK, error=f"loop-suspected: {sends} sends of late")
+        case Unhandled(why):
+            return Settlement(Trigger.DISCARD, error=why)
+        case LoopSuspected():
+            return Settlement(Trigger.PARK, error=describe(result))
         case SenderLimited(tells=tells):
             told = _drafts(terms.limit_notice if tells else None)
             return Settlement(Trigger.PARK, error=describe(result), drafts=told)
         case Interrupted(delay):
             return Settlement(Trigger.INTERRUPT, error=describe(result), delay=delay)
         case Raised(Discard() as signal):
-            return Settlement(Trigger.DISCARD, error=signal.reason or "discarded by its handler")
+            return Settlement(Trigger.DISCARD, error=signal.reason or Cause.DISCARDED())
         case Raised(RetryLater() as signal):
             return _again(str(signal), min(signal.after, MAX_DELAY), claim, terms)
         case Raised(error):
@@ -141,7 +141,7 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
             return _again(describe(result), backoff(claim.attempt, jitter), claim, terms)
 
 
-def _again(error: str, delay: float, claim: Claim, terms: Terms) -> Settlement:
+def _again(error: Error, delay: float, claim: Claim, terms: Terms) -> Settlement:
     if not terms.is_last(claim):
         return Settlement(Trigger.RETRY, error=error, delay=delay, holds_lane=terms.holds_lane)
     return Settlement(Trigger.GIVE_UP, error=error, drafts=_drafts(terms.failure_notice))
@@ -151,23 +151,28 @@ def _drafts(notice: Draft | None) -> tuple[Draft, ...]:
     return () if notice is None else (notice,)
 
 
-def describe(result: Result) -> str:  # noqa: PLR0911 - a table, one line a result
-    """Return a run's result in a few words, none of them a person's; empty when it returned."""
+def describe(result: Result) -> Error:  # noqa: PLR0911 - a table, one line a result
+    """Return why a run's result is not a success, in no person's words; empty when it is."""
     match result:
         case Returned():
             return ""
         case Raised(error):
             return type(error).__name__
         case TimedOut(limit):
-            return f"timed out after {limit:g} s"
+            return Cause.TIMED_OUT(limit)
         case Interrupted():
-            return "the worker was stopped"
-        case Unhandled(reason):
-            return reason
-        case LoopSuspected():
-            return "loop-suspected"
+            return Cause.WORKER_STOPPED()
+        case Unhandled(why):
+            return why
+        case LoopSuspected(sends):
+            return Cause.LOOP_SUSPECTED(sends)
         case SenderLimited(limit, seconds):
-            return f"sender-limit: more than {limit} messages in {seconds:g} s"
+            return Cause.SENDER_LIMIT(limit, seconds)
+
+
+def _storable(error: Error) -> Error:
+    """Return an error without lone surrogates (of file names, say), which no store takes."""
+    return error.encode("utf-8", "backslashreplace").decode() if isinstance(error, str) else error
 
 
 def traceback_of(error: BaseException) -> str:

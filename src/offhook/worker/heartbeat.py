@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.patience import StoreWatch
 from offhook.ports import Store
 
@@ -54,7 +54,7 @@ class Pulse:
                 f"the event loop stood still for {stood:.1f} s: an async handler blocks it; "
                 "make it a def, which runs in a thread, or await what it waits for"
             )
-            self._observer(Trouble("handler-blocks", text))
+            self._observer(Trouble(Topic.HANDLER_BLOCKS, text))
 
 
 class Heartbeat:

@@ -14,9 +14,10 @@ from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Message, StatusUpdate, replies
+from offhook.core.reasons import Cause
 from offhook.drafts import ReturnAddress, drafts_of, notice
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
-from offhook.events import Handled, Observer, Started, Trouble
+from offhook.events import Handled, Observer, Started, Topic, Trouble
 from offhook.handlers import Handler, Handlers, Subject
 from offhook.patience import StoreWatch
 from offhook.ports import Admission, Claim, Draft, SenderLimit, Store
@@ -115,7 +116,7 @@ class Run:
                 waited,
                 took,
                 describe(result),
-                settlement.error if isinstance(result, Raised) else "",
+                settlement.error if isinstance(settlement.error, str) else "",
             )
         )
 
@@ -144,7 +145,7 @@ class Run:
             return limited
         handler = self._tools.handlers.find(message)
         if handler is None:
-            return Unhandled(f"no handler for {message.opt_out or message.channel}")
+            return Unhandled(Cause.NO_HANDLER(message.opt_out or message.channel))
         replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
         try:
             return await self._handle(handler, replace(message, _replier=replier), address, replier)
@@ -182,7 +183,7 @@ class Run:
                 f"message {claim.id} is parked, and so is what its sender sends until the window "
                 f"is over: more than {amount} messages in {seconds:g} s (OFFHOOK_SENDER_LIMIT)"
             )
-            self._tools.observer(Trouble("sender-limit", text))
+            self._tools.observer(Trouble(Topic.SENDER_LIMIT, text))
         return SenderLimited(amount, seconds, tells=first)
 
     def _suspect_loop(self) -> LoopSuspected:
@@ -191,7 +192,7 @@ class Run:
             f"message {self.claim.id} is parked: its conversation has had {sends} sends within "
             "OFFHOOK_LOOP_LIMIT's time, as when two bots talk with each other"
         )
-        self._tools.observer(Trouble("loop-suspected", text))
+        self._tools.observer(Trouble(Topic.LOOP_SUSPECTED, text))
         return LoopSuspected(sends)
 
     async def _handle(
@@ -269,8 +270,10 @@ class Run:
             self._tools.watch.away(error)
 
     def _tell_lost(self) -> None:
-        text = f"message {self.claim.id} is another run's now: this one's result does not count"
-        self._tools.observer(Trouble("lease-lost", text))
+        text = (
+            f"message {self.claim.id} belongs to another run now; the result of this one is dropped"
+        )
+        self._tools.observer(Trouble(Topic.LEASE_LOST, text))
 
     def _end(self, why: _Over) -> None:
         if not self._over.done():

@@ -11,7 +11,7 @@ from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Trouble
+from offhook.events import Observer, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Claimed, Overdue, SenderLimit, Store
@@ -169,7 +169,7 @@ class Worker:
         # been run: it must not be handed back as one that nobody has had.
         self._adrift.add(claim.token)
         text = f"the run of message {claim.id} could not settle it: {type(error).__name__}"
-        self._observer(Trouble("run-failed", text))
+        self._observer(Trouble(Topic.RUN_FAILED, text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _run_suspect(self) -> None:
@@ -197,8 +197,8 @@ class Worker:
         return not self._running
 
     def _bury(self, message: Overdue) -> None:
-        text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while it ran"
-        self._observer(Trouble("buried", text))
+        text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while running it"
+        self._observer(Trouble(Topic.BURIED, text))
         task = asyncio.create_task(self._tell_buried(message))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

@@ -3,6 +3,7 @@
 import time
 from typing import Final
 
+from offhook.core.reasons import Cause
 from offhook.deferral import restore
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Intake
@@ -15,7 +16,7 @@ ATTEMPTS: Final = 300
 
 
 async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWatch) -> Result:
-    """Verify a deferred request; accept it, or have it discarded with the reason.
+    """Verify a deferred request; accept it, or have it discarded, with its cause.
 
     Accepted, it is an ordinary message, under the key that all its repeats share: it is stored
     once, also when this is repeated after a crash, or its repeat was accepted meanwhile. It may be
@@ -26,7 +27,7 @@ async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWa
     """
     validated = await verifier.verify(restore(claim.form))
     if isinstance(validated, Outcome):
-        return Unhandled(f"not Twilio's: {validated.answer.error}")
+        return Unhandled(Cause.NOT_TWILIOS(validated.answer.error))
     age = max(0.0, time.time() - claim.received)
     genuine = validated._replace(age=age, spooled=True)
     await watch.persist(lambda: store.accept(genuine))

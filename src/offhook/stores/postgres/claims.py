@@ -5,13 +5,13 @@ from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
-    CLAIM_LOST,
     CRASHES_UNTIL_ALONE,
     CRASHES_UNTIL_DEAD,
     SETTLED,
     Trigger,
     target,
 )
+from offhook.core.reasons import Cause, stored
 from offhook.ports import Claim, Claimed, Overdue
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.connections import Connection, Row
@@ -28,6 +28,7 @@ _HEADS: Final = f"""
          ORDER BY place LIMIT 1) AS head
 """
 
+_WORKER_DIED: Final = stored(Cause.WORKER_DIED("%s", CRASHES_UNTIL_DEAD))
 _RESCUED, _BURIED = target(Trigger.RESCUE), target(Trigger.BURY)
 _DIES: Final = f"crashes + 1 >= {CRASHES_UNTIL_DEAD}"
 
@@ -52,8 +53,7 @@ _CRASH: Final = f"""
                due = _now,
                settled = CASE WHEN {_DIES} THEN {"_now" if _BURIED in SETTLED else "NULL"} END,
                notice_due = CASE WHEN {_DIES} THEN NULL ELSE notice_due END,
-               error = format('its worker died while it was running, for the %s. time',
-                              crashes + 1)
+               error = format('{_WORKER_DIED}', crashes + 1)
          WHERE id = ANY(_crashed) AND lane = ANY(_locked)
         RETURNING *
     ), noted AS (
@@ -176,7 +176,8 @@ _HAND_BACK: Final = Routine(
             RETURNING *
         )
         INSERT INTO offhook.attempts (lane, message, number, started, ended, trigger, error)
-        SELECT lane, id, attempts + 1, started, _now, '{Trigger.INTERRUPT}', '{CLAIM_LOST}'
+        SELECT lane, id, attempts + 1, started, _now, '{Trigger.INTERRUPT}',
+               '{stored(Cause.CLAIM_LOST())}'
           FROM opened;
         {lanes.advance(MESSAGES, "_locked")};
         RETURN cardinality(_locked);

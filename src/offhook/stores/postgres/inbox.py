@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State, Trigger, target
+from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
 from offhook.ports import Attempt, Filter, Found, History, Record
 from offhook.stores.postgres import lanes
@@ -78,7 +79,7 @@ async def show(connection: Connection, message_id: int) -> History | None:
     return History(
         record=_record(row),
         attempts=tuple(
-            Attempt(a["number"], a["started"], a["ended"], Trigger(a["trigger"]), a["error"])
+            Attempt(a["number"], a["started"], a["ended"], Trigger(a["trigger"]), read(a["error"]))
             for a in attempts
         ),
         sends=tuple(as_send(send) for send in sends),
@@ -159,11 +160,12 @@ async def _move(
         return None
     await connection.execute(
         "INSERT INTO offhook.attempts (lane, message, number, ended, trigger, error) "
-        "VALUES ($1, $2, $3, clock_timestamp(), $4, 'by an operator')",
+        "VALUES ($1, $2, $3, clock_timestamp(), $4, $5)",
         lane,
         message_id,
         attempts,
         trigger.value,
+        stored(Cause.OPERATOR()),
     )
     return lane
 
@@ -203,7 +205,7 @@ def _record(row: Row) -> Record:
         started=row["started"],
         settled=row["settled"],
         due=row["due"],
-        error=row["error"],
+        error=read(row["error"]),
         form=row["form"],
         spooled=row["spooled"],
         reduced=row["reduced"],

@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 
 from offhook.core.lifecycle import (
     LIVE,
-    SEND_LOST,
     SendTrigger,
     send_sources,
     send_target,
 )
 from offhook.core.messages import Send
+from offhook.core.reasons import Cause, stored
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.accept import touch_lanes
@@ -49,6 +49,8 @@ _UNDER_WAY: Final = f"""
             ORDER BY id LIMIT 1) AS sending
 """
 
+_LOST: Final = stored(Cause.SEND_LOST())
+
 # What was being sent when its worker died may have left, so it is not repeated. Rows are locked in
 # the order of their numbers before they are changed, for callbacks come in between.
 _CLAIM: Final = Routine(
@@ -70,7 +72,7 @@ _CLAIM: Final = Routine(
         _crashed := ARRAY({_UNDER_WAY});
         PERFORM 1 FROM offhook.sends WHERE id = ANY(_crashed) ORDER BY id FOR UPDATE;
         UPDATE offhook.sends
-           SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{SEND_LOST}'
+           SET state = '{send_target(SendTrigger.LOSE)}', settled = _now, error = '{_LOST}'
          WHERE id = ANY(_crashed) AND {before_send(SendTrigger.LOSE)};
         SELECT coalesce(array_agg(turn.lane ORDER BY n), '{{}}'),
                coalesce(array_agg(head.id ORDER BY n), '{{}}'),

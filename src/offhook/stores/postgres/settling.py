@@ -16,6 +16,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.messages import Send
+from offhook.core.reasons import read, stored
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Draft, Settlement
 from offhook.stores.postgres import lanes
@@ -266,7 +267,7 @@ def as_send(row: Row, *, repeated: bool = False) -> Send:
         to=row["recipient"],
         sid=row["sid"],
         delivery=Delivery(row["delivery"], row["error_code"]) if row["delivery"] else None,
-        error=row["error"],
+        error=str(read(row["error"])),
         repeated=repeated,
     )
 
@@ -288,7 +289,8 @@ def _item_columns(step: Step) -> tuple[Any, ...]:
     state = target(ending.trigger)
     return (
         *run, ending.trigger.value, state.value, int(ending.trigger in _COUNTED), state in LIVE,
-        storable(ending.error), ending.delay, ending.holds_lane, ending.cancel_lane, claim.attempt,
+        storable(stored(ending.error)), ending.delay, ending.holds_lane, ending.cancel_lane,
+        claim.attempt,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, target
+from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
 from offhook.ports import Attempt, Filter, Found, History, Record
 from offhook.stores.sqlite import counts, lanes, sends
@@ -65,7 +66,7 @@ def show(connection: sqlite3.Connection, message_id: int) -> History | None:
     return History(
         record=_record(row),
         attempts=tuple(
-            Attempt(number, _seconds(started), ended / 1000, Trigger(trigger), error)
+            Attempt(number, _seconds(started), ended / 1000, Trigger(trigger), read(error))
             for number, started, ended, trigger, error in attempts
         ),
         sends=sends.of_message(connection, message_id),
@@ -119,7 +120,7 @@ def _move(
         return None
     connection.execute(
         'INSERT INTO attempts (message, number, ended, "trigger", error) VALUES (?, ?, ?, ?, ?)',
-        (message_id, row[1], now, trigger, "by an operator"),
+        (message_id, row[1], now, trigger, stored(Cause.OPERATOR())),
     )
     return str(row[0])
 
@@ -204,7 +205,7 @@ def _record(row: Sequence[Any]) -> Record:
         started=_seconds(started),
         settled=_seconds(settled),
         due=_seconds(due),
-        error=error,
+        error=read(error),
         form=form,
         spooled=bool(spooled),
         reduced=bool(reduced),

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
-    CLAIM_LOST,
     CRASHES_UNTIL_ALONE,
+    CRASHES_UNTIL_DEAD,
     LIVE,
     SETTLED,
     State,
@@ -18,6 +18,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.messages import Send
+from offhook.core.reasons import Cause, stored
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
 from offhook.stores.sqlite import lanes, sends
@@ -151,7 +152,7 @@ def _crash(connection: sqlite3.Connection, head: _Head, terms: _Terms) -> None:
     trigger = after_crash(crashes)
     state = target(trigger)
     settled = terms.now if state in SETTLED else None
-    error = f"its worker died while it was running, for the {crashes}. time"
+    error = stored(Cause.WORKER_DIED(crashes, CRASHES_UNTIL_DEAD))
     connection.execute(
         f"UPDATE messages SET state = ?, token = 0, crashes = ?, due = ?, settled = ?, error = ?, "
         f"notice_due = CASE WHEN ? THEN NULL ELSE notice_due END "
@@ -172,7 +173,7 @@ def settle(
         return ()  # settled before with this token: the answer was lost, the settling was not
     attempts, started, told = row
     trigger, state = settlement.trigger, target(settlement.trigger)
-    error = storable(settlement.error)
+    error = storable(stored(settlement.error))
     attempts += trigger in _COUNTED
     live = state in LIVE
     connection.execute(
@@ -204,6 +205,7 @@ def settle(
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
     """End leases that their owner does not know of. See `ports.Queue.hand_back`."""
     leases = lanes.unheld(connection, MESSAGES, owner, held)
+    lost = stored(Cause.CLAIM_LOST())
     for lane, token in leases:
         for id_, number, started in connection.execute(
             f"UPDATE messages SET state = ?, token = 0, due = ? WHERE id = ("
@@ -212,7 +214,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
             f"RETURNING id, attempts + 1, started",
             (target(Trigger.INTERRUPT), now, lane, token),
         ).fetchall():
-            _record(connection, id_, number, started, now, Trigger.INTERRUPT, CLAIM_LOST)
+            _record(connection, id_, number, started, now, Trigger.INTERRUPT, lost)
         lanes.advance(connection, MESSAGES, lane, now)
     return len(leases)
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from offhook.core.lifecycle import (
     LIVE,
-    SEND_LOST,
     Delivery,
     SendState,
     SendTrigger,
@@ -17,6 +16,7 @@ from offhook.core.lifecycle import (
     send_target,
 )
 from offhook.core.messages import Send
+from offhook.core.reasons import Cause, read, stored
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
@@ -78,7 +78,7 @@ def as_send(row: Sequence[Any], *, repeated: bool = False) -> Send:
         to=to,
         sid=sid,
         delivery=Delivery(delivery, error_code) if delivery else None,
-        error=error,
+        error=str(read(error)),
         repeated=repeated,
     )
 
@@ -260,7 +260,7 @@ def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
     connection.execute(
         f"UPDATE sends SET state = ?, settled = ?, error = ? "
         f"WHERE lane = ? AND {SEND_IS_LIVE} AND {before_send(SendTrigger.LOSE)}",
-        (send_target(SendTrigger.LOSE), now, SEND_LOST, lane),
+        (send_target(SendTrigger.LOSE), now, stored(Cause.SEND_LOST()), lane),
     )
 
 

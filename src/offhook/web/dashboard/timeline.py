@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from offhook.core.lifecycle import LIVE, State, Trigger, sources
+from offhook.core.reasons import Error
 from offhook.ports import Attempt, History, Record
 
 _TONES = {
@@ -35,7 +36,7 @@ class Step:
         title, text: what, for people.
         tone: `good`, `warn`, `bad`, `busy`, or empty.
         took: seconds that it took.
-        error: a traceback, or a reason.
+        error: why it is not done; empty when it is.
     """
 
     at: float
@@ -43,7 +44,7 @@ class Step:
     text: str
     tone: str = ""
     took: float | None = None
-    error: str = ""
+    error: Error = ""
 
 
 def timeline(history: History) -> list[Step]:

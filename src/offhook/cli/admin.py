@@ -14,6 +14,7 @@ from offhook.cli.logs import configure
 from offhook.cli.roles import until_told
 from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
+from offhook.observe.masking import printable
 from offhook.observe.sheet import inherited
 from offhook.settings import Settings
 
@@ -33,7 +34,7 @@ def main() -> None:
         os.nice(settings.worker_nice)
         run_loop(lambda: _live(settings, given))
     except OffhookError as error:
-        print(f"offhook admin: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        print(f"offhook admin: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from offhook.cli.options import JsonOption, app_named
-from offhook.cli.output import console, print_json
+from offhook.cli.output import complain, console, print_json
 from offhook.cli.wires import SANDBOX, SENDERS, details, row, shown
 from offhook.doctor import Verdict
 from offhook.doctor.environment import public_url
@@ -112,14 +112,13 @@ async def _list(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
         except TwilioError as error:
             # In beta, and not open to all accounts.
             words = SENDERS.format(url=wanted.url)
-            text = f"offhook: WhatsApp senders are not listed: {error} {words}"
-            typer.secho(text, fg="yellow", err=True)
+            complain(f"WhatsApp senders are not listed: {error} {words}")
     if as_json:
         for receiver in found:
             print_json(shown(receiver, wanted))
         return
     screen = console()
-    screen.print(f"Expected: {wanted.url}", style="dim", soft_wrap=True)
+    screen.print(f"Expected: {wanted.url}", style="dim", soft_wrap=True, markup=False)
     for receiver in found:
         screen.print(row(receiver, wanted), soft_wrap=True)
     if not found:
@@ -158,8 +157,7 @@ class _Connection:
         """Say what is wrong with a public URL that is about to be entered at Twilio."""
         for finding in asyncio.run(public_url(self._settings)):
             if finding.verdict is not Verdict.OK:
-                text = f"offhook: {finding.text}. {finding.remedy}"
-                typer.secho(text, fg="yellow", err=True)
+                complain(f"{finding.text}. {finding.remedy}")
 
     async def _found(self, receivers: Receivers, number: str, service: str) -> Receiver:
         if not number:

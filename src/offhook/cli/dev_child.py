@@ -16,6 +16,7 @@ from offhook.cli.roles import until_told
 from offhook.cli.session import Session, memory_of
 from offhook.cli.transcript import Transcript
 from offhook.errors import OffhookError
+from offhook.observe.masking import printable
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
         for_development(app.settings)
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
-        print(f"offhook: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(1)
 
 

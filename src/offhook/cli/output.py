@@ -1,27 +1,47 @@
 """What commands print: tables for people, plain lines in pipes, objects for scripts."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from offhook.observe.masking import json_line, printable, printable_lines
 
 # A pipe has no width; what reads from it should not find lines broken at the 80 that rich assumes.
 _PIPE_WIDTH = 200
 
 
+class _SafeConsole(Console):
+    """A console that no text can command: what people, bots and Twilio wrote is shown on it."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render with every control character but rich's own replaced."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable_lines(text), style)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console: colours and the terminal's width on a terminal, neither in a pipe."""
-    made = Console(stderr=stderr, highlight=False)
+    made = _SafeConsole(stderr=stderr, highlight=False)
     if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH, no_color=True)
+        made = _SafeConsole(stderr=stderr, highlight=False, width=_PIPE_WIDTH, no_color=True)
     return made
+
+
+def complain(text: str) -> None:
+    """Print a line of ours to standard error, whatever is quoted in it."""
+    typer.secho(f"offhook: {printable(text)}", fg="yellow", err=True)
 
 
 def print_json(shown: Mapping[str, Any]) -> None:
     """Print one object on one line."""
-    print(json.dumps(shown, ensure_ascii=False), flush=True)  # noqa: T201 - stdout is the point
+    print(json_line(shown), flush=True)  # noqa: T201 - stdout is the point
 
 
 def milliseconds(seconds: float) -> str:

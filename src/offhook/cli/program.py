@@ -9,6 +9,7 @@ import typer
 
 from offhook import __version__
 from offhook.errors import OffhookError
+from offhook.observe.masking import printable
 
 __all__ = ["main"]
 
@@ -50,7 +51,7 @@ def main() -> None:
         _application(sys.argv[1:])(prog_name="offhook")
     except OffhookError as error:
         # Messages of ours say what to do; a traceback would only bury that.
-        typer.secho(f"offhook: {error}", fg="red", err=True)
+        typer.secho(f"offhook: {printable(str(error))}", fg="red", err=True)
         sys.exit(1)
 
 

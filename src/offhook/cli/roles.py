@@ -20,6 +20,7 @@ from offhook.cli.loading import AppName
 from offhook.cli.logs import configure
 from offhook.cli.seats import Role
 from offhook.errors import OffhookError
+from offhook.observe.masking import printable
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 
@@ -39,7 +40,7 @@ def main() -> None:
             app.observe(PrometheusObserver(Sheet.inherited(given.sheet)))
         run_loop(lambda: _live(app, given))
     except OffhookError as error:
-        print(f"offhook {given.role}: {error}", file=sys.stderr)  # noqa: T201 - may be before any log
+        print(f"offhook {given.role}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(1)
 
 

@@ -141,7 +141,9 @@ def show_step(screen: Console, step: Step) -> None:
                 screen.print(_REMEDIES[step.reason], style="red", markup=False, soft_wrap=True)
         case Replied(state="sent"):
             label = "notice" if step.is_notice else "reply"
-            screen.print(f"{label:<13} {step.body}", style="bold", markup=False, soft_wrap=True)
+            # Indented, so that no line of a reply can pass for one of ours.
+            body = step.body.replace("\n", f"\n{'':<14}")
+            screen.print(f"{label:<13} {body}", style="bold", markup=False, soft_wrap=True)
         case Replied():
             line = f"reply {step.state:<7} {step.error}"
             screen.print(line, style="red", markup=False, soft_wrap=True)

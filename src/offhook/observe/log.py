@@ -1,6 +1,5 @@
 """Events as log lines: for people on a terminal, one JSON object a line everywhere else."""
 
-import json
 import logging
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
-from offhook.observe.masking import mask, mask_numbers, printable
+from offhook.observe.masking import json_line, mask, mask_numbers, printable, printable_lines
 from offhook.observe.outline import is_ours, outline
 from offhook.observe.pace import Pace
 
@@ -107,7 +106,7 @@ class TextFormatter(logging.Formatter):
         line = f"{clock}.{int(record.msecs):03} {record.levelname:<7} {text}"
         parts = [f"{line} {fields}" if fields else line]
         parts += _traces(self, record, self._tracebacks)
-        return "\n".join(parts)
+        return printable_lines("\n".join(parts))
 
 
 class JsonFormatter(logging.Formatter):
@@ -129,7 +128,7 @@ class JsonFormatter(logging.Formatter):
         shown |= _fields_of(record)
         if traces := _traces(self, record, self._tracebacks):
             shown["traceback"] = "\n".join(traces)
-        return json.dumps(shown, ensure_ascii=False, default=str)
+        return json_line(shown)
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:

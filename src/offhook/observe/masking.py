@@ -1,7 +1,9 @@
 """Numbers and texts as they may stand in a log, or be seen by who has not asked for them."""
 
+import json
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from offhook.core.reasons import Error, Explanation
 
@@ -13,6 +15,10 @@ _FRAME: Final = '  File "'
 _TYPE: Final = re.compile(r"[^\W\d][\w.<>]*")
 # Of a line without a traceback: a word alone may be a person's name.
 _EXCEPTION: Final = re.compile(r"(?:[^\W\d]\w*\.)*\w*(?:Error|Exception|Timeout|Interrupt|Exit)")
+
+# Control characters, marks of direction and half characters are among them.
+_OTHER: Final = re.compile(r"[^ -~]", re.ASCII)
+_JOINERS: Final = "\u200c\u200d"  # emoji and some scripts are written with them
 
 _NUMBER: Final = re.compile(r"(?<!\w)(?:\+\d[\d ()-]{5,}\d|\d{7,})")
 
@@ -67,4 +73,19 @@ def last_line(error: Error) -> str:
 
 def printable(text: str) -> str:
     """Return a text that stays on its line: anybody may send an unsigned request with any SID."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return _OTHER.sub(lambda found: _shown(found[0], instead="?"), text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines that can't command a terminal, nor turn its order around."""
+    return "\n".join(map(printable, text.replace("\t", "    ").split("\n")))
+
+
+def json_line(shown: Mapping[str, Any]) -> str:
+    """Return an object as JSON on one line, in which what is not printable is escaped."""
+    made = json.dumps(shown, ensure_ascii=False, default=str)
+    return _OTHER.sub(lambda found: _shown(found[0], instead=json.dumps(found[0])[1:-1]), made)
+
+
+def _shown(char: str, *, instead: str) -> str:
+    return char if char.isprintable() or char in _JOINERS else instead

@@ -85,7 +85,8 @@ class Bench:
 
     async def eager(self, url: str) -> ValidationCache:
         settings = self.settings(url)
-        seal = Seal(tokens=settings.auth_tokens, store=settings.store, ttl=settings.cache_ttl)
+        store = settings.store.get_secret_value()
+        seal = Seal(tokens=settings.auth_tokens, store=store, ttl=settings.cache_ttl)
         link = Link(url, lambda _event: None)
         cache = RedisCache(link, seal, ttl=settings.cache_ttl, interest=_Always())
         await cache.start()

@@ -34,7 +34,7 @@ from offhook.bench.tally import Tally
 from offhook.core.answers import Answer
 from offhook.ingest import WebhookProcessor
 from offhook.settings import Settings
-from offhook.stores import open_store
+from offhook.stores import store_of
 
 _AT_ONCE: Final = 1000  # webhooks that are put into the backlog together
 _SENDS: Final = "SELECT count(*) FROM sends WHERE state = 'sent'"
@@ -107,7 +107,7 @@ async def _fill(database: Path, count: int) -> None:
         auth_token=load.TOKEN,
         store=f"sqlite:///{database}",
     )
-    store = open_store(settings.store)
+    store = store_of(settings)
     await store.open()
     processor = WebhookProcessor(store, settings, lambda _event: None)
     supply = load.supply(conversations=100_000)

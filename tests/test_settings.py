@@ -50,7 +50,7 @@ def load(**given: object) -> Settings:
 
 def test_defaults_need_nothing() -> None:
     settings = load()
-    assert settings.store == "sqlite:///offhook.db"
+    assert settings.store.get_secret_value() == "sqlite:///offhook.db"
     assert settings.signature is SignaturePolicy.REQUIRED
     assert settings.loop_limit == (20, 60.0)
     assert settings.sender_limit is None
@@ -90,6 +90,7 @@ def test_a_file_is_read_below_the_environment(
         ("public_url", "https://bot.example.com:99999"),
         ("public_url", "https://[::1"),
         ("public_url", "https://bot.example.com/?a=1"),
+        ("public_url", "https://user:password@bot.example.com"),
         ("port", "eighty"),
         ("port", 99999),
         ("store", "mysql://x"),

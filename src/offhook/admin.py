@@ -106,7 +106,7 @@ class Admin:
 
     async def _keep_spool(self, stop: asyncio.Event) -> None:
         """Have the spool open as soon as it can be; those who write to it say why it can't."""
-        spool = open_spool(self._settings.spool)
+        spool = open_spool(self._settings.spool.get_secret_value())
         while not stop.is_set():
             try:
                 await spool.open()
@@ -152,9 +152,5 @@ def _webhook(settings: Settings, observer: Observer) -> AlertWebhook | None:
 
 def _disks(settings: Settings) -> dict[str, Path]:
     """Return the directories of what is kept in files."""
-    urls = {"store": settings.store, "spool": settings.spool}
-    return {
-        what: Path(url.removeprefix("sqlite:///")).expanduser().absolute().parent
-        for what, url in urls.items()
-        if url.startswith("sqlite:///")
-    }
+    places = {"store": settings.store_file, "spool": settings.spool_file}
+    return {what: path.parent for what, path in places.items() if path is not None}

@@ -126,7 +126,7 @@ def _way(settings: Settings, observer: Observer) -> _Direct | Spooling:
         return _Direct(store_of(settings))
     return Spooling(
         lambda: store_of(settings),
-        open_spool(settings.spool),
+        open_spool(settings.spool.get_secret_value()),
         observer,
         # The spool needs time as well, before the webhook is answered 503.
         patience=min(_STORE_PATIENCE, settings.enqueue_timeout / 4),

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from offhook.core.connection_uri import ESCAPE, problem
 from offhook.errors import SettingsError
 
 
@@ -69,9 +70,16 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _path(url: str) -> Path:
-    """Return where a `sqlite:///` URL points."""
-    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+def _file(url: SecretStr) -> Path | None:
+    """Return where a `sqlite:///` URL points; None when it is another one."""
+    scheme, _, path = url.get_secret_value().partition(":///")
+    return Path(path).expanduser().absolute() if scheme == "sqlite" else None
+
+
+def _is_readable(url: str) -> None:
+    """Refuse a URL that a driver would misread: its own complaint quotes half a password."""
+    if "://" in url and not url.startswith("sqlite:") and (reason := problem(url)):
+        raise ValueError(reason)
 
 
 _LEAST_TOKEN: Final = 16  # characters
@@ -79,8 +87,7 @@ _LAST_PORT: Final = 65535
 
 # The URL's reader quotes what it stumbles over, which is a part of the password.
 UNREADABLE_CACHE: Final = (
-    "OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; "
-    "percent-encode # / ? @ in the password"
+    f"OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; {ESCAPE}"
 )
 
 
@@ -148,18 +155,18 @@ class Settings(BaseSettings):
     api_key: str = ""
     api_key_secret: SecretStr = SecretStr("")
 
-    store: str = "sqlite:///offhook.db"
-    store_direct: str = ""
+    store: SecretStr = SecretStr("sqlite:///offhook.db")  # these URLs may hold a password
+    store_direct: SecretStr = SecretStr("")
     store_pool: Annotated[int, Field(ge=3, le=100)] = 6
     store_timeout: Seconds = 10.0
-    spool: str = ""
+    spool: SecretStr = SecretStr("")
     public_url: str = ""
     mount_path: str = ""
     trusted_proxies: Listed = ()
     signature: SignaturePolicy = SignaturePolicy.REQUIRED
     signature_timeout: Seconds = 0.1
     on_signature_timeout: TimeoutPolicy = TimeoutPolicy.DEFER
-    cache: SecretStr = SecretStr("memory://")  # the URL may hold a password
+    cache: SecretStr = SecretStr("memory://")
     cache_ttl: Seconds = 300.0
 
     host: str = "127.0.0.1"
@@ -230,6 +237,11 @@ class Settings(BaseSettings):
             raise ValueError("must be a URL such as https://bot.example.com")
         if parts.query or parts.fragment:
             raise ValueError("must not have a query or a fragment: it is the base that paths join")
+        if "@" in parts.netloc:
+            raise ValueError(
+                "must not hold a user and a password: it is shown in logs, and the signature "
+                "proves who calls"
+            )
         return value.rstrip("/")
 
     @field_validator("mount_path")
@@ -241,29 +253,32 @@ class Settings(BaseSettings):
 
     @field_validator("store")
     @classmethod
-    def _is_store(cls, value: str) -> str:
-        if not re.match(r"sqlite:///.+|postgres(ql)?://.+", value):
+    def _is_store(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"sqlite:///.+|postgres(ql)?://.+", value.get_secret_value()):
             raise ValueError(
                 "must look like sqlite:///offhook.db, sqlite:////var/lib/offhook.db or "
                 "postgresql://user:password@host/database"
             )
+        _is_readable(value.get_secret_value())
         return value
 
     @field_validator("store_direct")
     @classmethod
-    def _is_direct(cls, value: str) -> str:
-        if value and not re.match(r"postgres(ql)?://.+", value):
+    def _is_direct(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not re.match(r"postgres(ql)?://.+", url):
             raise ValueError("must look like postgresql://user:password@host/database")
+        _is_readable(url)
         return value
 
     @field_validator("spool")
     @classmethod
-    def _is_spool(cls, value: str, others: ValidationInfo) -> str:
-        if value and not re.match(r"sqlite:///.+", value):
+    def _is_spool(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
+        if value and not re.match(r"sqlite:///.+", value.get_secret_value()):
             raise ValueError(
                 "must look like sqlite:////var/lib/bot/spool.db: a file on this machine"
             )
-        if value and _path(value) == _path(others.data.get("store", "")):
+        if value and _file(value) == _file(others.data.get("store", SecretStr(""))):
             raise ValueError("must be another file than OFFHOOK_STORE")
         return value
 
@@ -282,6 +297,7 @@ class Settings(BaseSettings):
     def _is_cache(cls, value: SecretStr) -> SecretStr:
         if not re.match(r"memory://$|(redis|rediss|unix)://.", value.get_secret_value()):
             raise ValueError("must look like memory://, redis://host:6379/0 or rediss://host")
+        _is_readable(value.get_secret_value())
         return value
 
     @field_validator("admin_bind")
@@ -329,6 +345,16 @@ class Settings(BaseSettings):
     def auth_tokens(self) -> tuple[str, ...]:
         """The tokens that may have signed a webhook, the newest first."""
         return tuple(token.get_secret_value() for token in self.auth_token)
+
+    @property
+    def store_file(self) -> Path | None:
+        """The store's file; None where it is a server's."""
+        return _file(self.store)
+
+    @property
+    def spool_file(self) -> Path | None:
+        """The spool's file; None without a spool."""
+        return _file(self.spool)
 
     @property
     def admin_address(self) -> tuple[str, int] | None:
@@ -380,11 +406,11 @@ class Settings(BaseSettings):
 
 def _sentences(error: ValidationError) -> list[str]:
     found = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"])
+    for one in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in one["loc"])
         if name in Settings.model_fields:  # a default that does not fit another setting
             name = variable(name)
-        text = problem["msg"].removeprefix("Value error, ")
+        text = one["msg"].removeprefix("Value error, ")
         text = text.replace("Input should be", "should be")
         found.append(f"{name}: {text}")
     return found

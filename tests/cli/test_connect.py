@@ -99,6 +99,14 @@ def test_a_fallback_of_ones_own_stays(call: Call, line: Twilio) -> None:
     assert line.sim.fallback_url == other
 
 
+def test_another_webhooks_password_is_not_shown(call: Call, line: Twilio) -> None:
+    line.sim.webhook_url = "https://user:geheim@other.example.com/sms"
+    for arguments in ((), ("--json",), ("--number", NUMBER), ("--number", NUMBER, "--json")):
+        shown = call("connect", *arguments).stdout
+        assert "https://***@other.example.com/sms" in shown
+        assert "geheim" not in shown
+
+
 def test_a_twiml_application_is_taken_out_of_the_way(call: Call, line: Twilio) -> None:
     record = line.sim.account.number(NUMBER)
     assert record is not None

@@ -356,6 +356,6 @@ def test_a_store_that_others_may_read(file: Path) -> None:
 
 
 def test_checks_of_a_file_are_silent_about_a_server() -> None:
-    elsewhere = settings().replace(store="postgresql://nowhere/offhook")
+    elsewhere = settings(store="postgresql://nowhere/offhook")
     checks = (machine.file_system, machine.free_space, machine.file_modes)
     assert asyncio.run(examine(elsewhere, checks)) == []

@@ -30,7 +30,7 @@ def database(server: servers.PostgresServer) -> str:
 
 
 def settings(url: str, **given: object) -> Settings:
-    return Settings.load(env_file=None, **given).replace(store=url)
+    return Settings.load(env_file=None, store=url, **given)
 
 
 def look(url: str, **given: object) -> dict[str, list[Finding]]:

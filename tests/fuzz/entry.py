@@ -11,7 +11,7 @@ from typing import Any
 from offhook.core.answers import REFUSED
 from offhook.events import Answered, Event, Topic, Trouble
 from offhook.roles import Ingress
-from offhook.stores import open_store
+from offhook.stores import store_of
 from tests.fuzz.shots import TENANT, Shot
 from tests.web.helpers import TWIML, settings
 
@@ -38,7 +38,7 @@ class Entry:
     def __init__(self, path: Path, *, tenants: bool = False, **given: Any) -> None:
         chosen = settings(store=f"sqlite:///{path}/offhook.db", **given)
         self._ingress = Ingress(chosen, self._observe, lookup=lookup if tenants else None)
-        self._store = open_store(chosen.store)
+        self._store = store_of(chosen)
         self.answers: Counter[tuple[int, str]] = Counter()
         self.stored = 0
         self.troubles: list[Trouble] = []

@@ -31,7 +31,6 @@ def open_cache(settings: Settings, observer: Observer) -> ValidationCache:
     from offhook.caches.redis import RedisCache  # noqa: PLC0415
     from offhook.caches.seal import Seal, store_identity  # noqa: PLC0415
 
-    seal = Seal(
-        tokens=settings.auth_tokens, store=store_identity(settings.store), ttl=settings.cache_ttl
-    )
+    store = store_identity(settings.store.get_secret_value())
+    seal = Seal(tokens=settings.auth_tokens, store=store, ttl=settings.cache_ttl)
     return RedisCache(Link(url, observer), seal, ttl=settings.cache_ttl)

@@ -13,6 +13,7 @@ from offhook.cli.output import console, print_json
 from offhook.cli.records import record_object, records_table
 from offhook.cli.stores import existing
 from offhook.ports import Filter, Inbox
+from offhook.settings import Settings
 
 _NO_LIMIT: Final = sys.maxsize
 _INTERRUPTED: Final = 130  # as shells say of what Ctrl-C has ended
@@ -45,13 +46,13 @@ class Selection:
     rate: float | None
 
 
-def change(what: Change, selection: Selection, url: str, *, as_json: bool) -> None:
+def change(what: Change, selection: Selection, settings: Settings, *, as_json: bool) -> None:
     """Do it, say what came of it, and exit 1 unless all went well."""
     _check(what, selection)
     if selection.every:
-        _change_all(what, selection, url, as_json=as_json)
+        _change_all(what, selection, settings, as_json=as_json)
     else:
-        _change_each(what, selection.ids, url, as_json=as_json)
+        _change_each(what, selection.ids, settings, as_json=as_json)
 
 
 def _check(what: Change, selection: Selection) -> None:
@@ -71,23 +72,23 @@ def _check(what: Change, selection: Selection) -> None:
 # By number
 
 
-def _change_each(what: Change, ids: list[int], url: str, *, as_json: bool) -> None:
-    outcomes = asyncio.run(_act_on_each(url, ids, what.act))
+def _change_each(what: Change, ids: list[int], settings: Settings, *, as_json: bool) -> None:
+    outcomes = asyncio.run(_act_on_each(settings, ids, what.act))
     screen = console()
     for id_, outcome in outcomes.items():
         if as_json:
             print_json({"id": id_, "ok": outcome == "", "error": outcome})
         elif outcome:
-            screen.print(f"{id_} not {what.done}: {outcome}", style="red")
+            screen.print(f"{id_} not {what.done}: {outcome}", style="red", markup=False)
         else:
             screen.print(f"{id_} {what.done}")
     if any(outcomes.values()):
         raise typer.Exit(1)
 
 
-async def _act_on_each(url: str, ids: list[int], act: Act) -> dict[int, str]:
+async def _act_on_each(settings: Settings, ids: list[int], act: Act) -> dict[int, str]:
     """Return by id why it could not be done; empty where it was."""
-    async with existing(url) as store:
+    async with existing(settings) as store:
         return {id_: "" if await act(store, id_) else await _why_not(store, id_) for id_ in ids}
 
 
@@ -103,15 +104,15 @@ async def _why_not(inbox: Inbox, id_: int) -> str:
 # By a filter
 
 
-def _change_all(what: Change, selection: Selection, url: str, *, as_json: bool) -> None:
+def _change_all(what: Change, selection: Selection, settings: Settings, *, as_json: bool) -> None:
     wanted = replace(selection.wanted, limit=_NO_LIMIT)
-    chosen = asyncio.run(_choose(url, wanted))
+    chosen = asyncio.run(_choose(settings, wanted))
     if selection.dry_run:
         _tell_chosen(what, chosen, as_json=as_json)
         return
     if not selection.sure and chosen.ids:
         _ask(what, chosen)
-    so_far = asyncio.run(_act_on_all(url, what, chosen, selection.rate))
+    so_far = asyncio.run(_act_on_all(settings, what, chosen, selection.rate))
     _tell_progress(what, so_far, as_json=as_json)
     if so_far.interrupted:
         raise typer.Exit(_INTERRUPTED)
@@ -119,13 +120,15 @@ def _change_all(what: Change, selection: Selection, url: str, *, as_json: bool) 
         raise typer.Exit(1)
 
 
-async def _choose(url: str, wanted: Filter) -> Chosen:
-    async with existing(url) as store:
+async def _choose(settings: Settings, wanted: Filter) -> Chosen:
+    async with existing(settings) as store:
         return await choose(store, wanted)
 
 
-async def _act_on_all(url: str, what: Change, chosen: Chosen, rate: float | None) -> Progressed:
-    async with existing(url) as store:
+async def _act_on_all(
+    settings: Settings, what: Change, chosen: Chosen, rate: float | None
+) -> Progressed:
+    async with existing(settings) as store:
         return await act_on_all(store, chosen.ids, what.act, rate=rate, doing=what.verb)
 
 
@@ -174,4 +177,4 @@ def _tell_progress(what: Change, so_far: Progressed, *, as_json: bool) -> None:
     if so_far.error:
         parts.append(so_far.error)
     style = "red" if so_far.error or so_far.refused else ""
-    console().print("; ".join(parts), style=style)
+    console().print("; ".join(parts), style=style, markup=False)

@@ -104,7 +104,7 @@ async def dev_server(
             auth_token=session.credentials.auth_token,
             webhook_url=session.webhook,
         ) as simulator,
-        opened(app.settings.store) as store,
+        opened(app.settings) as store,
     ):
         desk = Desk(simulator, store)
         phone = Phone(simulator, url=session.url, token=session.token)

@@ -10,11 +10,10 @@ from rich.text import Text
 
 from offhook.cli.options import JsonOption, StoreOption, app_named
 from offhook.cli.output import console, print_json
-from offhook.cli.stores import store_url
+from offhook.cli.stores import settings_with
 from offhook.doctor import CHECKS, OUTSIDE, Check, Finding, Findings, Verdict, examine
 from offhook.doctor.finding import fail
 from offhook.errors import SettingsError
-from offhook.settings import Settings
 
 _MARKS: Final = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
 _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
@@ -67,8 +66,10 @@ def command(
 
 def _findings(app: str | None, store: str | None, checks: tuple[Check, ...]) -> Findings:
     try:
-        settings = Settings.load() if app is None else app_named(app).load().settings
-        settings = settings.replace(store=store_url(store or settings.store))
+        settings = settings_with(store) if app is None else app_named(app).load().settings
+        if app is not None and store is not None:
+            named = settings_with(store)
+            settings = settings.replace(store=named.store, store_direct=named.store_direct)
     except SettingsError as error:
         remedy = "Mend it in the environment or in .env; everything else is looked at then."
         return [fail("settings", problem, remedy) for problem in error.problems]

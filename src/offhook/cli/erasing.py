@@ -11,9 +11,10 @@ import typer
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, print_json
 from offhook.cli.signals import on_signals
-from offhook.cli.stores import existing, store_url
+from offhook.cli.stores import existing, settings_with
 from offhook.core.privacy import spellings
 from offhook.observe.masking import mask
+from offhook.settings import Settings
 
 _AT_ONCE: Final = 100  # messages and as many sends: some ms of a store's time
 _POLL: Final = 0.5  # seconds between two looks at what is busy
@@ -45,13 +46,13 @@ def command(
       offhook messages erase --sender +15551230001
       offhook messages erase --sender +15551230001 --store sqlite:///spool.db --yes
     """
-    url = store_url(store)
+    settings = settings_with(store)
     if not sender.strip():
         raise typer.BadParameter("--sender must name somebody")
     shown = ", ".join(mask(address) for address in spellings(sender))
     if not yes:
         _ask(shown)
-    result = asyncio.run(_erase(url, sender, wait))
+    result = asyncio.run(_erase(settings, sender, wait))
     if as_json:
         print_json({"erased": result.erased, "busy": result.busy})
     else:
@@ -69,12 +70,12 @@ def _ask(shown: str) -> None:
     typer.confirm(f"erase {shown}? There is no way back", abort=True, err=True)
 
 
-async def _erase(url: str, sender: str, patience: float) -> _Erased:
+async def _erase(settings: Settings, sender: str, patience: float) -> _Erased:
     """Erase until nothing is found, or only what stays busy for too long. Ctrl-C ends it early."""
     stop = asyncio.Event()
     on_signals(stop.set)
     result = _Erased()
-    async with existing(url) as store:
+    async with existing(settings) as store:
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             step = await store.erase(sender, _AT_ONCE)

@@ -25,7 +25,7 @@ from offhook.cli.supervisor import Supervisor
 from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.sheet import SharedMemory
 from offhook.settings import Settings, SignaturePolicy
-from offhook.stores import open_store
+from offhook.stores import store_of
 from offhook.web import messages_url
 
 _log = logging.getLogger("offhook")
@@ -134,7 +134,7 @@ class Machine:
     async def _supervise(self, seats: Sequence[Seat], sockets: Sockets) -> None:
         settings, listener = self.settings, sockets.public
         preparation = Preparation(
-            lambda: open_store(settings.store), needed=listener is not None and not settings.spool
+            lambda: store_of(settings), needed=listener is not None and not settings.spool
         )
         counting = () if sockets.admin is None else [s for s in seats if s.role is not Role.ADMIN]
         sheets = {seat.name: SharedMemory() for seat in counting}
@@ -164,7 +164,7 @@ class Machine:
 
     async def _release(self, owner: str) -> None:
         try:
-            async with asyncio.timeout(_RELEASE), opened(self.settings.store) as store:
+            async with asyncio.timeout(_RELEASE), opened(self.settings) as store:
                 await store.release(owner)
         except TimeoutError:
             raise StoreUnavailable("the store does not answer in time") from None

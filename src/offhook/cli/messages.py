@@ -20,9 +20,10 @@ from offhook.cli.selection import (
     StateOption,
     UntilOption,
 )
-from offhook.cli.stores import existing, store_url
+from offhook.cli.stores import existing, settings_with
 from offhook.core.keys import Kind
 from offhook.ports import Filter, History, Record
+from offhook.settings import Settings
 
 command = typer.Typer(
     help="Lists, shows, replays, discards, erases messages.\n\nNumbers are masked and texts "
@@ -75,7 +76,7 @@ def list_(
       offhook messages list --sender +15551230001 --since 2h --json
     """
     wanted = Filter(state, kind, sender, sid, since, until, before, limit)
-    records = asyncio.run(_list(store_url(store), wanted, as_json=as_json, reveal=reveal))
+    records = asyncio.run(_list(settings_with(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
         return
     if not records:
@@ -102,7 +103,7 @@ def show(
       offhook messages show 17
       offhook messages show 17 --reveal
     """
-    histories = asyncio.run(_show(store_url(store), ids))
+    histories = asyncio.run(_show(settings_with(store), ids))
     screen = console()
     for history in histories:
         if as_json:
@@ -147,7 +148,7 @@ def replay(
     change(
         Change("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
         selection,
-        store_url(store),
+        settings_with(store),
         as_json=as_json,
     )
 
@@ -182,15 +183,15 @@ def discard(
     change(
         Change("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
         selection,
-        store_url(store),
+        settings_with(store),
         as_json=as_json,
     )
 
 
-async def _list(url: str, wanted: Filter, *, as_json: bool, reveal: bool) -> list[Record]:
+async def _list(settings: Settings, wanted: Filter, *, as_json: bool, reveal: bool) -> list[Record]:
     """Print objects as they come, or return the records for a table."""
     records: list[Record] = []
-    async with existing(url) as store:
+    async with existing(settings) as store:
         async for page in pages(store, wanted):
             if as_json:
                 for record in page:
@@ -200,8 +201,8 @@ async def _list(url: str, wanted: Filter, *, as_json: bool, reveal: bool) -> lis
     return records
 
 
-async def _show(url: str, ids: list[int]) -> list[History]:
-    async with existing(url) as store:
+async def _show(settings: Settings, ids: list[int]) -> list[History]:
+    async with existing(settings) as store:
         found = [await store.show(id_) for id_ in ids]
     return [history for history in found if history is not None]
 

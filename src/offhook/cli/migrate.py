@@ -4,9 +4,10 @@ import asyncio
 
 from offhook.cli.options import StoreOption
 from offhook.cli.output import console
-from offhook.cli.stores import store_url
+from offhook.cli.stores import settings_with
 from offhook.patience import opened
-from offhook.stores import open_store
+from offhook.settings import Settings
+from offhook.stores import place_of, store_of
 
 
 def command(*, store: StoreOption = None) -> None:
@@ -18,13 +19,13 @@ def command(*, store: StoreOption = None) -> None:
       offhook migrate
       offhook migrate --store sqlite:////var/lib/bot/offhook.db
     """
-    url = store_url(store)
-    asyncio.run(_migrate(url))
-    console().print(f"{url} is up to date", markup=False)
+    settings = settings_with(store)
+    asyncio.run(_migrate(settings))
+    console().print(f"{place_of(settings)} is up to date", markup=False)
 
 
-async def _migrate(url: str) -> None:
-    store = open_store(url)
+async def _migrate(settings: Settings) -> None:
+    store = store_of(settings)
     try:
         # Opening is what does it.
         await opened(store, lambda reason: console().print(reason, markup=False))

@@ -6,8 +6,9 @@ from rich.table import Table
 
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, duration, print_json
-from offhook.cli.stores import existing, store_url
+from offhook.cli.stores import existing, settings_with
 from offhook.ports import Counts
+from offhook.settings import Settings
 
 
 def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -19,7 +20,7 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
       offhook stats
       offhook stats --json
     """
-    counts = asyncio.run(_count(store_url(store)))
+    counts = asyncio.run(_count(settings_with(store)))
     if as_json:
         print_json(
             {
@@ -34,8 +35,8 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
         console().print(_table(counts))
 
 
-async def _count(url: str) -> Counts:
-    async with existing(url) as store:
+async def _count(settings: Settings) -> Counts:
+    async with existing(settings) as store:
         return await store.counts()
 
 

@@ -2,31 +2,38 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
+from offhook.cli.output import complain
+from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import ConfigurationError
 from offhook.ports import Store
 from offhook.settings import Settings
-from offhook.stores import open_store
+from offhook.stores import store_of
 
 
-def store_url(given: str | None) -> str:
-    """Return the URL of the store: the one given on the command line, or the setting.
+def settings_with(store: str | None) -> Settings:
+    """Return the settings; the URL of a store given on the command line wins.
 
     Raises:
-        SettingsError: it is no store's.
+        SettingsError: one is wrong.
     """
-    return (Settings.load() if given is None else Settings.load(store=given)).store
+    if store is None:
+        return Settings.load()
+    # OFFHOOK_STORE_DIRECT leads to the database of OFFHOOK_STORE.
+    settings = Settings.load(store=store, store_direct="")
+    if ConnectionUri.parse(store).has_password:
+        complain("anybody on this machine can see the password in --store: use OFFHOOK_STORE")
+    return settings
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    """Open a store within the context; it is made where there is none.
+async def opened(settings: Settings) -> AsyncIterator[Store]:
+    """Open the store within the context; it is made where there is none.
 
     Raises:
         StoreError: it can't be used.
     """
-    store = open_store(url)
+    store = store_of(settings)
     try:
         await store.open()
         yield store
@@ -35,24 +42,18 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def existing(url: str) -> AsyncIterator[Store]:
-    """Open a store within the context, if there is one.
+async def existing(settings: Settings) -> AsyncIterator[Store]:
+    """Open the store within the context, if there is one.
 
     Raises:
         ConfigurationError: there is none.
         StoreError: it can't be used.
     """
-    _check(url)
-    async with opened(url) as store:
-        yield store
-
-
-def _check(url: str) -> None:
-    if not url.startswith("sqlite:///"):
-        return
-    path = Path(url.removeprefix("sqlite:///")).expanduser()
-    if not path.exists():
+    path = settings.store_file
+    if path is not None and not path.exists():
         raise ConfigurationError(
-            f"there is no store at {path.absolute()}: go to the directory of your bot, "
+            f"there is no store at {path}: go to the directory of your bot, "
             "or name it with --store or OFFHOOK_STORE"
         )
+    async with opened(settings) as store:
+        yield store

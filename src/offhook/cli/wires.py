@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from offhook.core.urls import without_credentials
 from offhook.twilio.wiring import (
     PARAMETERS,
     Kind,
@@ -57,12 +58,16 @@ def shown(receiver: Receiver, wanted: Wanted) -> dict[str, Any]:
         "connected": not found and not receiver.decided_by,
         "decided_by": receiver.decided_by or None,
         "numbers": list(receiver.pool),
-        "webhook": receiver.has(Part.URL) or None,
-        "method": receiver.has(Part.METHOD) or None,
-        "fallback": receiver.has(Part.FALLBACK) or None,
-        "status_callback": receiver.has(Part.STATUS) or None,
+        "webhook": _set(receiver, Part.URL) or None,
+        "method": _set(receiver, Part.METHOD) or None,
+        "fallback": _set(receiver, Part.FALLBACK) or None,
+        "status_callback": _set(receiver, Part.STATUS) or None,
         "differences": [
-            {"what": one.part, "now": one.now or None, "expected": one.wanted or None}
+            {
+                "what": one.part,
+                "now": without_credentials(one.now) or None,
+                "expected": without_credentials(one.wanted) or None,
+            }
             for one in found
         ],
     }
@@ -72,7 +77,7 @@ def row(receiver: Receiver, wanted: Wanted) -> Text:
     """Return a receiver on one line."""
     said = state(receiver, wanted)
     name = "" if receiver.name == receiver.address else f"  {receiver.name}"
-    url = receiver.has(Part.URL) if said in {"elsewhere", "connected, but differs"} else ""
+    url = _set(receiver, Part.URL) if said in {"elsewhere", "connected, but differs"} else ""
     return Text.assemble(
         (f"{receiver.address:<36}", "bold"),
         (f"{said:<24}", "green" if said == "connected" else "yellow"),
@@ -89,9 +94,9 @@ def details(receiver: Receiver, wanted: Wanted) -> list[Text]:
     found = () if receiver.decided_by else differences(receiver, wanted)
     differing = {one.part: one for one in found}
     for part in PARAMETERS[receiver.kind]:
-        now = receiver.has(part) or "not set"
+        now = _set(receiver, part) or "not set"
         if part in differing:
-            expected = differing[part].wanted or "not set"
+            expected = without_credentials(differing[part].wanted) or "not set"
             lines.append(Text(f"  {part:<{_WIDTH}}  {now}", "yellow"))
             lines.append(Text(f"  {'':<{_WIDTH}}  should be {expected}"))
         elif receiver.has(part):
@@ -99,6 +104,11 @@ def details(receiver: Receiver, wanted: Wanted) -> list[Text]:
     if receiver.pool:
         lines.append(Text(f"  {'numbers':<{_WIDTH}}  {', '.join(receiver.pool)}"))
     return [*lines, *_notes(receiver, wanted)]
+
+
+def _set(receiver: Receiver, part: Part) -> str:
+    """Return what is set: Twilio takes a user and a password in URLs, which are others' secrets."""
+    return without_credentials(receiver.has(part))
 
 
 def _notes(receiver: Receiver, wanted: Wanted) -> list[Text]:

@@ -93,6 +93,11 @@ def with_query_value(url: str, name: str, value: str) -> str:
     return f"{url}{separator}{name}={value}"
 
 
+def without_credentials(url: str) -> str:
+    """Return `url` as it may be shown: its user and password replaced."""
+    return re.sub(r"(?<=://)[^/?#]*@", "***@", url, count=1)
+
+
 def without_fragment(url: str) -> str:
     """Return `url` up to its `#`: the rest is never sent."""
     return url.partition("#")[0]

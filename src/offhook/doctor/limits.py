@@ -17,7 +17,7 @@ async def senders(settings: Settings) -> Findings:
     subject, rate = "sender limit", f"{amount} messages in {seconds:g} s"
     if settings.cache.get_secret_value() != "memory://":
         return [ok(subject, f"{rate}, counted in OFFHOOK_CACHE")]
-    if settings.workers == 1 and settings.store.startswith("sqlite:"):
+    if settings.workers == 1 and settings.store_file is not None:
         return [ok(subject, rate)]
     return [
         warn(

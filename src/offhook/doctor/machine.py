@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
-from offhook.doctor.store import sqlite_path
 from offhook.settings import Settings
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -75,8 +74,8 @@ async def file_system(settings: Settings) -> Findings:
         return []
     found = []
     for setting, path in (
-        ("OFFHOOK_STORE", sqlite_path(settings.store)),
-        ("OFFHOOK_SPOOL", sqlite_path(settings.spool)),
+        ("OFFHOOK_STORE", settings.store_file),
+        ("OFFHOOK_SPOOL", settings.spool_file),
     ):
         mount = None if path is None else _mount_of(path.resolve())
         if path is not None and mount is not None:
@@ -86,7 +85,7 @@ async def file_system(settings: Settings) -> Findings:
 
 async def free_space(settings: Settings) -> Findings:
     """Look whether there is room for what is coming."""
-    path = sqlite_path(settings.store)
+    path = settings.store_file
     if path is None or not path.parent.is_dir():
         return []
     free = shutil.disk_usage(path.parent).free
@@ -99,7 +98,7 @@ async def free_space(settings: Settings) -> Findings:
 
 async def file_modes(settings: Settings) -> Findings:
     """Look who else may read people's messages."""
-    path = sqlite_path(settings.store)
+    path = settings.store_file
     if path is None:
         return []
     files = [path.with_name(path.name + suffix) for suffix in _FILES]

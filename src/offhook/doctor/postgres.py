@@ -38,17 +38,12 @@ class Server(Protocol):
         ...
 
 
-def is_postgres(url: str) -> bool:
-    """Return whether a store's URL is of this kind."""
-    return url.startswith(("postgresql://", "postgres://"))
-
-
 async def server(settings: Settings) -> Findings:
     """Look at the server that `OFFHOOK_STORE` names."""
-    if not is_postgres(settings.store):
+    if settings.store_file is not None:
         return []
     try:
-        async with _connected(settings.store) as connection:
+        async with _connected(settings) as connection:
             return await _examine(connection, settings)
     except _ERRORS as error:
         # Its text may hold the URL, and so a password: the type says which of the usual it is.
@@ -57,10 +52,10 @@ async def server(settings: Settings) -> Findings:
         return [fail("PostgreSQL", text, remedy)]
 
 
-async def schema(url: str) -> Finding | None:
+async def schema(settings: Settings) -> Finding | None:
     """Return what is to be said of a database that opening would migrate; else None."""
     try:
-        async with _connected(url) as connection:
+        async with _connected(settings) as connection:
             version = await _schema_version(connection)
     except _ERRORS:
         return None  # told by `server`
@@ -74,7 +69,8 @@ async def schema(url: str) -> Finding | None:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Server]:
+async def _connected(settings: Settings) -> AsyncIterator[Server]:
+    url = settings.store.get_secret_value()
     connection = await asyncpg.connect(url, timeout=_PATIENCE, statement_cache_size=0)
     try:
         yield connection

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offhook.core.lifecycle import SendState, State
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
-from offhook.doctor.postgres import is_postgres, schema
+from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
 from offhook.ports import Counts
 from offhook.settings import Settings
@@ -14,12 +14,6 @@ from offhook.stores import store_of
 from offhook.stores.migrations import migrations
 
 _LATE = 60.0  # seconds that a message may wait before somebody should look at the workers
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file of a store or a spool; None when it is none."""
-    scheme, _, path = url.partition(":///")
-    return Path(path).expanduser().absolute() if scheme == "sqlite" else None
 
 
 async def reachable(settings: Settings) -> Findings:
@@ -57,10 +51,9 @@ async def backlog(settings: Settings) -> Findings:
 
 
 async def _unready(settings: Settings) -> Finding | None:
-    if is_postgres(settings.store):
-        return await schema(settings.store)
-    path = sqlite_path(settings.store)
-    return None if path is None else _schema(path)
+    if settings.store_file is not None:
+        return _schema(settings.store_file)
+    return await schema(settings)
 
 
 def _schema(path: Path) -> Finding | None:

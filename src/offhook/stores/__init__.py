@@ -2,9 +2,26 @@
 
 from pathlib import Path
 
+from offhook.core.connection_uri import ConnectionUri, problem
 from offhook.errors import SettingsError
 from offhook.ports import Spool, Store
 from offhook.settings import Settings
+
+
+def store_of(settings: Settings) -> Store:
+    """Return the store that the settings name; `await store.open()` connects it.
+
+    Everything that runs opens its store here, so that no setting of the store is forgotten.
+
+    Raises:
+        SettingsError: when no store has such a URL.
+    """
+    return open_store(
+        settings.store.get_secret_value(),
+        direct=settings.store_direct.get_secret_value(),
+        pool=settings.store_pool,
+        timeout=settings.store_timeout,
+    )
 
 
 def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10.0) -> Store:
@@ -22,6 +39,9 @@ def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10
     """
     # Imported when asked for: users of one store need not load the other.
     if url.startswith(("postgresql://", "postgres://")):
+        for name, given in (("OFFHOOK_STORE", url), ("OFFHOOK_STORE_DIRECT", direct)):
+            if given and (reason := problem(given)):
+                raise SettingsError(f"{name}: {reason}")
         from offhook.stores.postgres import PostgresStore  # noqa: PLC0415
 
         return PostgresStore(url, direct=direct, pool=pool, timeout=timeout)
@@ -37,18 +57,10 @@ def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10
     return SqliteStore(Path(path).expanduser().absolute())
 
 
-def store_of(settings: Settings) -> Store:
-    """Return the store that the settings name; `await store.open()` connects it.
-
-    Raises:
-        SettingsError: when no store has such a URL.
-    """
-    return open_store(
-        settings.store,
-        direct=settings.store_direct,
-        pool=settings.store_pool,
-        timeout=settings.store_timeout,
-    )
+def place_of(settings: Settings) -> str:
+    """Return where the store is, as it may be seen: its URL without user and password."""
+    url = settings.store.get_secret_value()
+    return url if url.startswith("sqlite:") else ConnectionUri.parse(url).shown
 
 
 def open_spool(url: str) -> Spool:
@@ -62,7 +74,7 @@ def open_spool(url: str) -> Spool:
     """
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
-        raise SettingsError(f"OFFHOOK_SPOOL: {url!r} should look like sqlite:////var/lib/spool.db")
+        raise SettingsError("OFFHOOK_SPOOL should look like sqlite:////var/lib/bot/spool.db")
     from offhook.stores.sqlite.spool import SqliteSpool  # noqa: PLC0415 - as above
 
     return SqliteSpool(Path(path).expanduser().absolute())

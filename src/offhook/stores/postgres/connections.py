@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 
-from offhook.errors import StoreUnavailable
+from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.postgres.trouble import ERRORS, described, is_harmless, translated
 
 Row: TypeAlias = asyncpg.Record
@@ -211,6 +211,7 @@ async def connect(url: str, *, timeout: float, statements: int = 0) -> Connectio
 
     Raises:
         StoreUnavailable: it can't be opened.
+        StoreError: the driver makes no sense of the URL, or of its own environment variables.
     """
     try:
         return await asyncpg.connect(
@@ -222,6 +223,11 @@ async def connect(url: str, *, timeout: float, statements: int = 0) -> Connectio
         )
     except ERRORS as error:
         raise translated(error, url) from error
+    except ValueError:
+        # Without its words and its traceback, which may quote a part of the password.
+        raise StoreError(
+            f"{described(url)}: its parameters, or the variables PG*, can't be read"
+        ) from None
 
 
 async def is_pooled(connection: Connection) -> bool:

@@ -2,10 +2,10 @@
 
 import asyncio
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import StoreError, StoreUnavailable
 
 ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -18,9 +18,8 @@ _DATA: Final = ("22", "54")
 
 def described(url: str) -> str:
     """Return what may be shown of a store's URL: where it is, and not the password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2] or "a local socket"
-    return f"PostgreSQL at {host}, database {unquote(parts.path.lstrip('/')) or 'of the user'}"
+    uri = ConnectionUri.parse(url)
+    return f"PostgreSQL at {uri.hosts or 'a local socket'}, database {uri.path or 'of the user'}"
 
 
 def translated(error: BaseException, url: str) -> StoreError:
@@ -45,10 +44,13 @@ def is_harmless(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException, url: str) -> str:  # noqa: PLR0911 - a table
-    user = unquote(urlsplit(url).username or "") or "the user"
+    user = ConnectionUri.parse(url).user or "the user"
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            return f"it refuses {user}: check name and password in OFFHOOK_STORE ({error})"
+            return (
+                f"it refuses {user}: check name and password in OFFHOOK_STORE, "
+                f"in which / ? # @ % are percent-encoded ({error})"
+            )
         case asyncpg.InvalidCatalogNameError():
             return f"{error}: create it with `createdb`, or correct OFFHOOK_STORE"
         case asyncpg.InsufficientPrivilegeError():

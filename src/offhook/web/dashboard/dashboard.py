@@ -82,7 +82,7 @@ class Dashboard:
         self._pulse = Pulse(look)
         self._dead = Recent(self._latest_dead)
         self._parts = {
-            "store": "PostgreSQL" if settings.store.startswith("postgres") else "SQLite",
+            "store": "SQLite" if settings.store_file else "PostgreSQL",
             "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
         }
         self._jobs = Jobs()

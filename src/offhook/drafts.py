@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from offhook.core.messages import Message, Reply, channel_of, split_text
+from offhook.core.messages import Message, Reply, channel_of
+from offhook.core.texts import split_text, well_formed
 from offhook.errors import InvalidReply
 from offhook.ports import Draft, Overdue
 from offhook.settings import Settings
@@ -60,9 +61,10 @@ def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draf
     with the first.
 
     Raises:
-        InvalidReply: it holds what is no text, or no Unicode, and can't be stored or sent.
+        InvalidReply: its identity is no text, and can't be stored.
     """
-    _check(reply, identity)
+    if not isinstance(identity, str) or well_formed(identity) != identity:
+        raise InvalidReply(f"the key of a reply is a text, not {identity!a}")
     to = reply.to or address.theirs
     # A template replaces the body, and a blank text beside media has no parts.
     parts = ((reply.body,) if reply.content_sid else split_text(reply.body)) or ("",)
@@ -79,19 +81,6 @@ def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draf
         )
         for number, body in enumerate(parts)
     )
-
-
-def _check(reply: Reply, identity: str) -> None:
-    variables = reply.content_variables
-    texts = (identity, reply.to, reply.body, reply.content_sid, *reply.media, *variables)
-    for text in (*texts, *variables.values()):
-        if not isinstance(text, str):
-            raise InvalidReply(f"a reply is made of str, not {type(text).__name__}")
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise InvalidReply("a reply has a lone surrogate, which is no text") from None
 
 
 def _part(identity: str, number: int) -> str:

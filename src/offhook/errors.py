@@ -16,6 +16,7 @@
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, found before it is stored
     ├── NotRunning                `message.reply` outside a handler
+    ├── NotAwaited                a handler returned, and has not awaited its `message.reply`
     └── HandlerSignal             raised by handlers to say how a message ends
         ├── Discard               settle as discarded: no retry, no notice
         └── RetryLater            try again after a given time
@@ -95,6 +96,18 @@ class InvalidReply(OffhookError, ValueError):  # noqa: N818
 
 class NotRunning(OffhookError, RuntimeError):  # noqa: N818
     """A message that is not being handled now cannot be replied to."""
+
+
+class NotAwaited(OffhookError, RuntimeError):  # noqa: N818
+    """A handler returned without having awaited a reply. Nothing of that reply was sent.
+
+    Args:
+        lines: where `message.reply` was called, as `/srv/bot.py:12`.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        self.where = ",".join(lines)
+        super().__init__(f"message.reply was never awaited: {self.where}")
 
 
 class HandlerSignal(OffhookError):  # noqa: N818

@@ -204,6 +204,10 @@ class Topic(StrEnum):
         "alert-webhook",
         "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, and since it can be (`ok`)",
     )
+    REPLY_NOT_AWAITED = (
+        "reply-not-awaited",
+        "a handler returned without having awaited a reply; the text names the line",
+    )
     REPLY_DIFFERS = (
         "reply-differs",
         "a repeated attempt said something else than the first, whose text stands",

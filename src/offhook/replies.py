@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Final
 
+from offhook.core.calls import Call
 from offhook.core.messages import Reply, Send
+from offhook.core.reasons import Cause
 from offhook.drafts import ReturnAddress, drafts_of
-from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
+from offhook.errors import LeaseLost, NotAwaited, NotRunning, StoreUnavailable
 from offhook.events import Observer, Sent, Topic, Trouble
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
@@ -25,17 +28,20 @@ _PAUSE: Final = 0.01
 """Seconds between two claims, unless the first took all it could: what falls due meanwhile is
 claimed in one transaction."""
 
+_WHAT: Final = "message.reply"
+_LINES: Final = 3  # that an error names
+_GONE: Final = "the worker of this run has ended: the reply was not written"
+
 _GRACE: Final = 5.0  # seconds for requests under way when the time to stop is over
 
 
 class LedgerReplier:
     """Writes the replies of one run to the ledger, while the run lasts.
 
-    Replies are numbered in the order of the calls, so that a repeated attempt comes upon those
-    of the attempt before and writes none twice.
+    Replies are numbered in the order in which they are begun, so that a repeated attempt comes
+    upon those of the attempt before and writes none twice.
 
-    It may be awaited on other loops than the worker's: a `def` handler, which runs in a thread,
-    can say `asyncio.run(message.reply(...))`.
+    It may be used on other threads than the worker's: a `def` handler, and threads of its own.
 
     Args:
         store: of the running event loop.
@@ -47,38 +53,91 @@ class LedgerReplier:
     def __init__(
         self, store: Ledger, claim: Claim, address: ReturnAddress, observer: Observer
     ) -> None:
+        self.address = address
         self._store = store
         self._claim = claim
-        self._address = address
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._next = 0
+        self._calls: list[Call[Send]] = []
+        self._writing = 0
+        self._written = asyncio.Event()
         self._ended: LeaseLost | NotRunning | None = None
 
     def end(self, reason: LeaseLost | NotRunning) -> None:
         """Refuse all further replies: the run is over, whatever its code still does."""
         self._ended = self._ended or reason
 
-    async def reply(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
-        """Write a reply to the ledger; long texts make several sends.
+    async def finish(self) -> None:
+        """Wait for what is being written; the handler has returned.
+
+        Raises:
+            NotAwaited: naming the lines of replies that were never awaited.
+        """
+        if not all(call.begun for call in self._calls):
+            await asyncio.sleep(0)  # what was made a task of begins now
+        while self._writing:
+            self._written.clear()
+            await self._written.wait()
+        lines = tuple(dict.fromkeys(call.where for call in self._calls if not call.begun))
+        if lines:
+            error = NotAwaited(*lines[:_LINES])
+            text = f"message {self._claim.id}: {Cause.NOT_AWAITED(error.where)}"
+            self._observer(Trouble(Topic.REPLY_NOT_AWAITED, text))
+            raise error
+
+    def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
+        """Write a reply to the ledger; long texts make several sends, of which the last is told.
+
+        Awaited, or at once in a thread without an event loop.
 
         Raises:
             LeaseLost: another run has the message now.
             NotRunning: this run is over.
             StoreUnavailable: nothing was written.
         """
-        writing = self._write(reply, key)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return Call.done(self._wait(self._from_thread(reply, key))[-1], _WHAT, where)
+        call = Call(partial(self._reply, reply, key), _WHAT, where)
+        self._calls.append(call)
+        return call
+
+    async def _reply(self, reply: Reply, key: str | None) -> Send:
         if asyncio.get_running_loop() is self._loop:
-            return await writing
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(writing, self._loop))
+            return (await self._write(reply, key))[-1]
+        return (await asyncio.wrap_future(self._from_thread(reply, key)))[-1]
+
+    def _from_thread(self, reply: Reply, key: str | None) -> Future[tuple[Send, ...]]:
+        writing = self._write(reply, key)
+        try:
+            return asyncio.run_coroutine_threadsafe(writing, self._loop)
+        except RuntimeError:  # the loop is closed
+            writing.close()
+            raise NotRunning(_GONE) from None
+
+    def _wait(self, writing: Future[tuple[Send, ...]]) -> tuple[Send, ...]:
+        try:
+            return writing.result()
+        except CancelledError:  # with everything on the loop, which ends
+            raise NotRunning(_GONE) from None
 
     async def _write(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
+        self._writing += 1
+        try:
+            return await self._write_once(reply, key)
+        finally:
+            self._writing -= 1
+            self._written.set()
+
+    async def _write_once(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
         if self._ended is not None:
             raise type(self._ended)(*self._ended.args)
         number = self._next
         if key is None:
             self._next += 1
-        drafts = drafts_of(reply, f"reply:{number}" if key is None else f"key:{key}", self._address)
+        drafts = drafts_of(reply, f"reply:{number}" if key is None else f"key:{key}", self.address)
         try:
             sends = await self._store.write(self._claim, drafts)
         except StoreUnavailable:

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from offhook.core.connection_uri import ESCAPE, problem
+from offhook.core.urls import leads_somewhere
 from offhook.errors import SettingsError
 
 
@@ -89,16 +90,6 @@ _LAST_PORT: Final = 65535
 UNREADABLE_CACHE: Final = (
     f"OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; {ESCAPE}"
 )
-
-
-def _leads_somewhere(url: str) -> bool:
-    """Return whether a request can be sent to a URL."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises when it is no number, or out of range
-    except ValueError:
-        return False
-    return bool(parts.hostname) and re.fullmatch(r"https?://\S+", url) is not None
 
 
 def _address(value: str) -> tuple[str, int] | None:
@@ -320,7 +311,7 @@ class Settings(BaseSettings):
     @field_validator("alert_webhook")
     @classmethod
     def _is_webhook(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not _leads_somewhere(value.get_secret_value()):
+        if value.get_secret_value() and not leads_somewhere(value.get_secret_value()):
             raise ValueError("must be a URL such as https://example.com/alerts")
         return value
 

@@ -16,8 +16,8 @@ from offhook.core.messages import (
     StatusUpdate,
     channel_of,
     replies,
-    split_text,
 )
+from offhook.core.texts import split_text
 from offhook.errors import InvalidReply, NotRunning
 
 # The parameters of real captures: an inbound SMS, and a WhatsApp message with everything.
@@ -113,7 +113,7 @@ def test_a_reply_takes_ten_media() -> None:
     Reply(media=["https://example.com/a"] * 10)
     with pytest.raises(InvalidReply, match="11 media"):
         Reply(media=["https://example.com/a"] * 11)
-    with pytest.raises(InvalidReply, match="one string"):
+    with pytest.raises(InvalidReply, match="not one str"):
         Reply("picture", media="https://example.com/a")
 
 
@@ -137,12 +137,101 @@ def test_long_texts_are_cut_at_the_ends_of_words() -> None:
     assert split_text("abcdefghij", 4) == ("abcd", "efgh", "ij")
 
 
-@given(st.text(alphabet="ab \n😀", max_size=200), st.integers(1, 20))
+def test_parts_are_measured_in_utf_16_as_twilio_may_count_them() -> None:
+    assert split_text("😀" * 800) == ("😀" * 800,)
+    assert split_text("😀" * 900) == ("😀" * 800, "😀" * 100)
+    assert split_text("a" + "😀" * 800) == ("a" + "😀" * 799, "😀")
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "e\N{COMBINING ACUTE ACCENT}",
+        "👩\N{ZERO WIDTH JOINER}👩\N{ZERO WIDTH JOINER}👧",
+        "👍🏽",
+        "❤\N{VARIATION SELECTOR-16}",
+        "1\N{VARIATION SELECTOR-16}\N{COMBINING ENCLOSING KEYCAP}",
+        "🇩🇪",
+        "नि",
+        "\N{HANGUL CHOSEONG HIEUH}\N{HANGUL JUNGSEONG A}\N{HANGUL JONGSEONG NIEUN}",
+    ],
+)
+def test_what_is_seen_as_one_character_is_not_cut(whole: str) -> None:
+    size = len(whole.encode("utf-16-le")) // 2
+    parts = split_text(whole * 40, 3 * size + size - 1)
+    assert set(parts) <= {whole * 3, whole}
+    assert "".join(parts) == whole * 40
+
+
+def test_a_character_that_is_longer_than_a_message_is_cut_all_the_same() -> None:
+    zalgo = "a" + "\N{COMBINING ACUTE ACCENT}" * 50
+    assert "".join(split_text(zalgo, 8)) == zalgo
+    assert "".join(split_text("🇩🇪" * 20, 2)) == "🇩🇪" * 20
+
+
+@given(
+    st.text(alphabet="ab \n😀🇩🏽é\u0301\u200d", max_size=200),
+    st.integers(2, 20),
+)
 @settings(derandomize=True, deadline=None)
 def test_cutting_loses_nothing_but_white_space(text: str, limit: int) -> None:
     parts = split_text(text, limit)
-    assert all(len(part) <= limit for part in parts)
+    if len(text.encode("utf-16-le")) // 2 > limit:
+        assert all(0 < len(part.encode("utf-16-le")) // 2 <= limit for part in parts)
     assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+def test_two_halves_of_a_character_are_joined() -> None:
+    # As json.loads gives them, of a program that escapes each half by itself.
+    reply = Reply("\ud83d\ude00!", content_sid="HX1", content_variables={"1": "\ud83d\ude00"})
+    assert (reply.body, reply.content_variables) == ("😀!", {"1": "😀"})
+    assert replies("\ud83d\ude00") == (Reply("😀"),)
+
+
+@given(st.lists(st.sampled_from(["a", "é", "😀", "\ud83d", "\ude00", "\0"]), min_size=1))
+@settings(derandomize=True, deadline=None)
+def test_half_a_character_is_replaced(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert Reply(text).body == text.encode("utf-16-le", "surrogatepass").decode(
+        "utf-16-le", "replace"
+    )
+    Reply(text).body.encode()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"body": "x", "to": b"+15551230001"},
+        {"body": "x", "to": "+1555\ud83d"},
+        {"media": [None]},
+        {"media": 5},
+        {"content_sid": "HX1", "content_variables": {"1": 5}},
+        {"content_sid": "HX1", "content_variables": {5: "1"}},
+        {"content_sid": "HX1", "content_variables": ["1"]},
+        {"content_sid": 5},
+    ],
+)
+def test_what_cannot_be_stored_is_no_reply(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidReply):
+        Reply(**wrong)
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        "/local/file.jpg", "file.jpg", "file:///local/file.jpg", "//example.com/cat.jpg",
+        "ftp://example.com/cat.jpg", "https:///cat.jpg", "https://", "data:image/png;base64,AA",
+        "https://example.com/the cat.jpg", "https://example.com:x/cat.jpg", "https://[::1/cat.jpg",
+        "", " https://example.com/cat.jpg", "https://example.com/\ud83d",
+    ],
+)  # fmt: skip
+def test_media_are_urls_that_twilio_can_fetch(media: str) -> None:
+    with pytest.raises(InvalidReply, match="https://"):
+        Reply("a cat", media=[media])
+
+
+def test_a_url_beyond_ascii_is_a_url() -> None:
+    Reply(media=["HTTPS://example.com/k\u00e4tzchen.jpg?a=1#b", "http://127.0.0.1:8000/a"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Message, Reply, StatusUpdate
 from offhook.core.reasons import Cause
-from offhook.errors import Discard, NotRunning, RetryLater
+from offhook.errors import Discard, InvalidReply, NotRunning, RetryLater
 from offhook.events import Handled, Topic
 from offhook.handlers import Handlers
 from offhook.observe.masking import brief
@@ -73,6 +73,149 @@ def test_a_def_handler_runs_in_a_thread_with_the_context(tmp_path: Path) -> None
         assert [send.body for send in (await line.ledger(sid)).values()] == ["first", "then"]
 
     settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_a_def_handler_replies_without_await(tmp_path: Path) -> None:
+    repeated: list[bool] = []
+
+    def answer(message: Message) -> str:
+        repeated.append(message.reply("first").repeated)
+        message.reply("named", key="name")
+        asyncio.run(message.reply("third"))  # as it was documented
+        if message.attempt == 1:
+            raise RetryLater(0)
+        return "then"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert repeated == [False, True]
+        assert [(send.identity, send.body) for send in (await line.ledger(sid)).values()] == [
+            ("reply:0", "first"),
+            ("key:name", "named"),
+            ("reply:1", "third"),
+            ("return:0", "then"),
+        ]
+        assert line.told.topics() == []
+
+    settle_one(tmp_path, handled_by(answer), runs=2, look=look)
+
+
+def test_what_a_reply_returned_may_be_returned(tmp_path: Path) -> None:
+    def answer(message: Message) -> Any:
+        return message.reply("only once")
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert await line.state(sid) is State.DONE
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["only once"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_threads_and_loops_of_a_handlers_own_may_reply(tmp_path: Path) -> None:
+    def answer(message: Message) -> None:
+        async def both() -> None:
+            await asyncio.gather(message.reply("b"), message.reply("c"))
+
+        thread = threading.Thread(target=message.reply, args=("a",))
+        thread.start()
+        thread.join()
+        asyncio.run(both())
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["a", "b", "c"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_a_reply_that_cannot_be_sent_fails_where_it_is_written(tmp_path: Path) -> None:
+    def answer(message: Message) -> str:
+        with pytest.raises(InvalidReply, match="https://"):
+            message.reply("a cat", media=["/local/file.jpg"])
+        return "no picture"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["no picture"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+async def forgets(message: Message) -> str:
+    message.reply("lost")
+    message.reply("lost too")
+    return "then"
+
+
+async def returns_it(message: Message) -> Any:
+    return message.reply("lost")
+
+
+def forgets_in_a_loop(message: Message) -> str:
+    async def inner() -> None:
+        message.reply("lost")
+
+    asyncio.run(inner())
+    return "then"
+
+
+@pytest.mark.parametrize(
+    ("handler", "lines"), [(forgets, [1, 2]), (returns_it, [1]), (forgets_in_a_loop, [2])]
+)
+def test_a_reply_that_nobody_awaited_is_an_error_that_names_its_line(
+    tmp_path: Path, handler: Callable[..., Any], lines: list[int]
+) -> None:
+    first = handler.__code__.co_firstlineno
+    where = ",".join(f"{__file__}:{first + number}" for number in lines)
+
+    async def look(line: Line, sid: str, handled: list[Handled]) -> None:
+        record = await line.record(sid)
+        assert record.state is State.DEAD
+        assert record.error == handled[0].error == Cause.NOT_AWAITED(where)
+        trouble = await line.told.trouble(Topic.REPLY_NOT_AWAITED)
+        assert where in trouble.text
+        assert list(await line.ledger(sid)) == ["notice:failure"]
+
+    settle_one(tmp_path, handled_by(handler, max_attempts=1), look=look)
+
+
+def test_a_reply_that_was_made_a_task_of_is_written(tmp_path: Path) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def answer(message: Message) -> str:
+        tasks.append(asyncio.create_task(message.reply("on its way")))
+        return "then"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["on its way", "then"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_what_a_reply_will_return_is_not_there_before_it_is_awaited(tmp_path: Path) -> None:
+    async def answer(message: Message) -> str:
+        reply = message.reply("hello")
+        with pytest.raises(AttributeError, match=r"await it .*test_run.py"):
+            _ = reply.sid
+        await reply
+        return "then"
+
+    async def look(line: Line, sid: str, _handled: list[Handled]) -> None:
+        assert [send.body for send in (await line.ledger(sid)).values()] == ["hello", "then"]
+
+    settle_one(tmp_path, handled_by(answer), look=look)
+
+
+def test_a_thread_cannot_reply_after_its_run_nor_after_its_worker(tmp_path: Path) -> None:
+    kept: list[Message] = []
+
+    def keep(message: Message) -> None:
+        kept.append(message)
+
+    async def look(_line: Line, _sid: str, _handled: list[Handled]) -> None:
+        with pytest.raises(NotRunning, match="the run of this message is over"):
+            await asyncio.to_thread(kept[0].reply, "late")
+
+    settle_one(tmp_path, handled_by(keep), look=look)
+    with pytest.raises(NotRunning, match="the worker of this run has ended"):
+        kept[0].reply("later")
 
 
 variable = contextvars.ContextVar("variable", default="")
@@ -146,7 +289,7 @@ def ends_iteration() -> None:
         (lambda: 42, "InvalidReply"),
         (lambda: "  ", "InvalidReply"),
         (lambda: ["fine", ""], "InvalidReply"),
-        (lambda: "\ud800", "InvalidReply"),
+        (lambda: Reply("x", to="+1\ud800"), "InvalidReply"),
         (lambda: Reply("x", content_variables={"1": 2}), "InvalidReply"),  # type: ignore[dict-item]
     ],
 )

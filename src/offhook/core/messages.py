@@ -4,19 +4,20 @@ Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request and
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Protocol, Self
 
+from offhook.core.calls import Call, caller
 from offhook.core.lifecycle import Delivery, SendState
+from offhook.core.texts import well_formed
+from offhook.core.urls import leads_somewhere
 from offhook.errors import InvalidReply, NotRunning
-
-MAX_BODY: Final = 1600
-"""Characters in one message: https://www.twilio.com/docs/api/errors/21617"""
 
 MAX_MEDIA: Final = 10
 """Media of one message: https://www.twilio.com/docs/messaging/api/message-resource"""
+
+_SHOWN: Final = 60  # characters of what is wrong, in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,16 @@ class Reply:
     """A message to send back.
 
     Args:
-        body: the text. What is longer than 1,600 characters is sent as several messages.
-        media: up to ten URLs that Twilio can fetch.
+        body: the text. What is longer than 1,600 characters is sent as several messages. Halves
+            of surrogate pairs are joined; a half alone becomes U+FFFD, here and in the variables.
+        media: up to ten `https://` or `http://` URLs that Twilio can fetch.
         to: instead of the person who wrote, an E.164 number or `whatsapp:+...`.
         content_sid: a content template (`HX...`) instead of a body, as WhatsApp asks for outside
             of its 24 hours.
         content_variables: the template's variables.
 
     Raises:
-        InvalidReply: when there is nothing to send, or more than Twilio takes.
+        InvalidReply: when there is nothing to send, more than Twilio takes, or what is no text.
     """
 
     body: str = ""
@@ -110,13 +112,42 @@ class Reply:
     def __post_init__(self) -> None:
         if not isinstance(self.body, str):
             raise InvalidReply(f"the body of a reply is a str, not {type(self.body).__name__}")
-        if isinstance(self.media, str):
-            raise InvalidReply("media is a list of URLs, not one string")
+        object.__setattr__(self, "body", well_formed(self.body))
+        object.__setattr__(self, "media", _urls(self.media))
+        object.__setattr__(self, "content_variables", _variables(self.content_variables))
+        for name, value in (("to", self.to), ("content_sid", self.content_sid)):
+            if not isinstance(value, str) or not value.isprintable():
+                raise InvalidReply(f"{name} is a printable str, not {value!a}")
         if not (self.body.strip() or self.media or self.content_sid):
             raise InvalidReply("a reply needs a text, media or a content_sid (Twilio error 14103)")
-        if len(self.media) > MAX_MEDIA:
-            raise InvalidReply(f"{len(self.media)} media: a message takes {MAX_MEDIA}")
-        object.__setattr__(self, "media", tuple(self.media))
+
+
+def _urls(media: object) -> tuple[str, ...]:
+    if not isinstance(media, Sequence) or isinstance(media, str):
+        raise InvalidReply(f"media is a list of URLs, not one {type(media).__name__}")
+    if len(media) > MAX_MEDIA:
+        raise InvalidReply(f"{len(media)} media: a message takes {MAX_MEDIA}")
+    for url in media:
+        if not isinstance(url, str) or not leads_somewhere(url):
+            raise InvalidReply(
+                f"media are URLs that Twilio can fetch, beginning with https:// or http://; "
+                f"{_brief(url)} is none (Twilio error 21620)"
+            )
+    return tuple(media)
+
+
+def _variables(given: object) -> Mapping[str, str]:
+    if not isinstance(given, Mapping):
+        raise InvalidReply(f"content_variables is a dict, not {type(given).__name__}")
+    for part in (*given, *given.values()):
+        if not isinstance(part, str):
+            raise InvalidReply(f"content_variables are str, not {type(part).__name__}")
+    return {well_formed(name): well_formed(value) for name, value in given.items()}
+
+
+def _brief(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 Answer = str | Reply | Sequence[str | Reply] | None
@@ -124,13 +155,13 @@ Answer = str | Reply | Sequence[str | Reply] | None
 
 
 def replies(answer: object) -> tuple[Reply, ...]:
-    """Return what a handler returned as replies.
+    """Return what a handler returned as replies. What `message.reply` has written is none.
 
     Raises:
         InvalidReply: when it is neither a str, a Reply, a list of them nor None.
     """
     match answer:
-        case None:
+        case None | Send():
             return ()
         case Reply():
             return (answer,)
@@ -174,8 +205,11 @@ class Send:
 class Replier(Protocol):
     """What a running message sends its replies through."""
 
-    async def reply(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
-        """Write a reply to the ledger; long texts make several sends."""
+    def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
+        """Write a reply to the ledger, when awaited; at once in a thread without an event loop.
+
+        `where` is the line that calls, for the error if it is never awaited.
+        """
         ...
 
 
@@ -232,12 +266,14 @@ class Message:
     attempt: int = 1
     _replier: Replier | None = field(default=None, repr=False, compare=False)
 
-    async def reply(
+    def reply(
         self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
-    ) -> Send:
+    ) -> Call[Send]:
         """Send a message to the person, now, without waiting for the handler to return.
 
-        When it returns, the reply is on disk, and goes out in its turn even if this process dies.
+        To be awaited; in a `def` handler it is done without `await`, which blocks the thread. When
+        it returns, the reply is on disk, and goes out in its turn even if this process dies. A
+        handler that returns and has not awaited a reply has failed (`NotAwaited`).
 
         Args:
             body: the text, or a whole `Reply`.
@@ -249,7 +285,7 @@ class Message:
             long text sent as several messages, the last.
 
         Raises:
-            InvalidReply: when there is nothing to send.
+            InvalidReply: when there is nothing to send, or Twilio would not take it.
             LeaseLost: when another run has taken the message over.
             NotRunning: outside a handler.
             StoreUnavailable: when it cannot be written.
@@ -257,7 +293,7 @@ class Message:
         if self._replier is None:
             raise NotRunning("message.reply works while the message is being handled")
         reply = body if isinstance(body, Reply) else Reply(body, media=media)
-        return (await self._replier.reply(reply, key))[-1]
+        return self._replier.reply(reply, key, caller())
 
     @classmethod
     def parse(
@@ -370,24 +406,6 @@ def opt_out(raw: Mapping[str, str]) -> str:
     if words in _STOP_WORDS and channel_of(raw.get("From", "")) == "sms":
         return "STOP"
     return ""
-
-
-def split_text(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
-    """Cut a text into parts of at most `limit` characters, at the ends of words if there are any.
-
-    Nothing but the white space at the cuts is lost. A text that fits stays as it is.
-    """
-    if len(text) <= limit:
-        return (text,)
-    parts = []
-    rest = text.strip()
-    while len(rest) > limit:
-        # A break right behind the limit still leaves `limit` characters in front of it.
-        spaces = [m.start() for m in re.finditer(r"\s+", rest[: limit + 1])]
-        cut = spaces[-1] if spaces and spaces[-1] > 0 else limit
-        parts.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return (*parts, rest) if rest else tuple(parts)
 
 
 def _count(text: str) -> int:

@@ -27,6 +27,10 @@ class Cause(StrEnum):
     DISCARDED = "discarded", "discarded by its handler"
     LOOP_SUSPECTED = "loop-suspected", "loop suspected: {} messages sent to this conversation"
     NO_HANDLER = "no-handler", "no handler for {}"
+    NOT_AWAITED = (
+        "not-awaited",
+        "message.reply was never awaited, so nothing of it was sent: write await before it in {}",
+    )
     NOT_TWILIOS = "not-twilios", "not from Twilio: {}"
     OPERATOR = "operator", "by an operator"
     SEND_LOST = "send-lost", "worker died while sending this reply"
@@ -43,9 +47,10 @@ class Cause(StrEnum):
         return cause
 
     def __call__(self, *values: str | float) -> "Explanation":
-        """Return the explanation with these values."""
+        """Return the explanation with these values; blanks within one become underscores."""
         return Explanation(
-            self, tuple(one if isinstance(one, str) else f"{one:g}" for one in values)
+            self,
+            tuple("_".join(one.split()) if isinstance(one, str) else f"{one:g}" for one in values),
         )
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Final
+from urllib.parse import urlsplit
 
 # Twilio adds this to the query of a request with a JSON body:
 # https://www.twilio.com/docs/usage/webhooks/webhooks-security
@@ -31,6 +32,8 @@ MESSAGES: Final = "/twilio/messages"
 
 STATUS: Final = "/twilio/status"
 """The route of delivery statuses."""
+
+_WEB: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 
 RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
 """Has Twilio repeat a webhook up to five times: on 5xx, on connection and on read failures.
@@ -96,6 +99,16 @@ def with_query_value(url: str, name: str, value: str) -> str:
 def without_credentials(url: str) -> str:
     """Return `url` as it may be shown: its user and password replaced."""
     return re.sub(r"(?<=://)[^/?#]*@", "***@", url, count=1)
+
+
+def leads_somewhere(url: str) -> bool:
+    """Return whether a request can be sent to a URL: it is absolute, and http or https."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is no number, or out of range
+    except ValueError:
+        return False
+    return bool(parts.hostname) and url.isprintable() and _WEB.fullmatch(url) is not None
 
 
 def without_fragment(url: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from offhook.core.backoff import delay as backoff
 from offhook.core.lifecycle import Trigger
 from offhook.core.reasons import Cause, Error, Explanation
-from offhook.errors import Discard, HandlerSignal, RetryLater
+from offhook.errors import Discard, HandlerSignal, NotAwaited, RetryLater
 from offhook.ports import Claim, Draft, Settlement
 
 MAX_ERROR: Final = 10_000
@@ -135,10 +135,10 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
             return Settlement(Trigger.DISCARD, error=signal.reason or Cause.DISCARDED())
         case Raised(RetryLater() as signal):
             return _again(str(signal), min(signal.after, MAX_DELAY), claim, terms)
+        case TimedOut() | Raised(NotAwaited()):
+            return _again(describe(result), backoff(claim.attempt, jitter), claim, terms)
         case Raised(error):
             return _again(traceback_of(error), backoff(claim.attempt, jitter), claim, terms)
-        case TimedOut():
-            return _again(describe(result), backoff(claim.attempt, jitter), claim, terms)
 
 
 def _again(error: Error, delay: float, claim: Claim, terms: Terms) -> Settlement:
@@ -156,6 +156,8 @@ def describe(result: Result) -> Error:  # noqa: PLR0911 - a table, one line a re
     match result:
         case Returned():
             return ""
+        case Raised(NotAwaited() as error):
+            return Cause.NOT_AWAITED(error.where)
         case Raised(error):
             return type(error).__name__
         case TimedOut(limit):

@@ -148,7 +148,7 @@ class Run:
             return Unhandled(Cause.NO_HANDLER(message.opt_out or message.channel))
         replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
         try:
-            return await self._handle(handler, replace(message, _replier=replier), address, replier)
+            return await self._handle(handler, replace(message, _replier=replier), replier)
         finally:
             replier.end(NotRunning("the run of this message is over"))
 
@@ -199,11 +199,10 @@ class Run:
         self,
         handler: Handler,
         subject: Subject,
-        address: ReturnAddress | None = None,
         replier: LedgerReplier | None = None,
     ) -> Result | None:
         self._terms = _with_handler(self._terms, handler)
-        work = asyncio.create_task(self._call(handler, subject, address))
+        work = asyncio.create_task(self._call(handler, subject, replier))
         try:
             await _first(work, self._over, within=self._terms.timeout)
             if work.done():
@@ -235,7 +234,7 @@ class Run:
         return Interrupted(0.0 if work.done() else _THREAD_GRACE)
 
     async def _call(
-        self, handler: Handler, subject: Subject, address: ReturnAddress | None
+        self, handler: Handler, subject: Subject, replier: LedgerReplier | None
     ) -> Result:
         try:
             answer = (
@@ -245,13 +244,14 @@ class Run:
             )
             if inspect.isawaitable(answer):
                 answer = await answer
-            if address is None:
+            if replier is None:
                 return Returned()  # to a status nobody can reply
+            await replier.finish()
             return Returned(
                 tuple(
                     draft
                     for number, reply in enumerate(replies(answer))
-                    for draft in drafts_of(reply, f"return:{number}", address)
+                    for draft in drafts_of(reply, f"return:{number}", replier.address)
                 )
             )
         except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.core.lifecycle import SendTrigger, Trigger, send_sources, sources
-from offhook.stores.text import storable as valid
+from offhook.core.texts import well_formed as valid
 
 MESSAGES: Final = 0
 SENDS: Final = 1

@@ -8,11 +8,11 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, target
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
+from offhook.core.texts import well_formed
 from offhook.ports import Attempt, Filter, Found, History, Record
 from offhook.stores.sqlite import counts, lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES, next_values, touch_lane
 from offhook.stores.sqlite.sql import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, before
-from offhook.stores.text import storable
 
 _COLUMNS: Final = (
     "id, kind, state, sid, account_sid, sender, recipient, lane, attempts, crashes, "
@@ -130,8 +130,8 @@ def _fitting(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, Seque
     conditions: dict[str, Any] = {
         "state = ?": wanted.state,
         "kind = ?": wanted.kind,
-        "sender = ?": storable(wanted.sender) or None,
-        "sid = ?": storable(wanted.sid) or None,
+        "sender = ?": well_formed(wanted.sender) or None,
+        "sid = ?": well_formed(wanted.sid) or None,
         "received >= ?": _milliseconds(wanted.since),
         "id >= ?": _first_stored(connection, wanted.since),
         "received < ?": _milliseconds(wanted.until),

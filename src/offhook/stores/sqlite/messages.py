@@ -19,12 +19,12 @@ from offhook.core.lifecycle import (
 )
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
+from offhook.core.texts import well_formed
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
 from offhook.stores.sqlite import lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES
 from offhook.stores.sqlite.sql import IS_LIVE, before
-from offhook.stores.text import storable
 
 _COLUMNS: Final = """
     id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
@@ -173,7 +173,7 @@ def settle(
         return ()  # settled before with this token: the answer was lost, the settling was not
     attempts, started, told = row
     trigger, state = settlement.trigger, target(settlement.trigger)
-    error = storable(stored(settlement.error))
+    error = well_formed(stored(settlement.error))
     attempts += trigger in _COUNTED
     live = state in LIVE
     connection.execute(

@@ -17,11 +17,11 @@ from offhook.core.lifecycle import (
 )
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, read, stored
+from offhook.core.texts import well_formed
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
 from offhook.stores.sqlite.sql import SEND_IS_LIVE, before_send
-from offhook.stores.text import storable
 
 SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""
@@ -33,7 +33,7 @@ def write(
     connection: sqlite3.Connection, now: int, message_id: int, lane: str, draft: Draft
 ) -> Send | None:
     """Write a send, or return the one that its identity names. None when the lane has had it."""
-    identity, body, to = storable(draft.identity), storable(draft.body), storable(draft.to)
+    identity, body, to = well_formed(draft.identity), well_formed(draft.body), well_formed(draft.to)
     known = connection.execute(
         f"SELECT {_COLUMNS} FROM sends WHERE message = ? AND identity = ?",
         (message_id, identity),
@@ -51,12 +51,12 @@ def write(
             identity,
             lane,
             SendState.PENDING,
-            storable(draft.account_sid),
-            storable(draft.sender),
+            well_formed(draft.account_sid),
+            well_formed(draft.sender),
             to,
             body,
             json.dumps(list(draft.media)),
-            storable(draft.content_sid),
+            well_formed(draft.content_sid),
             json.dumps(dict(draft.content_variables)),
             now,
             now,
@@ -182,10 +182,10 @@ def settle(
                 send_target(outcome.trigger),
                 now + int(outcome.delay * 1000),
                 None if outcome.trigger is SendTrigger.POSTPONE else now,
-                storable(outcome.sid) or sid,
-                storable(outcome.error_code),
-                storable(outcome.error),
-                storable(outcome.status),
+                well_formed(outcome.sid) or sid,
+                well_formed(outcome.error_code),
+                well_formed(outcome.error),
+                well_formed(outcome.status),
                 claim.id,
             ),
         )
@@ -197,7 +197,7 @@ def record_delivery(
     connection: sqlite3.Connection, now: int, send_id: int | None, sid: str, reported: Delivery
 ) -> bool:
     """Take over a status callback. See `ports.Ledger.record_delivery`."""
-    sid = storable(sid)
+    sid = well_formed(sid)
     row = connection.execute(
         "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "
         + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''"),
@@ -218,7 +218,7 @@ def record_delivery(
             lanes.advance(connection, SENDS, lane, now)
     connection.execute(
         "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
-        (sid, storable(kept.status), storable(kept.error_code), id_),
+        (sid, well_formed(kept.status), well_formed(kept.error_code), id_),
     )
     return True
 

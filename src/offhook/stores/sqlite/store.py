@@ -10,6 +10,7 @@ from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.searching import Phrase
+from offhook.core.texts import well_formed
 from offhook.ports import (
     Claim,
     Claimed,
@@ -31,7 +32,6 @@ from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messag
 from offhook.stores.sqlite.accept import SENDS
 from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.schema import migrate
-from offhook.stores.text import storable
 
 
 class SqliteStore:
@@ -192,7 +192,9 @@ class SqliteStore:
     async def erase(self, address: str, limit: int) -> Erasure:
         # Found by reading, which may take its time: there is no index that only this would need.
         found = await self._engine.read(
-            lambda connection: cleaning.of_person(connection, spellings(storable(address)), limit)
+            lambda connection: cleaning.of_person(
+                connection, spellings(well_formed(address)), limit
+            )
         )
         return await self._engine.write(
             lambda connection, now: cleaning.erase(connection, now, found), wakes=True

@@ -19,7 +19,9 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from offhook.core.forms import Form
-from offhook.core.messages import MAX_BODY, MAX_MEDIA, channel_of
+from offhook.core.messages import MAX_MEDIA, channel_of
+from offhook.core.texts import MAX_BODY, units
+from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.captures import API_VERSION, segments
 from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
 from offhook.twilio.simulator.exchange import Exchange
@@ -143,12 +145,14 @@ def _not_ours(from_: str) -> Refused:
 
 
 def _content_refused(form: Form) -> Refused | None:
-    media = sum(name == "MediaUrl" for name, _ in form.fields)
+    media = [value for name, value in form.fields if name == "MediaUrl"]
     if not (form.get("Body") or media or form.get("ContentSid")):
         return Refused(21602, "Message body is required.")
-    if len(form.get("Body")) > MAX_BODY:
+    if units(form.get("Body")) > MAX_BODY:
         return Refused(21617, f"The concatenated message body exceeds the {MAX_BODY} limit.")
-    if media > MAX_MEDIA:
+    if not all(map(leads_somewhere, media)):
+        return Refused(21620, "Invalid media URL(s)")
+    if len(media) > MAX_MEDIA:
         return Refused(21623, f"Number of media files exceeds allowed limit of {MAX_MEDIA}.")
     if not _may_be_called_back(form.get("StatusCallback")):
         return Refused(21609, "The StatusCallback URL is not a valid URL.")

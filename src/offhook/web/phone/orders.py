@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from offhook.core.messages import MAX_BODY, MAX_MEDIA, Button, Location
+from offhook.core.messages import MAX_MEDIA, Button, Location
+from offhook.core.texts import MAX_BODY
 from offhook.errors import ConfigurationError
 from offhook.web.phone.switches import Switch
 

@@ -1,0 +1,93 @@
+"""Texts as Twilio takes them: well-formed, measured in UTF-16, cut where a reader would."""
+
+import re
+import unicodedata
+from itertools import takewhile
+from typing import Final
+
+MAX_BODY: Final = 1600
+"""Characters in one message: https://www.twilio.com/docs/api/errors/21617
+
+Counted in units of UTF-16, as emoji "can use more space". Whether Twilio counts so could not be
+verified; what is short enough this way is so either way.
+"""
+
+_SPACE: Final = re.compile(r"\s+")
+_ASTRAL: Final = 0x10000
+_JOINER: Final = "\N{ZERO WIDTH JOINER}"
+_SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
+_FLAG_LETTERS: Final = range(0x1F1E6, 0x1F200)
+_HANGUL_TAILS: Final = range(0x1160, 0x1200)  # vowels and finals, written behind their initial
+_TAGS: Final = range(0xE0020, 0xE0080)  # of the flags of Scotland, Wales, ...
+
+_REACH: Final = 64
+"""Characters that a cut looks back for the beginning of a cluster; the longest emoji have 14."""
+
+
+def well_formed(text: str) -> str:
+    """Return a text whose halves of surrogate pairs are joined; a half alone becomes U+FFFD.
+
+    `json.loads` gives halves where a program has escaped each by itself, or cut between them.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def units(text: str) -> int:
+    """Return how many units a text has in UTF-16: an emoji has two."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def split_text(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
+    """Cut a text into parts of at most `limit` units, at the ends of words if there are any.
+
+    A word that is too long is cut between characters as they are seen, unless a single one is
+    longer than `limit`, which is at least 2. Nothing but the white space at the cuts is lost. A
+    text that fits stays as it is.
+    """
+    if units(text) <= limit:
+        return (text,)
+    text, start, parts = text.strip(), 0, []
+    while (most := _fitting(text, start, limit)) < len(text) - start:
+        # A break right behind the limit still leaves `limit` units in front of it.
+        piece = text[start : start + most + 1]
+        spaces = [m.start() for m in _SPACE.finditer(piece)]
+        cut = spaces[-1] if spaces and spaces[-1] > 0 else _between_characters(piece, most)
+        parts.append(piece[:cut].rstrip())
+        space = _SPACE.match(text, start + cut)
+        start = start + cut if space is None else space.end()
+    return (*parts, text[start:])
+
+
+def _fitting(text: str, start: int, limit: int) -> int:
+    """Return how many code points from `start` on fit into so many units."""
+    left = limit
+    for number, char in enumerate(text[start : start + limit]):
+        left -= 1 if ord(char) < _ASTRAL else 2
+        if left < 0:
+            return number
+    return min(limit, len(text) - start)
+
+
+def _between_characters(text: str, most: int) -> int:
+    """Return the last place up to `most` that is within no character as it is seen."""
+    cuts = (cut for cut in range(most, max(0, most - _REACH), -1) if not _continues(text, cut))
+    return next(cuts, most)
+
+
+def _continues(text: str, at: int) -> bool:
+    """Return whether what stands at a place belongs to what is in front of it.
+
+    The rules of https://www.unicode.org/reports/tr29/ that matter to people's texts: marks, joined
+    emoji, skin tones, flags and decomposed Hangul.
+    """
+    char, code = text[at], ord(text[at])
+    if char == _JOINER or text[at - 1] == _JOINER:
+        return True
+    if code in _FLAG_LETTERS:  # they come in pairs
+        before = takewhile(lambda letter: ord(letter) in _FLAG_LETTERS, reversed(text[:at]))
+        return sum(1 for _ in before) % 2 == 1
+    if code in _SKIN_TONES or code in _HANGUL_TAILS or code in _TAGS:
+        return True
+    return unicodedata.category(char).startswith("M")

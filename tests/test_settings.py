@@ -48,6 +48,48 @@ def load(**given: object) -> Settings:
     return Settings.load(env_file=None, **given)
 
 
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("https://bot.example.com/twilio/messages", "https://bot.example.com"),
+        ("https://bot.example.com/twilio/status/", "https://bot.example.com"),
+        ("https://bot.example.com//Twilio/Messages", "https://bot.example.com"),
+        ("https://bot.example.com:8443/a/twilio/messages#rc=5", "https://bot.example.com:8443/a"),
+        ("https://bot.example.com/twilio/messages?a=1", "https://bot.example.com"),
+        ("https://bot.example.com/#rc=5", "https://bot.example.com"),
+        ("https://user:geheim@bot.example.com/twilio/messages", "https://bot.example.com"),
+        ("https://user:geheim@bot.example.com", "https://bot.example.com"),
+    ],
+)
+def test_a_public_url_that_is_no_base_is_refused_with_the_right_value(
+    given: str, right: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"^OFFHOOK_PUBLIC_URL: must ") as refused:
+        load(public_url=given)
+    assert str(refused.value).endswith(f": {right}")
+    assert load(public_url=right).public_url == right
+
+
+@pytest.mark.parametrize("url", ["https://bot.example.com/twilio", "https://a.b/messages"])
+def test_a_path_that_only_looks_like_ours_is_taken(url: str) -> None:
+    assert load(public_url=url).public_url == url
+
+
+@pytest.mark.parametrize("sid", ["XY1", "AC1", "SK" + "0" * 32, "AC" + "g" * 32, "AC" + "0" * 33])
+def test_a_malformed_account_sid_is_refused(sid: str) -> None:
+    with pytest.raises(SettingsError, match=r"^TWILIO_ACCOUNT_SID: must be AC and 32 hex"):
+        load(account_sid=sid)
+
+
+def test_half_an_api_key_is_refused() -> None:
+    key = "SK" + "0" * 32
+    with pytest.raises(SettingsError, match=r"^TWILIO_API_KEY_SECRET: must be set"):
+        load(api_key=key)
+    with pytest.raises(SettingsError, match=r"^TWILIO_API_KEY: must be SK and 32 hex"):
+        load(api_key="AC" + "0" * 32, api_key_secret="s")
+    assert load(api_key=key, api_key_secret="s").api_key == key
+
+
 def test_defaults_need_nothing() -> None:
     settings = load()
     assert settings.store.get_secret_value() == "sqlite:///offhook.db"
@@ -91,6 +133,7 @@ def test_a_file_is_read_below_the_environment(
         ("public_url", "https://[::1"),
         ("public_url", "https://bot.example.com/?a=1"),
         ("public_url", "https://user:password@bot.example.com"),
+        ("public_url", "https://bot.example.com/twilio/messages"),
         ("port", "eighty"),
         ("port", 99999),
         ("store", "mysql://x"),

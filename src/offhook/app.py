@@ -15,6 +15,7 @@ from offhook.handlers import Handlers, OnRetry
 from offhook.observe.log import LogObserver
 from offhook.roles import Ingress, WorkerRole, owner_name
 from offhook.settings import Settings
+from offhook.startup import told_at_start
 from offhook.web.asgi import respond
 
 Where = Literal["inline", "external"]
@@ -278,6 +279,8 @@ class _Running:
             if worker == "inline"
             else None
         )
+        self._settings = settings
+        self._handlers = handlers
         self._observer = observer
         self._stop = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -292,6 +295,9 @@ class _Running:
                     "(offhook run keeps them apart)",
                 )
             )
+            # Under `offhook run`, its parent tells it.
+            for trouble in told_at_start(self._settings, self._handlers):
+                self._observer(trouble)
             self._working = asyncio.create_task(
                 self._role.run_for_ever(self._stop), name="offhook worker"
             )

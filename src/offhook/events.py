@@ -137,6 +137,8 @@ class Topic(StrEnum):
 
     SIGNATURE_OFF = "signature-off", "webhooks are not validated (`OFFHOOK_SIGNATURE=off`)"
     WORKER_INLINE = "worker-inline", "handlers run in the process that answers"
+    SETTINGS = "settings", "a variable is no setting, or a setting looks wrong; told at the start"
+    NO_HANDLERS = "no-handlers", "a bot has no handler of messages; told at the start"
     NOT_STARTED = (
         "not-started",
         "a mounted app could not start; it is tried again with the next request",

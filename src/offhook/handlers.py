@@ -168,6 +168,10 @@ class Handlers:
             raise HandlerError("there is a function for the credentials already")
         self.credentials = function
 
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self._messages or self._statuses or self._opt_outs)
+
     def find(self, subject: Subject) -> Handler | None:
         """Return the first handler that fits. Raises what its `where` raises."""
         match subject:

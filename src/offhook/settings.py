@@ -5,7 +5,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from offhook.core.connection_uri import ESCAPE, problem
-from offhook.core.urls import leads_somewhere
+from offhook.core.urls import MESSAGES, STATUS, leads_somewhere
 from offhook.errors import SettingsError
 
 
@@ -83,6 +83,7 @@ def _is_readable(url: str) -> None:
         raise ValueError(reason)
 
 
+ENV_FILE: Final = ".env"  # in the working directory
 _LEAST_TOKEN: Final = 16  # characters
 _LAST_PORT: Final = 65535
 
@@ -90,6 +91,17 @@ _LAST_PORT: Final = 65535
 UNREADABLE_CACHE: Final = (
     f"OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; {ESCAPE}"
 )
+
+
+# What `offhook connect` enters at Twilio, and people copy from there.
+_ROUTES: Final = f"{MESSAGES}|{STATUS}".replace("/", "/+")
+_ROUTE: Final = re.compile(f"({_ROUTES})/*$", re.IGNORECASE)
+
+
+def _base(parts: SplitResult) -> str:
+    """Return the URL that was probably meant, where a whole webhook's was given."""
+    path = _ROUTE.sub("", parts.path).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
 
 def _address(value: str) -> tuple[str, int] | None:
@@ -144,7 +156,7 @@ class Settings(BaseSettings):
     account_sid: str = ""
     auth_token: SecretList = ()
     api_key: str = ""
-    api_key_secret: SecretStr = SecretStr("")
+    api_key_secret: Annotated[SecretStr, Field(validate_default=True)] = SecretStr("")
 
     store: SecretStr = SecretStr("sqlite:///offhook.db")  # these URLs may hold a password
     store_direct: SecretStr = SecretStr("")
@@ -210,6 +222,23 @@ class Settings(BaseSettings):
                 raise ValueError("holds bytes that are not UTF-8")
         return value
 
+    @field_validator("account_sid", "api_key")
+    @classmethod
+    def _is_sid(cls, value: str, field: ValidationInfo) -> str:
+        prefix = "AC" if field.field_name == "account_sid" else "SK"
+        if value and not re.fullmatch(f"{prefix}[0-9a-fA-F]{{32}}", value):
+            raise ValueError(
+                f"must be {prefix} and 32 hexadecimal digits, as in https://console.twilio.com"
+            )
+        return value
+
+    @field_validator("api_key_secret")
+    @classmethod
+    def _goes_with_key(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
+        if others.data.get("api_key") and not value:
+            raise ValueError("must be set with TWILIO_API_KEY; it was shown when the key was made")
+        return value
+
     @field_validator("public_url", "twilio_api")
     @classmethod
     def _is_url(cls, value: str) -> str:
@@ -226,12 +255,13 @@ class Settings(BaseSettings):
             or re.search(r"[\s<>\"]", value)
         ):
             raise ValueError("must be a URL such as https://bot.example.com")
-        if parts.query or parts.fragment:
-            raise ValueError("must not have a query or a fragment: it is the base that paths join")
+        base = _base(parts)
+        if _ROUTE.search(parts.path) or parts.query or parts.fragment:
+            raise ValueError(f"must be the base that paths are joined to: {base}")
         if "@" in parts.netloc:
             raise ValueError(
-                "must not hold a user and a password: it is shown in logs, and the signature "
-                "proves who calls"
+                "must not hold a user and a password, for it is shown in logs, and the signature "
+                f"proves who calls: {base}"
             )
         return value.rstrip("/")
 
@@ -353,7 +383,7 @@ class Settings(BaseSettings):
         return _address(self.admin_bind)
 
     @classmethod
-    def load(cls, *, env_file: Path | str | None = ".env", **given: Any) -> Self:
+    def load(cls, *, env_file: Path | str | None = ENV_FILE, **given: Any) -> Self:
         """Read the settings; what is given wins over the environment, that over `.env`.
 
         Raises:

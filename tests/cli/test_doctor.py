@@ -135,7 +135,7 @@ def test_a_check_that_breaks_hides_no_other() -> None:
 
 
 def test_no_finding_shows_a_secret() -> None:
-    given = {"auth_token": "geheim", "api_key": "geheim", "api_key_secret": "geheim"}
+    given = {"auth_token": "geheim", "api_key_secret": "geheim"}
     assert "geheim" not in str(asyncio.run(examine(settings(**given), CHECKS)))
 
 
@@ -147,14 +147,10 @@ def test_no_finding_shows_a_secret() -> None:
     [
         ({}, Verdict.OK),
         ({"account_sid": ""}, Verdict.FAIL),
-        ({"account_sid": "AC123"}, Verdict.FAIL),
-        ({"account_sid": "SK" + "0" * 32}, Verdict.FAIL),
         ({"auth_token": ""}, Verdict.FAIL),
         ({"auth_token": "short"}, Verdict.WARN),
         ({"auth_token": f"{TOKEN},short"}, Verdict.WARN),
-        ({"api_key": "SK" + "0" * 32}, Verdict.FAIL),
         ({"api_key": "", "api_key_secret": "s"}, Verdict.FAIL),
-        ({"api_key": "AC" + "0" * 32, "api_key_secret": "s"}, Verdict.FAIL),
         ({"api_key": "SK" + "0" * 32, "api_key_secret": "s"}, Verdict.OK),
     ],
 )

@@ -127,10 +127,11 @@ def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str
 
 def test_an_api_key_is_used_for_sending_when_there_is_one() -> None:
     heads: list[bytes] = []
+    key = "SK" + "0" * 32
     answer = answering(http(201, b'{"sid": "SM1", "status": "queued"}'), heads)
-    outcome = asyncio.run(send_to(answer, api_key="SKkey", api_key_secret="sesame"))
+    outcome = asyncio.run(send_to(answer, api_key=key, api_key_secret="sesame"))
     assert outcome.trigger is SendTrigger.ACCEPT
-    assert b"Basic " + base64.b64encode(b"SKkey:sesame") in heads[0]
+    assert b"Basic " + base64.b64encode(f"{key}:sesame".encode()) in heads[0]
 
 
 def test_a_sub_accounts_message_is_sent_from_that_account() -> None:

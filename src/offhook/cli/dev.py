@@ -13,7 +13,7 @@ from offhook.cli.children import Child
 from offhook.cli.dev_server import configure, dev_server
 from offhook.cli.listening import is_public, listen, run_loop, url_of
 from offhook.cli.loading import AppName
-from offhook.cli.logs import for_development
+from offhook.cli.logs import for_development, tell_slips
 from offhook.cli.options import AppArgument, app_named
 from offhook.cli.output import console
 from offhook.cli.reload import News, Reloader
@@ -58,6 +58,7 @@ async def _serve_once(name: AppName, listener: socket.socket, session: Session) 
     app = name.load()
     configure(app, session)
     for_development(app.settings)
+    tell_slips(app.settings, app.handlers)
     stop = asyncio.Event()
     on_signals(stop.set)
     async with dev_server(app, listener, session) as server:

@@ -10,7 +10,7 @@ from offhook.cli.children import Lifeline
 from offhook.cli.dev_server import configure, dev_server
 from offhook.cli.listening import run_loop
 from offhook.cli.loading import AppName
-from offhook.cli.logs import for_development
+from offhook.cli.logs import for_development, tell_slips
 from offhook.cli.output import console
 from offhook.cli.roles import until_told
 from offhook.cli.session import Session, memory_of
@@ -32,6 +32,7 @@ def main() -> None:
         app = AppName.parse(given.app, Path.cwd()).load()
         configure(app, session)
         for_development(app.settings)
+        tell_slips(app.settings, app.handlers)
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
         print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log

@@ -3,8 +3,10 @@
 import logging
 import sys
 
-from offhook.observe.log import configure_logging
+from offhook.handlers import Handlers
+from offhook.observe.log import LogObserver, configure_logging
 from offhook.settings import Settings
+from offhook.startup import told_at_start
 
 
 def configure(settings: Settings) -> None:
@@ -22,6 +24,13 @@ def for_development(settings: Settings) -> None:
     configure_logging(settings.log_level, as_json=False, tracebacks=True)
     own = logging.WARNING if settings.log_level == "info" else logging.NOTSET
     logging.getLogger("offhook").setLevel(own)
+
+
+def tell_slips(settings: Settings, handlers: Handlers) -> None:
+    """Log what looks wrong with a bot and its settings, and stops nothing."""
+    tell = LogObserver()
+    for trouble in told_at_start(settings, handlers):
+        tell(trouble)
 
 
 def mute() -> None:

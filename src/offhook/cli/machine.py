@@ -13,7 +13,7 @@ import typer
 from offhook.app import Offhook
 from offhook.cli.listening import is_public, listen, run_loop, url_of
 from offhook.cli.loading import AppName
-from offhook.cli.logs import configure
+from offhook.cli.logs import configure, tell_slips
 from offhook.cli.options import app_named
 from offhook.cli.preparing import Preparation
 from offhook.cli.seats import Limits, Role, Seat
@@ -89,6 +89,7 @@ class Machine:
         offhook: Offhook = name.load()
         offhook.configure(**{key: value for key, value in given.items() if value is not None})
         configure(offhook.settings)
+        tell_slips(offhook.settings, offhook.handlers)
         return cls(name, offhook.settings)
 
     def answer(self, roles: Collection[Role], *, forced: bool) -> None:

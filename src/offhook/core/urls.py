@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from itertools import product
 from typing import Final
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ MESSAGES: Final = "/twilio/messages"
 STATUS: Final = "/twilio/status"
 """The route of delivery statuses."""
 
+# Names that mean something inside of a network only (RFC 6761, RFC 6762, RFC 8375).
+_PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _WEB: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 
 RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
@@ -94,6 +97,14 @@ def with_query_value(url: str, name: str, value: str) -> str:
     url = without_fragment(url)
     separator = "" if url.endswith("?") else "&" if "?" in url else "?"
     return f"{url}{separator}{name}={value}"
+
+
+def is_public(host: str) -> bool:
+    """Return whether a name or an address means something on the internet."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_PRIVATE_NAMES)
 
 
 def without_credentials(url: str) -> str:

@@ -10,6 +10,7 @@ from offhook.settings import Settings
 __all__ = ["CHECKS", "OUTSIDE", "Check", "Finding", "Findings", "Verdict", "examine"]
 
 CHECKS: Final[tuple[Check, ...]] = (
+    environment.variables,
     environment.account,
     environment.signature,
     environment.public_url,

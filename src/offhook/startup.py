@@ -1,0 +1,61 @@
+"""What is told at the start, and stops nothing: slips that would otherwise go unseen."""
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from offhook.core.urls import is_public
+from offhook.events import Topic, Trouble
+from offhook.handlers import Handlers
+from offhook.settings import ENV_FILE, Settings, variable
+
+_PREFIXES: Final = ("OFFHOOK_", "TWILIO_")
+_ALIKE: Final = 0.75  # of 1.0: a letter or two, or a missing part of the name
+
+
+def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Trouble]:
+    """Yield what an operator should know of a bot that is about to start."""
+    for name, nearest in unknown_variables().items():
+        hint = f": did you mean {nearest}?" if nearest else ""
+        yield Trouble(Topic.SETTINGS, f"{name} is set, but is no setting{hint}")
+    parts = urlsplit(settings.public_url)
+    if parts.scheme == "http" and is_public(parts.hostname or ""):
+        text = "OFFHOOK_PUBLIC_URL is not https: what people write travels in the clear"
+        yield Trouble(Topic.SETTINGS, text)
+    if not handlers:
+        text = "the bot has no handlers, so nobody is answered: write one with @app.message()"
+        yield Trouble(Topic.NO_HANDLERS, text)
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what looks like a setting and is none, with the name that was probably meant.
+
+    Of `TWILIO_*`, which others use as well, only what is much like a setting that is not set.
+    """
+    known = {variable(name) for name in Settings.model_fields}
+    # pydantic-settings reads names without regard to case.
+    given = {name.upper() for name in (*environment, *dotenv_values(ENV_FILE))}
+    unknown = {name: _nearest(name, known) for name in sorted(given - known)}
+    return {
+        name: nearest
+        for name, nearest in unknown.items()
+        if name.startswith("OFFHOOK_")
+        or (name.startswith("TWILIO_") and nearest and nearest not in given)
+    }
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    """Return the setting whose name is most like one, whatever its prefix."""
+    ends = {_end(one): one for one in known}
+    found = get_close_matches(_end(name), ends, n=1, cutoff=_ALIKE)
+    return ends[found[0]] if found else ""
+
+
+def _end(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name

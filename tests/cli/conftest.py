@@ -16,6 +16,7 @@ def call(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("OFFHOOK_STORE", raising=False)
+    monkeypatch.setattr("offhook.cli.stores._MOMENT", 0.0)  # nobody makes the store just now
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["offhook", *arguments])

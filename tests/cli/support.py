@@ -68,6 +68,10 @@ class Home:
         """Start a command that stays up."""
         return Process(arguments, self.directory, self._environment(environment))
 
+    def serve(self, *arguments: str, **environment: str) -> "Process":
+        """Start uvicorn, which stays up."""
+        return Process(arguments, self.directory, self._environment(environment), module="uvicorn")
+
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         kept = {
             name: value
@@ -82,12 +86,17 @@ class Process:
     """A command that stays up, in a process group of its own, as a terminal would give it."""
 
     def __init__(
-        self, arguments: tuple[str, ...], directory: Path, environment: dict[str, str]
+        self,
+        arguments: tuple[str, ...],
+        directory: Path,
+        environment: dict[str, str],
+        *,
+        module: str = "offhook",
     ) -> None:
         self._log = directory / f"{arguments[0]}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "offhook", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -144,9 +153,11 @@ class Process:
         self._process.wait()
 
 
-def until(true: Callable[[], bool], explain: Callable[[], str] = str) -> None:
+def until(
+    true: Callable[[], bool], explain: Callable[[], str] = str, *, patience: float = PATIENCE
+) -> None:
     """Wait until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not true():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.02)

@@ -9,22 +9,32 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from offhook.cli.door import HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
+from offhook.cli.door import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
 from offhook.cli.listening import listen, run_loop, server_for, serving
 from tests.web.helpers import TWIML, Reply, read_reply, request
 
 PATIENCE = 30.0
+LARGE = 1_000_000
+LARGE_GET = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
 PATIENT = Bounds(1000, head_timeout=PATIENCE)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class App:
-    """Answers every request once `go` is set; `/unread` at once, whatever else is sent."""
+    """Answers every request once `go` is set; `/unread` at once, whatever else is sent.
+
+    What `/large` answers is more than a connection holds that is not read.
+
+    Attributes:
+        headers: of the last request, as they are once its body has been read.
+    """
 
     def __init__(self) -> None:
         self.served = 0
+        self.headers: list[tuple[bytes, bytes]] = []
         self.left = asyncio.Event()
         self.begun = asyncio.Event()
+        self.done = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
 
@@ -44,9 +54,15 @@ class App:
             if not message["more_body"]:
                 break
         await self.go.wait()
-        headers = [(b"content-length", b"2")]
+        self.headers = list(scope["headers"])
+        parts = [bytes(LARGE)] * 10 if scope["path"] == "/large" else [b"ok"]
+        headers = [(b"content-length", b"%d" % sum(map(len, parts)))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
+        for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b""})
+        self.done.set()
 
 
 class Client:
@@ -59,8 +75,23 @@ class Client:
             self.writer.write(data)
             await self.writer.drain()
 
+    async def flood(self, begin: bytes, more: bytes) -> None:
+        """Send without an end, until the server has closed the connection."""
+        await self.send(begin)
+        while not self.writer.is_closing():
+            await self.send(more)
+            await asyncio.sleep(0)
+
     async def reply(self) -> Reply:
         return await read_reply(self.reader)
+
+    async def rest(self) -> int:
+        """Read until the server has ended the connection; return how many bytes have come."""
+        size = 0
+        with suppress(ConnectionError):
+            while got := await self.reader.read(LARGE):
+                size += len(got)
+        return size
 
     async def closed(self) -> bool:
         """Wait until the server has ended the connection; return whether it said nothing."""
@@ -111,7 +142,7 @@ def refused(reply: Reply, status: int, error: str) -> None:
     assert reply.headers["connection"] == "close"
 
 
-LARGE = [
+TOO_LARGE = [
     b"GET /" + b"a" * HEAD_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET / HTTP/1.1\r\nCookie: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
     b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (HEADERS + 1) + b"\r\n",
@@ -121,7 +152,7 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("data", LARGE, ids=range(len(LARGE)))
+@pytest.mark.parametrize("data", TOO_LARGE, ids=range(len(TOO_LARGE)))
 def test_a_head_that_is_too_large_is_refused(data: bytes) -> None:
     async def scenario(server: Server) -> None:
         client = await server.client()
@@ -153,6 +184,125 @@ def test_bodies_are_the_applications_to_bound() -> None:
             assert (await client.reply()).status == 200
 
     run(scenario)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+AROUND = {
+    "trailers": (b"2\r\nhi\r\n0\r\n", b"a: b\r\n"),
+    "a trailer": (b"0\r\na: ", b"b" * 100),
+    "a trailer's name": (b"0\r\n", b"a" * 100),
+    "an extension": (b"2;", b"a" * 100),
+    "a size": (b"", b"0" * 100),
+    "crumbs": (b"", b"1\r\nx\r\n"),
+}
+
+
+@pytest.mark.parametrize("pieces", [100, 5000])
+@pytest.mark.parametrize(("begin", "more"), AROUND.values(), ids=AROUND)
+def test_what_stands_around_a_body_is_bounded(begin: bytes, more: bytes, pieces: int) -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        flooding = asyncio.create_task(client.flood(CHUNKED + begin, more * pieces))
+        refused(await client.reply(), 400, "framing-too-large")
+        assert await client.closed()
+        await flooding
+        assert await server.answers()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("begin", "more"), AROUND.values(), ids=AROUND)
+def test_so_is_what_stands_around_a_body_that_nobody_reads(begin: bytes, more: bytes) -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        head = CHUNKED.replace(b"/", b"/unread", 1)
+        await client.send(head + begin)
+        assert (await client.reply()).status == 200
+        await client.flood(b"", more * 1000)
+        assert await client.closed()
+        assert await server.answers()
+
+    run(scenario)
+
+
+def test_a_trailer_is_no_header() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        body = b"2\r\nhi\r\n0\r\nX-Twilio-Signature: a\r\nHost: b\r\n\r\n"
+        for pieces in ((CHUNKED + body,), (CHUNKED, body), (CHUNKED + body[:20], body[20:])):
+            for piece in pieces:
+                await client.send(piece)
+                await asyncio.sleep(0.01)
+            assert (await client.reply()).status == 200
+            assert server.app.headers == [(b"host", b"a"), (b"transfer-encoding", b"chunked")]
+
+    run(scenario)
+
+
+def test_a_body_in_many_chunks_is_read() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        for _ in range(2):  # the count begins anew with each
+            await client.send(CHUNKED + b"10;a=b\r\n0123456789abcdef\r\n" * 4096 + b"0\r\n\r\n")
+            assert (await client.reply()).status == 200
+
+    run(scenario)
+
+
+def test_blank_lines_before_a_request_are_bounded_in_bytes_and_time() -> None:
+    async def scenario(server: Server) -> None:
+        for blank in (b"\r\n", b"\n"):
+            client = await server.client()
+            await client.send(blank * (BLANK_BYTES + 1))
+            refused(await client.reply(), 400, "malformed-request")
+        client = await server.client()
+
+        async def drip() -> None:
+            while not client.reader.at_eof():
+                await client.send(b"\r\n")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        assert await client.closed()
+        await dripping
+        assert await server.answers()
+
+    run(scenario, Bounds(1000, head_timeout=0.2))
+
+
+def test_who_does_not_read_the_answer_makes_room() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(LARGE_GET)
+        await server.app.begun.wait()
+        while not await server.answers():  # noqa: ASYNC110 - until what a connection holds is full
+            await asyncio.sleep(0.01)
+
+    run(scenario, Bounds(1, head_timeout=PATIENCE))
+
+
+def test_who_does_not_read_the_answer_is_cut_off() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(LARGE_GET)
+        await server.app.done.wait()
+        assert await client.rest() < 10 * LARGE
+
+    run(scenario, Bounds(1000, head_timeout=0.2))
+
+
+def test_who_reads_slowly_has_it_all() -> None:
+    async def scenario(server: Server) -> None:
+        client = await server.client()
+        await client.send(LARGE_GET)
+        await client.reader.readuntil(b"\r\n\r\n")
+        for _ in range(100):
+            await client.reader.readexactly(LARGE // 10)
+            await asyncio.sleep(0.01)
+        await client.send(GET)
+        assert (await client.reply()).status == 200
+
+    run(scenario, Bounds(1000, head_timeout=1.0))
 
 
 def test_what_is_no_http_is_refused_by_name(caplog: pytest.LogCaptureFixture) -> None:

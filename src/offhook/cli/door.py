@@ -1,7 +1,8 @@
 """The server's side of a connection: what it may send, how slowly, and how many there may be.
 
-uvicorn bounds neither the size of a request's head nor the time it takes to come, nor how many
-requests are sent ahead of their answers; and what it does to bound connections refuses the genuine
+uvicorn bounds neither the size of a request's head nor the time it takes to come, nor what stands
+around the body's bytes, nor how many requests are sent ahead of their answers, nor how long answers
+are not read; trailers are headers to it; and what it does to bound connections refuses the genuine
 like the others.
 """
 
@@ -27,11 +28,19 @@ HEAD_BYTES: Final = 64 * 1024
 """Of a request's line and headers. A GET has the message in its line: 1,600 characters, each of
 which may take 12 when it is encoded."""
 
+FRAMING_BYTES: Final = 64 * 1024
+"""Of a request, beyond its head, that are no body either: the sizes and extensions of chunks, and
+trailers. A body of 64 KiB needs a few hundred, unless somebody cuts it into crumbs."""
+
+BLANK_BYTES: Final = 1024
+"""Of blank lines before a request, which a server should ignore (RFC 9112, 2.2)."""
+
 HEADERS: Final = 100
 """Headers of a request. Twilio sends about ten, and a proxy adds as many."""
 
 HEAD_TIMEOUT: Final = 10.0
-"""Seconds from a head's first byte to its last."""
+"""Seconds from a head's first byte to its last; and for a client to read on, when answers pile up
+because it does not."""
 
 PIPELINED: Final = 8
 """Requests that may wait for the answers to earlier ones of their connection. A chunk of 256 KB can
@@ -41,6 +50,10 @@ SPARE_FILES: Final = 64
 """For the store, logs, and what else a process has open."""
 
 _TELL_EVERY: Final = 10.0  # seconds
+
+# The parser is fed so many bytes at a time, and looked after in between: uvloop reads 256 KB at
+# once, of which it could make 50,000 headers.
+_SLICE: Final = HEAD_BYTES
 
 _log = logging.getLogger("offhook")
 # uvicorn warns of each request that is none: a flood of them must not be one of the log, too.
@@ -122,7 +135,21 @@ class _Part(Enum):
 
     NOTHING = auto()  # of a request; another may follow
     HEAD = auto()
-    BODY = auto()
+    BODY = auto()  # and what stands around it
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes a request's trailers, and keeps none.
+
+    uvicorn adds them to the headers that the application reads. No proxy has looked at them, and
+    nothing of Twilio's is in one (RFC 9110, 6.5.1).
+    """
+
+    def append(self, field: tuple[bytes, bytes], /) -> None:
+        """Do nothing."""
+
+
+_TRAILERS: Final = _Trailers()
 
 
 class _Unbearable(Exception):  # noqa: N818 - caught by the parser, which says so in its own words
@@ -144,7 +171,9 @@ class Door(HttpToolsProtocol):
         self._part = _Part.NOTHING
         self._head_bytes = 0  # of names, values and the line
         self._fed = 0  # bytes since the head began, or something that may become one
+        self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._fault = Fault.MALFORMED_REQUEST
         self._refused = False
 
@@ -163,11 +192,20 @@ class Door(HttpToolsProtocol):
         """Forget the connection."""
         self._hall.waiting.pop(self, None)
         self._disarm()
+        self._disarm_unread()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, as long as it is within bounds."""
+        if len(data) <= _SLICE:
+            self._take(data)
+            return
+        for at in range(0, len(data), _SLICE):
+            if not self.transport.is_closing():
+                self._take(data[at : at + _SLICE])
+
+    def _take(self, data: bytes) -> None:
         self._fed += len(data)
         if self._refused:
             if self._fed > LINGER_BYTES:
@@ -182,21 +220,26 @@ class Door(HttpToolsProtocol):
         answered = self.cycle is None or self.cycle.response_complete
         match self._part:
             # Counted as they come: the parser keeps half a header to itself, however long it is.
-            case _Part.HEAD if self._fed > HEAD_BYTES:
+            case _Part.HEAD if self._fed > HEAD_BYTES or len(self.headers) > HEADERS:
                 self._refuse(Fault.HEAD_TOO_LARGE)
             case _Part.HEAD:
                 self._arm()
             case _Part.BODY if answered:  # nobody waits for the rest of it
+                self._bear_with_rest()
+            case _Part.BODY if self._fed - self._body_bytes > HEAD_BYTES + FRAMING_BYTES:
+                self._refuse_rest()
+            case _Part.NOTHING if self._fed > BLANK_BYTES:
+                self._refuse(Fault.MALFORMED_REQUEST)
+            case _Part.NOTHING if answered and self._fed:  # blank lines
                 self._arm()
-            case _Part.NOTHING if answered:  # the end of such a body, or a blank line
-                self._fed = 0
+            case _Part.NOTHING if answered:  # the end of such a body
                 self._await_more()
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         super().on_message_begin()
         self._part = _Part.HEAD
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Take the line."""
@@ -213,8 +256,14 @@ class Door(HttpToolsProtocol):
         self._part = _Part.BODY
         self._disarm()
         super().on_headers_complete()
+        self.headers = _TRAILERS  # the application has the others
         if len(self.pipeline) > PIPELINED:
             raise _Unbearable
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that nothing more of the request comes."""
@@ -228,9 +277,26 @@ class Door(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the client again."""
         more = bool(self.pipeline)  # asked before: the next one is taken out when it begins
+        if self._part is _Part.BODY and not more:
+            self._fed = self._body_bytes = 0  # what comes from now on is wanted by nobody
         super().on_response_complete()
         if self in self.connections and not more:
             self._hall.waiting[self] = None
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read its answers."""
+        super().pause_writing()
+        self._hall.waiting.setdefault(self)
+        self._unread_timer = self.loop.call_later(
+            self._hall.bounds.head_timeout, self.transport.abort
+        )
+
+    def resume_writing(self) -> None:
+        """Note that the client has read on."""
+        self._disarm_unread()
+        if not self.cycle.response_complete:
+            self._hall.waiting.pop(self, None)
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's, which is not for Twilio
         """Refuse what is no request, or not within bounds."""
@@ -244,21 +310,41 @@ class Door(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._timer = None
-        if self._part is _Part.HEAD:
-            self._refuse(Fault.HEAD_TIMEOUT)
-        else:
+        match self._part:
+            case _Part.HEAD:
+                self._refuse(Fault.HEAD_TIMEOUT)
+            case _Part.BODY:
+                self.transport.abort()
+            case _Part.NOTHING:
+                self.transport.close()
+
+    def _bear_with_rest(self) -> None:
+        """Let a body that was not read to its end come, but not for long."""
+        framing = self._fed - self._body_bytes
+        if self._fed > LINGER_BYTES or framing > FRAMING_BYTES:
             self.transport.abort()
+        else:
+            self._arm()
+
+    def _refuse_rest(self) -> None:
+        """Refuse a request that the application has begun to read; to it, the client has left."""
+        self.cycle.disconnected = True
+        self._refuse(Fault.FRAMING_TOO_LARGE)
+        self.cycle.message_event.set()
 
     def _refuse(self, fault: Fault) -> None:
         """Answer, and close when the client has: see `web.asgi.respond_unread`."""
         self._disarm()
+        last = self.cycle
+        if last is not None and last.response_started and not last.response_complete:
+            self.transport.abort()  # what is written now would stand within that answer
         if self.transport.is_closing():
             return
         self._refused = True
         self._fed = 0
         self._hall.waiting[self] = None
         self._write(REFUSED[fault])
-        if self.cycle is None or self.cycle.response_complete:
+        if last is None or last.response_complete or (last.disconnected and not self.pipeline):
             self.transport.write_eof()  # unless an earlier answer is still to come
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
@@ -278,6 +364,11 @@ class Door(HttpToolsProtocol):
     def _arm(self) -> None:
         if self._timer is None:
             self._timer = self.loop.call_later(self._hall.bounds.head_timeout, self._give_up)
+
+    def _disarm_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _disarm(self) -> None:
         if self._timer is not None:

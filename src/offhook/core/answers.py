@@ -30,6 +30,7 @@ class Fault(StrEnum):
     MALFORMED_REQUEST = "malformed-request"
     HEAD_TOO_LARGE = "head-too-large"
     HEAD_TIMEOUT = "head-timeout"
+    FRAMING_TOO_LARGE = "framing-too-large"
     TOO_MANY_CONNECTIONS = "too-many-connections"
     BODY_TOO_LARGE = "body-too-large"
     BODY_TIMEOUT = "body-timeout"
@@ -82,6 +83,7 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Fault.MALFORMED_REQUEST: HTTPStatus.BAD_REQUEST,
     Fault.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     Fault.HEAD_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    Fault.FRAMING_TOO_LARGE: HTTPStatus.BAD_REQUEST,
     Fault.TOO_MANY_CONNECTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
     Fault.BODY_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Fault.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,

@@ -37,8 +37,7 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
     Of `TWILIO_*`, which others use as well, only what is much like a setting that is not set.
     """
     known = {variable(name) for name in Settings.model_fields}
-    # pydantic-settings reads names without regard to case.
-    given = {name.upper() for name in (*environment, *dotenv_values(ENV_FILE))}
+    given = given_variables(environment)
     unknown = {name: _nearest(name, known) for name in sorted(given - known)}
     return {
         name: nearest
@@ -46,6 +45,12 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
         if name.startswith("OFFHOOK_")
         or (name.startswith("TWILIO_") and nearest and nearest not in given)
     }
+
+
+def given_variables(environment: Mapping[str, str] = os.environ) -> set[str]:
+    """Return the names of all variables, of the environment and of `.env`, in upper case."""
+    # pydantic-settings reads names without regard to case.
+    return {name.upper() for name in (*environment, *dotenv_values(ENV_FILE))}
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -1,5 +1,7 @@
+import asyncio
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -7,8 +9,11 @@ import pytest
 
 from offhook.cli.control import TEXTS, TOKEN_HEADER
 from offhook.cli.session import Session
+from offhook.ports import Spool, Store
+from offhook.stores import open_spool, open_store
 from offhook.web.guard import is_loopback
 from tests.cli.support import ECHO, Home, dev, is_alive, until
+from tests.cli.test_inbox import inbound
 
 
 @pytest.fixture
@@ -39,7 +44,8 @@ def test_a_text_is_acknowledged_and_answered(home: Home) -> None:
         assert running.exit_status() == 0
         assert "Traceback" not in running.output
     assert not list((home.runtime / "offhook").iterdir()), "the token is gone"
-    assert (home.directory / "offhook.db").exists()
+    assert (home.directory / ".offhook" / "dev.db").exists()
+    assert not (home.directory / "offhook.db").exists()
 
 
 def test_a_repeated_webhook_is_handled_once(home: Home) -> None:
@@ -148,7 +154,7 @@ def test_real_credentials_are_ignored(home: Home) -> None:
         OFFHOOK_PUBLIC_URL="https://bot.example.com",
         OFFHOOK_TWILIO_API="https://api.twilio.com",
     ) as running:
-        assert "TWILIO_AUTH_TOKEN are ignored" in running.output
+        assert "not used here: OFFHOOK_PUBLIC_URL, TWILIO_ACCOUNT_SID, TWILIO" in running.output
         said = home.run("text", "hello", TWILIO_AUTH_TOKEN="real")
         assert "You said: hello" in said.stdout
 
@@ -209,6 +215,77 @@ def test_several_are_told_apart_by_their_ports(home: Home) -> None:
         assert unclear.returncode == 1
         assert all(port in unclear.stderr for port in ports)
         assert home.run("text", "hello", "--port", ports[0]).returncode == 0
+
+
+def test_two_in_one_folder_do_not_share_a_store(home: Home) -> None:
+    with dev(home) as first, dev(home) as second:
+        ports = sorted(int(file.stem[4:]) for file in (home.runtime / "offhook").glob("dev-*.json"))
+        for port in ports:
+            assert home.run("text", f"to {port}", "--port", str(port)).returncode == 0
+        for running in (first, second):
+            assert running.output.count("<- You said: ") == 1
+        stores = ["sqlite:///.offhook/dev.db", "sqlite:///.offhook/dev-2.db"]
+        for store in stores:
+            listed = home.run("messages", "list", "--json", "--store", store)
+            assert len(listed.stdout.splitlines()) == 1
+        unclear = home.run("messages", "list")
+        assert unclear.returncode == 1
+        assert all(Path(store).name in unclear.stderr for store in stores)
+    with dev(home), dev(home):  # what was there before is taken up again
+        assert not (home.directory / ".offhook" / "dev-3.db").exists()
+
+
+def test_the_messages_of_production_are_not_touched(home: Home) -> None:
+    """Production's waiting messages were handled here, and their replies failed for ever."""
+    production = f"sqlite:///{home.directory}/production.db"
+    spool = f"sqlite:///{home.directory}/spool.db"
+    asyncio.run(put_by(production, "SM1"))
+    asyncio.run(put_by(spool, "SM2", open_=open_spool))
+    (home.directory / ".env").write_text(
+        f"TWILIO_ACCOUNT_SID={'AC' + '1' * 32}\nTWILIO_AUTH_TOKEN=real\n"
+        f"OFFHOOK_STORE={production}\nOFFHOOK_SPOOL={spool}\n"
+        "OFFHOOK_CACHE=redis://127.0.0.1:1/0\nOFFHOOK_STORE_DIRECT=postgresql://127.0.0.1:1/x\n"
+    )
+    with dev(home, reload=True) as running:
+        assert "not used here: OFFHOOK_CACHE, OFFHOOK_SPOOL, OFFHOOK_STORE" in running.output
+        assert "You said: hello" in home.run("text", "hello").stdout
+        # Beside it, commands go where they are told, and say how its own store is named.
+        listed = home.run("messages", "list", "--json")
+        assert [(one["sid"], one["state"]) for one in steps(listed.stdout)] == [("SM1", "open")]
+        assert "for that of `offhook dev` add --store sqlite:///.offhook/dev.db" in listed.stderr
+        own = home.run("messages", "list", "--json", "--store", "sqlite:///.offhook/dev.db")
+        assert [one["state"] for one in steps(own.stdout)] == ["done"]
+        assert "cache" not in running.output.lower().replace("offhook_cache", "")
+    assert asyncio.run(count_spooled(spool)) == 1
+
+
+def test_commands_beside_it_find_its_store(home: Home) -> None:
+    with dev(home):
+        home.run("text", "hello")
+        for command in (("messages", "list", "--json"), ("messages", "show", "1", "--json")):
+            shown = home.run(*command)
+            assert (len(shown.stdout.splitlines()), shown.stderr) == (1, "")
+        assert "webhooks done" in home.run("stats").stdout
+    ended = home.run("stats")
+    assert ended.returncode == 1
+    assert "`offhook dev` has left --store sqlite:///.offhook/dev.db" in ended.stderr
+    assert home.run("stats", "--store", "sqlite:///.offhook/dev.db").returncode == 0
+
+
+async def put_by(url: str, sid: str, open_: Callable[[str], Store | Spool] = open_store) -> None:
+    store = open_(url)
+    await store.open()
+    await store.accept(inbound(sid, "+15551230009", "hello"))
+    await store.close()
+
+
+async def count_spooled(url: str) -> int:
+    spool = open_spool(url)
+    await spool.open()
+    try:
+        return await spool.count()
+    finally:
+        await spool.close()
 
 
 def test_what_a_killed_one_left_behind_is_cleared_away(home: Home) -> None:

@@ -1,16 +1,16 @@
 """`offhook dev`: a bot with a simulated Twilio, reloaded on change."""
 
 import asyncio
-import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from offhook.cli.children import Child
 from offhook.cli.dev_server import configure, dev_server
+from offhook.cli.dev_store import own_store
 from offhook.cli.listening import is_public, listen, run_loop, url_of
 from offhook.cli.loading import AppName
 from offhook.cli.logs import for_development, tell_slips
@@ -20,6 +20,13 @@ from offhook.cli.reload import News, Reloader
 from offhook.cli.session import Session, announced
 from offhook.cli.signals import on_signals
 from offhook.cli.transcript import Transcript
+from offhook.settings import variable
+from offhook.startup import given_variables
+
+# They are for `offhook run`.
+_IGNORED: Final = frozenset(
+    map(variable, ("account_sid", "auth_token", "api_key", "public_url", "store", "spool", "cache"))
+)
 
 
 def command(
@@ -34,7 +41,8 @@ def command(
     """Serves a bot with a simulated Twilio; reloads on change.
 
     It needs no account, no tunnel and no settings, and nothing leaves this machine. Messages are
-    kept in offhook.db, or where OFFHOOK_STORE says.
+    kept in .offhook/ of the working directory, for this command alone: neither OFFHOOK_STORE nor
+    another `offhook dev` is touched.
 
     [bold]Examples[/]
       offhook dev bot:app
@@ -42,8 +50,8 @@ def command(
       offhook text hello                  [dim]# in another terminal[/]
     """
     name = app_named(app)
-    with listen(host, port) as listener:
-        session = Session.begin(url_of(listener))
+    with listen(host, port) as listener, own_store(Path.cwd()) as store:
+        session = Session.begin(url_of(listener), store)
         with announced(session) as file:
             if reload:
                 done = run_loop(lambda: _serve_reloading(name, listener, session, file))
@@ -103,8 +111,9 @@ def _welcome(screen: Console, name: AppName, listener: socket.socket, session: S
     screen.print(f"  dashboard [bold cyan]{session.dashboard}[/]", soft_wrap=True)
     screen.print(f"  webhook   {session.webhook}")
     screen.print("  Twilio    simulated: nothing leaves this machine")
-    if any(os.environ.get(variable) for variable in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")):
-        screen.print("            [yellow]TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are ignored[/]")
+    screen.print(f"  store     {Path(session.store).relative_to(Path.cwd())}")
+    if ignored := _IGNORED & given_variables():
+        screen.print(f"            [yellow]not used here: {', '.join(sorted(ignored))}[/]")
     if is_public(listener):
         screen.print("            [yellow]other machines can reach this port[/]")
     screen.print("\nOpen the phone's link in a browser, and write to the bot.")

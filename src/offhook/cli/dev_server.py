@@ -65,7 +65,11 @@ class DevServer:
 
 
 def configure(app: Offhook, session: Session, **settings: Any) -> None:
-    """Have an app talk to the simulated Twilio of a session, never to the real one."""
+    """Have an app talk to the simulated Twilio of a session, never to the real one.
+
+    Nor does it touch the store, the spool and the cache of the settings: production's messages
+    would be handled here, and their replies lost.
+    """
     simulated = {
         "account_sid": session.credentials.account_sid,
         "auth_token": session.credentials.auth_token,
@@ -74,11 +78,15 @@ def configure(app: Offhook, session: Session, **settings: Any) -> None:
         "sender": "",
         "twilio_api": session.url,
         "public_url": session.url,
+        "store_direct": "",
+        "spool": "",
+        "cache": "memory://",
         "mount_path": "",  # served alone here
         "drain_timeout": _DRAIN,
     }
+    store = {"store": f"sqlite:///{session.store}"} if session.store else {}
     # The worker is run beside the server, where its end is noticed.
-    app.configure(worker="external", **{**settings, **simulated})
+    app.configure(worker="external", **{**store, **settings, **simulated})
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import typer
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, print_json
 from offhook.cli.signals import on_signals
-from offhook.cli.stores import existing, settings_with
+from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.privacy import spellings
 from offhook.observe.masking import mask
 from offhook.settings import Settings
@@ -46,7 +46,7 @@ def command(
       offhook messages erase --sender +15551230001
       offhook messages erase --sender +15551230001 --store sqlite:///spool.db --yes
     """
-    settings = settings_with(store)
+    settings = settings_beside_dev(store)
     if not sender.strip():
         raise typer.BadParameter("--sender must name somebody")
     shown = ", ".join(mask(address) for address in spellings(sender))

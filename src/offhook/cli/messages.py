@@ -20,7 +20,7 @@ from offhook.cli.selection import (
     StateOption,
     UntilOption,
 )
-from offhook.cli.stores import existing, settings_with
+from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
 from offhook.ports import Filter, History, Record
 from offhook.settings import Settings
@@ -76,7 +76,7 @@ def list_(
       offhook messages list --sender +15551230001 --since 2h --json
     """
     wanted = Filter(state, kind, sender, sid, since, until, before, limit)
-    records = asyncio.run(_list(settings_with(store), wanted, as_json=as_json, reveal=reveal))
+    records = asyncio.run(_list(settings_beside_dev(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
         return
     if not records:
@@ -103,7 +103,7 @@ def show(
       offhook messages show 17
       offhook messages show 17 --reveal
     """
-    histories = asyncio.run(_show(settings_with(store), ids))
+    histories = asyncio.run(_show(settings_beside_dev(store), ids))
     screen = console()
     for history in histories:
         if as_json:
@@ -148,7 +148,7 @@ def replay(
     change(
         Change("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
         selection,
-        settings_with(store),
+        settings_beside_dev(store),
         as_json=as_json,
     )
 
@@ -183,7 +183,7 @@ def discard(
     change(
         Change("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
         selection,
-        settings_with(store),
+        settings_beside_dev(store),
         as_json=as_json,
     )
 

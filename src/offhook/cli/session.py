@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
-from offhook.twilio.simulator import Credentials, Simulator
+
+if TYPE_CHECKING:
+    from offhook.twilio.simulator import Credentials
 
 # The simulated account is always the same, so that what one start has stored, the next can send.
 ACCOUNT_SID: Final = "AC" + "0" * 32
@@ -29,17 +31,23 @@ class Session:
         pid: the process that owns it.
         token: opens the control API.
         auth_token: made up; signs the simulated webhooks.
+        store: the file of its own store; empty where it has none.
     """
 
     url: str
     pid: int
     token: str
     auth_token: str
+    store: str = ""
 
     @classmethod
-    def begin(cls, url: str) -> Self:
+    def begin(cls, url: str, store: Path | None = None) -> Self:
         """Make up the secrets of a new session."""
-        return cls(url, os.getpid(), secrets.token_urlsafe(32), Simulator.credentials().auth_token)
+        # Not above: it takes 0.3 s, and commands that only look for a session need none of it.
+        from offhook.twilio.simulator import Simulator  # noqa: PLC0415
+
+        token, made_up = secrets.token_urlsafe(32), Simulator.credentials().auth_token
+        return cls(url, os.getpid(), token, made_up, "" if store is None else str(store))
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -54,8 +62,10 @@ class Session:
             raise ConfigurationError(f"{file} can't be read: remove it, start again") from error
 
     @property
-    def credentials(self) -> Credentials:
+    def credentials(self) -> "Credentials":
         """The account, as the simulator and the app know it."""
+        from offhook.twilio.simulator import Credentials  # noqa: PLC0415 - as above
+
         return Credentials(ACCOUNT_SID, self.auth_token)
 
     @property

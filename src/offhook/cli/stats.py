@@ -6,7 +6,7 @@ from rich.table import Table
 
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, duration, print_json
-from offhook.cli.stores import existing, settings_with
+from offhook.cli.stores import existing, settings_beside_dev
 from offhook.ports import Counts
 from offhook.settings import Settings
 
@@ -20,7 +20,7 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
       offhook stats
       offhook stats --json
     """
-    counts = asyncio.run(_count(settings_with(store)))
+    counts = asyncio.run(_count(settings_beside_dev(store)))
     if as_json:
         print_json(
             {

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from offhook.cli.dev_store import FOLDER
 from offhook.cli.output import complain
+from offhook.cli.session import running
 from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import ConfigurationError
 from offhook.ports import Store
 from offhook.settings import Settings
-from offhook.stores import store_of
+from offhook.stores import place_of, store_of
 
 # Seconds. A bot that was started in the same moment has made its store within them.
 _MOMENT: Final = 1.0
@@ -32,6 +34,36 @@ def settings_with(store: str | None) -> Settings:
     if ConnectionUri.parse(store).has_password:
         complain("anybody on this machine can see the password in --store: use OFFHOOK_STORE")
     return settings
+
+
+def settings_beside_dev(store: str | None) -> Settings:
+    """Return the settings, for looking at messages where an `offhook dev` may run.
+
+    It has a store of its own, which is meant if it is the only one in this directory. Otherwise a
+    line says how it is named.
+
+    Raises:
+        SettingsError: one is wrong.
+    """
+    settings = settings_with(store)
+    stores = [] if store is not None else _stores_of_dev(Path.cwd() / FOLDER)
+    if not stores:
+        return settings
+    path = settings.store_file
+    chosen = "store" in settings.model_fields_set or path is None or path.exists()
+    if not chosen and len(stores) == 1:
+        return Settings.load(store=stores[0], store_direct="")
+    others = " or ".join(f"--store {one}" for one in stores)
+    complain(f"this is {place_of(settings)}; for that of `offhook dev` add {others}")
+    return settings
+
+
+def _stores_of_dev(folder: Path) -> list[str]:
+    """Return the URLs of those that run with their stores in a folder."""
+    with suppress(ConfigurationError):  # the place of such notes is not safe: nobody left one
+        stores = [Path(one.store) for one in running()]
+        return [f"sqlite:///{FOLDER}/{path.name}" for path in stores if path.parent == folder]
+    return []
 
 
 @asynccontextmanager
@@ -61,7 +93,7 @@ async def existing(settings: Settings) -> AsyncIterator[Store]:
     if path is not None and not await _appears(path):
         raise ConfigurationError(
             f"there is no store at {path}: go to the directory of your bot, "
-            "or name it with --store or OFFHOOK_STORE"
+            f"or name it with --store or OFFHOOK_STORE{_left_by_dev()}"
         )
     async with opened(settings) as store:
         yield store
@@ -75,3 +107,8 @@ async def _appears(path: Path) -> bool:
             return False
         await asyncio.sleep(_LOOK)
     return True
+
+
+def _left_by_dev() -> str:
+    left = sorted(path.as_posix() for path in Path(FOLDER).glob("dev*.db"))
+    return f"; `offhook dev` has left --store sqlite:///{left[0]}" if left else ""

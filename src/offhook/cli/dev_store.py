@@ -1,0 +1,50 @@
+"""The store of an `offhook dev`: its own, whatever OFFHOOK_STORE says."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from offhook.errors import ConfigurationError
+
+FOLDER: Final = ".offhook"
+
+
+@contextmanager
+def own_store(directory: Path) -> Iterator[Path]:
+    """Yield the file of a store that no other `offhook dev` of a directory uses meanwhile.
+
+    That is `.offhook/dev.db`, which the next start takes up again; beside one that runs,
+    `dev-2.db`, and so on.
+
+    Raises:
+        ConfigurationError: there is no place for it.
+    """
+    folder = directory / FOLDER
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")  # what people write to a bot is not source
+        lock, store = _free(folder)
+    except OSError as error:
+        raise ConfigurationError(f"{folder} can't be used: {error.strerror}") from error
+    try:
+        yield store
+    finally:
+        os.close(lock)
+
+
+def _free(folder: Path) -> tuple[int, Path]:
+    """Return the first store that nobody holds, and the lock that holds it."""
+    for number in count(1):
+        name = "dev" if number == 1 else f"dev-{number}"
+        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return lock, folder / f"{name}.db"
+    raise AssertionError

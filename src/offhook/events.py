@@ -185,6 +185,10 @@ class Topic(StrEnum):
         "lease-lost",
         "another run has the message, or a send took longer than its lease",
     )
+    CLOCK_STEPPED = (
+        "clock-stepped",
+        "the clock of the machine, or of the database's server, was set; nothing is late for it",
+    )
     BURIED = "buried", "a message is dead because five workers died while it ran"
     LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots may be talking"
     SENDER_LIMIT = (

@@ -1,7 +1,8 @@
 """What the services ask of the world: protocols whose docstrings are the contracts.
 
 Adapters under `stores/` and `twilio/` keep them; `tests/conformance/` holds every store to them.
-Times are seconds since the epoch, from the store's own clock; durations are seconds.
+Times are seconds since the epoch, by the wall clock as it is set now; durations are seconds. A
+store goes by a time of its own, which moves on evenly whatever that clock is set to.
 """
 
 import asyncio
@@ -90,12 +91,15 @@ class Claimed:
         next_due: seconds until something falls due that was not claimed; None when nothing waits.
         suspects: True when a message waits that must run alone.
         buried: inbound messages that their last crash has made dead just now.
+        step: seconds by which the clock that the store lives by was found to have been set, ahead
+            or (negative) back; 0 for not. Nothing falls due earlier or later for it.
     """
 
     claims: tuple[Claim, ...] = ()
     next_due: float | None = None
     suspects: bool = False
     buried: tuple[Overdue, ...] = ()
+    step: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ OF_SENDS: Mapping[str, Sequence[str]] = {
 }
 STEPS: Mapping[str, Step] = {
     CLAIM: lambda file: (
-        messages.claim(file, NOW, limit=10, lease=30.0, owner="w", alone=False, window=60.0).claims
+        messages.claim(
+            file, NOW, limit=10, lease=30.0, owner="w", alone=False, window=60.0, ahead=0
+        ).claims
     ),
     CLAIM_SENDS: lambda file: sends.claim(file, NOW, limit=10, lease=30.0, owner="w"),
     HAND_BACK: lambda file: messages.hand_back(file, NOW, "w", ()),

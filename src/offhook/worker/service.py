@@ -148,6 +148,8 @@ class Worker:
             self._watch.away(error)
             return Claimed()
         self._watch.back()
+        if claimed.step:
+            self._tell_step(claimed.step)
         for claim in claimed.claims:
             self._start(claim)
         for message in claimed.buried:
@@ -195,6 +197,13 @@ class Worker:
             self._work.clear()
             await woken(self._work, left)
         return not self._running
+
+    def _tell_step(self, seconds: float) -> None:
+        text = (
+            f"the clock was set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s: "
+            "order, leases and what falls due go by elapsed time, and take no notice"
+        )
+        self._observer(Trouble(Topic.CLOCK_STEPPED, text))
 
     def _bury(self, message: Overdue) -> None:
         text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while running it"

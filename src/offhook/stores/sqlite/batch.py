@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -13,9 +12,9 @@ from offhook.stores.sqlite import accept
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection, int], T]
-"""Work on the open transaction, at a time in milliseconds. What it decides against, it raises as an
-OffhookError before it has written anything. Called once more where a batch has to be repeated; what
-it wrote before is undone by then."""
+"""Work on the open transaction, at a time of `StoreClock.now`. What it decides against, it raises
+as an OffhookError before it has written anything. Called once more where a batch has to be
+repeated; what it wrote before is undone by then."""
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ _STORE_ERRORS: Final = frozenset(
 )
 
 
-def fill(connection: sqlite3.Connection, items: Sequence[Item]) -> Sequence[Result]:
+def fill(connection: sqlite3.Connection, items: Sequence[Item], now: int) -> Sequence[Result]:
     """Write a batch into the open transaction. A write that fails is the only one that does.
 
     Only a batch with a failure in it pays for that: a savepoint for each write would cost them all.
@@ -70,7 +69,6 @@ def fill(connection: sqlite3.Connection, items: Sequence[Item]) -> Sequence[Resu
     Raises:
         sqlite3.Error, OSError: it is the store that fails.
     """
-    now = time.time_ns() // 1_000_000
     try:
         return _write_together(connection, items, now)
     except Exception as error:

@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 from offhook.errors import StoreUnavailable
 from offhook.ports import Inbound
 from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
+from offhook.stores.sqlite.clock import StoreClock
 from offhook.stores.sqlite.connection import Writer, connect
 from offhook.stores.sqlite.wake import Wake
 
@@ -54,6 +55,7 @@ class Engine:
     """Runs writes in batches, one batch at a time, and reads on a thread of their own.
 
     Attributes:
+        clock: the store's time.
         yields: whether the last batch has kept another process' webhooks waiting. The next one is
             to be short.
     """
@@ -61,6 +63,7 @@ class Engine:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wake = Wake(path)
+        self.clock = StoreClock()
         self._writer = Writer(path)
         self._items: deque[Item] = deque()
         self._busy = False
@@ -85,7 +88,7 @@ class Engine:
         self._thread.name = "offhook-sqlite-write"
         self._thread.start()
         try:
-            await self._loop.run_in_executor(self._reader, self._writer.prepare, migrate)
+            await self._loop.run_in_executor(self._reader, self._prepare, migrate)
         except BaseException as error:
             self._writer.abandon()
             await self.close()
@@ -176,7 +179,7 @@ class Engine:
             if connection is None:
                 self._jobs.put(lambda: self._all_at_once(items))
                 return
-            results = fill(connection, items)
+            results = fill(connection, items, self.clock.now())
         except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave nobody waiting
             self._finished(items, refuse(items, self._writer.fail(error)))
         else:
@@ -225,7 +228,8 @@ class Engine:
 
     def _all_at_once(self, items: Sequence[Item]) -> None:
         try:
-            results = fill(self._writer.begin(urgent=is_urgent(items)), items)
+            connection = self._writer.begin(urgent=is_urgent(items))
+            results = fill(connection, items, self.clock.now())
         except Exception as error:  # noqa: BLE001 - nor may it end the thread that commits
             self._deliver(items, refuse(items, self._writer.fail(error)))
         else:
@@ -248,6 +252,13 @@ class Engine:
             loop.call_soon_threadsafe(self._finished, items, results, held)
 
     # On the reader's thread
+
+    def _prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
+        def migrated(connection: sqlite3.Connection) -> None:
+            migrate(connection)
+            self.clock.anchor(connection)
+
+        self._writer.prepare(migrated)
 
     def _checkpoint(self) -> None:
         began = time.monotonic()

@@ -22,18 +22,20 @@ _FEW: Final = 10_000  # are sorted in 10 ms
 _LEASED: Final = f"SELECT lane FROM lanes WHERE until IS NOT NULL AND queue = {MESSAGES}"
 
 
-def find(connection: sqlite3.Connection, wanted: Filter) -> Sequence[Record]:
-    """Return the messages that fit, newest first."""
-    fitting, values = _fitting(connection, wanted)
+def find(connection: sqlite3.Connection, wanted: Filter, ahead: int) -> Sequence[Record]:
+    """Return the messages that fit, newest first. The wall clock is `ahead` of the store's time."""
+    fitting, values = _fitting(connection, wanted, ahead)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM {fitting} ORDER BY id DESC LIMIT ?", (*values, wanted.limit)
     )
-    return [_record(row) for row in rows.fetchall()]
+    return [_record(row, ahead) for row in rows.fetchall()]
 
 
-def search(connection: sqlite3.Connection, wanted: Filter, phrase: Phrase, within: int) -> Found:
+def search(
+    connection: sqlite3.Connection, wanted: Filter, phrase: Phrase, within: int, ahead: int
+) -> Found:
     """Look for words, row by row. Reads only; a thousand rows take some 3 ms."""
-    fitting, values = _fitting(connection, wanted)
+    fitting, values = _fitting(connection, wanted, ahead)
     rows = connection.execute(
         f"SELECT id, form FROM {fitting} ORDER BY id DESC LIMIT ?", (*values, within)
     )
@@ -47,10 +49,10 @@ def search(connection: sqlite3.Connection, wanted: Filter, phrase: Phrase, withi
                 break
     rows.close()
     ended = looked < within and len(ids) < wanted.limit
-    return Found(_records(connection, ids), None if ended else last)
+    return Found(_records(connection, ids, ahead), None if ended else last)
 
 
-def show(connection: sqlite3.Connection, message_id: int) -> History | None:
+def show(connection: sqlite3.Connection, message_id: int, ahead: int) -> History | None:
     """Return a message with its attempts and sends."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM messages WHERE id = ?",
@@ -64,9 +66,15 @@ def show(connection: sqlite3.Connection, message_id: int) -> History | None:
         (message_id,),
     ).fetchall()
     return History(
-        record=_record(row),
+        record=_record(row, ahead),
         attempts=tuple(
-            Attempt(number, _seconds(started), ended / 1000, Trigger(trigger), read(error))
+            Attempt(
+                number,
+                _seconds(started, ahead),
+                (ended + ahead) / 1000,
+                Trigger(trigger),
+                read(error),
+            )
             for number, started, ended, trigger, error in attempts
         ),
         sends=sends.of_message(connection, message_id),
@@ -125,16 +133,19 @@ def _move(
     return str(row[0])
 
 
-def _fitting(connection: sqlite3.Connection, wanted: Filter) -> tuple[str, Sequence[Any]]:
+def _fitting(
+    connection: sqlite3.Connection, wanted: Filter, ahead: int
+) -> tuple[str, Sequence[Any]]:
     """Return where to look and what must hold there, as SQL with its values."""
+    since, until = _moment(wanted.since, ahead), _moment(wanted.until, ahead)
     conditions: dict[str, Any] = {
         "state = ?": wanted.state,
         "kind = ?": wanted.kind,
         "sender = ?": well_formed(wanted.sender) or None,
         "sid = ?": well_formed(wanted.sid) or None,
-        "received >= ?": _milliseconds(wanted.since),
-        "id >= ?": _first_stored(connection, wanted.since),
-        "received < ?": _milliseconds(wanted.until),
+        "received >= ?": since,
+        "id >= ?": _first_stored(connection, since),
+        "received < ?": until,
         "id < ?": wanted.before_id,
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
@@ -165,29 +176,29 @@ def _among(connection: sqlite3.Connection, wanted: Filter) -> str:
     return among
 
 
-def _first_stored(connection: sqlite3.Connection, since: float | None) -> int | None:
+def _first_stored(connection: sqlite3.Connection, since: int | None) -> int | None:
     """Return an id below which nothing was stored at or after `since`, nor received then."""
     if since is None:
         return None
     (first,) = connection.execute(
         "SELECT min(message) FROM dedupe_keys WHERE received = "
         "(SELECT min(received) FROM dedupe_keys WHERE received >= ?)",
-        (_milliseconds(since),),
+        (since,),
     ).fetchone()
     return None if first is None else int(first)
 
 
-def _records(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[Record]:
+def _records(connection: sqlite3.Connection, ids: Sequence[int], ahead: int) -> Sequence[Record]:
     """Return messages by their numbers, the newest first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM messages WHERE id IN ({','.join('?' * len(ids))}) "
         f"ORDER BY id DESC",
         ids,
     )
-    return [_record(row) for row in rows.fetchall()]
+    return [_record(row, ahead) for row in rows.fetchall()]
 
 
-def _record(row: Sequence[Any]) -> Record:
+def _record(row: Sequence[Any], ahead: int) -> Record:
     (id_, kind, state, sid, account, sender, recipient, lane, attempts, crashes,
      received, started, settled, due, error, form, spooled, reduced) = row  # fmt: skip
     return Record(
@@ -201,10 +212,10 @@ def _record(row: Sequence[Any]) -> Record:
         lane=lane,
         attempts=attempts,
         crashes=crashes,
-        received=received / 1000,
-        started=_seconds(started),
-        settled=_seconds(settled),
-        due=_seconds(due),
+        received=(received + ahead) / 1000,
+        started=_seconds(started, ahead),
+        settled=_seconds(settled, ahead),
+        due=_seconds(due, ahead),
         error=read(error),
         form=form,
         spooled=bool(spooled),
@@ -212,9 +223,11 @@ def _record(row: Sequence[Any]) -> Record:
     )
 
 
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+def _seconds(moment: int | None, ahead: int) -> float | None:
+    """Return a moment of the store's as people's."""
+    return None if moment is None else (moment + ahead) / 1000
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * 1000)
+def _moment(seconds: float | None, ahead: int) -> int | None:
+    """Return a moment of people's as the store's."""
+    return None if seconds is None else int(seconds * 1000) - ahead

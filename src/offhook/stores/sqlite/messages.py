@@ -71,6 +71,7 @@ class _Terms:
     owner: str
     since: int
     alone: bool
+    ahead: int
     buried: list[Overdue] = field(default_factory=list)
 
 
@@ -83,9 +84,14 @@ def claim(
     owner: str,
     alone: bool,
     window: float,
+    ahead: int,
 ) -> Claimed:
-    """Take the heads of lanes that are due. See `ports.Queue.claim`."""
-    terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone)
+    """Take the heads of lanes that are due. See `ports.Queue.claim`.
+
+    Args:
+        ahead: how far the wall clock is ahead of the store's time.
+    """
+    terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone, ahead)
     claims: list[Claim] = []
     if alone:
         for lane, leased in lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True):
@@ -139,7 +145,7 @@ def _claim_lane(
             sid=head.sid,
             attempt=head.attempts + 1,
             crashes=head.crashes,
-            received=head.received / 1000,
+            received=(head.received + terms.ahead) / 1000,
             form=head.form,
             recent_sends=sends.recent(connection, lane, terms.since),
             replayed=bool(head.replayed),

@@ -5,7 +5,6 @@ import mmap
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -87,7 +86,9 @@ class SqliteSpool:
     async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
         """See `ports.Spool.oldest`."""
         mark = self._mark.read()
-        found = await self._engine.read(lambda connection: _oldest(connection, limit, without))
+        found = await self._engine.read(
+            lambda connection: _oldest(connection, self._engine.clock.now(), limit, without)
+        )
         if not found and not without:
             self._empty_at = mark
         return found
@@ -202,13 +203,12 @@ def _look(connection: sqlite3.Connection, lane: str) -> tuple[bool, bool]:
 
 
 def _oldest(
-    connection: sqlite3.Connection, limit: int, without: Collection[str]
+    connection: sqlite3.Connection, now: int, limit: int, without: Collection[str]
 ) -> Sequence[Spooled]:
     marks = ",".join("?" * len(without))
     rows = connection.execute(
         f"{_OLDEST} AND lane NOT IN ({marks}) ORDER BY id LIMIT ?", (*without, limit)
     )
-    now = time.time_ns() // 1_000_000
     return [_spooled(row, now) for row in rows.fetchall()]
 
 
@@ -224,7 +224,7 @@ def _spooled(row: Sequence[Any], now: int) -> Spooled:
         recipient=recipient,
         form=form,
         notice_after=None if notice_due is None else (notice_due - received) / 1000,
-        age=max(0, now - received) / 1000,  # the clock may have been set back
+        age=max(0, now - received) / 1000,
         spooled=True,
     )
     return Spooled(id_, inbound)

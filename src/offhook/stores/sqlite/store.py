@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Awaitable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from offhook.core.lifecycle import Delivery
@@ -43,6 +43,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._engine = Engine(path)
+        self._clock = self._engine.clock
         self._migrating = ""
 
     @property
@@ -71,11 +72,20 @@ class SqliteStore:
     ) -> Claimed:
         if self._engine.yields:
             limit = min(limit, YIELDING)
-        return await self._engine.write(
+        claimed = await self._engine.write(
             lambda connection, now: messages.claim(
-                connection, now, limit=limit, lease=lease, owner=owner, alone=alone, window=window
+                connection,
+                now,
+                limit=limit,
+                lease=lease,
+                owner=owner,
+                alone=alone,
+                window=window,
+                ahead=self._clock.ahead(),
             )
         )
+        step = self._clock.step()
+        return replace(claimed, step=step) if step else claimed
 
     async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
         return await self._engine.write(
@@ -105,7 +115,7 @@ class SqliteStore:
 
     async def overdue(self, limit: int) -> Sequence[Overdue]:
         return await self._engine.read(
-            lambda connection: messages.overdue(connection, _now(), limit)
+            lambda connection: messages.overdue(connection, self._clock.now(), limit)
         )
 
     def listen(self) -> asyncio.Event:
@@ -144,7 +154,9 @@ class SqliteStore:
         )
 
     async def next_send_due(self) -> float | None:
-        return await self._engine.read(lambda connection: lanes.next_due(connection, SENDS, _now()))
+        return await self._engine.read(
+            lambda connection: lanes.next_due(connection, SENDS, self._clock.now())
+        )
 
     async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
         return await self._engine.write(
@@ -154,15 +166,19 @@ class SqliteStore:
     # Inbox
 
     async def find(self, wanted: Filter) -> Sequence[Record]:
-        return await self._engine.read(lambda connection: inbox.find(connection, wanted))
+        return await self._engine.read(
+            lambda connection: inbox.find(connection, wanted, self._clock.ahead())
+        )
 
     async def search(self, wanted: Filter, phrase: Phrase, *, within: int) -> Found:
         return await self._engine.read(
-            lambda connection: inbox.search(connection, wanted, phrase, within)
+            lambda connection: inbox.search(connection, wanted, phrase, within, self._clock.ahead())
         )
 
     async def show(self, message_id: int) -> History | None:
-        return await self._engine.read(lambda connection: inbox.show(connection, message_id))
+        return await self._engine.read(
+            lambda connection: inbox.show(connection, message_id, self._clock.ahead())
+        )
 
     async def replay(self, message_id: int) -> bool:
         return await self._engine.write(
@@ -177,7 +193,7 @@ class SqliteStore:
     async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
         return await self._engine.read(
             lambda connection: counts.glance(
-                connection, _now(), unresolved_after=int(unresolved_after * 1000)
+                connection, self._clock.now(), unresolved_after=int(unresolved_after * 1000)
             )
         )
 
@@ -203,7 +219,3 @@ class SqliteStore:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         self._migrating = f"{self._engine.path}: its schema is being migrated"
         migrate(connection)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,0 +1,64 @@
+"""The time of a store in a file: it goes on evenly, however the wall clock is set.
+
+It is the machine's elapsed time plus a distance that the file holds, so that all processes agree.
+The distance is measured anew after each start of the machine, and never takes the time back
+(docs/decisions/0027-a-time-of-the-stores-own.md).
+"""
+
+import sqlite3
+import time
+from typing import Final
+
+from offhook.clock import boot, elapsed_ms
+
+STEP: Final = 1000
+"""Milliseconds: by how much the wall clock must have been set to be worth a word. Less than that
+is corrected by running it faster or slower, which elapsed time follows."""
+
+_NAME: Final = "clock of boot "
+
+
+class StoreClock:
+    """Tells a store's time, in milliseconds. It is anchored when the file is opened."""
+
+    def __init__(self) -> None:
+        self._distance = 0
+        self._ahead = 0
+
+    def anchor(self, connection: sqlite3.Connection) -> None:
+        """Agree with the file's other processes. Under the writers' lock."""
+        name = f"{_NAME}{boot()}"
+        known = connection.execute("SELECT value FROM sequences WHERE name = ?", (name,)).fetchone()
+        (newest,) = connection.execute("SELECT max(received) FROM dedupe_keys").fetchone()
+        if known is not None and elapsed_ms() + known[0] >= (newest or 0):
+            self._distance = known[0]
+        else:
+            self._distance = max(_wall(), newest or 0) - elapsed_ms()
+            connection.execute("DELETE FROM sequences WHERE name LIKE ?", (f"{_NAME}%",))
+            connection.execute("INSERT INTO sequences VALUES (?, ?)", (name, self._distance))
+        self._ahead = self._measured()
+
+    def now(self) -> int:
+        """Return the store's time."""
+        return elapsed_ms() + self._distance
+
+    def ahead(self) -> int:
+        """Return how far the wall clock is ahead of the store's time: add it for people.
+
+        A difference that nobody has set the clock by is none.
+        """
+        measured = self._measured()
+        return measured if abs(measured) >= STEP else 0
+
+    def step(self) -> float:
+        """Return the seconds by which the wall clock was set since this was last asked."""
+        before, self._ahead = self._ahead, self._measured()
+        change = self._ahead - before
+        return change / 1000 if abs(change) >= STEP else 0.0
+
+    def _measured(self) -> int:
+        return _wall() - self.now()
+
+
+def _wall() -> int:
+    return time.time_ns() // 1_000_000

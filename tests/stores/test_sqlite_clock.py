@@ -1,0 +1,162 @@
+"""The time of a store in a file: it moves on evenly, and people see the clock as it is set now."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from offhook.core.lifecycle import Trigger
+from offhook.ports import Filter, Retention, Settlement, Store
+from offhook.stores.sqlite import clock as clocks
+from offhook.stores.sqlite.spool import SqliteSpool
+from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
+
+HOUR, DECADE = 3600, 10 * 365 * 86_400
+STEPS = pytest.mark.parametrize("seconds", [-HOUR, DECADE], ids=["back", "ahead"])
+A_WHILE = Retention(settled=60.0, dead=60.0, keys=60.0)
+
+Set = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Return what sets this process' wall clock so many seconds off."""
+    now, now_ns, off = time.time, time.time_ns, [0.0]
+    monkeypatch.setattr(time, "time", lambda: now() + off[0])
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + int(off[0] * 1e9))
+
+    def set_clock(seconds: float) -> None:
+        off[0] = seconds
+
+    return set_clock
+
+
+def with_store(path: Path, scenario: Callable[[Store], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with opened(path) as store:
+            await scenario(store)
+
+    asyncio.run(main())
+
+
+@STEPS
+def test_what_is_due_is_due_and_what_is_leased_is_leased(
+    tmp_path: Path, set_clock: Set, seconds: int
+) -> None:
+    async def scenario(store: Store) -> None:
+        for lane in ("leased", "retried", "open"):
+            await store.accept(inbound(f"SM{lane}", lane))
+        leased, retried, _ = await claim(store, 3)
+        await store.write(leased, [draft()])
+        await store.settle(retried, Settlement(Trigger.RETRY, delay=60))
+        await store.release("nobody")
+        await store.accept(inbound("SMnew", "new"))
+        set_clock(seconds)
+        claimed = await store.claim(9, lease=30.0, owner="w2", alone=False)
+        assert [one.sid for one in claimed.claims] == ["SMnew"]
+        assert claimed.next_due == pytest.approx(30, abs=2)  # the leases
+        assert claimed.step == pytest.approx(seconds, abs=2)
+        assert (await store.claim(9, lease=30.0, owner="w2", alone=False)).step == 0
+        assert await store.next_send_due() == 0
+        assert len(await store.claim_sends(9, lease=30.0, owner="w2")) == 1
+        assert await store.renew([leased.token], lease=30.0) == frozenset()
+
+    with_store(tmp_path / "offhook.db", scenario)
+
+
+def test_ten_years_ahead_nothing_is_old(tmp_path: Path, set_clock: Set) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "done"))
+        await store.settle(await claim_one(store), DONE)
+        await store.accept(inbound("SM2", "open", notice_after=60))
+        set_clock(DECADE)
+        assert await store.prune(A_WHILE, 100) == 0
+        assert await store.overdue(9) == []
+        counts = await store.counts()
+        assert (counts.received, counts.settled) == (2, 1)
+        assert counts.oldest == pytest.approx(0, abs=2)
+
+    with_store(tmp_path / "offhook.db", scenario)
+
+
+@STEPS
+def test_people_see_the_clock_as_it_is_set_now(
+    tmp_path: Path, set_clock: Set, seconds: int
+) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1"))
+        set_clock(seconds)
+        await store.accept(inbound("SM2"))
+        for sid in ("SM1", "SM2"):
+            (record,) = await store.find(Filter(sid=sid, since=time.time() - 9))
+            assert record.received == pytest.approx(time.time(), abs=5)
+        assert await store.find(Filter(until=time.time() - 9)) == []
+        claimed = await claim_one(store)
+        assert claimed.received == pytest.approx(time.time(), abs=5)
+        await store.settle(claimed, Settlement(Trigger.RETRY, delay=60))
+        history = await store.show(claimed.id)
+        assert history is not None
+        assert history.record.due == pytest.approx(time.time() + 60, abs=5)
+        (attempt,) = history.attempts
+        assert attempt.started == pytest.approx(time.time(), abs=5)
+        assert attempt.ended == pytest.approx(time.time(), abs=5)
+
+    with_store(tmp_path / "offhook.db", scenario)
+
+
+@STEPS
+def test_who_opens_the_store_later_goes_by_the_same_time(
+    tmp_path: Path, set_clock: Set, seconds: int
+) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM1", "leased"))
+        await claim_one(store)
+        await store.accept(inbound("SM2", "open"))
+        set_clock(seconds)
+        async with opened(tmp_path / "offhook.db") as later:
+            assert [one.sid for one in await claim(later)] == ["SM2"]
+
+    with_store(tmp_path / "offhook.db", scenario)
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_a_machine_that_starts_with_another_clock_takes_no_time_back(
+    tmp_path: Path, set_clock: Set, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """What was due stays due. Ahead, the time that has gone by while it was off counts."""
+
+    async def before(store: Store) -> None:
+        await store.accept(inbound("SM2", "retried"))
+        await store.settle(await claim_one(store), Settlement(Trigger.RETRY, delay=HOUR / 2))
+        await store.accept(inbound("SM1", "open"))
+
+    async def after(store: Store) -> None:
+        due = {"SM1"} if seconds < 0 else {"SM1", "SM2"}
+        assert {one.sid for one in await claim(store)} == due
+        (record,) = await store.find(Filter(sid="SM1"))
+        assert record.received <= time.time()
+
+    with_store(tmp_path / "offhook.db", before)
+    monkeypatch.setattr(clocks, "boot", lambda: "another")
+    set_clock(seconds)
+    with_store(tmp_path / "offhook.db", after)
+
+
+@STEPS
+def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
+    tmp_path: Path, set_clock: Set, seconds: int
+) -> None:
+    async def main() -> None:
+        spool = SqliteSpool(tmp_path / "spool.db")
+        await spool.open()
+        try:
+            await spool.accept(inbound("SM1"))
+            set_clock(seconds)
+            (spooled,) = await spool.oldest(9)
+            assert spooled.inbound.age == pytest.approx(0, abs=5)
+        finally:
+            await spool.close()
+
+    asyncio.run(main())

@@ -197,7 +197,7 @@ class Topic(StrEnum):
     )
     HANDLER_BLOCKS = (
         "handler-blocks",
-        "the event loop stood still because of an `async def` handler that blocks",
+        "the event loop stood still: an `async def` handler blocks, or the process was stopped",
     )
     ALERT = (
         "alert",

@@ -6,6 +6,7 @@ store goes by a time of its own, which moves on evenly whatever that clock is se
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
@@ -149,6 +150,7 @@ class SendClaim:
 
     Attributes:
         message_sid: the MessageSid of the message it answers.
+        leaves_by: when it must have left, or must not any more: seconds of `clock.elapsed`.
     """
 
     id: int
@@ -157,6 +159,7 @@ class SendClaim:
     draft: Draft
     tries: int
     message_sid: str = ""
+    leaves_by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -657,8 +660,8 @@ class Sender(Protocol):
     async def send(self, claim: SendClaim) -> SendOutcome:
         """Ask Twilio to send a message, once. Tell what is known of the outcome; raises nothing.
 
-        Never connected, or 429: POSTPONE. An answer that refuses: REFUSE. A request that left and
-        whose answer was not read, or a 5xx: LOSE.
+        Never connected, 429, or too late (`SendClaim.leaves_by`): POSTPONE. An answer that refuses:
+        REFUSE. A request that left and whose answer was not read, or a 5xx: LOSE.
         """
         ...
 

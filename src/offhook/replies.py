@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from offhook.clock import elapsed
 from offhook.core.calls import Call
 from offhook.core.messages import Reply, Send
 from offhook.core.reasons import Cause
@@ -27,6 +29,10 @@ MIN_SEND_LEASE: Final = 30.0
 _PAUSE: Final = 0.01
 """Seconds between two claims, unless the first took all it could: what falls due meanwhile is
 claimed in one transaction."""
+
+_LEAVES_WITHIN: Final = 0.5
+"""Of a send's lease. The other half is for the request's way: what waits behind it in its lane goes
+out when the lease is over, and a process may be stopped at any moment."""
 
 _WHAT: Final = "message.reply"
 _LINES: Final = 3  # that an error names
@@ -219,6 +225,7 @@ class SendLoop:
             # of webhooks even if it finds nothing.
             due = await self._store.next_send_due()
             claims: Sequence[SendClaim] = ()
+            began = elapsed()
             if due == 0.0:
                 claims = await self._store.claim_sends(free, lease=self._lease, owner=self._owner)
         except StoreUnavailable as error:
@@ -227,7 +234,7 @@ class SendLoop:
             return None
         self._watch.back()
         for claim in claims:
-            self._start(claim)
+            self._start(replace(claim, leaves_by=began + _LEAVES_WITHIN * self._lease))
         # With all hands full, the first that is done looks again.
         if len(claims) == free:
             return None

@@ -3,11 +3,13 @@ import base64
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from offhook.clock import elapsed
 from offhook.core.lifecycle import SendTrigger
 from offhook.errors import OffhookError
 from offhook.ports import Draft, SendClaim, SendOutcome
@@ -87,6 +89,15 @@ def test_an_accepted_message_has_twilios_sid_and_status() -> None:
     assert outcome == SendOutcome(SendTrigger.ACCEPT, sid=sent.sid, status="queued")
     assert (sent.to, sent.from_, sent.body) == (PERSON, "+15005550006", "You said: hi")
     assert sent.media == ("https://a.example/1", "https://b/2")
+
+
+def test_a_request_that_would_leave_too_late_does_not_leave() -> None:
+    """What waits behind it may have been sent by another process: it would be out of order."""
+    sim = account()
+    late = replace(claim(), leaves_by=elapsed())
+    outcome = asyncio.run(send_through(sim, late))
+    assert (outcome.trigger, outcome.delay) == (SendTrigger.POSTPONE, 0.0)
+    assert sim.sent == ()
 
 
 def test_a_messaging_service_chooses_the_number() -> None:

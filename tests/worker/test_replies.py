@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offhook.clock import elapsed
 from offhook.core.lifecycle import SendState, SendTrigger
 from offhook.core.messages import Message, Reply
 from offhook.core.texts import MAX_BODY
@@ -259,3 +260,21 @@ class Claims:
         claims = await self._call(limit, **options)
         self.made.append((now, len(claims) == limit))
         return claims
+
+
+def test_a_send_must_leave_within_the_first_half_of_its_lease(tmp_path: Path) -> None:
+    """The rest is for its way: what waits behind it goes out when the lease is over."""
+
+    async def scenario() -> None:
+        async def answer(message: Message) -> str:
+            return message.body
+
+        async with opened(tmp_path, handled_by(answer), lease=60.0) as line:
+            async with serving(line, sends=True):
+                await line.receive("hello")
+                async with asyncio.timeout(20):
+                    await line.outbox.begun.wait()
+            (claim,) = line.outbox.sent
+            assert claim.leaves_by - elapsed() == pytest.approx(30, abs=5)
+
+    run(scenario)

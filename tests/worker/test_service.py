@@ -3,7 +3,10 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
 from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
 from offhook.events import Handled, Topic, Trouble
-from offhook.ports import Claim, Settlement
+from offhook.ports import Claim, Claimed, Settlement
 from offhook.stores import open_store
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, run, serving
@@ -353,6 +356,7 @@ def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
                 lambda: open_store(line.url),
                 pulse,
                 tokens=lambda: (claim.token,),
+                renewed=lambda _tokens, _until: None,
                 lost=lose,
                 observer=told,
                 lease=1.0,
@@ -372,5 +376,101 @@ def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
             assert lost[0] == {claim.token}
             pulse.stop()
             await heartbeat.stop()
+
+    run(scenario)
+
+
+def test_what_a_claim_brings_after_its_lease_is_not_run(tmp_path: Path) -> None:
+    """The process stood still meanwhile; another may have it, or it is had again at once."""
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        async def answer(message: Message) -> None:
+            seen.append(message.body)
+
+        async with opened(tmp_path, handled_by(answer), lease=1.0) as line:
+            claim = line.store.claim
+            taken = asyncio.Event()
+
+            async def late(limit: int, **given: Any) -> Claimed:
+                claimed = await claim(limit, **given)
+                if claimed.claims and not taken.is_set():
+                    await asyncio.sleep(1.1)
+                    assert (await line.store.release("worker")) == 1
+                    (other,) = (await claim(1, lease=30.0, owner="other", alone=False)).claims
+                    await line.store.settle(other, Settlement(Trigger.COMPLETE))
+                    taken.set()
+                return claimed
+
+            line.store.claim = late  # type: ignore[method-assign]
+            sid = await line.receive("late")
+            async with serving(line):
+                await taken.wait()
+                await line.receive("next")
+                await line.told.runs(1)
+            assert seen == ["next"]
+            assert await line.state(sid) is State.DONE
+
+    run(scenario)
+
+
+@asynccontextmanager
+async def unrenewed(tmp_path: Path, handler: Callable[[Message], Any]) -> AsyncIterator[Line]:
+    """A line that is served, and whose leases nobody renews."""
+    async with opened(tmp_path, handled_by(handler), lease=30.0) as line:
+        line.heartbeat_url = f"sqlite:///{tmp_path}/away/offhook.db"
+        async with serving(line):
+            yield line
+
+
+def test_a_run_whose_lease_ran_out_while_all_stood_still_is_handed_back(tmp_path: Path) -> None:
+    """An async handler is cancelled before another line of it runs; no attempt is counted."""
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        begun = asyncio.Event()
+
+        async def answer(message: Message) -> None:
+            seen.append(f"{message.body}/{message.attempt}")
+            begun.set()
+            try:
+                await asyncio.sleep(0 if len(seen) > 1 else 60)
+            finally:
+                seen.append("ended")
+
+        async with unrenewed(tmp_path, answer) as line:
+            sid = await line.receive("hello")
+            await begun.wait()
+            ((running, _),) = line.worker._running.values()
+            running.until = 0.0
+            time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
+            (handled,) = await line.told.runs(1)
+            assert handled.trigger is Trigger.INTERRUPT
+            assert (await line.told.runs(2))[1].trigger is Trigger.COMPLETE
+            assert seen == ["hello/1", "ended", "hello/1", "ended"]
+            assert (await line.record(sid)).crashes == 0
+
+    run(scenario)
+
+
+def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(tmp_path: Path) -> None:
+    """It can't be cancelled: beside it, another run of the message would be out of order."""
+    begun, go = threading.Event(), threading.Event()
+
+    async def scenario() -> None:
+        def answer(message: Message) -> None:
+            begun.set()
+            go.wait(20)
+
+        async with unrenewed(tmp_path, answer) as line:
+            await line.receive("hello")
+            await asyncio.to_thread(begun.wait, 20)
+            ((running, _),) = line.worker._running.values()
+            running.until = 0.0
+            time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
+            await line.told.trouble(Topic.HANDLER_BLOCKS)
+            go.set()
+            (handled,) = await line.told.runs(1)
+            assert (handled.trigger, handled.attempt) == (Trigger.COMPLETE, 1)
 
     run(scenario)

@@ -6,12 +6,13 @@ https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-reso
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 from urllib.parse import quote, urlencode
 
 import httpx2
 
+from offhook.clock import elapsed
 from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
 from offhook.ports import Draft, SendClaim, SendOutcome
@@ -53,6 +54,10 @@ _NOT_CONNECTED: Final = (
     httpx2.ProxyError,  # the proxy did not let us through to Twilio
     httpx2.UnsupportedProtocol,
 )
+
+
+class _TooLateError(Exception):
+    """What the claim was for may be somebody else's by now; no whole request has left."""
 
 
 class TwilioSender:
@@ -110,6 +115,8 @@ class TwilioSender:
         try:
             async with asyncio.timeout(TOTAL):
                 response = await client.send(request)
+        except _TooLateError:
+            return SendOutcome(SendTrigger.POSTPONE, error="this process stood still for too long")
         except _NOT_CONNECTED as error:
             return self._postponed(claim.tries, f"Twilio was not reached: {said(error)}")
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
@@ -118,11 +125,16 @@ class TwilioSender:
 
     def _request(self, client: httpx2.AsyncClient, claim: SendClaim) -> httpx2.Request:
         account = quote(claim.draft.account_sid, safe="")
+        form = urlencode(_fields(claim.draft, self._callback(claim))).encode()
         return client.build_request(
             "POST",
             f"{self._base}/2010-04-01/Accounts/{account}/Messages.json",
-            content=urlencode(_fields(claim.draft, self._callback(claim))),
-            headers={"Content-Type": FORM, "Accept": "application/json"},
+            content=_in_time(form, claim.leaves_by),
+            headers={
+                "Content-Type": FORM,
+                "Accept": "application/json",
+                "Content-Length": str(len(form)),
+            },
         )
 
     def _callback(self, claim: SendClaim) -> str:
@@ -152,6 +164,16 @@ class TwilioSender:
             return SendOutcome(SendTrigger.REFUSE, error_code=code, error=given_up)
         wait = delay(tries, self._jitter()) if after is None else after + self._jitter()
         return SendOutcome(SendTrigger.POSTPONE, error_code=code, error=error, delay=wait)
+
+
+async def _in_time(form: bytes, leaves_by: float) -> AsyncIterator[bytes]:
+    """Give the body when all else is done and sent: the last moment to keep the request back.
+
+    Finding a connection takes up to ten seconds, and a process that is stopped any time.
+    """
+    if elapsed() >= leaves_by:
+        raise _TooLateError
+    yield form
 
 
 def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:

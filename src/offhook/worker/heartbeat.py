@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from offhook.clock import elapsed
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Topic, Trouble
 from offhook.patience import StoreWatch
@@ -27,18 +27,21 @@ class Pulse:
 
     Args:
         observer: is told of handlers that block.
+        woken: called on the loop when it moves again, before the tasks that became ready meanwhile:
+            timers come before them.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, woken: Callable[[], None] = lambda: None) -> None:
         self._observer = observer
+        self._woken = woken
         self._loop = asyncio.get_running_loop()
         self._told = -_QUIET
-        self._last = time.monotonic()
+        self._last = elapsed()
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def age(self) -> float:
         """Return the seconds since the loop moved last. May be called on any thread."""
-        return time.monotonic() - self._last
+        return elapsed() - self._last
 
     def stop(self) -> None:
         """Tick no more."""
@@ -46,13 +49,17 @@ class Pulse:
 
     def _tick(self) -> None:
         stood = self.age() - _TICK
-        self._last = time.monotonic()
+        self._last = elapsed()
         self._timer = self._loop.call_later(_TICK, self._tick)
-        if stood > BLOCKED and self._last - self._told > _QUIET:
+        if stood <= BLOCKED:
+            return
+        self._woken()
+        if self._last - self._told > _QUIET:
             self._told = self._last
             text = (
-                f"the event loop stood still for {stood:.1f} s: an async handler blocks it; "
-                "make it a def, which runs in a thread, or await what it waits for"
+                f"the event loop stood still for {stood:.1f} s: an async handler blocks it "
+                "(make it a def, which runs in a thread, or await what it waits for), or the "
+                "process was stopped"
             )
             self._observer(Trouble(Topic.HANDLER_BLOCKS, text))
 
@@ -67,6 +74,7 @@ class Heartbeat:
         open_store: makes a store that is not open yet.
         pulse: of the worker's loop.
         tokens: returns the leases to renew; called on this thread.
+        renewed: is told which leases last until when, by `elapsed`; called on this thread.
         lost: is told, on the worker's loop, which leases are lost.
         observer: is told when leases can't be renewed.
         lease: seconds.
@@ -80,6 +88,7 @@ class Heartbeat:
         pulse: Pulse,
         *,
         tokens: Callable[[], Sequence[int]],
+        renewed: Callable[[frozenset[int], float], None],
         lost: Callable[[frozenset[int]], None],
         observer: Observer,
         lease: float,
@@ -89,6 +98,7 @@ class Heartbeat:
         self._open_store = open_store
         self._pulse = pulse
         self._tokens = tokens
+        self._renewed = renewed
         self._lost = lost
         self._watch = StoreWatch(observer, "leases are not renewed")
         self._lease = lease
@@ -162,9 +172,13 @@ class Heartbeat:
             await asyncio.sleep(min(_BEAT, self._lease / _RENEWALS / 2))
 
     async def _renew_once(self, store: Store) -> None:
-        tokens = self._tokens()
-        if tokens and (lost := await store.renew(tokens, lease=self._lease)):
-            _call(self._home, lambda: self._lost(lost))
+        tokens = frozenset(self._tokens())
+        if tokens:
+            began = elapsed()
+            lost = await store.renew(tuple(tokens), lease=self._lease)
+            self._renewed(tokens - lost, began + self._lease)
+            if lost:
+                _call(self._home, lambda: self._lost(lost))
         self._watch.back()
 
 

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
+from offhook.clock import elapsed
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
@@ -68,16 +69,23 @@ class _Over(Enum):
 
     INTERRUPTED = auto()  # the worker is going down
     LOST = auto()  # another run has the message
+    LAPSED = auto()  # its lease ran out while the process stood still: another may have it
 
 
 class Run:
-    """A run of one claimed message. Call it once."""
+    """A run of one claimed message. Call it once.
 
-    def __init__(self, claim: Claim, tools: Tools) -> None:
+    Attributes:
+        until: when its lease runs out, by `elapsed`.
+    """
+
+    def __init__(self, claim: Claim, tools: Tools, *, until: float) -> None:
         self.claim = claim
+        self.until = until
         self._tools = tools
         self._terms = Terms(tools.settings.handler_timeout, tools.settings.max_attempts)
         self._over: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
+        self._coroutine: asyncio.Task[Result] | None = None  # while an async handler runs
 
     def interrupt(self) -> None:
         """Cancel the handler and hand the message back; no attempt is counted."""
@@ -86,6 +94,15 @@ class Run:
     def lose(self) -> None:
         """Cancel the handler and leave the message to the run that has it now."""
         self._end(_Over.LOST)
+
+    def lapse(self) -> None:
+        """Cancel the handler at once, and hand the message back unless another run has it.
+
+        A thread can't be cancelled. Its lease is renewed, or lost, as any other.
+        """
+        if self._coroutine is not None and not self._coroutine.done():
+            self._coroutine.cancel()
+            self._end(_Over.LAPSED)
 
     async def __call__(self) -> None:
         """Run the handler and settle the message; neither counts once the lease is lost."""
@@ -202,10 +219,14 @@ class Run:
         replier: LedgerReplier | None = None,
     ) -> Result | None:
         self._terms = _with_handler(self._terms, handler)
+        if self.until <= elapsed():  # the process stood still between the claim and now
+            return Interrupted(0.0)
         work = asyncio.create_task(self._call(handler, subject, replier))
+        if handler.is_async:
+            self._coroutine = work
         try:
             await _first(work, self._over, within=self._terms.timeout)
-            if work.done():
+            if work.done() and not self._has_lapsed():
                 return work.result()
             if replier is not None:
                 replier.end(NotRunning("the time of this run is over"))
@@ -225,6 +246,9 @@ class Run:
         if timed_out:
             await self._tell_timeout()
             await _first(work, self._over)
+        if self._has_lapsed():
+            await asyncio.wait({work})
+            return Interrupted(0.0)
         if self._over.done() and self._over.result() is _Over.LOST:
             await asyncio.wait({work})
             return None
@@ -274,6 +298,9 @@ class Run:
             f"message {self.claim.id} belongs to another run now; the result of this one is dropped"
         )
         self._tools.observer(Trouble(Topic.LEASE_LOST, text))
+
+    def _has_lapsed(self) -> bool:
+        return self._over.done() and self._over.result() is _Over.LAPSED
 
     def _end(self, why: _Over) -> None:
         if not self._over.done():

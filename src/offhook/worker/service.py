@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
@@ -98,11 +99,12 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop` is called and all is settled. A store that is away is waited for."""
-        pulse = Pulse(self._observer)
+        pulse = Pulse(self._observer, self._woken)
         heartbeat = Heartbeat(
             self._open_store,
             pulse,
             tokens=lambda: tuple(self._running),  # one step of the interpreter, on any thread
+            renewed=self._renewed,
             lost=self._lose,
             observer=self._observer,
             lease=self._settings.lease,
@@ -136,6 +138,7 @@ class Worker:
             if self._unsure:
                 await self._store.hand_back(self._owner, {*self._running, *self._adrift})
                 self._unsure = False
+            began = elapsed()
             claimed = await self._store.claim(
                 limit,
                 lease=self._settings.lease,
@@ -150,14 +153,18 @@ class Worker:
         self._watch.back()
         if claimed.step:
             self._tell_step(claimed.step)
-        for claim in claimed.claims:
-            self._start(claim)
+        until = began + self._settings.lease
+        if elapsed() < until:
+            for claim in claimed.claims:
+                self._start(claim, until)
+        else:  # the process stood still meanwhile: others may have them by now
+            self._unsure = True
         for message in claimed.buried:
             self._bury(message)
         return claimed
 
-    def _start(self, claim: Claim) -> None:
-        run = Run(claim, self._tools)
+    def _start(self, claim: Claim, until: float) -> None:
+        run = Run(claim, self._tools, until=until)
         task = asyncio.create_task(run(), name=f"message {claim.id}")
         self._running[claim.token] = (run, task)
         task.add_done_callback(partial(self._done, claim))
@@ -219,6 +226,21 @@ class Worker:
             await self._watch.persist(
                 lambda: self._store.notify(message.id, draft, settled=True),
             )
+
+    def _renewed(self, tokens: frozenset[int], until: float) -> None:
+        for token in tokens:
+            if (found := self._running.get(token)) is not None:
+                found[0].until = until
+
+    def _woken(self) -> None:
+        """End what may run elsewhere: nobody has renewed its lease while the process stood still.
+
+        A store that is away is no reason: then nobody can take it over either.
+        """
+        now = elapsed()
+        for run, _ in self._running.values():
+            if run.until <= now:
+                run.lapse()
 
     def _lose(self, tokens: frozenset[int]) -> None:
         for token in tokens & self._running.keys():

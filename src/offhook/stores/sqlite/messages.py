@@ -88,8 +88,7 @@ def claim(
 ) -> Claimed:
     """Take the heads of lanes that are due. See `ports.Queue.claim`.
 
-    Args:
-        ahead: how far the wall clock is ahead of the store's time.
+    The wall clock is `ahead` of the store's time.
     """
     terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone, ahead)
     claims: list[Claim] = []

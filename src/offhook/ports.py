@@ -377,12 +377,40 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """A message that keeps later ones of its conversation waiting.
+
+    Attributes:
+        due: of one that waits for its next attempt, when that is.
+    """
+
+    id: int
+    state: State
+    due: float
+
+    def in_words(self, when: str) -> str:
+        """Return why it keeps others waiting; `when` says when it is due."""
+        match self.state:
+            case State.RUNNING:
+                return "it is running"
+            case State.WAITING:
+                return f"its next attempt is {when}"
+            case _:
+                return "its turn comes first"
+
+
+@dataclass(frozen=True, slots=True)
 class History:
-    """A message with all that happened to it."""
+    """A message with all that happened to it.
+
+    Attributes:
+        behind: what it waits behind, if it waits for its turn; the message that goes first.
+    """
 
     record: Record
     attempts: tuple[Attempt, ...]
     sends: tuple[Send, ...]
+    behind: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,11 +511,14 @@ class Inbox(Protocol):
         ...
 
     async def show(self, message_id: int) -> History | None:
-        """Return a message with its attempts and sends."""
+        """Return a message with its attempts and sends, and what it waits behind."""
         ...
 
     async def replay(self, message_id: int) -> bool:
         """Put a settled or parked message at the tail of its lane; attempts count anew.
+
+        One that waits for its next attempt keeps its place, and is due at once; its first attempt
+        goes on counting. What goes before it in its lane still does.
 
         Sends that are sent or unknown stay, and are not repeated; failed and cancelled ones may
         be written again. Return False when the message is not in a state to be replayed, or is

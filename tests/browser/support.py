@@ -25,7 +25,7 @@ from tests.cli.support import PATIENCE, Process
 BOT = """
 import asyncio
 
-from offhook import Message, Offhook, Reply
+from offhook import Message, Offhook, Reply, RetryLater
 
 app = Offhook(slow_notice_after=0.3)
 
@@ -60,6 +60,13 @@ async def think() -> str:
 @app.message(where=lambda message: message.body == "break", max_attempts=1)
 async def fall() -> str:
     raise ValueError("nobody has thought of this")
+
+
+@app.message(where=lambda message: message.body == "not yet")
+async def put_off(message: Message) -> str:
+    if message.attempt == 1:
+        raise RetryLater(900)
+    return "Now it is time"
 
 
 @app.message()

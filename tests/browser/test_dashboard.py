@@ -17,7 +17,7 @@ from tests.cli.support import PATIENCE, Home, dev
 BOT = """
 from pathlib import Path
 
-from offhook import Message, Offhook
+from offhook import Message, Offhook, RetryLater
 
 app = Offhook(failure_notice="")
 
@@ -27,6 +27,13 @@ async def book(message: Message) -> str:
     if not Path("mended").exists():
         raise ValueError(f"no table for {message.body}")
     return "A table is yours"
+
+
+@app.message(where=lambda message: message.body == "not yet")
+async def put_off(message: Message) -> str:
+    if message.attempt == 1:
+        raise RetryLater(900)
+    return "Now it is time"
 
 
 @app.message()
@@ -54,12 +61,12 @@ def visit(browser: Browser, link: str) -> Iterator[Visit]:
         yield visit
 
 
-def text(home: Home, body: str, sender: str = ADA) -> None:
+def text(home: Home, body: str, sender: str = ADA, *, wait: float = PATIENCE) -> None:
     """Do as `offhook text` does, without its start: send, and wait for what becomes of it."""
     (file,) = (home.runtime / "offhook").glob("dev-*.json")
     session = Session.read(file)
     with httpx2.Client(base_url=session.url, trust_env=False, timeout=PATIENCE) as client:
-        order = {"body": body, "from_": sender}
+        order = {"body": body, "from_": sender, "timeout": wait}
         answer = client.post(TEXTS, json=order, headers={TOKEN_HEADER: session.token})
         assert answer.is_success, answer.text
 
@@ -157,6 +164,23 @@ def test_whether_all_is_well_is_read_aloud(visit: Visit, home: Home) -> None:
     expect(page.locator(".verdict-line")).not_to_have_text("Looking …")
     said = page.locator(".verdict-line").inner_text()
     expect(page.locator("#announcer")).to_have_text(said)
+
+
+def test_a_message_that_waits_is_retried_now_and_says_what_waits_behind_it(
+    visit: Visit, home: Home
+) -> None:
+    grace = "+15551230003"
+    text(home, "not yet", grace, wait=0.1)
+    text(home, "hello", grace, wait=0.1)
+    page = inbox(visit, "q=%2B15551230003&state=open")
+    page.locator("#listing tbody tr").get_by_role("link").click()
+    expect(page.locator("#behind")).to_contain_text(re.compile(r"its next attempt is at \d\d:\d\d"))
+    page.locator("#behind").get_by_role("link").click()
+    expect(page.locator("#state")).to_have_text("waiting")
+    page.get_by_role("button", name="Retry now").click()
+    expect(page.locator("#state")).to_have_text("done")
+    expect(page.locator("#message")).to_contain_text("Replayed by an operator.")
+    expect(page.locator(".send")).to_contain_text("return:0")
 
 
 def test_a_message_is_discarded(visit: Visit, home: Home) -> None:

@@ -160,6 +160,25 @@ def test_a_failed_handler_is_told_to_the_person_and_explained_on_the_line(visit:
     expect(line.get_by_label("Traceback")).to_contain_text("nobody has thought of this")
 
 
+def test_a_message_says_what_it_waits_behind_and_that_one_is_retried_now(visit: Visit) -> None:
+    visit.say("not yet")
+    expect(visit.mine("not yet")).to_contain_text("attempt 1 failed")
+    visit.say("hello")
+    expect(visit.mine("hello")).to_contain_text("waits its turn")
+    line = visit.line_of(visit.mine("not yet"))
+    expect(line).to_contain_text(re.compile(r"The next attempt is at \d\d:\d\d:\d\d"))
+    expect(line.get_by_role("button", name="Retry now")).to_be_visible()
+
+    line = visit.line_of(visit.mine("hello"))
+    expect(line).to_contain_text(re.compile("Waits behind “not yet”: its next attempt is at"))
+    line.get_by_role("button", name="Retry it now").click()
+    expect(visit.theirs("Now it is time")).to_be_visible()
+    expect(visit.theirs("You said: hello")).to_be_visible()
+    expect(visit.mine("hello")).not_to_contain_text("waits its turn")
+    expect(line).not_to_contain_text("Waits behind")
+    expect(line.get_by_role("button", name="Retry it now")).to_have_count(0)
+
+
 def test_a_slow_handler_is_bridged_by_a_notice(visit: Visit) -> None:
     visit.say("think")
     notice = visit.page.locator(".bubble.theirs").filter(has_text="One moment please")

@@ -332,3 +332,40 @@ def test_a_url_is_posted_to_signed(home: Home) -> None:
 
         refused = home.run("text", "hello", "--url", known.url, "--json", TWILIO_AUTH_TOKEN="x")
         assert [step["reason"] for step in steps(refused.stdout)] == ["signature-mismatch"]
+
+
+BUSY = """
+from offhook import Message, Offhook, RetryLater
+
+app = Offhook()
+
+
+@app.message()
+async def answer(message: Message) -> str:
+    raise RetryLater(900)
+"""
+
+
+def test_what_waits_is_tried_at_once_after_a_reload_and_when_it_is_asked_for(home: Home) -> None:
+    """Invariant: a mended bot, or an operator, need not wait for the next attempt's time."""
+    home.write_bot(BUSY)
+    with dev(home, reload=True) as running:
+        known = session(home)
+        with httpx2.Client(base_url=known.url, trust_env=False) as client:
+            for body in ("one", "two"):
+                order = {"body": body, "timeout": 0.1}
+                client.post(TEXTS, json=order, headers={TOKEN_HEADER: known.token})
+        running.wait_for("attempt=1")
+        shown = home.run("messages", "show", "1", "2").stdout
+        assert "next attempt (at once with: offhook messages replay)" in shown
+        assert "behind message 1: its next attempt is in 14 min" in shown
+        refused = home.run("messages", "replay", "2")
+        assert refused.returncode == 1
+        assert "2 not replayed: it waits behind message 1: its next attempt is in" in refused.stdout
+
+        assert home.run("messages", "replay", "1").stdout == "1 replayed\n"
+        running.wait_for("attempt=2")
+
+        home.write_bot(ECHO)
+        running.wait_for("<- You said: one")
+        running.wait_for("<- You said: two")

@@ -304,11 +304,13 @@ class Model:
     def replay(self, post: Post) -> bool:
         if not self._may(post, Trigger.REPLAY) or post.reduced:
             return False
+        hurried = post.state in LIVE
         post.state = target(Trigger.REPLAY)
-        post.place, post.due, post.holds = self._next(), self.now, True
-        post.attempts = post.crashes = 0
+        post.place = post.place if hurried else self._next()
+        post.due, post.holds = self.now, True
+        post.attempts, post.crashes = int(hurried), 0
         post.settled = None
-        post.history.append((Trigger.REPLAY, 0))
+        post.history.append((Trigger.REPLAY, post.attempts))
         for entry in self._sends(post):
             if entry.state in {SendState.FAILED, SendState.CANCELED}:
                 entry.identity = f"{entry.identity}~{entry.id}"

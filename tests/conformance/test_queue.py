@@ -1,6 +1,7 @@
 """What every store promises of messages (`ports.Queue`), each test named as a behaviour."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -352,6 +353,103 @@ def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(url: st
         assert not await store.replay(one.id)
         assert not await store.drop(one.id)
         assert not await store.replay(10_000)
+
+    run(url, scenario)
+
+
+AGAIN = Settlement(Trigger.RETRY, "it failed", delay=600)
+
+
+def test_a_waiting_message_that_is_replayed_is_due_at_once_in_its_place(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for sid in ("SM1", "SM2"):
+            await store.accept(inbound(sid))
+        first = await claim_one(store)
+        await store.settle(first, AGAIN)
+        assert await claim(store) == ()
+        assert await store.replay(first.id)
+        again = await claim_one(store)
+        assert (again.sid, again.attempt, again.replayed) == ("SM1", 2, False)
+        assert await claim(store) == ()
+        await store.settle(again, AGAIN)
+        assert await store.replay(first.id)
+        again = await claim_one(store)
+        assert (again.sid, again.attempt) == ("SM1", 2)  # attempts count anew
+        await store.settle(again, DONE)
+        assert (await claim_one(store)).sid == "SM2"
+
+    run(url, scenario)
+
+
+def test_what_is_replayed_while_a_later_one_runs_goes_next_and_not_beside_it(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for sid in ("SM1", "SM2", "SM3"):
+            await store.accept(inbound(sid))
+        first = await claim_one(store)
+        await store.settle(first, replace(AGAIN, holds_lane=False))
+        second = await claim_one(store)
+        assert second.sid == "SM2"
+        assert await store.replay(first.id)
+        assert await claim(store) == ()
+        await store.settle(second, DONE)
+        assert (await claim_one(store)).sid == "SM1"
+
+    run(url, scenario)
+
+
+def test_a_replay_does_not_overtake_what_holds_the_lane(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for sid in ("SM1", "SM2"):
+            await store.accept(inbound(sid))
+        first = await claim_one(store)
+        await store.settle(first, replace(AGAIN, holds_lane=False))
+        second = await claim_one(store)
+        await store.settle(second, AGAIN)
+        assert await store.replay(first.id)
+        first = await claim_one(store)
+        await store.settle(first, AGAIN)  # from now on it holds the lane
+        assert await store.replay(second.id)
+        assert await claim(store) == ()
+        assert await store.replay(first.id)
+        await store.settle(await claim_one(store), DONE)
+        assert (await claim_one(store)).sid == "SM2"
+
+    run(url, scenario)
+
+
+async def behind(store: Store, sid: str) -> tuple[str, State] | None:
+    """Return the SID and the state of what a message waits behind."""
+    (record,) = await store.find(Filter(sid=sid))
+    history = await store.show(record.id)
+    assert history is not None
+    if history.behind is None:
+        return None
+    ahead = await store.show(history.behind.id)
+    assert ahead is not None
+    assert ahead.record.due == history.behind.due
+    return ahead.record.sid, history.behind.state
+
+
+def test_it_is_known_what_a_message_waits_behind(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for sid, lane in (("SM1", "a"), ("SM2", "a"), ("SM3", "a"), ("SM4", "b")):
+            await store.accept(inbound(sid, lane))
+        assert await behind(store, "SM1") is None
+        assert await behind(store, "SM3") == ("SM1", State.OPEN)
+        first, other = await claim(store)
+        assert await behind(store, "SM1") is None
+        assert await behind(store, "SM2") == ("SM1", State.RUNNING)
+        await store.settle(first, AGAIN)
+        assert await behind(store, "SM1") is None
+        assert await behind(store, "SM3") == ("SM1", State.WAITING)
+        await store.replay(first.id)
+        await store.settle(await claim_one(store), replace(AGAIN, holds_lane=False))
+        assert await behind(store, "SM2") is None
+        assert await behind(store, "SM3") == ("SM2", State.OPEN)
+        await claim_one(store)
+        assert await behind(store, "SM1") == ("SM2", State.RUNNING)
+        await store.settle(other, DONE)
+        assert await behind(store, "SM4") is None
 
     run(url, scenario)
 

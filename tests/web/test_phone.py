@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
+from offhook.core.reasons import Cause
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
+from offhook.stores import open_store
 from offhook.twilio.simulator import RestCall, Simulator, Texted
 from offhook.twilio.simulator.captures import Text, inbound
 from offhook.web.phone import Phone
@@ -159,7 +162,8 @@ def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
 def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "dev.phone"
     memories = Memories()
-    events = (texted(1), too_many(7), handled(3, texted(1).sid))
+    late = replace(handled(3, texted(1).sid), error=Cause.TIMED_OUT(30.0))
+    events = (texted(1), too_many(7), handled(3, texted(1).sid), late)
     for event in events:
         memories.keep(event)
     memories.keep(Handled(4, Kind.STATUS, "SM", 1, Trigger.COMPLETE, 0.0, 0.1))  # not shown
@@ -211,7 +215,8 @@ def test_a_number_may_be_written_as_people_write_it() -> None:
 
 def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> None:
     async def scenario(sim: Simulator, _: Webhook) -> None:
-        phone = Phone(sim, url=f"http://{HOST}", token="t")
+        never = open_store("sqlite:///never-opened.db")
+        phone = Phone(sim, never, url=f"http://{HOST}", token="t")
         transport = httpx2.ASGITransport(phone.app, client=("127.0.0.1", 50_000))
         origin = {"Origin": f"http://{HOST}"}
         async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:

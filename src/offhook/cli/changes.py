@@ -10,7 +10,7 @@ import typer
 from offhook.bulk import Act, Chosen, Progressed, choose
 from offhook.cli.bulk import act_on_all
 from offhook.cli.output import console, print_json
-from offhook.cli.records import record_object, records_table
+from offhook.cli.records import ahead_in_words, record_object, records_table
 from offhook.cli.stores import existing
 from offhook.ports import Filter, Inbox
 from offhook.settings import Settings
@@ -98,6 +98,8 @@ async def _why_not(inbox: Inbox, id_: int) -> str:
         return "there is no such message"
     if history.record.reduced:
         return "its text was not kept (OFFHOOK_KEEP_BODIES)"
+    if history.behind is not None:
+        return f"it waits behind {ahead_in_words(history.behind)}"
     return f"it is {history.record.state}"
 
 

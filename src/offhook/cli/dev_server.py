@@ -13,16 +13,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from offhook import __version__
 from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
+from offhook.bulk import choose
 from offhook.cli.control import Control, Desk
 from offhook.cli.listening import server_for, serving
 from offhook.cli.session import Session
 from offhook.cli.stores import opened
+from offhook.core.lifecycle import State
 from offhook.errors import ConfigurationError
 from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Surveyor
-from offhook.ports import Store
+from offhook.ports import Filter, Inbox, Store
 from offhook.twilio.simulator import Simulator
 from offhook.web.dashboard import Dashboard
 from offhook.web.guard import Guard, Local
@@ -31,6 +33,8 @@ from offhook.web.phone import Phone
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0
+
+_RETRIED = 1_000  # messages; the rest come when they are due
 
 # A developer's machine does other things too.
 _RULES = tuple(rule for rule in RULES if rule.name not in {"cpu", "memory", "disk"})
@@ -114,8 +118,9 @@ async def dev_server(
         ) as simulator,
         opened(app.settings) as store,
     ):
+        await _retry_waiting(store)
         desk = Desk(simulator, store)
-        phone = Phone(simulator, url=session.url, token=session.token)
+        phone = Phone(simulator, store, url=session.url, token=session.token)
         surveyor = _surveyor(app, store)
         watch = AlertWatch(surveyor.look, (), rules=_RULES)
         dashboard = Dashboard(
@@ -143,6 +148,12 @@ async def dev_server(
                 # The worker first: its last replies still find the simulator.
                 stop.set()
                 await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _retry_waiting(inbox: Inbox) -> None:
+    """Have what waits for its next attempt tried at once: the bot may have been mended."""
+    for id_ in (await choose(inbox, Filter(state=State.WAITING, limit=_RETRIED))).ids:
+        await inbox.replay(id_)
 
 
 def _surveyor(app: Offhook, store: Store) -> Surveyor:

@@ -132,12 +132,14 @@ def replay(
 ) -> None:
     """Has messages handled again, at the tail of their conversations.
 
+    One that waits for its next attempt is tried at once, in its place, and its attempts count anew.
     Replies that were sent already are not sent again. Many are replayed in the order they came in,
     50 a second unless --rate says otherwise: each is a run of your handler. Ctrl-C ends it at any
     moment; what was not come to stays as it was.
 
     [bold]Examples[/]
       offhook messages replay 17 18 19
+      offhook messages replay --all --state waiting
       offhook messages replay --all --state dead --since 2h --dry-run
       offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """

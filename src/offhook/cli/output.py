@@ -1,5 +1,6 @@
 """What commands print: tables for people, plain lines in pipes, objects for scripts."""
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -59,6 +60,12 @@ def when(seconds: float | None) -> str | None:
 def local_time(seconds: float) -> str:
     """Return a time since the epoch as people read it, in their zone."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def until(moment: float) -> str:
+    """Return how far away a time is: `in 6 min 3 s`, or `due`."""
+    left = moment - time.time()
+    return f"in {duration(left)}" if left >= 1 else "due"
 
 
 def duration(seconds: float) -> str:

@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offhook.cli.output import local_time, when
+from offhook.cli.output import local_time, until, when
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send
 from offhook.observe.masking import brief, last_line, mask, mask_numbers, printable
-from offhook.ports import Attempt, History, Record
+from offhook.ports import Ahead, Attempt, History, Record
 
 _STYLES = {
     State.DONE: "green",
@@ -21,6 +21,7 @@ _STYLES = {
     State.DISCARDED: "dim",
 }
 _HIDDEN = "(--reveal shows it)"
+_DUE = {State.WAITING: "next attempt (at once with: offhook messages replay)"}
 
 
 def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
     ]
     shown = {
         **record_object(history.record, reveal=reveal),
+        "behind": _ahead_object(history.behind),
         "history": attempts,
         "sends": [_send_object(send, reveal=reveal) for send in history.sends],
     }
@@ -98,6 +100,8 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
     sender, recipient = (_address(one, reveal=reveal) for one in (record.sender, record.recipient))
     _field(screen, "sid", record.sid)
     _field(screen, "from, to", f"{sender}, {recipient}")
+    if history.behind is not None:
+        _field(screen, "waits", f"behind {ahead_in_words(history.behind)}")
     if record.spooled:
         _field(screen, "order", "it came by way of a spool, and may be later than its successors")
     if record.reduced:
@@ -115,6 +119,17 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
         screen.print(f"\n{record.error}", markup=False, soft_wrap=True)
 
 
+def ahead_in_words(ahead: Ahead) -> str:
+    """Return what a message waits behind: `message 45: its next attempt is in 6 min`."""
+    return f"message {ahead.id}: {ahead.in_words(until(ahead.due))}"
+
+
+def _ahead_object(ahead: Ahead | None) -> dict[str, Any] | None:
+    if ahead is None:
+        return None
+    return {"id": ahead.id, "state": ahead.state, "due": when(ahead.due)}
+
+
 def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]:
     record = history.record
     lines = [(record.received, "received and stored", "")]
@@ -123,7 +138,7 @@ def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]
         runs = f"after {record.attempts} attempt{'' if record.attempts == 1 else 's'}"
         lines.append((record.settled, f"{record.state} {runs}", _STYLES.get(record.state, "")))
     elif record.due is not None:
-        lines.append((record.due, "due", "yellow"))
+        lines.append((record.due, _DUE.get(record.state, "due"), "yellow"))
     return sorted(lines, key=lambda line: line[0])
 
 

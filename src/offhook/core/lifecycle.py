@@ -36,7 +36,7 @@ class Trigger(StrEnum):
     RESCUE = "rescue"  # its worker crashed
     BURY = "bury"  # its worker crashed once too often
     PARK = "park"
-    REPLAY = "replay"  # an operator wants it handled (again)
+    REPLAY = "replay"  # an operator wants it handled again, or sooner
 
 
 _S, _T = State, Trigger
@@ -53,7 +53,10 @@ _MESSAGE: Final[Mapping[Trigger, tuple[frozenset[State], State]]] = MappingProxy
         _T.RESCUE: (frozenset({_S.RUNNING}), _S.OPEN),
         _T.BURY: (frozenset({_S.RUNNING}), _S.DEAD),
         _T.PARK: (frozenset({_S.OPEN, _S.RUNNING}), _S.PARKED),
-        _T.REPLAY: (frozenset({_S.PARKED, _S.DONE, _S.DISCARDED, _S.DEAD}), _S.OPEN),
+        _T.REPLAY: (
+            frozenset({_S.WAITING, _S.PARKED, _S.DONE, _S.DISCARDED, _S.DEAD}),
+            _S.OPEN,
+        ),
     }
 )
 

@@ -33,6 +33,7 @@ class Cause(StrEnum):
     )
     NOT_TWILIOS = "not-twilios", "not from Twilio: {}"
     OPERATOR = "operator", "by an operator"
+    POSTPONED = "postponed", "handler asked for another attempt after {} s"
     SEND_LOST = "send-lost", "worker died while sending this reply"
     SENDER_LIMIT = "sender-limit", "sender limit: more than {} messages in {} s"
     TIMED_OUT = "timed-out", "timed out after {} s"

@@ -134,7 +134,8 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
         case Raised(Discard() as signal):
             return Settlement(Trigger.DISCARD, error=signal.reason or Cause.DISCARDED())
         case Raised(RetryLater() as signal):
-            return _again(str(signal), min(signal.after, MAX_DELAY), claim, terms)
+            asked = signal.reason or Cause.POSTPONED(signal.after)
+            return _again(asked, min(signal.after, MAX_DELAY), claim, terms)
         case TimedOut() | Raised(NotAwaited()):
             return _again(describe(result), backoff(claim.attempt, jitter), claim, terms)
         case Raised(error):

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import LIVE, SendState, State, Trigger, target
+from offhook.core.lifecycle import LIVE, SendState, State, Trigger, sources, target
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
-from offhook.ports import Attempt, Filter, Found, History, Record
+from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.accept import touch_lanes
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.settling import as_send
-from offhook.stores.postgres.sql import MESSAGES, before, epoch, one_of, storable
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, before, epoch, lane_key, one_of, storable
 
 _COLUMNS: Final = f"""
     id, kind, state, sid, account_sid, sender, recipient, lane_name, attempts, crashes,
@@ -21,6 +21,13 @@ _COLUMNS: Final = f"""
 """
 # Of the form as it came. By `encode`, for a request that is not verified yet may hold any byte.
 _BODY: Final = "lower(split_part(split_part('&' || encode(form, 'escape'), '&Body=', 2), '&', 1))"
+# Of a lane what runs, or else the first that may go before a message.
+_AHEAD: Final = f"""
+    SELECT id, state, {epoch("due")} AS due FROM offhook.messages
+     WHERE lane = $1 AND {IS_LIVE} AND id <> $2
+       AND ({before(Trigger.RESCUE)} OR (holds OR due <= clock_timestamp()) AND place < $3)
+     ORDER BY {before(Trigger.RESCUE)} DESC, place LIMIT 1
+"""
 _CANDIDATES: Final = 200  # with 64 KiB each at most
 _NEWEST: Final = 2**63 - 1
 _NOT_SENT: Final = one_of({SendState.FAILED, SendState.CANCELED})
@@ -64,7 +71,7 @@ async def search(connection: Connection, wanted: Filter, phrase: Phrase, within:
 async def show(connection: Connection, message_id: int) -> History | None:
     """Return a message with its attempts and sends. Within a transaction."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM offhook.messages WHERE id = $1", message_id
+        f"SELECT {_COLUMNS}, place FROM offhook.messages WHERE id = $1", message_id
     )
     if row is None:
         return None
@@ -76,24 +83,37 @@ async def show(connection: Connection, message_id: int) -> History | None:
     sends = await connection.fetch(
         "SELECT * FROM offhook.sends WHERE message = $1 ORDER BY id", message_id
     )
+    record = _record(row)
     return History(
-        record=_record(row),
+        record=record,
         attempts=tuple(
             Attempt(a["number"], a["started"], a["ended"], Trigger(a["trigger"]), read(a["error"]))
             for a in attempts
         ),
         sends=tuple(as_send(send) for send in sends),
+        behind=await _ahead_of(connection, record, row["place"]),
     )
 
 
+async def _ahead_of(connection: Connection, record: Record, place: int) -> Ahead | None:
+    if record.state not in sources(Trigger.CLAIM):
+        return None
+    row = await connection.fetchrow(_AHEAD, lane_key(record.lane), record.id, place)
+    return None if row is None else Ahead(row["id"], State(row["state"]), row["due"])
+
+
 async def replay(connection: Connection, message_id: int) -> bool:
-    """Put a message at the tail of its lane. Within a transaction. See `ports.Inbox.replay`."""
+    """Put a message at the tail of its lane, or have it due at once. Within a transaction.
+
+    See `ports.Inbox.replay`.
+    """
     lane = await _move(
         connection,
         message_id,
         Trigger.REPLAY,
-        "place = nextval('offhook.message_ids'), due = clock_timestamp(), holds = true, "
-        "attempts = 0, crashes = 0, settled = NULL, error = ''",
+        f"place = CASE WHEN {IS_LIVE} THEN place ELSE nextval('offhook.message_ids') END, "
+        f"attempts = CASE WHEN {IS_LIVE} THEN 1 ELSE 0 END, due = clock_timestamp(), "
+        f"holds = true, crashes = 0, settled = NULL, error = ''",
         unless="messages.reduced",
     )
     if lane is not None:

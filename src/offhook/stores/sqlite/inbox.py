@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import State, Trigger, target
+from offhook.core.lifecycle import State, Trigger, sources, target
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
 from offhook.core.texts import well_formed
-from offhook.ports import Attempt, Filter, Found, History, Record
+from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
 from offhook.stores.sqlite import counts, lanes, sends
 from offhook.stores.sqlite.accept import MESSAGES, next_values, touch_lane
 from offhook.stores.sqlite.sql import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, before
@@ -19,6 +19,14 @@ _COLUMNS: Final = (
     "received, started, settled, due, error, form, spooled, reduced"
 )
 _FEW: Final = 10_000  # are sorted in 10 ms
+# Of a lane what runs, or else the first that may go before a message.
+_AHEAD: Final = f"""
+    SELECT id, state, due FROM messages
+     WHERE lane = ?1 AND {IS_LIVE} AND id <> ?2
+       AND ({before(Trigger.RESCUE)}
+            OR (holds OR due <= ?3) AND place < (SELECT place FROM messages WHERE id = ?2))
+     ORDER BY {before(Trigger.RESCUE)} DESC, place LIMIT 1
+"""
 _LEASED: Final = f"SELECT lane FROM lanes WHERE until IS NOT NULL AND queue = {MESSAGES}"
 
 
@@ -52,7 +60,7 @@ def search(
     return Found(_records(connection, ids, ahead), None if ended else last)
 
 
-def show(connection: sqlite3.Connection, message_id: int, ahead: int) -> History | None:
+def show(connection: sqlite3.Connection, message_id: int, now: int, ahead: int) -> History | None:
     """Return a message with its attempts and sends."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM messages WHERE id = ?",
@@ -65,8 +73,9 @@ def show(connection: sqlite3.Connection, message_id: int, ahead: int) -> History
         "WHERE message = ? ORDER BY rowid",
         (message_id,),
     ).fetchall()
+    record = _record(row, ahead)
     return History(
-        record=_record(row, ahead),
+        record=record,
         attempts=tuple(
             Attempt(
                 number,
@@ -78,18 +87,26 @@ def show(connection: sqlite3.Connection, message_id: int, ahead: int) -> History
             for number, started, ended, trigger, error in attempts
         ),
         sends=sends.of_message(connection, message_id),
+        behind=_behind(connection, record, now, ahead),
     )
 
 
+def _behind(connection: sqlite3.Connection, record: Record, now: int, ahead: int) -> Ahead | None:
+    if record.state not in sources(Trigger.CLAIM):
+        return None
+    row = connection.execute(_AHEAD, (record.lane, record.id, now)).fetchone()
+    return None if row is None else Ahead(row[0], State(row[1]), (row[2] + ahead) / 1000)
+
+
 def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
-    """Put a message at the tail of its lane. See `ports.Inbox.replay`."""
+    """Put a message at the tail of its lane, or have it due at once. See `ports.Inbox.replay`."""
     lane = _move(
         connection,
         now,
         message_id,
         Trigger.REPLAY,
-        "place = :place, due = :now, holds = 1, attempts = 0, crashes = 0, "
-        "settled = NULL, error = ''",
+        f"place = CASE WHEN {IS_LIVE} THEN place ELSE :place END, attempts = {IS_LIVE}, "
+        f"due = :now, holds = 1, crashes = 0, settled = NULL, error = ''",
         unless="reduced",
     )
     if lane is None:

@@ -177,7 +177,9 @@ class SqliteStore:
 
     async def show(self, message_id: int) -> History | None:
         return await self._engine.read(
-            lambda connection: inbox.show(connection, message_id, self._clock.ahead())
+            lambda connection: inbox.show(
+                connection, message_id, self._clock.now(), self._clock.ahead()
+            )
         )
 
     async def replay(self, message_id: int) -> bool:

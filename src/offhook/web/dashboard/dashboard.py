@@ -175,6 +175,7 @@ class Dashboard:
                 "record": history.record,
                 "steps": timeline(history),
                 "sends": history.sends,
+                "behind": history.behind,
                 "reveal": reveal,
                 "may_replay": may(history.record, Trigger.REPLAY),
                 "may_discard": may(history.record, Trigger.DROP),

@@ -85,4 +85,5 @@ def _last(record: Record) -> Iterator[Step]:
     elif record.state is State.RUNNING and record.started is not None:
         yield Step(record.started, f"Attempt {record.attempts + 1}", "is running.", "busy")
     elif record.state in LIVE and record.due is not None:
-        yield Step(record.due, "Due", "for its next attempt, when its turn has come.", "busy")
+        title = "Next attempt" if record.state is State.WAITING else "Due"
+        yield Step(record.due, title, "when its turn has come.", "busy")

@@ -22,11 +22,16 @@ def clock_exact(moment: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03}"
 
 
+def clock_seconds(moment: float) -> str:
+    """Return the time of day to the second."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
 def day_clock(moment: float) -> str:
     """Return the day and the time of day; of today, the time alone."""
     day, today = time.localtime(moment), time.localtime()
     if day[:3] == today[:3]:
-        return time.strftime("%H:%M:%S", day)
+        return clock_seconds(moment)
     return time.strftime("%-d %b %H:%M" if day[0] == today[0] else "%-d %b %Y %H:%M", day)
 
 
@@ -61,4 +66,5 @@ FILTERS: Final[Mapping[str, Any]] = {
     "milliseconds": milliseconds,
     "clock": clock,
     "clock_exact": clock_exact,
+    "clock_seconds": clock_seconds,
 }

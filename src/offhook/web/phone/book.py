@@ -87,7 +87,11 @@ class Book:
 
     def cause(self, bubble: Outgoing) -> Incoming | None:
         """Return what a reply answers, once its handler has returned."""
-        found = self._bubbles.get(self._by_message.get(bubble.message_id or 0, ""))
+        return self.by_message(bubble.message_id or 0)
+
+    def by_message(self, message_id: int) -> Incoming | None:
+        """Return what somebody wrote by its number in the store, once a handler has had it."""
+        found = self._bubbles.get(self._by_message.get(message_id, ""))
         return found if isinstance(found, Incoming) else None
 
     def effects(self, bubble: Incoming) -> tuple[Outgoing, ...]:
@@ -168,8 +172,9 @@ class Book:
             return
         self._by_message[run.message_id] = key
         self._put(replace(known, runs=(*known.runs, run)))
-        for reply in self.effects(known):
-            self._changes.note(Change("bubble", self._in[reply.id], reply.id))
+        waiting = (one for one in self._bubbles_of(self._in[key]) if one.state == "acknowledged")
+        for other in (*self.effects(known), *waiting):  # these may wait behind it, or no longer
+            self._changes.note(Change("bubble", self._in[other.id], other.id))
 
     def _take_outbound(self, outbound: Outbound) -> None:
         send_id = _send_id(outbound.status_callback)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, Final
 
 from offhook.core.lifecycle import SendTrigger, Trigger
@@ -209,6 +210,13 @@ class Conversation:
         first, *more = self.name.split() or ("?",)
         last = more[-1] if more else ""
         return last if last.isdigit() else (first[0] + last[:1]).upper()
+
+    def holds_up(self, bubble: Bubble) -> bool:
+        """Whether an earlier message, which waits for its next attempt, keeps this one waiting."""
+        if not isinstance(bubble, Incoming) or bubble.state != "acknowledged":
+            return False
+        earlier = takewhile(lambda one: one.id != bubble.id, self.bubbles)
+        return any(one.mine and one.state == "waiting" for one in earlier)
 
     @property
     def last(self) -> Bubble | None:

@@ -107,6 +107,16 @@ class SwitchOrder(_Order):
     on: bool
 
 
+class RetryOrder(_Order):
+    """A message that waits for its next attempt is tried now.
+
+    Attributes:
+        message: its number in the store.
+    """
+
+    message: Annotated[int, Field(ge=1, lt=2**63)]
+
+
 class ReachOrder(_Order):
     """Somebody turns their phone off, or on again."""
 

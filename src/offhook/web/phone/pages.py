@@ -6,9 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from offhook.ports import History
 from offhook.web.design import templates
 from offhook.web.phone.book import Book
-from offhook.web.phone.bubbles import Bubble, Conversation, Incoming
+from offhook.web.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.web.phone.changes import Change, Position
 from offhook.web.phone.switches import LABELS, Switch
 
@@ -38,7 +39,13 @@ class Pages:
         for name in self._templates.list_templates():
             self._templates.get_template(name)
 
-    def page(self, conversation: Conversation, bubble: Bubble | None, position: Position) -> str:
+    def page(
+        self,
+        conversation: Conversation,
+        bubble: Bubble | None,
+        position: Position,
+        standing: History | None = None,
+    ) -> str:
         """Return the whole page, with a conversation open and perhaps one bubble's line."""
         return self._render(
             "phone.html",
@@ -46,16 +53,18 @@ class Pages:
             conversation=conversation,
             switches=self._switches(),
             position=str(position),
-            **self._line(bubble),
+            **self._line(bubble, standing),
         )
 
     def conversation(self, conversation: Conversation) -> str:
         """Return one conversation, with what is written into it."""
         return self._render("conversation.html", conversation=conversation)
 
-    def line(self, conversation: Conversation, bubble: Bubble) -> str:
-        """Return what happened on the line for one bubble."""
-        return self._render("line.html", conversation=conversation, **self._line(bubble))
+    def line(
+        self, conversation: Conversation, bubble: Bubble, standing: History | None = None
+    ) -> str:
+        """Return what happened on the line for one bubble, and where the store has its message."""
+        return self._render("line.html", conversation=conversation, **self._line(bubble, standing))
 
     def change(self, change: Change) -> Mapping[str, Any] | None:
         """Return what a browser needs to show a change; None when it is gone already."""
@@ -76,12 +85,19 @@ class Pages:
         html = self._render("bubble.html", conversation=conversation, bubble=bubble)
         return {"conversation": conversation.id, "bubble": bubble.id, "html": html}
 
-    def _line(self, bubble: Bubble | None) -> dict[str, Any]:
-        if bubble is None:
-            return {"bubble": None, "cause": None, "effects": ()}
-        if isinstance(bubble, Incoming):
-            return {"bubble": bubble, "cause": None, "effects": self._book.effects(bubble)}
-        return {"bubble": bubble, "cause": self._book.cause(bubble), "effects": ()}
+    def _line(self, bubble: Bubble | None, standing: History | None) -> dict[str, Any]:
+        values = {"bubble": bubble, "cause": None, "effects": (), "standing": None, "ahead": None}
+        match bubble:
+            case Incoming():
+                ahead = standing.behind if standing else None
+                return values | {
+                    "effects": self._book.effects(bubble),
+                    "standing": standing,
+                    "ahead": self._book.by_message(ahead.id) if ahead else None,
+                }
+            case Outgoing():
+                return values | {"cause": self._book.cause(bubble)}
+        return values
 
     def _render(self, name: str, **values: Any) -> str:
         return self._templates.get_template(name).render(**values)

@@ -21,8 +21,10 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from offhook.errors import ConfigurationError
+from offhook.core.keys import Kind
+from offhook.errors import ConfigurationError, StoreError
 from offhook.events import Event as AppEvent
+from offhook.ports import Filter, History, Inbox
 from offhook.twilio.simulator import (
     Delivered,
     Outbound,
@@ -36,9 +38,10 @@ from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
 from offhook.web.guard import Guard, is_local
 from offhook.web.phone.attachments import MAX_BYTES, Attachments
+from offhook.web.phone.bubbles import Bubble, Incoming
 from offhook.web.phone.changes import Changes, Position
 from offhook.web.phone.memory import Memories, Memory, read
-from offhook.web.phone.orders import PersonOrder, ReachOrder, SwitchOrder, TextOrder
+from offhook.web.phone.orders import PersonOrder, ReachOrder, RetryOrder, SwitchOrder, TextOrder
 from offhook.web.phone.pages import HERE, Pages
 from offhook.web.phone.switchboard import Setting, Switchboard
 
@@ -56,12 +59,14 @@ class Phone:
 
     Args:
         simulator: carries the messages.
+        inbox: of the bot's store.
         url: where the bot reaches this, for attachments.
         token: of this start.
     """
 
-    def __init__(self, simulator: Simulator, *, url: str, token: str) -> None:
+    def __init__(self, simulator: Simulator, inbox: Inbox, *, url: str, token: str) -> None:
         media = f"{url}{PATH}/media"
+        self._inbox = inbox
         self._simulator = simulator
         self._changes = Changes()
         self._switchboard = Switchboard(simulator, self._changes)
@@ -131,6 +136,7 @@ class Phone:
             Route(PATH + "/crowd", self._crowd, methods=["POST"]),
             Route(PATH + "/switches", self._switch, methods=["POST"]),
             Route(PATH + "/reach", self._reach, methods=["POST"]),
+            Route(PATH + "/retries", self._retry, methods=["POST"]),
             Route(PATH + "/attachments", self._attach, methods=["POST"]),
             Mount(PATH + "/static", Assets(HERE)),
             Mount(DESIGN, Assets()),
@@ -142,7 +148,8 @@ class Phone:
         wanted = self._book.find(request.query_params.get("with", ""))
         bubble = self._book.bubble(request.query_params.get("line", ""))
         conversation = wanted or self._book.conversations[0]
-        return _html(self._pages.page(conversation, bubble, position))
+        standing = await self._standing(bubble)
+        return _html(self._pages.page(conversation, bubble, position, standing))
 
     async def _conversation(self, request: Request) -> Response:
         found = self._book.find(request.path_params["id"])
@@ -150,7 +157,20 @@ class Phone:
 
     async def _line(self, request: Request) -> Response:
         found = self._book.bubble(request.path_params["id"])
-        return _html(self._pages.line(self._book.home(found), found)) if found else _gone()
+        if found is None:
+            return _gone()
+        standing = await self._standing(found)
+        return _html(self._pages.line(self._book.home(found), found, standing))
+
+    async def _standing(self, bubble: Bubble | None) -> History | None:
+        """Return a message as the store has it; None while it has not, or can't be read."""
+        if not isinstance(bubble, Incoming):
+            return None
+        try:
+            found = await self._inbox.find(Filter(kind=Kind.MESSAGE, sid=bubble.id, limit=1))
+            return await self._inbox.show(found[0].id) if found else None
+        except StoreError:
+            return None
 
     async def _events(self, request: Request) -> Response:
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
@@ -185,6 +205,12 @@ class Phone:
 
     async def _reach(self, request: Request) -> Response:
         self._switchboard.reach(ReachOrder.read(await _body(request)))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def _retry(self, request: Request) -> Response:
+        order = RetryOrder.read(await _body(request))
+        if not await self._inbox.replay(order.message):
+            raise ConfigurationError("it does not wait any more")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _attach(self, request: Request) -> Response:

@@ -1,5 +1,5 @@
 // What happened on the line, beside the conversation.
-import { element, fetchText, fragment, openConversation } from "./page.js";
+import { element, fetchText, fragment, openConversation, order } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
 
@@ -56,6 +56,11 @@ export function refreshLine(id) {
   }, 60);
 }
 
+async function retryNow(message) {
+  const id = current();
+  if (await order("/phone/retries", { message })) refreshLine(id);
+}
+
 export function wire() {
   element("talk").addEventListener("click", (event) => {
     const bubble = event.target.closest(".bubble-box")?.closest(".bubble");
@@ -67,6 +72,8 @@ export function wire() {
   });
   element("line").addEventListener("click", (event) => {
     if (event.target.closest("[data-close]")) closeLine();
+    const retry = event.target.closest("[data-retry]");
+    if (retry) retryNow(Number(retry.dataset.retry));
     const other = event.target.closest("[data-line-of]");
     if (other) {
       event.preventDefault();

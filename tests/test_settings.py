@@ -178,6 +178,8 @@ def test_a_list_that_holds_what_is_no_text_is_refused() -> None:
 def test_keys_outlast_messages_that_are_kept_longer_than_usual() -> None:
     with pytest.raises(SettingsError, match=r"^OFFHOOK_DEDUPE_RETENTION"):
         load(retention=500)
+    with pytest.raises(SettingsError, match="OFFHOOK_PARKED_RETENTION"):
+        load(parked_retention=500)
     assert load(retention=500, dedupe_retention=500).retention == 500
 
 

@@ -191,6 +191,10 @@ class Topic(StrEnum):
     )
     BURIED = "buried", "a message is dead because five workers died while it ran"
     LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots may be talking"
+    PARKED_EXPIRE = (
+        "parked-expire",
+        "parked messages are deleted within a week; told daily",
+    )
     SENDER_LIMIT = (
         "sender-limit",
         "a message is parked: its sender has exceeded `OFFHOOK_SENDER_LIMIT`; told once a window",

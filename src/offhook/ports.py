@@ -447,12 +447,14 @@ class Retention:
     Attributes:
         settled: done and discarded messages.
         dead: dead messages.
+        parked: parked messages, from when they were set aside.
         keys: dedupe keys, so that an old captured webhook is still a repeat. At least as long as
             the messages.
     """
 
     settled: float
     dead: float
+    parked: float
     keys: float
 
 
@@ -481,6 +483,7 @@ class Counts:
         received: webhooks stored in the last minute.
         settled: messages settled in the last minute.
         unresolved: sends that have been unknown for ten minutes, and for less than a day.
+        parked: seconds for which a message has been parked, the longest; None when none is.
     """
 
     messages: Mapping[State, int]
@@ -489,6 +492,7 @@ class Counts:
     received: int
     settled: int
     unresolved: int = 0
+    parked: float | None = None
 
 
 class Inbox(Protocol):
@@ -540,8 +544,8 @@ class Inbox(Protocol):
     async def prune(self, retention: Retention, limit: int) -> int:
         """Delete up to `limit` messages, and as many dedupe keys, whose time is over.
 
-        A message goes with its attempts and sends; its dedupe key stays. Live and parked messages
-        are never pruned, nor is one that still has a send pending or sending. Return how many rows
+        A message goes with its attempts and sends; its dedupe key stays. Live messages are never
+        pruned, nor is one that still has a send pending or sending. Return how many rows
         of messages and keys went: call it until that is 0, with pauses, so that writers go on.
         """
         ...

@@ -191,6 +191,7 @@ class Settings(BaseSettings):
     max_backlog: Annotated[int, Field(ge=1)] | None = None
     retention: Days = 30.0
     dead_retention: Days = 90.0
+    parked_retention: Days = 90.0
     dedupe_retention: Annotated[Days, Field(validate_default=True)] = 400.0
     keep_bodies: bool = True
 
@@ -306,10 +307,11 @@ class Settings(BaseSettings):
     @field_validator("dedupe_retention")
     @classmethod
     def _outlasts_messages(cls, value: float, others: ValidationInfo) -> float:
-        if value < max(others.data.get(name, 0.0) for name in ("retention", "dead_retention")):
+        kept = ("retention", "dead_retention", "parked_retention")
+        if value < max(others.data.get(name, 0.0) for name in kept):
             raise ValueError(
-                "must be no less than OFFHOOK_RETENTION and OFFHOOK_DEAD_RETENTION, "
-                "or a message could be stored twice"
+                "must be no less than OFFHOOK_RETENTION, OFFHOOK_DEAD_RETENTION and "
+                "OFFHOOK_PARKED_RETENTION, or a message could be stored twice"
             )
         return value
 

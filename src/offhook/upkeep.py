@@ -5,9 +5,10 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from offhook.core.lifecycle import State
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer
+from offhook.events import Observer, Topic, Trouble
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Overdue, Retention, Store
 from offhook.settings import Settings
@@ -32,6 +33,7 @@ way of webhooks.
 """
 
 _DAY: Final = 86_400.0
+_WARNING: Final = 7 * _DAY  # before the first parked message is deleted
 
 
 class Upkeep:
@@ -40,7 +42,7 @@ class Upkeep:
     Args:
         store: open, and of this event loop.
         settings: `slow_notice`, `sender`, `keep_bodies` and what ends in `retention` are used.
-        observer: is told when the store is away.
+        observer: is told when the store is away, and before parked messages are deleted.
     """
 
     def __init__(self, store: Store, settings: Settings, observer: Observer) -> None:
@@ -49,11 +51,13 @@ class Upkeep:
         self._retention = Retention(
             settled=settings.retention * _DAY,
             dead=settings.dead_retention * _DAY,
+            parked=settings.parked_retention * _DAY,
             keys=settings.dedupe_retention * _DAY,
         )
+        self._observer = observer
         self._watch = StoreWatch(observer, "slow notices and upkeep are suspended")
         self._stopped = asyncio.Event()
-        self._next_pruning = time.monotonic()
+        self._next_pruning = self._next_warning = time.monotonic()
 
     def stop(self) -> None:
         """Let `run` return after the round it is in."""
@@ -97,10 +101,25 @@ class Upkeep:
     async def _prune(self) -> int:
         if time.monotonic() < self._next_pruning:
             return 0
+        await self._warn()
         pruned = await self._store.prune(self._retention, _CLEANED_AT_ONCE)
         if not pruned:
             self._next_pruning = time.monotonic() + PRUNE_INTERVAL
         return pruned
+
+    async def _warn(self) -> None:
+        """Say once a day that parked messages, of which nobody has decided, are deleted soon."""
+        if time.monotonic() < self._next_warning:
+            return
+        counts = await self._store.counts()
+        self._next_warning = time.monotonic() + _DAY
+        if counts.parked is not None and counts.parked >= self._retention.parked - _WARNING:
+            text = (
+                f"parked messages: {counts.messages[State.PARKED]}, the first for "
+                f"{counts.parked / _DAY:.0f} days; each is deleted after "
+                f"{self._settings.parked_retention:g} (OFFHOOK_PARKED_RETENTION)"
+            )
+            self._observer(Trouble(Topic.PARKED_EXPIRE, text))
 
     async def _tell_overdue(self) -> bool:
         """Write some of the notices that are due, all at once; return whether there may be more."""

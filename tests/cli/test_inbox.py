@@ -160,6 +160,7 @@ def test_stats(call: Call) -> None:
     assert counts["received_last_minute"] == 2
     assert counts["settled_last_minute"] == 1
     assert counts["oldest_seconds"] >= 0
+    assert counts["parked_seconds"] is None
     assert "dead" in call("stats").stdout
 
 

@@ -329,12 +329,12 @@ class Model:
         keys = [key for key, since in self.keys.items() if since < self.now - retention.keys]
         for key in keys:
             del self.keys[key]
+        kept = {State.DEAD: retention.dead, State.PARKED: retention.parked}
         old = [
             post
             for post in self.posts
-            if post.state in SETTLED
-            and self._age(post)
-            > (retention.dead if post.state is State.DEAD else retention.settled)
+            if post.state not in LIVE
+            and self._age(post) > kept.get(post.state, retention.settled)
             and not self._is_sending(post)
         ]
         self._delete(old)

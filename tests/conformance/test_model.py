@@ -53,7 +53,7 @@ LATER = 1000
 NOTICE = 150
 ONCE_IN = 300
 PASSING = (200, 5000)
-RETENTION = Retention(settled=300, dead=2000, keys=4000)
+RETENTION = Retention(settled=300, dead=2000, parked=1000, keys=4000)
 ROUGHLY = 50
 
 STATUSES = "statuses"

@@ -14,10 +14,10 @@ from offhook.core.searching import Phrase
 from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, run
 
-NOTHING = Retention(settled=3600, dead=3600, keys=3600)
+NOTHING = Retention(settled=3600, dead=3600, parked=3600, keys=3600)
 OVER = -1.0  # seconds: what ends in this second is over
 SETTLED = replace(NOTHING, settled=OVER)
-ALL = replace(NOTHING, settled=OVER, dead=OVER)
+ALL = replace(NOTHING, settled=OVER, dead=OVER, parked=OVER)
 ANN, BOB = "+15551230001", "+15551230002"
 
 
@@ -206,11 +206,30 @@ def test_the_dead_are_kept_for_a_time_of_their_own(url: str) -> None:
     run(url, scenario)
 
 
-def test_nothing_is_pruned_that_is_live_parked_or_has_something_to_send(url: str) -> None:
+def test_the_parked_are_kept_for_a_time_of_their_own_and_go_with_all_of_them(url: str) -> None:
     async def scenario(store: Store) -> None:
-        for n in range(5):
-            await store.accept(inbound(f"SM{n}", f"{n}"))
+        await store.accept(inbound("SM1"))
+        assert (await store.counts()).parked is None
+        parked = await settle_next(store, Settlement(Trigger.PARK, drafts=(draft(),)))
+        assert 0 <= (await store.counts()).parked < 10  # type: ignore[operator]
+        assert await store.prune(replace(ALL, parked=3600), 100) == 0
+        assert await store.prune(ALL, 100) == 0  # its notice is still to be sent
+        await send_next(store)
+        assert await store.replay(parked)
+        assert (await store.counts()).parked is None
+        assert await store.prune(ALL, 100) == 0
         await settle_next(store, Settlement(Trigger.PARK))
+        assert await store.prune(ALL, 100) == 1
+        assert await store.show(parked) is None
+        assert not await store.accept(inbound("SM1"))
+
+    run(url, scenario)
+
+
+def test_nothing_is_pruned_that_is_live_or_has_something_to_send(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for n in range(4):
+            await store.accept(inbound(f"SM{n}", f"{n}"))
         await settle_next(store, Settlement(Trigger.RETRY, delay=60))
         await settle_next(store, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
         await claim_one(store)
@@ -219,7 +238,7 @@ def test_nothing_is_pruned_that_is_live_parked_or_has_something_to_send(url: str
         assert await store.prune(ALL, 100) == 0
         await store.settle_send(sending, SendOutcome(SendTrigger.LOSE))
         assert await store.prune(ALL, 100) == 1
-        assert len(await listed(store)) == 4
+        assert len(await listed(store)) == 3
 
     run(url, scenario)
 

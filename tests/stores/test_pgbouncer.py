@@ -105,7 +105,7 @@ def test_operators_transactions_are_whole(pooled: str) -> None:
             assert await store.drop(records[0].id)
             assert await store.reduce(2) == 2
             assert (await store.erase(records[1].sender, 10)).erased == 1
-            assert await store.prune(Retention(-1.0, -1.0, 3600.0), 100) == 5
+            assert await store.prune(Retention(-1.0, -1.0, 3600.0, 3600.0), 100) == 5
             await store.tidy()
             assert sum((await store.counts()).messages.values()) == 0
 

@@ -15,7 +15,7 @@ from tests.conformance.support import DONE, claim, claim_one, draft, inbound, op
 
 HOUR, DECADE = 3600, 10 * 365 * 86_400
 STEPS = pytest.mark.parametrize("seconds", [-HOUR, DECADE], ids=["back", "ahead"])
-A_WHILE = Retention(settled=60.0, dead=60.0, keys=60.0)
+A_WHILE = Retention(settled=60.0, dead=60.0, parked=60.0, keys=60.0)
 
 Set = Callable[[float], None]
 

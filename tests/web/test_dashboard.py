@@ -91,7 +91,7 @@ def test_what_is_beyond_all_bounds_is_as_long_as_the_last_one() -> None:
 
 
 def test_all_is_well_when_nothing_needs_anybody() -> None:
-    assert list(concerns(Sample(0.0, EMPTY, 0.01, NO_FIGURES), ())) == []
+    assert list(concerns(Sample(0.0, EMPTY, 0.01, NO_FIGURES), (), parked_retention=90.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,10 @@ def test_all_is_well_when_nothing_needs_anybody() -> None:
     ids=["dead", "parked", "away"],
 )
 def test_what_needs_somebody_is_said(counts: Counts | None, said: str) -> None:
-    assert [one.text for one in concerns(Sample(0.0, counts, 0.01, NO_FIGURES), ())] == [said]
+    assert [
+        one.text
+        for one in concerns(Sample(0.0, counts, 0.01, NO_FIGURES), (), parked_retention=90.0)
+    ] == [said]
 
 
 def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None:
@@ -114,7 +117,7 @@ def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None
         Alert("backlog-age", Level.CRITICAL, 999.0, "a message waits", "Add workers.", 0.0),
     ]
     one_dead = replace(EMPTY, messages={State.DEAD: 1})
-    found = list(concerns(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts))
+    found = list(concerns(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts, parked_retention=90.0))
     assert [concern.tone for concern in found] == ["bad", "bad", "warn"]
     assert [concern.query for concern in found] == ["state=dead", "state=open", None]
     assert found[1].text.startswith("A message waits, since ")

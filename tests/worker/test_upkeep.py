@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from offhook import upkeep
-from offhook.core.lifecycle import SendState
+from offhook.core.lifecycle import SendState, State
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Topic, Trouble
 from offhook.ports import Filter, Overdue
@@ -125,6 +125,24 @@ def test_what_is_over_is_pruned_from_the_start_on(tmp_path: Path) -> None:
                 await line.told.runs(150)
             async with serving(line, upkeep=True):
                 await gone(line)
+
+    run(scenario)
+
+
+def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def answer() -> None:
+            return None
+
+        limited = {"sender_limit": (1, 1e9), "limit_notice": "", "parked_retention": 6.0}
+        async with opened(tmp_path, handled_by(answer), **limited) as line:
+            sids = [await line.receive("hello") for _ in range(2)]
+            async with serving(line):
+                await line.told.runs(2)
+            async with serving(line, upkeep=True):
+                trouble = await line.told.trouble(Topic.PARKED_EXPIRE)
+            assert trouble.text.startswith("parked messages: 1, the first for 0 days")
+            assert await line.state(sids[1]) is State.PARKED
 
     run(scenario)
 

@@ -27,6 +27,7 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
                 "messages": dict(counts.messages),
                 "sends": dict(counts.sends),
                 "oldest_seconds": counts.oldest,
+                "parked_seconds": counts.parked,
                 "received_last_minute": counts.received,
                 "settled_last_minute": counts.settled,
             }
@@ -52,6 +53,8 @@ def _table(counts: Counts) -> Table:
     table.add_section()
     waited = "nothing waits" if counts.oldest is None else duration(counts.oldest)
     table.add_row("oldest that waits", waited)
+    if counts.parked is not None:
+        table.add_row("longest parked", duration(counts.parked))
     table.add_row("received in the last minute", f"{counts.received:,}")
     table.add_row("settled in the last minute", f"{counts.settled:,}")
     return table

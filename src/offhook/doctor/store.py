@@ -1,6 +1,7 @@
 """Checks of what the store says."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.migrations import migrations
 
+_DAY = 86_400.0
 _LATE = 60.0  # seconds that a message may wait before somebody should look at the workers
 
 
@@ -47,7 +49,7 @@ async def backlog(settings: Settings) -> Findings:
         return []  # told by `reachable`
     finally:
         await store.close()
-    return [*_waiting(counts), *_set_aside(counts)]
+    return [*_waiting(counts), *_set_aside(counts, settings)]
 
 
 async def _unready(settings: Settings) -> Finding | None:
@@ -82,12 +84,18 @@ def _waiting(counts: Counts) -> Findings:
     return [warn("workers", f"the oldest message has waited {counts.oldest:,.0f} s", remedy)]
 
 
-def _set_aside(counts: Counts) -> Findings:
+def _set_aside(counts: Counts, settings: Settings) -> Findings:
     found = []
-    for state, verb in ((State.DEAD, "are dead"), (State.PARKED, "are set aside")):
-        if number := counts.messages[state]:
-            remedy = f"`offhook messages list --state {state}` shows them."
-            found.append(warn("messages", f"{number:,} {verb}", remedy))
+    dead, parked = counts.messages[State.DEAD], counts.messages[State.PARKED]
+    if dead:
+        remedy = "`offhook messages list --state dead` shows them."
+        found.append(warn("messages", f"{dead:,} are dead", remedy))
+    if parked:
+        goes = time.time() - (counts.parked or 0.0) + settings.parked_retention * _DAY
+        day = time.strftime("%Y-%m-%d", time.localtime(goes))
+        text = f"{parked:,} are set aside; the first is deleted on {day}"
+        remedy = "`offhook messages list --state parked` shows them: replay or discard them."
+        found.append(warn("messages", text, remedy))
     if number := counts.sends[SendState.UNKNOWN]:
         text = f"of {number:,} replies it is unknown whether they left"
         remedy = "Their status callbacks tell: see whether Twilio reaches OFFHOOK_PUBLIC_URL."

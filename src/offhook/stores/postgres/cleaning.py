@@ -36,6 +36,7 @@ async def prune(connection: Connection, retention: Retention, limit: int) -> int
     """Delete the messages that are over. See `ports.Inbox.prune`."""
     old = await _expired(connection, _SETTLED_WELL, retention.settled, limit)
     old += await _expired(connection, {State.DEAD}, retention.dead, limit - len(old))
+    old += await _expired(connection, {State.PARKED}, retention.parked, limit - len(old))
     return await _delete(connection, old)
 
 

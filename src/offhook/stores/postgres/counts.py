@@ -34,6 +34,12 @@ _GLANCE: Final = f"""
      WHERE resting = '{SendState.UNKNOWN}' AND settled > clock_timestamp() - interval '1 day'
        AND settled <= clock_timestamp() - $1::float8 * interval '1 second'
 """
+_PARKED: Final = f"""
+    SELECT CASE WHEN min(settled) IS NOT NULL
+           THEN greatest(0, extract(epoch FROM clock_timestamp() - min(settled)))::float8 END
+      FROM offhook.messages
+     WHERE resting = '{State.PARKED}' AND NOT reduced AND settled IS NOT NULL
+"""
 _OLDEST: Final = f"""
     SELECT CASE WHEN min(received) IS NOT NULL  -- `greatest` leaves NULL out
            THEN greatest(0, extract(epoch FROM clock_timestamp() - min(received)))::float8 END
@@ -67,6 +73,7 @@ async def glance(connection: Connection, unresolved_after: float) -> Counts:
         received=found["rate", "received"],
         settled=found["rate", "settled"],
         unresolved=found["rate", "unresolved"],
+        parked=await connection.fetchval(_PARKED),
     )
 
 

@@ -40,6 +40,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
     """Delete what is over. See `ports.Inbox.prune`."""
     old = _expired(connection, _SETTLED_WELL, now - _ms(retention.settled), limit)
     old += _expired(connection, {State.DEAD}, now - _ms(retention.dead), limit - len(old))
+    old += _expired(connection, {State.PARKED}, now - _ms(retention.parked), limit - len(old))
     _delete(connection, old)
     keys = connection.execute(
         "DELETE FROM dedupe_keys WHERE key IN "

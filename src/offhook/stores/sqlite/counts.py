@@ -58,6 +58,7 @@ def glance(connection: sqlite3.Connection, now: int, *, unresolved_after: int) -
                 now - _DAY,
                 now - unresolved_after,
             ),
+            parked=_parked(connection, now),
         )
     finally:
         connection.execute("ROLLBACK")
@@ -110,6 +111,14 @@ def _oldest(connection: sqlite3.Connection, now: int) -> float | None:
         f"SELECT min(received) FROM messages INDEXED BY messages_oldest WHERE {IS_LIVE}"
     ).fetchone()
     return None if received is None else max(0, now - received) / 1000
+
+
+def _parked(connection: sqlite3.Connection, now: int) -> float | None:
+    (since,) = connection.execute(
+        f"SELECT min(settled) FROM messages INDEXED BY messages_settled "
+        f"WHERE state = '{State.PARKED}' AND reduced = 0 AND settled IS NOT NULL"
+    ).fetchone()
+    return None if since is None else max(0, now - since) / 1000
 
 
 def _count(connection: sqlite3.Connection, rows: str, *values: int) -> int:

@@ -77,6 +77,7 @@ class Dashboard:
         alerts: Callable[[], Sequence[Alert]] = tuple,
     ) -> None:
         self._store = store
+        self._parked_retention = settings.parked_retention
         self._alerts = alerts
         self._made: tuple[Sample | None, Mapping[str, Any]] = None, {}
         self._pulse = Pulse(look)
@@ -139,7 +140,10 @@ class Dashboard:
         """Return the overview as of the last sample, which all who look on share."""
         sample = self._pulse.samples[-1]
         if self._made[0] is not sample:
-            self._made = sample, overview(self._pulse, self._alerts())
+            self._made = (
+                sample,
+                overview(self._pulse, self._alerts(), parked_retention=self._parked_retention),
+            )
         return self._made[1]
 
     async def _latest_dead(self) -> Sequence[Record]:

@@ -40,7 +40,7 @@ class Concern:
     query: str | None = None
 
 
-def overview(pulse: Pulse, alerts: Sequence[Alert]) -> dict[str, Any]:
+def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) -> dict[str, Any]:
     """Return what the overview shows."""
     sample = pulse.samples[-1] if pulse.samples else None
     recent = pulse.recent(_RECENT)
@@ -49,7 +49,7 @@ def overview(pulse: Pulse, alerts: Sequence[Alert]) -> dict[str, Any]:
         "sample": sample,
         "recent": recent,
         "hour": pulse.recent(float("inf")),
-        "concerns": list(concerns(sample, alerts)),
+        "concerns": list(concerns(sample, alerts, parked_retention=parked_retention)),
         "live": backlog(sample.counts) if sample and sample.counts else 0,
         "quantiles": quantiles(recent),
         "budgets": BUDGETS,
@@ -103,14 +103,22 @@ def charts(bins: list[Bin]) -> dict[str, Chart]:
     return made
 
 
-def concerns(sample: Sample | None, alerts: Sequence[Alert]) -> Iterator[Concern]:
-    """Yield what needs somebody, the worst first."""
+def concerns(
+    sample: Sample | None, alerts: Sequence[Alert], *, parked_retention: float
+) -> Iterator[Concern]:
+    """Yield what needs somebody, the worst first.
+
+    Args:
+        sample: the latest look.
+        alerts: what is raised.
+        parked_retention: days.
+    """
     if sample is not None:
-        found = [*_at_once(sample), *map(_alerted, _others(alerts))]
+        found = [*_at_once(sample, parked_retention), *map(_alerted, _others(alerts))]
         yield from sorted(found, key=lambda concern: concern.tone != "bad")
 
 
-def _at_once(sample: Sample) -> Iterator[Concern]:
+def _at_once(sample: Sample, parked_retention: float) -> Iterator[Concern]:
     """Yield what is known without looking twice; an alert of it comes later."""
     if sample.counts is None:
         text = "Nothing is handled until it is back. The log says why."
@@ -122,7 +130,8 @@ def _at_once(sample: Sample) -> Iterator[Concern]:
     if parked := sample.counts.messages.get(State.PARKED, 0):
         text = f"{_many(parked, 'message')} set aside."
         query = "state=parked&kind=all"
-        yield Concern("warn", text, "Look at them, and replay or discard them.", query)
+        advice = f"Replay or discard them: after {parked_retention:g} days they are deleted."
+        yield Concern("warn", text, advice, query)
 
 
 def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:

@@ -190,7 +190,7 @@ class Topic(StrEnum):
         "the clock of the machine, or of the database's server, was set; nothing is late for it",
     )
     BURIED = "buried", "a message is dead because five workers died while it ran"
-    LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots may be talking"
+    LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots are talking with each other"
     PARKED_EXPIRE = (
         "parked-expire",
         "parked messages are deleted within a week; told daily",

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
+from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
 from offhook.core.searching import Phrase
@@ -57,7 +58,8 @@ class Claim:
     Attributes:
         token: names this lease; every write of the run must carry it.
         attempt: which run this is, from 1. Crashes and interruptions are not counted.
-        recent_sends: how many sends the lane has had in the claim's window.
+        turns: how many of our replies to its sender were answered at a program's pace of late; none
+            unless it is such an answer itself.
         replayed: an operator has put it back into its lane.
     """
 
@@ -70,7 +72,7 @@ class Claim:
     crashes: int
     received: float
     form: bytes
-    recent_sends: int = 0
+    turns: int = 0
     replayed: bool = False
 
 
@@ -217,15 +219,15 @@ class Queue(Entrance, Protocol):
     """Messages in lanes, from accepted to settled."""
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
     ) -> Claimed:
         """Take up to `limit` messages, of different lanes, each the first of its lane.
 
         Lanes that have been due for longest come first. A lane whose lease has run out is due;
         its message, still running, has crashed once more: it is rescued, or buried, before
         anything is taken. A suspect (two crashes) is claimed only with `alone`, and then nothing
-        else is. `window` is how far back, in seconds, a claim's `recent_sends` are counted. The
-        cost grows with `limit`, not with the backlog.
+        else is. `loop` says which of a claim's `turns` are counted; none without it. The cost
+        grows with `limit`, not with the backlog.
         """
         ...
 

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     timeout_notice: str = "This is taking longer than it should. We are trying again."
     failure_notice: str = "Sorry, something went wrong and we could not answer your message."
     limit_notice: str = "You are sending faster than we can answer. Please wait a little."
-    loop_limit: Rate = (20, 60.0)
+    loop_limit: OptionalRate = (20, 60.0)
     sender_limit: OptionalRate = None
     twilio_api: str = "https://api.twilio.com"
 

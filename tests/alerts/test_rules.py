@@ -91,6 +91,8 @@ CASES: list[tuple[str, Work, Level | None]] = [
     ("cache-unavailable", told(Topic.CACHE_UNAVAILABLE), W),
     ("credentials-unavailable", told(Topic.CREDENTIALS_UNAVAILABLE), W),
     ("dead-letters", holds(messages={**COUNTS.messages, State.DEAD: 1}), W),
+    ("loop-suspected", told(Topic.LOOP_SUSPECTED), W),
+    ("loop-suspected", told(Topic.SENDER_LIMIT), None),
     ("unknown-sends", holds(unresolved=2), W),
     ("disk", uses(disks={"store": 0.5, "spool": 0.81}), W),
     ("disk", uses(disks={"store": 0.96}), C),

@@ -39,6 +39,17 @@ def test_an_example_under_dev(tmp_path: Path, name: str, replies: list[str]) -> 
     assert [line[14:] for line in said.stdout.splitlines() if line.startswith("reply")] == replies
 
 
+def test_long_answers_sentence_by_sentence_are_no_loop(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with dev(home, f"{EXAMPLES / 'slow_llm'}.py"):
+        for number in range(3):
+            said = home.run(
+                "text", f"{number}. Two! Three! Four! Five! Six! Seven! Eight! Nine! Ten"
+            )
+            assert said.returncode == 0, said.stdout
+            assert said.stdout.count("\nreply") == 12
+
+
 def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
     account = Simulator.credentials()
     port = free_port()

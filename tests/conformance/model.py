@@ -14,6 +14,7 @@ from offhook.core.lifecycle import (
     CRASHES_UNTIL_ALONE,
     CRASHES_UNTIL_DEAD,
     LIVE,
+    MAY_HAVE_LEFT,
     SETTLED,
     Delivery,
     SendState,
@@ -27,10 +28,12 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
+from offhook.core.loops import Loop
 from offhook.ports import Draft, Inbound, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
 _SENDING = {SendState.PENDING, SendState.SENDING}
+LOOP = Loop(within=900.0, pace=100.0)
 _TICK = 1 / 1024  # seconds; no two steps are at the same time
 
 
@@ -45,6 +48,7 @@ class Entry:
     created: float
     due: float
     id: int = 0
+    settled: float | None = None
     state: SendState = SendState.PENDING
     token: int = 0
     tries: int = 0
@@ -60,6 +64,7 @@ class Post:
     id: int
     place: int
     due: float
+    received: float
     notice_due: float | None
     state: State = State.OPEN
     holds: bool = True
@@ -89,7 +94,7 @@ class Run(NamedTuple):
     token: int
     attempt: int
     crashes: int
-    recent_sends: int
+    turns: int
 
 
 class Found(NamedTuple):
@@ -134,7 +139,8 @@ class Model:
         self.keys[inbound.key] = self.now
         wait = inbound.notice_after
         notice_due = None if wait is None else self.now + wait
-        self.posts.append(Post(inbound, new_id(), self._next(), self.now, notice_due))
+        post = Post(inbound, new_id(), self._next(), self.now, self.now, notice_due)
+        self.posts.append(post)
         return True
 
     def claim(self, lease: float, owner: str) -> Found:
@@ -253,6 +259,7 @@ class Model:
             for entry in self._lane_sends(lane):
                 if entry.state is SendState.SENDING:
                     entry.state = send_target(SendTrigger.LOSE)
+                    entry.settled = self.now
             head = next(iter(self._lane_sends(lane)), None)
             if head is not None and head.due <= self.now:
                 head.state = send_target(SendTrigger.CLAIM)
@@ -278,6 +285,7 @@ class Model:
         if entry.state in send_sources(outcome.trigger):
             entry.state = send_target(outcome.trigger)
             entry.due = self.now + outcome.delay
+            entry.settled = None if outcome.trigger is SendTrigger.POSTPONE else self.now
             entry.sid = outcome.sid or entry.sid
             status = outcome.status if entry.delivery is None else entry.delivery.status
             entry.delivery = Delivery(status, outcome.error_code) if status else None
@@ -290,6 +298,7 @@ class Model:
             return False
         if entry.state in send_sources(SendTrigger.CONFIRM):
             entry.state = send_target(SendTrigger.CONFIRM)
+            entry.settled = self.now
             self._end_sending(entry)
         entry.sid = sid
         entry.delivery = later_delivery(entry.delivery, reported)
@@ -407,9 +416,31 @@ class Model:
         post.state = target(Trigger.CLAIM)
         post.token = self._next()
         self.leases[post.lane] = Lease(post.token, owner, self.now + lease)
-        recent = [e for e in self.entries if e.message.lane == post.lane]
-        recent = [entry for entry in recent if entry.created > self.now - 60.0]
-        return Run(post, post.token, post.attempts + 1, post.crashes, len(recent))
+        return Run(post, post.token, post.attempts + 1, post.crashes, self._turns(post))
+
+    def _turns(self, post: Post) -> int:
+        """Count the replies that were answered at a program's pace, the last of them by this."""
+        replies = [
+            entry
+            for entry in self.entries
+            if entry.message.lane == post.lane
+            and entry.to == post.inbound.sender
+            and entry.created > self.now - LOOP.within
+            and entry.state in MAY_HAVE_LEFT
+        ]
+        if post.inbound.kind is not Kind.MESSAGE or self._answered(replies, post) is None:
+            return 0
+        answers = [post, *(entry.message for entry in replies)]
+        return len({self._answered(replies, one) for one in answers} - {None})
+
+    def _answered(self, replies: Sequence[Entry], post: Post) -> int | None:
+        """Return the last reply that a message may have answered."""
+        for entry in reversed(replies):
+            left = self.now if entry.settled is None else entry.settled
+            earliest = max(entry.created, left - LOOP.pace)
+            if earliest <= post.received <= left + LOOP.pace:
+                return entry.id
+        return None
 
     def _crash(self, lane: str) -> list[int]:
         """Rescue or bury what still runs in a lane that is free; return whom to tell."""

@@ -10,10 +10,12 @@ import asyncpg
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
+from offhook.core.loops import Loop
 from offhook.ports import Claim, Draft, Inbound, Settlement, Store
 from offhook.stores import open_store
 
 DONE = Settlement(Trigger.COMPLETE)
+LOOP = Loop(within=3600.0, pace=30.0)  # slower than any machine
 Scenario = Callable[[Store], Awaitable[None]]
 
 
@@ -63,7 +65,8 @@ def run(url: str, scenario: Scenario) -> None:
 async def claim(
     store: Store, limit: int = 100, *, lease: float = 30.0, owner: str = "w1", alone: bool = False
 ) -> tuple[Claim, ...]:
-    return (await store.claim(limit, lease=lease, owner=owner, alone=alone)).claims
+    claimed = await store.claim(limit, lease=lease, owner=owner, alone=alone, loop=LOOP)
+    return claimed.claims
 
 
 async def claim_one(store: Store, *, lease: float = 30.0, owner: str = "w1") -> Claim:

@@ -10,6 +10,7 @@ from offhook.core.messages import Send
 from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
+from tests.conformance.clocks import clock_of
 from tests.conformance.support import (
     DONE,
     claim,
@@ -380,14 +381,78 @@ def test_a_replay_repeats_what_failed_and_not_what_was_sent(url: str) -> None:
     run(url, scenario)
 
 
-def test_recent_sends_of_the_lane_come_with_the_claim(url: str) -> None:
+async def answered(store: Store, sid: str, lane: str = "lane", *, to: str = "+1555lane") -> int:
+    """Let a message come and be answered; return its turns."""
+    one = await running(store, sid, lane)
+    await store.write(one, [replace(draft(), to=to)])
+    await store.settle(one, DONE)
+    for send in await claim_sends(store):
+        await store.settle_send(send, ACCEPTED)
+    return one.turns
+
+
+def test_replies_that_were_answered_at_once_come_with_the_claim(url: str) -> None:
     async def scenario(store: Store) -> None:
-        one = await running(store)
-        assert one.recent_sends == 0
-        await store.write(one, [draft(f"reply:{n}") for n in range(3)])
+        assert [await answered(store, f"SM{n}") for n in range(6)] == [0, 1, 2, 3, 4, 5]
+        assert await answered(store, "SM7", "elsewhere", to="+1555elsewhere") == 0
+
+    run(url, scenario)
+
+
+def test_replies_that_have_not_left_or_went_to_others_are_no_turns(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await answered(store, "SM1", to="+15559999999")
+        two = await running(store, "SM2")
+        assert two.turns == 0
+        await store.write(two, [replace(draft(), to="+1555lane")])
+        await store.settle(two, DONE)
+        three = await running(store, "SM3")
+        assert three.turns == 0  # the reply waits to be sent
+        (waiting,) = await claim_sends(store)
+        await store.settle(three, DONE)
+        four = await running(store, "SM4")
+        assert four.turns == 1  # it is being sent
+        await store.settle_send(waiting, SendOutcome(SendTrigger.REFUSE, error_code="21610"))
+        await store.settle(four, DONE)
+        assert (await running(store, "SM5")).turns == 0
+
+    run(url, scenario)
+
+
+def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        for number in range(4):
+            await store.accept(inbound(f"SM{number}"))
+        assert [await claimed_and_answered(store) for _ in range(4)] == [0, 0, 0, 0]
+        for number in range(4, 8):
+            await store.accept(inbound(f"SM{number}"))
+        # All of them came behind the fourth reply, and before the next.
+        assert [await claimed_and_answered(store) for _ in range(4)] == [1, 1, 1, 1]
+        assert await answered(store, "SM8") == 2
+
+    async def claimed_and_answered(store: Store) -> int:
+        one = await claim_one(store)
+        await store.write(one, [replace(draft(), to="+1555lane")])
         await store.settle(one, DONE)
-        assert (await running(store, "SM2")).recent_sends == 3
-        assert (await running(store, "SM3", "elsewhere")).recent_sends == 0
+        for send in await claim_sends(store):
+            await store.settle_send(send, ACCEPTED)
+        return one.turns
+
+    run(url, scenario)
+
+
+def test_who_answers_after_a_pause_is_no_program(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await answered(store, "SM1")
+        assert await answered(store, "SM2") == 1
+        async with clock_of(url) as clock:
+            await clock.advance(60)
+        assert await answered(store, "SM3") == 0
+        assert await answered(store, "SM4") == 2
+        async with clock_of(url) as clock:
+            await clock.advance(4000)
+        assert await answered(store, "SM5") == 0
+        assert await answered(store, "SM6") == 1
 
     run(url, scenario)
 

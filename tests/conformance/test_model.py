@@ -42,7 +42,7 @@ from offhook.ports import (
 )
 from tests.conformance import support
 from tests.conformance.clocks import Clock, clock_of
-from tests.conformance.model import Entry, Found, LostError, Model, Post, Run, Written
+from tests.conformance.model import LOOP, Entry, Found, LostError, Model, Post, Run, Written
 from tests.conformance.support import opened
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def draft(identity: str, lane: str, *, once_in: float = 0.0) -> Draft:
     return Draft(identity, "AC1", "+15005550006", person(lane), "hello", once_in=once_in)
 
 
-NOBODY = Post(webhook(0, noticed=False), id=0, place=0, due=0.0, notice_due=None)
+NOBODY = Post(webhook(0, noticed=False), id=0, place=0, due=0.0, received=0.0, notice_due=None)
 
 
 @dataclass
@@ -430,7 +430,9 @@ class Protocol(RuleBasedStateMachine):
     def _claim(self, owner: str, *, alone: bool, limit: int) -> Claimed:
         found = Claimed(next_due=0.0)
         while found.next_due is not None and found.next_due < ROUGHLY:
-            more = self.do(lambda store: store.claim(limit, lease=LEASE, owner=owner, alone=alone))
+            more = self.do(
+                lambda store: store.claim(limit, lease=LEASE, owner=owner, alone=alone, loop=LOOP)
+            )
             found = replace(
                 more,
                 claims=(*found.claims, *more.claims),
@@ -454,8 +456,8 @@ class Protocol(RuleBasedStateMachine):
 
     def _compare_claims(self, claimed: Claimed, found: Found) -> None:
         runs = {run.post.id: run for run in found.runs}
-        known = sorted((r.post.id, r.attempt, r.crashes, r.recent_sends) for r in found.runs)
-        claims = sorted((c.id, c.attempt, c.crashes, c.recent_sends) for c in claimed.claims)
+        known = sorted((r.post.id, r.attempt, r.crashes, r.turns) for r in found.runs)
+        claims = sorted((c.id, c.attempt, c.crashes, c.turns) for c in claimed.claims)
         assert claims == known
         assert sorted(one.id for one in claimed.buried) == sorted(found.buried)
         assert claimed.suspects == found.suspects

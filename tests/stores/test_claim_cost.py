@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from benchmarks.stores import Files, Server, make
+from offhook.core.loops import Loop
 from offhook.stores.postgres.schema import ROUTINES
 from offhook.stores.sqlite import lanes, messages, sends
 from tests.conformance.support import inbound, opened
@@ -28,7 +29,7 @@ Step = Callable[[sqlite3.Connection], object]
 NOW = 2**50  # milliseconds: everything is due
 
 # What is counted is the last of each, once what stands before it has been done.
-CLAIM, CLAIM_SENDS = "claim(10, 30.0, 'w', false, 60.0)", "claim_sends(10, 30.0, 'w')"
+CLAIM, CLAIM_SENDS = "claim(10, 30.0, 'w', false, 60.0, 1.0)", "claim_sends(10, 30.0, 'w')"
 HAND_BACK, HAND_BACK_SENDS = "hand_back('w', '{}')", "hand_back_sends('w', '{}')"
 RELEASE = "release('w')"
 OF_MESSAGES: Mapping[str, Sequence[str]] = {"a claim": (CLAIM,), "handing back": (CLAIM, HAND_BACK)}
@@ -40,7 +41,7 @@ OF_SENDS: Mapping[str, Sequence[str]] = {
 STEPS: Mapping[str, Step] = {
     CLAIM: lambda file: (
         messages.claim(
-            file, NOW, limit=10, lease=30.0, owner="w", alone=False, window=60.0, ahead=0
+            file, NOW, limit=10, lease=30.0, owner="w", alone=False, loop=Loop(60.0), ahead=0
         ).claims
     ),
     CLAIM_SENDS: lambda file: sends.claim(file, NOW, limit=10, lease=30.0, owner="w"),

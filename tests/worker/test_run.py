@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from offhook.core import loops
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Message, Reply, StatusUpdate
 from offhook.core.reasons import Cause
 from offhook.errors import Discard, InvalidReply, NotRunning, RetryLater
-from offhook.events import Handled, Topic
+from offhook.events import Handled, Sent, Topic
 from offhook.handlers import Handlers
 from offhook.observe.masking import brief
 from tests.worker.support import ANN, BOB, OURS, Line, handled_by, opened, run, serving
@@ -488,23 +489,91 @@ def test_a_message_cannot_be_replied_to_after_its_run(tmp_path: Path) -> None:
     settle_one(tmp_path, handled_by(keep), look=look)
 
 
-def test_too_many_sends_in_a_conversation_park_it(tmp_path: Path) -> None:
-    def answer() -> str:
-        return "you said"
+async def talked(line: Line, turns: int) -> list[str]:
+    """Answer each reply as soon as it has left, so many times; return the SIDs."""
+    sids = []
+    for number in range(turns):
+        sids.append(await line.receive(f"answer {number}"))
+        await line.told.runs(number + 1)
+        if await line.state(sids[-1]) is State.DONE:
+            await line.told.until(lambda count=number + 1: len(line.told.of(Sent)) >= count)  # type: ignore[misc]
+    return sids
+
+
+def test_who_answers_again_and_again_as_no_person_could_is_parked_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "PROBE", 0.01)
 
     async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer), loop_limit=(2, 60.0)) as line:
-            sids = [await line.receive("one"), await line.receive("two")]
-            third, stop = await line.receive("three"), await line.receive("STOP")
-            other = await line.receive("hello", sender=BOB)
-            async with serving(line):
-                await line.told.runs(5)
-            assert [await line.state(sid) for sid in [*sids, other]] == [State.DONE] * 3
-            parked = await line.record(third)
+        async with (
+            opened(tmp_path, handled_by(lambda: "you said"), loop_limit=(3, 60.0)) as line,
+            serving(line, sends=True),
+        ):
+            *sids, fourth = await talked(line, 4)
+            assert [await line.state(sid) for sid in sids] == [State.DONE] * 3
+            parked = await line.record(fourth)
             assert parked.state is State.PARKED
-            assert parked.error == Cause.LOOP_SUSPECTED(2)
-            assert await line.state(stop) is State.DISCARDED
+            assert parked.error == Cause.LOOP_SUSPECTED(3)
             assert Topic.LOOP_SUSPECTED in line.told.topics()
+            other = await line.receive("hello", sender=BOB)
+            await line.told.runs(5)
+            assert await line.state(other) is State.DONE
+            stop = await line.receive("STOP")
+            await line.told.runs(6)
+            assert await line.state(stop) is State.DISCARDED
+            await asyncio.sleep(loops.PACE)  # whoever it was, that was a pause
+            later = await line.receive("is anybody there?")
+            await line.told.runs(7)
+            assert await line.state(later) is State.DONE
+            assert await line.store.replay(parked.id)
+            await line.told.runs(8)
+            assert await line.state(fourth) is State.DONE
+
+    run(scenario)
+
+
+def test_without_a_limit_nobody_is_parked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            opened(tmp_path, handled_by(lambda: "you said"), loop_limit=None) as line,
+            serving(line, sends=True),
+        ):
+            sids = await talked(line, 30)
+            assert [await line.state(sid) for sid in sids] == [State.DONE] * 30
+
+    run(scenario)
+
+
+def test_ten_fragments_to_a_bot_that_answers_in_three_sentences_are_handled(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            opened(tmp_path, handled_by(lambda: ["One.", "Two.", "Three."])) as line,
+            serving(line, sends=True),
+        ):
+            sids = []
+            for number in range(10):
+                sids.append(await line.receive(f"fragment {number}"))
+                await line.told.until(
+                    lambda count=3 * number + 3: len(line.told.of(Sent)) >= count  # type: ignore[misc]
+                )
+            assert [await line.state(sid) for sid in sids] == [State.DONE] * 10
+
+    run(scenario)
+
+
+def test_thirty_pictures_sent_at_once_are_no_loop_however_fast_the_bot_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            opened(tmp_path, handled_by(lambda: "Got it."), loop_limit=(10, 60.0)) as line,
+            serving(line, sends=True),
+        ):
+            sids = []
+            for _ in range(30):
+                sids.append(await line.receive("", NumMedia="1"))
+                await asyncio.sleep(0.05)
+            await line.told.runs(30)
+            assert [await line.state(sid) for sid in sids] == [State.DONE] * 30
 
     run(scenario)
 

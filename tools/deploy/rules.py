@@ -56,6 +56,9 @@ QUERIES: Final[Mapping[str, Query]] = {
     "cache-unavailable": _troubled("cache-unavailable"),
     "credentials-unavailable": _troubled("credentials-unavailable"),
     "dead-letters": Query('max by (job) (offhook_store_messages{state="dead"})'),
+    "loop-suspected": Query(
+        'sum by (job) (increase(offhook_troubles_total{topic="loop-suspected"}[5m]))'
+    ),
     "unknown-sends": Query("max by (job) (offhook_store_unresolved_sends)"),
     "disk": Query("max by (job, instance) (offhook_disk_used_ratio)"),
     "cpu": Query(

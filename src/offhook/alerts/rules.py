@@ -12,7 +12,7 @@ from offhook.alerts.window import Window
 from offhook.core.answers import STORED
 from offhook.core.lifecycle import State, Trigger
 from offhook.events import Topic
-from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, WEBHOOKS
+from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, TROUBLES, WEBHOOKS
 
 MIN_EVENTS: Final = 20
 """As many answers or runs there must be in a window: one that failed of three is no rate."""
@@ -143,6 +143,10 @@ def _unresolved(window: Window) -> Reading:
     return UNKNOWN if counts is None else float(counts.unresolved)
 
 
+def _suspecting(window: Window) -> float:
+    return window.count(TROUBLES, topic=Topic.LOOP_SUSPECTED)
+
+
 def _troubled(topic: Topic) -> Read:
     return lambda window: window.level(TROUBLED, topic=topic)
 
@@ -226,6 +230,13 @@ RULES: Final = (
         "dead-letters", _dead, warning=0.0,
         text="messages that were given up: {value}",
         remedy="offhook messages list --state dead; mend what fails, then replay or discard them.",
+    ),
+    Rule(
+        "loop-suspected", _suspecting, warning=0.0,
+        text="messages that were parked, as of bots that talk with each other: {value}",
+        remedy="offhook messages list --state parked; have the other bot be still, then replay or "
+        "discard them. What comes at a person's pace is handled.",
+        patience=0.0,  # a few messages, and all is silent
     ),
     Rule(
         "unknown-sends", _unresolved, warning=0.0,

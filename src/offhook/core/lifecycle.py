@@ -104,6 +104,10 @@ class SendState(StrEnum):
     CANCELED = "canceled"  # not wanted any more, and never sent
 
 
+MAY_HAVE_LEFT: Final = frozenset({SendState.SENDING, SendState.SENT, SendState.UNKNOWN})
+"""The states in which a send may be with its recipient."""
+
+
 class SendTrigger(StrEnum):
     """What happens to a send."""
 

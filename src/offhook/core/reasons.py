@@ -25,7 +25,10 @@ class Cause(StrEnum):
 
     CLAIM_LOST = "claim-lost", "the worker never received this claim; no handler ran"
     DISCARDED = "discarded", "discarded by its handler"
-    LOOP_SUSPECTED = "loop-suspected", "loop suspected: {} messages sent to this conversation"
+    LOOP_SUSPECTED = (
+        "loop-suspected",
+        "loop suspected: {} replies were answered faster than by any person",
+    )
     NO_HANDLER = "no-handler", "no handler for {}"
     NOT_AWAITED = (
         "not-awaited",

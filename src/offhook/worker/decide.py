@@ -54,9 +54,9 @@ class Unhandled:
 
 @dataclass(frozen=True, slots=True)
 class LoopSuspected:
-    """So many messages left in this lane within a minute that two bots may be talking."""
+    """So many replies were answered at a program's pace that two bots must be talking."""
 
-    sends: int
+    turns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +167,8 @@ def describe(result: Result) -> Error:  # noqa: PLR0911 - a table, one line a re
             return Cause.WORKER_STOPPED()
         case Unhandled(why):
             return why
-        case LoopSuspected(sends):
-            return Cause.LOOP_SUSPECTED(sends)
+        case LoopSuspected(turns):
+            return Cause.LOOP_SUSPECTED(turns)
         case SenderLimited(limit, seconds):
             return Cause.SENDER_LIMIT(limit, seconds)
 

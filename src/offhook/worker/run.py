@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from offhook.clock import elapsed
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
+from offhook.core.loops import hold
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.drafts import ReturnAddress, drafts_of, notice
@@ -155,9 +156,8 @@ class Run:
         message = Message.parse(raw, attempt=self.claim.attempt)
         address = ReturnAddress.of(message, self._tools.settings)
         self._terms = _with_notices(self._terms, message, address, self._tools.settings)
-        limit, _ = self._tools.settings.loop_limit
-        if self.claim.recent_sends >= limit and not message.opt_out:
-            return self._suspect_loop()
+        if (ended := await self._slow_down(message)) is not None:
+            return None if ended is _Over.LOST else ended
         if not message.opt_out and (limited := await self._limit(message)) is not None:
             return limited
         handler = self._tools.handlers.find(message)
@@ -203,14 +203,31 @@ class Run:
             self._tools.observer(Trouble(Topic.SENDER_LIMIT, text))
         return SenderLimited(amount, seconds, tells=first)
 
-    def _suspect_loop(self) -> LoopSuspected:
-        sends = self.claim.recent_sends
-        text = (
-            f"message {self.claim.id} is parked: its conversation has had {sends} sends within "
-            "OFFHOOK_LOOP_LIMIT's time, as when two bots talk with each other"
-        )
-        self._tools.observer(Trouble(Topic.LOOP_SUSPECTED, text))
-        return LoopSuspected(sends)
+    async def _slow_down(
+        self, message: Message
+    ) -> LoopSuspected | Interrupted | Literal[_Over.LOST] | None:
+        """Put off the answer where a loop is likely, and say whether it is one.
+
+        Pictures and what is forwarded come as fast as a phone sends them, and of people.
+        """
+        rule, claim = self._tools.settings.loop_limit, self.claim
+        by_a_person = message.opt_out or message.media or message.forwarded or claim.replayed
+        if rule is None or by_a_person:
+            return None
+        limit, _ = rule
+        if claim.turns >= limit:
+            text = (
+                f"message {claim.id} is parked: {claim.turns} replies were answered faster than by "
+                "any person, as when two bots talk with each other (OFFHOOK_LOOP_LIMIT)"
+            )
+            self._tools.observer(Trouble(Topic.LOOP_SUSPECTED, text))
+            return LoopSuspected(claim.turns)
+        if seconds := hold(claim.turns, limit, time.time() - claim.received):
+            await _first(self._over, within=seconds)
+        if not self._over.done():
+            return None
+        lost = self._over.result() is _Over.LOST
+        return _Over.LOST if lost else Interrupted(0.0)
 
     async def _handle(
         self,

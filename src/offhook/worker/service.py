@@ -9,6 +9,7 @@ from typing import Final
 
 from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
+from offhook.core.loops import Loop
 from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
@@ -79,6 +80,8 @@ class Worker:
             verifier,
             sender_limit,
         )
+        limit = settings.loop_limit
+        self._counted = None if limit is None else Loop(limit[1])
         self._work = store.listen()
         self._running: dict[int, tuple[Run, asyncio.Task[None]]] = {}  # by token
         self._telling: set[asyncio.Task[None]] = set()
@@ -144,7 +147,7 @@ class Worker:
                 lease=self._settings.lease,
                 owner=self._owner,
                 alone=alone,
-                window=self._settings.loop_limit[1],
+                loop=self._counted,
             )
         except StoreUnavailable as error:
             self._unsure = True

@@ -7,18 +7,48 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     CRASHES_UNTIL_ALONE,
     CRASHES_UNTIL_DEAD,
+    MAY_HAVE_LEFT,
     SETTLED,
     Trigger,
     target,
 )
+from offhook.core.loops import COUNTED_REPLIES, Loop
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Claim, Claimed, Overdue
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, before, epoch, seconds_after
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, before, epoch, one_of, seconds_after
 
-_COUNTED_SENDS: Final = 10_000  # counting a lane's recent sends ends there
+# Our replies that were answered at a program's pace: each counts once, whatever came behind it. It
+# has left some time before its outcome was recorded.
+_COUNT_TURNS: Final = f"""
+    WITH reply AS MATERIALIZED (
+        SELECT recent.id, recent.message,
+               greatest(recent.created,
+                        {seconds_after("coalesce(recent.settled, _now)", "-_pace")}) AS earliest,
+               {seconds_after("coalesce(recent.settled, _now)", "_pace")} AS latest
+          FROM (SELECT * FROM offhook.sends
+                 WHERE sends.lane = taken.lane
+                   AND sends.created > {seconds_after("_now", "-_within")}
+                 ORDER BY sends.created DESC LIMIT {COUNTED_REPLIES}) AS recent
+         WHERE recent.state IN {one_of(MAY_HAVE_LEFT)} AND recent.recipient = taken.sender
+    ), answer AS (
+        SELECT taken.received
+         UNION
+        SELECT asked.received FROM reply
+         CROSS JOIN LATERAL (
+               SELECT messages.received FROM offhook.messages
+                WHERE messages.id = reply.message AND messages.lane = taken.lane) AS asked
+    )
+    SELECT count(DISTINCT (
+               SELECT max(reply.id) FROM reply
+                WHERE answer.received BETWEEN reply.earliest AND reply.latest))
+      FROM answer
+     WHERE taken.kind = '{Kind.MESSAGE}'
+       AND EXISTS (SELECT FROM reply
+                    WHERE taken.received BETWEEN reply.earliest AND reply.latest)
+"""
 
 # The first message of each lane in `_locked` that may go.
 _HEADS: Final = f"""
@@ -82,11 +112,11 @@ _CLAIM: Final = Routine(
     purpose="claim",
     arguments={
         "_most": "integer", "_lease": "float8", "_owner": "text", "_can_be_alone": "boolean",
-        "_window": "float8",
+        "_within": "float8", "_pace": "float8",
     },
     returns="""TABLE (
         what text, id bigint, token bigint, kind text, lane text, sid text, attempt integer,
-        crashes integer, received float8, form bytea, recent_sends bigint,
+        crashes integer, received float8, form bytea, turns bigint,
         replayed boolean, account_sid text, sender text, recipient text, next_due float8,
         suspects boolean)""",
     declares="""
@@ -127,11 +157,7 @@ _CLAIM: Final = Routine(
             )
             SELECT 'claim', id, token, kind, lane_name, sid, attempts + 1, crashes,
                    {epoch("received")}, form,
-                   (SELECT count(*) FROM (
-                        SELECT 1 FROM offhook.sends
-                         WHERE sends.lane = taken.lane
-                           AND created > {seconds_after("_now", "-_window")}
-                         LIMIT {_COUNTED_SENDS}) AS recent),
+                   ({_COUNT_TURNS}),
                    place <> id, NULL::text, NULL::text, NULL::text, NULL::float8, NULL::boolean
               FROM taken ORDER BY n;
             EXIT WHEN FOUND;
@@ -188,10 +214,17 @@ ROUTINES: Final = (_CLAIM, _HAND_BACK)
 
 
 async def claim(
-    connection: Connection, *, limit: int, lease: float, owner: str, alone: bool, window: float
+    connection: Connection,
+    *,
+    limit: int,
+    lease: float,
+    owner: str,
+    alone: bool,
+    loop: Loop | None,
 ) -> Claimed:
     """Take the heads of lanes that are due. See `ports.Queue.claim`."""
-    rows = await connection.fetch(_CLAIM.call, limit, lease, owner, alone, window)
+    counted = (loop.within, loop.pace) if loop else (0.0, 0.0)
+    rows = await connection.fetch(_CLAIM.call, limit, lease, owner, alone, *counted)
     *found, outlook = rows
     return Claimed(
         claims=tuple(_claim(row) for row in found if row["what"] == "claim"),
@@ -228,7 +261,7 @@ def _claim(row: Row) -> Claim:
         crashes=row["crashes"],
         received=row["received"],
         form=row["form"],
-        recent_sends=row["recent_sends"],
+        turns=row["turns"],
         replayed=row["replayed"],
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from offhook.core.lifecycle import Delivery
+from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.searching import Phrase
@@ -124,10 +125,10 @@ class PostgresStore:
         return await self._put(self._accepts, inbound)
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
     ) -> Claimed:
         return await self._write(
-            claims.claim, limit=limit, lease=lease, owner=owner, alone=alone, window=window
+            claims.claim, limit=limit, lease=lease, owner=owner, alone=alone, loop=loop
         )
 
     async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:

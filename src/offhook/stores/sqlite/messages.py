@@ -17,6 +17,7 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
+from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
@@ -69,7 +70,7 @@ class _Terms:
     now: int
     until: int
     owner: str
-    since: int
+    loop: Loop | None
     alone: bool
     ahead: int
     buried: list[Overdue] = field(default_factory=list)
@@ -83,14 +84,14 @@ def claim(
     lease: float,
     owner: str,
     alone: bool,
-    window: float,
+    loop: Loop | None,
     ahead: int,
 ) -> Claimed:
     """Take the heads of lanes that are due. See `ports.Queue.claim`.
 
     The wall clock is `ahead` of the store's time.
     """
-    terms = _Terms(now, now + int(lease * 1000), owner, now - int(window * 1000), alone, ahead)
+    terms = _Terms(now, now + int(lease * 1000), owner, loop, alone, ahead)
     claims: list[Claim] = []
     if alone:
         for lane, leased in lanes.due_lanes(connection, MESSAGES, now, 1, suspect=True):
@@ -146,9 +147,17 @@ def _claim_lane(
             crashes=head.crashes,
             received=(head.received + terms.ahead) / 1000,
             form=head.form,
-            recent_sends=sends.recent(connection, lane, terms.since),
+            turns=_turns(connection, lane, head, terms),
             replayed=bool(head.replayed),
         ),
+    )
+
+
+def _turns(connection: sqlite3.Connection, lane: str, head: _Head, terms: _Terms) -> int:
+    if terms.loop is None or head.kind != Kind.MESSAGE:
+        return 0
+    return sends.turns(
+        connection, terms.now, terms.loop, lane=lane, sender=head.sender, received=head.received
     )
 
 

@@ -15,16 +15,35 @@ from offhook.core.lifecycle import (
     send_sources,
     send_target,
 )
+from offhook.core.loops import COUNTED_REPLIES, Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.texts import well_formed
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
-from offhook.stores.sqlite.sql import SEND_IS_LIVE, before_send
+from offhook.stores.sqlite.sql import SEND_IS_LIVE, SEND_MAY_HAVE_LEFT, before_send
 
 SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""
+
+# Our replies that were answered at a program's pace: each counts once, whatever came behind it. It
+# has left some time before its outcome was recorded.
+_TURNS: Final = f"""
+    WITH reply (id, message, earliest, latest) AS MATERIALIZED (
+        SELECT id, message, max(created, coalesce(settled, :now) - :pace),
+               coalesce(settled, :now) + :pace
+          FROM (SELECT * FROM sends WHERE lane = :lane AND created > :since
+                 ORDER BY created DESC LIMIT {COUNTED_REPLIES})
+         WHERE {SEND_MAY_HAVE_LEFT} AND recipient = :sender
+    ), answer (received) AS (
+        SELECT :received
+         UNION SELECT received FROM messages WHERE id IN (SELECT message FROM reply)
+    )
+    SELECT count(DISTINCT (SELECT max(id) FROM reply WHERE received BETWEEN earliest AND latest))
+      FROM answer
+     WHERE EXISTS (SELECT 1 FROM reply WHERE :received BETWEEN earliest AND latest)
+"""
 
 _COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
 
@@ -223,12 +242,24 @@ def record_delivery(
     return True
 
 
-def recent(connection: sqlite3.Connection, lane: str, since: int) -> int:
-    """Return how many sends a lane has had; counting ends at 10,000."""
-    (count,) = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM sends WHERE lane = ? AND created > ? LIMIT 10000)",
-        (lane, since),
-    ).fetchone()
+def turns(
+    connection: sqlite3.Connection, now: int, loop: Loop, *, lane: str, sender: str, received: int
+) -> int:
+    """Return how many replies to the sender of a message were answered at a program's pace.
+
+    Args:
+        connection: within the writer's transaction.
+        now: in milliseconds.
+        loop: which count.
+        lane: the message's.
+        sender: who wrote it.
+        received: when, in milliseconds.
+    """
+    values = {
+        "now": now, "pace": int(loop.pace * 1000), "since": now - int(loop.within * 1000),
+        "lane": lane, "sender": sender, "received": received,
+    }  # fmt: skip
+    (count,) = connection.execute(_TURNS, values).fetchone()
     return int(count)
 
 

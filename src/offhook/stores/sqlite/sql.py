@@ -7,6 +7,7 @@ from typing import Final
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     LIVE,
+    MAY_HAVE_LEFT,
     SendState,
     SendTrigger,
     State,
@@ -38,6 +39,7 @@ IS_LIVE: Final = f"state IN {one_of(LIVE)}"
 IS_SET_ASIDE: Final = f"state IN {one_of(set(State) - LIVE - {State.DONE})}"
 IS_MESSAGE: Final = f"kind = '{Kind.MESSAGE}'"
 IS_WAITING: Final = f"state = '{State.WAITING}'"
+SEND_MAY_HAVE_LEFT: Final = f"state IN {one_of(MAY_HAVE_LEFT)}"
 SEND_IS_LIVE: Final = f"state IN {one_of({SendState.PENDING, SendState.SENDING})}"
 SEND_IS_UNSETTLED: Final = (
     f"state NOT IN ('{SendState.SENT}', '{SendState.PENDING}', '{SendState.SENDING}')"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from offhook.core.lifecycle import Delivery
+from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.searching import Phrase
@@ -68,7 +69,7 @@ class SqliteStore:
         return self._engine.accept(inbound)
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, window: float = 60.0
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
     ) -> Claimed:
         if self._engine.yields:
             limit = min(limit, YIELDING)
@@ -80,7 +81,7 @@ class SqliteStore:
                 lease=lease,
                 owner=owner,
                 alone=alone,
-                window=window,
+                loop=loop,
                 ahead=self._clock.ahead(),
             )
         )

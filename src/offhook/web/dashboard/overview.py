@@ -20,7 +20,11 @@ _RECENT: Final = 300.0  # seconds
 
 # Alerts whose concerns are known without them, and sooner.
 _KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
-_QUERIES: Final = {"backlog-age": "state=open", "handler-errors": "state=waiting"}
+_QUERIES: Final = {
+    "backlog-age": "state=open",
+    "handler-errors": "state=waiting",
+    "loop-suspected": "state=parked",
+}
 
 
 @dataclass(frozen=True, slots=True)

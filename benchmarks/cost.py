@@ -105,7 +105,8 @@ async def _send(app: Offhook, data: bytes) -> None:
     head, _, body = data.partition(b"\r\n\r\n")
     lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
     scope = {
-        "type": "http", "method": "POST", "scheme": "http", "path": load.PATH, "root_path": "",
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": load.PATH, "root_path": "",
         "raw_path": load.PATH.encode(), "query_string": b"", "client": ("127.0.0.1", 1),
         "headers": [(name.lower(), value) for name, _, value in lines],
     }  # fmt: skip

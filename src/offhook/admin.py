@@ -12,6 +12,7 @@ from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Topic, Trouble
+from offhook.hosts import admin_hosts
 from offhook.observe.exposition import exposition
 from offhook.observe.survey import Surveyor
 from offhook.patience import arrived, woken
@@ -65,7 +66,10 @@ class Admin:
             lambda: self.store, self.surveyor.look, settings, alerts=lambda: self.watch.alerts
         )
         self.asgi: ASGIApp = admin_routes(
-            ready=self._ready, metrics=self._metrics, pages=self._pages()
+            ready=self._ready,
+            metrics=self._metrics,
+            hosts=admin_hosts(settings),
+            pages=self._pages(),
         )
 
     @property

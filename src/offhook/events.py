@@ -137,6 +137,7 @@ class Topic(StrEnum):
 
     SIGNATURE_OFF = "signature-off", "webhooks are not validated (`OFFHOOK_SIGNATURE=off`)"
     WORKER_INLINE = "worker-inline", "handlers run in the process that answers"
+    ASTRAY = "astray", "a webhook that Twilio has signed came to a path that is no route"
     SETTINGS = "settings", "a variable is no setting, or a setting looks wrong; told at the start"
     NO_HANDLERS = "no-handlers", "a bot has no handler of messages; told at the start"
     NOT_STARTED = (

@@ -9,12 +9,14 @@ from typing import Final
 
 from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
+from offhook.core.hosts import HostNames, host_name
 from offhook.core.keys import Kind
 from offhook.credentials import Credentials
 from offhook.deadline import Deadline
 from offhook.deferral import defer
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Topic, Trouble
+from offhook.hosts import allowed_hosts
 from offhook.ports import (
     CachedVerdict,
     Inbound,
@@ -51,8 +53,8 @@ class WebhookProcessor:
     Args:
         store: where webhooks go.
         settings: `auth_token`, `signature`, `account_sid`, `signature_timeout`,
-            `on_signature_timeout`, `enqueue_timeout`, `slow_notice` and `slow_notice_after` are
-            read, once.
+            `on_signature_timeout`, `enqueue_timeout`, `slow_notice`, `slow_notice_after`,
+            `public_url` and `allowed_hosts` are read, once.
         observer: is told `Answered` once for each request, after its answer has left.
         cache: remembers what was answered; None for no memory.
         credentials: knows the tokens; None for those of the settings.
@@ -80,6 +82,7 @@ class WebhookProcessor:
         self._signature_deadline = Deadline(settings.signature_timeout)
         self._defers = settings.on_signature_timeout is TimeoutPolicy.DEFER
         self._enqueue_deadline = Deadline(settings.enqueue_timeout)
+        self._hosts = None if settings.public_url else allowed_hosts(settings)
 
     async def process(self, request: Request, acknowledge: Acknowledge) -> None:
         """Validate a webhook, store it, and only then acknowledge it.
@@ -110,10 +113,35 @@ class WebhookProcessor:
         await acknowledge(answer)
         self._tell(kind, Outcome(answer), started, refused_at, refused_at)
 
+    async def tell_astray(self, request: Request, messages: str, status: str) -> None:
+        """Tell the operator of a request to no route, if Twilio has signed it. Raises nothing.
+
+        Args:
+            request: that was answered 404.
+            messages: the URL at which messages are answered.
+            status: the URL at which delivery statuses are.
+        """
+        try:
+            with self._signature_deadline:
+                genuine = await self._verifier.is_signed(request)
+        except (CredentialsUnavailable, TimeoutError):
+            return
+        except Exception as error:  # noqa: BLE001 - see _validate
+            self._unexpected(error)
+            return
+        if genuine:
+            text = (
+                f"Twilio called {request.base + request.path!a}, where nothing answers: give it "
+                f"{ascii(messages)[1:-1]} for messages, {ascii(status)[1:-1]} for statuses"
+            )
+            self._observe(Trouble(Topic.ASTRAY, text))
+
     async def _process(self, request: Request, acknowledge: Acknowledge) -> Outcome:
         validated = self._validate(request)
         if validated is None:
             validated = await self._verify(request)
+        if self._hosts is not None and isinstance(validated, Inbound):
+            validated = self._for_another(request, self._hosts) or validated
         validated_at = perf_counter()
         if isinstance(validated, Inbound):
             outcome = await self._enqueue(request.kind, validated)
@@ -160,6 +188,21 @@ class WebhookProcessor:
         if self._defers:
             return defer(request, self._validator.claimed_account(request))
         return Outcome(REFUSED[Fault.CREDENTIALS_UNAVAILABLE], detail=detail)
+
+    def _for_another(self, request: Request, hosts: HostNames) -> Outcome | None:
+        """Return why not to take a webhook that was called by another host's name.
+
+        Its signature fits: all bots of an account have the same token.
+        """
+        name = host_name(request.base.partition("://")[2])
+        if name in hosts:
+            return None
+        detail = (
+            f"the URL that was called is {request.base + request.path!a}, and that is not this "
+            f"machine's name: set OFFHOOK_PUBLIC_URL={ascii(request.base)[1:-1]}, or have "
+            f"{ascii(name)[1:-1]} in OFFHOOK_ALLOWED_HOSTS"
+        )
+        return Outcome(REFUSED[Fault.HOST_NOT_ALLOWED], detail=detail)
 
     async def _enqueue(self, kind: Kind, inbound: Inbound) -> Outcome:
         sid, sender = inbound.sid, inbound.sender

@@ -18,6 +18,7 @@ from offhook.deferral import DeferralLimit
 from offhook.errors import OffhookError
 from offhook.events import Observer, Topic, Trouble
 from offhook.handlers import Handlers
+from offhook.hosts import allowed_hosts
 from offhook.ingest import WebhookProcessor
 from offhook.patience import arrived
 from offhook.ports import Entrance, Intake, SenderLimit, Store
@@ -90,6 +91,12 @@ class Ingress:
             )
         else:
             self._settings.require("account_sid", "auth_token")
+        if not self._settings.public_url:
+            text = (
+                "OFFHOOK_PUBLIC_URL is not set: replies have no status callbacks, and webhooks are "
+                f"taken for {allowed_hosts(self._settings)} alone (OFFHOOK_ALLOWED_HOSTS)"
+            )
+            self._observer(Trouble(Topic.SETTINGS, text))
         await self._way.start()
         await self._backpressure.start()
         await self._cache.start()

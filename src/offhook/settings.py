@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from offhook.core.connection_uri import ESCAPE, problem
+from offhook.core.hosts import host_name
 from offhook.core.urls import MESSAGES, STATUS, leads_somewhere
 from offhook.errors import SettingsError
 
@@ -166,6 +167,7 @@ class Settings(BaseSettings):
     public_url: str = ""
     mount_path: str = ""
     trusted_proxies: Listed = ()
+    allowed_hosts: Listed = ()
     signature: SignaturePolicy = SignaturePolicy.REQUIRED
     signature_timeout: Seconds = 0.1
     on_signature_timeout: TimeoutPolicy = TimeoutPolicy.DEFER
@@ -265,6 +267,18 @@ class Settings(BaseSettings):
                 f"proves who calls: {base}"
             )
         return value.rstrip("/")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            whole = name.removeprefix("*.").lower()
+            if name != "*" and ("*" in whole or host_name(whole) != whole):
+                raise ValueError(
+                    "must be names of hosts without scheme and port, such as bot.example.com, "
+                    "*.example.com or [::1]; * for all"
+                )
+        return value
 
     @field_validator("mount_path")
     @classmethod

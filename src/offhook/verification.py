@@ -1,6 +1,7 @@
 """Validation of requests whose tokens have to be found first."""
 
 from offhook.core.forms import Refusal
+from offhook.core.signature import verify
 from offhook.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.request import Request
@@ -25,6 +26,26 @@ class Verifier:
         if tokens is None and self._validator.signed:
             return None
         return self._validator.validate(request, tokens or ())
+
+    async def is_signed(self, request: Request) -> bool:
+        """Return whether a request bears a valid signature, whatever else it says.
+
+        Raises:
+            CredentialsUnavailable: the tokens can't be had at present.
+        """
+        tokens = self._credentials.everywhere
+        if tokens is None:
+            tokens = await self._credentials.find(self._validator.claimed_account(request))
+        return bool(
+            verify(
+                url=request.url,
+                method=request.method,
+                content_type=request.content_type,
+                body=request.body,
+                signature=request.signature,
+                auth_tokens=tokens,
+            )
+        )
 
     async def verify(self, request: Request) -> Inbound | Outcome:
         """Return what to store, or why not.

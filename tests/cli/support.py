@@ -72,6 +72,10 @@ class Home:
         """Start uvicorn, which stays up."""
         return Process(arguments, self.directory, self._environment(environment), module="uvicorn")
 
+    def surroundings(self) -> dict[str, str]:
+        """Return the environment of what is run here."""
+        return self._environment({})
+
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         kept = {
             name: value

@@ -1,7 +1,10 @@
-"""A real `offhook ingress`, met from outside."""
+"""A real `offhook ingress`, met from outside, and plain uvicorn beside it."""
 
 import asyncio
 import re
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from offhook.core.signature import sign
-from tests.cli.support import Home, Process
+from tests.cli.support import Home, Process, free_port, until
 from tests.web.helpers import (
     ACCOUNT,
     FORM,
@@ -62,20 +65,15 @@ FLOODS = {
 }
 
 
-class Ingress:
-    """A running one.
+class Served:
+    """A bot that is served.
 
     Attributes:
         port: where it listens.
-        pid: of the process that answers.
     """
 
-    def __init__(self, process: Process) -> None:
-        process.wait_for("listening on")
-        (port,) = re.findall(r"listening on http://127\.0\.0\.1:(\d+)", process.output)
-        (self.pid,) = process.children("roles ingress")
-        self.port = int(port)
-        self.process = process
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     async def exchange(self, *pieces: bytes) -> Reply:
         """Send a request piece by piece, and read its answer."""
@@ -87,6 +85,21 @@ class Ingress:
             return await read_reply(reader)
         finally:
             writer.close()
+
+
+class Ingress(Served):
+    """A running `offhook ingress`.
+
+    Attributes:
+        pid: of the process that answers.
+    """
+
+    def __init__(self, process: Process) -> None:
+        process.wait_for("listening on")
+        (port,) = re.findall(r"listening on http://127\.0\.0\.1:(\d+)", process.output)
+        super().__init__(int(port))
+        (self.pid,) = process.children("roles ingress")
+        self.process = process
 
     async def flood(self, begin: bytes, more: bytes) -> None:
         """Send without an end, until the server has closed the connection."""
@@ -110,10 +123,8 @@ class Ingress:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
 
-@pytest.fixture(scope="module")
-def ingress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
-    path = tmp_path_factory.mktemp("ingress")
-    home = Home(
+def home_in(path: Path) -> Home:
+    return Home(
         path,
         TWILIO_ACCOUNT_SID=ACCOUNT,
         TWILIO_AUTH_TOKEN=TOKEN,
@@ -121,10 +132,124 @@ def ingress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
         OFFHOOK_MOUNT_PATH="/hooks",
         OFFHOOK_STORE=f"sqlite:///{path}/offhook.db",
     )
+
+
+@pytest.fixture(scope="module")
+def ingress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
+    home = home_in(tmp_path_factory.mktemp("ingress"))
     with home.start("ingress", "bot:app", "--port", "0") as process:
         yield Ingress(process)
         assert "Traceback" not in process.output
         assert "internal-error" not in process.output
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Run `uvicorn bot:app`."""
+    home, port = home_in(tmp_path_factory.mktemp("plain")), free_port()
+    command = ["uvicorn", "bot:app", "--port", str(port), "--log-level", "critical"]
+    log = home.directory / "uvicorn.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=home.directory,
+            env=home.surroundings(),
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            until(lambda: listens(port), log.read_text)
+            yield Served(port)
+        finally:
+            process.terminate()
+    assert "Traceback" not in log.read_text()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+@pytest.fixture(params=["ingress", "plain"])
+def server(request: pytest.FixtureRequest) -> Served:
+    """Serve the bot by either."""
+    served: Served = request.getfixturevalue(request.param)
+    return served
+
+
+def get(target: str = "/healthz", version: str = " HTTP/1.1", *headers: str) -> bytes:
+    return "\r\n".join([f"GET {target}{version}", *headers, "", ""]).encode()
+
+
+def signed(target: str = "/twilio/messages", method: str = "POST") -> bytes:
+    headers = {
+        "Content-Type": FORM,
+        "X-Twilio-Signature": sign(url=PUBLIC + target, params=MESSAGE, auth_token=TOKEN),
+    }
+    return request(method, target, encoded(MESSAGE), headers)
+
+
+SAME: dict[str, tuple[bytes, int, str]] = {
+    "as it should be": (signed(), 200, ""),
+    "by another name": (signed().replace(b"Host: 127.0.0.1", b"Host: a.example"), 200, ""),
+    "escapes of what needs none": (signed("/twilio/%6Dessages"), 200, ""),
+    "two hosts": (get("/healthz", " HTTP/1.1", "Host: a", "Host: b"), 400, "bad-host"),
+    "a host twice": (signed().replace(b"Host:", b"Host: 127.0.0.1\r\nHost:"), 400, "bad-host"),
+    "no host": (get(), 400, "bad-host"),
+    "an empty host": (get("/healthz", " HTTP/1.1", "Host:"), 400, "bad-host"),
+    "a host that is none": (get("/healthz", " HTTP/1.1", "Host: a b"), 400, "bad-host"),
+    "a host with a path": (get("/healthz", " HTTP/1.1", "Host: a/b"), 400, "bad-host"),
+    "HTTP/1.0 without a host": (get("/healthz", " HTTP/1.0"), 200, ""),
+    "HTTP/1.0 with two": (get("/healthz", " HTTP/1.0", "Host: a", "Host: b"), 400, "bad-host"),
+    "HTTP/0.9": (get("/healthz", ""), 505, "unsupported-version"),
+    "HTTP/0.9 in words": (get("/healthz", " HTTP/0.9", "Host: a"), 505, "unsupported-version"),
+    "HTTP/2.0": (get("/healthz", " HTTP/2.0", "Host: a"), 505, "unsupported-version"),
+    "HTTP/2.0, signed": (
+        signed().replace(b"HTTP/1.1", b"HTTP/2.0"), 505, "unsupported-version"
+    ),
+    "an escaped slash": (signed("/twilio%2fmessages"), 404, "not-found"),
+    "an escaped slash, in capitals": (signed("/twilio%2Fmessages"), 404, "not-found"),
+    "an escaped slash before it": (signed("/%2ftwilio/messages"), 404, "not-found"),
+    "an escaped slash elsewhere": (get("/%2fhealthz", " HTTP/1.1", "Host: a"), 404, "not-found"),
+    "a slash too many": (signed("//twilio/messages"), 404, "not-found"),
+    "a slash at the end": (signed("/twilio/messages/"), 404, "not-found"),
+    "another case": (signed("/Twilio/Messages"), 404, "not-found"),
+    "another path": (signed("/sms"), 404, "not-found"),
+    "another method": (signed(method="PUT"), 405, "method-not-allowed"),
+    "no signature": (request("POST", "/twilio/messages", b"", {}), 403, "missing-signature"),
+    "too much": (
+        request("POST", "/twilio/messages", b"", {"Content-Length": "99999"}),
+        413,
+        "body-too-large",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "status", "error"), SAME.values(), ids=SAME)
+def test_any_server_gives_the_same_answer(
+    server: Served, data: bytes, status: int, error: str
+) -> None:
+    reply = asyncio.run(server.exchange(data))
+    assert (reply.status, reply.error) == (status, error)
+
+
+@pytest.mark.parametrize("target", ["/sms", "//twilio/messages", "/twilio%2fmessages"])
+def test_what_twilio_sends_astray_is_told(ingress: Ingress, target: str) -> None:
+    right = f"{PUBLIC}/hooks/twilio/messages for messages"
+    times = ingress.process.output.count(right)
+    # One a second is looked into, and others have been refused a moment ago.
+    until(
+        lambda: (
+            asyncio.run(ingress.exchange(signed(target))).status == 404
+            and ingress.process.output.count(right) > times
+        ),
+        ingress.process.explain,
+    )
+    assert f"Twilio called '{PUBLIC}{target}'" in ingress.process.output
 
 
 def test_the_ready_line_has_the_whole_url_that_twilio_is_given(ingress: Ingress) -> None:
@@ -163,10 +288,10 @@ def test_a_request_without_an_end_takes_neither_memory_nor_time_from_others(
 @pytest.mark.parametrize("split", [False, True])
 def test_a_signature_in_a_trailer_is_not_believed(ingress: Ingress, split: bool) -> None:
     url = f"{PUBLIC}/twilio/messages"
-    signed = f"X-Twilio-Signature: {sign(url=url, params=MESSAGE, auth_token=TOKEN)}\r\n"
+    trailer = f"X-Twilio-Signature: {sign(url=url, params=MESSAGE, auth_token=TOKEN)}\r\n\r\n"
     headers = {"Content-Type": FORM, "Transfer-Encoding": "chunked"}
     head = request("POST", "/twilio/messages", b"", headers).replace(b"Content-Length: 0\r\n", b"")
     body = encoded(MESSAGE)
-    pieces = (head, b"%x\r\n%b\r\n0\r\n" % (len(body), body), signed.encode() + b"\r\n")
+    pieces = (head, b"%x\r\n%b\r\n0\r\n" % (len(body), body), trailer.encode())
     reply = asyncio.run(ingress.exchange(*(pieces if split else (b"".join(pieces),))))
     assert (reply.status, reply.error) == (403, "missing-signature")

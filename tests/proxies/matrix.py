@@ -46,7 +46,8 @@ class Setting(StrEnum):
 
     FIXED = "public URL"
     OTHER = "another public URL"
-    TRUSTED = "none; proxy trusted"
+    TRUSTED = "none; proxy trusted, host listed"
+    UNLISTED = "none; proxy trusted"
     UNTRUSTED = "none; not trusted"
 
 
@@ -98,6 +99,7 @@ class Expected:
 
 ANSWERED = Expected(200)
 NOT_FOUND = Expected(404, "not-found")
+NOT_ALLOWED = Expected(421, "host-not-allowed", "in OFFHOOK_ALLOWED_HOSTS")
 
 
 def cases() -> Iterator[Case]:
@@ -122,13 +124,14 @@ def expected(case: Case) -> Expected:
         return NOT_FOUND  # the route has none at its end, and Twilio is given the route
     if case.setting is Setting.FIXED:
         return ANSWERED
+    believes = case.setting in {Setting.TRUSTED, Setting.UNLISTED}
     if case.forwarding is Forwarding.SETS:
         plain = case.scheme == "http"
-        seen = case.setting is Setting.TRUSTED or (case.setting is Setting.UNTRUSTED and plain)
+        seen = believes or (case.setting is Setting.UNTRUSTED and plain)
         if seen and case.prefix is not Prefix.CUT:
-            return ANSWERED
+            return NOT_ALLOWED if case.setting is Setting.UNLISTED else ANSWERED
         return _refused(f"set OFFHOOK_PUBLIC_URL={case.base}")
-    forged = case.setting is Setting.TRUSTED and case.forwarding is Forwarding.FORGED
+    forged = believes and case.forwarding is Forwarding.FORGED
     if forged or case.setting is Setting.OTHER:
         return _refused("(each subaccount has its own)")
     return _refused("set OFFHOOK_PUBLIC_URL to it")
@@ -200,8 +203,13 @@ def routes_of(store: Store, setting: Setting, base: str, observe: object) -> ASG
     given = {
         Setting.FIXED: {"public_url": base},
         Setting.OTHER: {"public_url": "https://old.example.com"},
-        Setting.TRUSTED: {"public_url": "", "trusted_proxies": "127.0.0.1"},
-        Setting.UNTRUSTED: {"public_url": ""},
+        Setting.TRUSTED: {
+            "public_url": "",
+            "trusted_proxies": "127.0.0.1",
+            "allowed_hosts": "*.example.com, 203.0.113.7",
+        },
+        Setting.UNLISTED: {"public_url": "", "trusted_proxies": "127.0.0.1"},
+        Setting.UNTRUSTED: {"public_url": "", "allowed_hosts": "*"},
     }[setting]
     chosen = settings(**given)
 

@@ -38,6 +38,8 @@ def _told(texts: set[str]) -> str:
     text = max(texts)
     if not text:
         return ""
+    if "OFFHOOK_ALLOWED_HOSTS" in text:
+        return "which URL to set, or host to list"
     if "OFFHOOK_PUBLIC_URL=" in text:
         return "which URL to set"
     return "to set the URL" if text.endswith("to it") else "that none fits"

@@ -21,7 +21,7 @@ def test_every_way_through_a_proxy(tmp_path: Path) -> None:
         if not fits(found[case], expected(case))
     }
     assert not wrong
-    assert table(found).row_count == 4 * 3 * 2 * 3
+    assert table(found).row_count == 5 * 3 * 2 * 3
 
 
 def test_no_way_lets_anybody_else_in(tmp_path: Path) -> None:

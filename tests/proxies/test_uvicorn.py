@@ -43,6 +43,7 @@ def test_a_bot_behind_a_proxy_and_plain_uvicorn(
         auth_token=TOKEN,
         public_url=public_url,
         trusted_proxies="127.0.0.1",
+        allowed_hosts="bot.example.com",
         store=f"sqlite:///{tmp_path}/offhook.db",
     )
 

@@ -347,3 +347,15 @@ def test_a_deferred_request_hides_what_was_written() -> None:
     assert b"lsaecke" not in inbound.form
     assert inbound._asdict()["account_sid"] == TENANT
     assert ACCOUNT not in inbound.lane
+
+
+def test_nothing_is_deferred_for_another_host(tmp_path: Path) -> None:
+    async def test(made: Door) -> None:
+        made.source.error = OSError("away")
+        for host, status in (("other.example.com", 421), ("localhost", 200)):
+            base = f"http://{host}"
+            await made.process(webhook(THEIRS, base=base, url=f"{base}/twilio/messages"))
+            assert made.answers[-1].status == status
+        assert [inbound.kind for inbound in made.accepted] == [Kind.DEFERRED]
+
+    door(tmp_path, test, public_url="")

@@ -118,7 +118,11 @@ def test_forwarding_headers_count_only_from_a_trusted_peer(tmp_path: Path) -> No
             own = f"{running.base}/twilio/messages"
             host = {"Host": f"127.0.0.1:{running.port}"}
             assert (await running.post(url=own, headers=host | forwarded)).status == 200
-        async with line(tmp_path, public_url="", trusted_proxies="127.0.0.0/8") as running:
+        believing: dict[str, Any] = {
+            "trusted_proxies": "127.0.0.0/8",
+            "allowed_hosts": "outside.example",
+        }
+        async with line(tmp_path, public_url="", **believing) as running:
             assert (await running.post(url=url, headers=forwarded)).status == 200
 
     run(main())
@@ -129,8 +133,7 @@ def test_no_host_however_odd_is_more_than_refused(tmp_path: Path, host: str) -> 
     async def main() -> None:
         async with line(tmp_path, public_url="") as running:
             reply = await running.post(headers={"Host": host})
-            assert reply.error in {"signature-mismatch", "malformed-url"}
-            assert reply.status in {400, 403}
+            assert (reply.status, reply.error) == (400, "bad-host")
             assert running.troubles == []
             assert await running.stored() == []
 
@@ -172,7 +175,6 @@ def test_other_names_of_a_request_are_told_from_its_headers_whoever_sent_them() 
         ("", {"X-Original-Host": "tunnel.example.net"}),
         ("", {"Forwarded": 'for=192.0.2.1;proto=https;host="tunnel.example.net", for=10.0.0.1'}),
         ("", {"Host": "tunnel.example.net:8000"}),
-        ("https://tunnel.example.net/twilio/messages", {}),
     ],
 )
 def test_behind_a_proxy_the_operator_is_told_what_to_set(

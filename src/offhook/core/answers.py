@@ -28,6 +28,9 @@ class Fault(StrEnum):
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     MALFORMED_REQUEST = "malformed-request"
+    BAD_HOST = "bad-host"
+    HOST_NOT_ALLOWED = "host-not-allowed"
+    UNSUPPORTED_VERSION = "unsupported-version"
     HEAD_TOO_LARGE = "head-too-large"
     HEAD_TIMEOUT = "head-timeout"
     FRAMING_TOO_LARGE = "framing-too-large"
@@ -81,6 +84,9 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Fault.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Fault.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     Fault.MALFORMED_REQUEST: HTTPStatus.BAD_REQUEST,
+    Fault.BAD_HOST: HTTPStatus.BAD_REQUEST,
+    Fault.HOST_NOT_ALLOWED: HTTPStatus.MISDIRECTED_REQUEST,
+    Fault.UNSUPPORTED_VERSION: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     Fault.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     Fault.HEAD_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
     Fault.FRAMING_TOO_LARGE: HTTPStatus.BAD_REQUEST,
@@ -99,8 +105,11 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Fault.INTERNAL_ERROR: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# The rest of these requests is not waited for, so their connections cannot carry another one.
-_CLOSING: Final = frozenset({Fault.BODY_TOO_LARGE, Fault.BODY_TIMEOUT})
+# The rest of these requests is not waited for, or where it ends is not to be believed, so their
+# connections cannot carry another one.
+_CLOSING: Final = frozenset(
+    {Fault.BODY_TOO_LARGE, Fault.BODY_TIMEOUT, Fault.BAD_HOST, Fault.UNSUPPORTED_VERSION}
+)
 
 _TWIML_HEADERS: Final = (
     (b"content-type", b"text/xml"),

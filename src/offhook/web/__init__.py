@@ -4,7 +4,10 @@ from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, RETRIES, STATUS
 from offhook.ingest import WebhookProcessor
 from offhook.settings import Settings
+from offhook.web.conforming import Conforming
 from offhook.web.health import Check, Health
+from offhook.web.missing import Missing
+from offhook.web.reading import Reader
 from offhook.web.router import Router
 from offhook.web.webhook import WebhookEndpoint
 
@@ -34,22 +37,26 @@ def webhook_url(settings: Settings) -> str:
     return f"{messages_url(settings)}{RETRIES}"
 
 
-def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Router:
+def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Conforming:
     """Return one ASGI application of all that is answered on the public port.
 
     Args:
         processor: validates, stores and acknowledges webhooks.
-        settings: see `WebhookEndpoint`.
+        settings: see `Reader`; and `mount_path`.
         ready: says whether the store can be reached.
 
     Raises:
         SettingsError: `trusted_proxies` cannot be read.
     """
-    return Router(
-        {
-            MESSAGES: WebhookEndpoint(Kind.MESSAGE, processor, settings),
-            STATUS: WebhookEndpoint(Kind.STATUS, processor, settings),
-            "/healthz": Health(),
-            "/readyz": Health(ready),
-        }
+    reader = Reader(settings)
+    return Conforming(
+        Router(
+            {
+                MESSAGES: WebhookEndpoint(Kind.MESSAGE, processor, reader),
+                STATUS: WebhookEndpoint(Kind.STATUS, processor, reader),
+                "/healthz": Health(),
+                "/readyz": Health(ready),
+            },
+            Missing(processor, reader, settings.mount_path),
+        )
     )

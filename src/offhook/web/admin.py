@@ -4,22 +4,34 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
+from offhook.core.hosts import HostNames
+from offhook.web.conforming import Conforming
+from offhook.web.guard import KnownHost
 from offhook.web.health import Check, Health
 from offhook.web.metrics import MetricsEndpoint, Render
 from offhook.web.router import Branches, Router
 
 
 def admin_routes(
-    *, ready: Check, metrics: Render, pages: Mapping[str, ASGIApp] | None = None
-) -> Branches:
+    *,
+    ready: Check,
+    metrics: Render,
+    hosts: HostNames,
+    pages: Mapping[str, ASGIApp] | None = None,
+) -> Conforming:
     """Return one ASGI application of all that is answered there; for `http` scopes.
 
     Args:
         ready: says whether the store can be read.
         metrics: see `Render`.
+        hosts: see `KnownHost`.
         pages: what people look at, by how its paths begin: `/dashboard`, `/design/`.
     """
     exact = Router(
-        {"/metrics": MetricsEndpoint(metrics), "/healthz": Health(), "/readyz": Health(ready)}
+        {
+            "/metrics": KnownHost(MetricsEndpoint(metrics), hosts),
+            "/healthz": Health(),
+            "/readyz": Health(ready),
+        }
     )
-    return Branches(pages or {}, exact)
+    return Conforming(Branches(pages or {}, exact))

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, Fault
+from offhook.core.answers import ERROR_HEADER, REFUSED, Answer, Fault
+from offhook.core.hosts import HostNames, host_name, is_inner
 from offhook.web.asgi import respond
 
 TOKEN: Final = "token"  # noqa: S105 - a parameter's name
@@ -38,6 +39,17 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 
 # A tunnel or a proxy says for whom it asks. Whoever sits at this machine needs neither.
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+_FOREIGN: Final = Answer(
+    HTTPStatus.MISDIRECTED_REQUEST,
+    Fault.HOST_NOT_ALLOWED,
+    (
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (ERROR_HEADER, Fault.HOST_NOT_ALLOWED.encode()),
+        (b"cache-control", b"no-store"),
+    ),
+    b"not by this name: use an address, or add it to OFFHOOK_ALLOWED_HOSTS\n",
+)
 
 _HINT: Final = "Open the link that the command has printed: it carries the key of this start.\n"
 
@@ -115,6 +127,30 @@ class Local:
             await self._app(scope, receive, send)
         else:
             await respond(send, REFUSED[Fault.NOT_FOUND])
+
+
+class KnownHost:
+    """Stands before what must not be read through somebody's own name; an ASGI application.
+
+    A page anywhere can have its name lead here, and its visitors' browsers ask (DNS rebinding).
+    Addresses, and names without a dot, are nobody's.
+
+    Args:
+        app: what may be seen, for `http` scopes.
+        hosts: other names that may be used.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: HostNames) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or turn it away."""
+        name = host_name(Request(scope).headers.get("host", "")) or ""
+        if is_inner(name) or name in self._hosts:
+            await self._app(scope, receive, send)
+        else:
+            await respond(send, _FOREIGN)
 
 
 def is_local(request: Request) -> bool:

@@ -14,10 +14,15 @@ class Router:
     For `http` and `websocket` scopes, of which the latter are all turned away: whoever owns the
     lifespan answers for it. A dictionary, since the hot path passes through here: Starlette's
     router matches one regular expression after the other.
+
+    Args:
+        routes: what answers, by path.
+        missing: what answers where nothing is; by default 404.
     """
 
-    def __init__(self, routes: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, routes: Mapping[str, ASGIApp], missing: ASGIApp | None = None) -> None:
         self._routes = dict(routes)
+        self._missing = missing or not_found
 
     @property
     def paths(self) -> frozenset[str]:
@@ -25,16 +30,21 @@ class Router:
         return frozenset(self._routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or have answered; 404 where nothing is."""
+        """Have a request answered."""
         if scope["type"] == "websocket":
             # Closing before accepting is answered 403 by the server (ASGI specification).
             await send({"type": "websocket.close", "code": 1000})
             return
         route = self._routes.get(route_path(scope))
-        if route is None:
-            await respond(send, REFUSED[Fault.NOT_FOUND])
-            return
+        # An escaped slash is none, and part of a name (RFC 3986, 2.2).
+        if route is None or b"%2f" in (scope.get("raw_path") or b"").lower():
+            route = self._missing
         await route(scope, receive, send)
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+    """Answer 404; an ASGI application for `http` scopes."""
+    await respond(send, REFUSED[Fault.NOT_FOUND])
 
 
 def route_path(scope: Scope) -> str:

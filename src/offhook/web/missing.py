@@ -1,0 +1,60 @@
+"""Where nothing is: 404, and a word to the operator whose webhook it was."""
+
+from functools import partial
+from time import perf_counter
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from offhook.core.answers import REFUSED, Fault
+from offhook.core.keys import Kind
+from offhook.core.urls import MESSAGES, STATUS
+from offhook.ingest import Acknowledge, WebhookProcessor
+from offhook.validation import DIAGNOSIS_INTERVAL
+from offhook.web.asgi import respond
+from offhook.web.reading import SIGNATURE, Reader, Unreadable
+
+_METHODS: Final = frozenset({"GET", "POST"})  # that Twilio uses
+
+
+class Missing:
+    """Answers 404, as where nothing is; an ASGI application for `http` scopes.
+
+    A webhook that Twilio has signed, and sent to a path that is no route, is told to the operator.
+    What has no signature is answered at once; of the others one a second is read and verified, so
+    that a flood of them buys no work.
+
+    Args:
+        processor: verifies, and tells.
+        reader: reads the requests.
+        mount_path: of the routes, if it is known.
+    """
+
+    def __init__(self, processor: WebhookProcessor, reader: Reader, mount_path: str) -> None:
+        self._processor = processor
+        self._reader = reader
+        self._mount_path = mount_path
+        self._next_look = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and look whose it was."""
+        acknowledge: Acknowledge = partial(respond, send)
+        request = None
+        now = perf_counter()
+        if self._is_due(scope, now):
+            try:
+                request = await self._reader.read(Kind.MESSAGE, scope, receive, now)
+            except Unreadable as error:
+                acknowledge = error.acknowledge(receive, send)
+        await acknowledge(REFUSED[Fault.NOT_FOUND])
+        if request is not None:
+            prefix = request.base + (self._mount_path or scope.get("root_path", ""))
+            await self._processor.tell_astray(request, prefix + MESSAGES, prefix + STATUS)
+
+    def _is_due(self, scope: Scope, now: float) -> bool:
+        """Return whether to look into a request: it may be signed, and none was of late."""
+        signed = any(name == SIGNATURE and value for name, value in scope["headers"])
+        if not signed or scope["method"] not in _METHODS or now < self._next_look:
+            return False
+        self._next_look = now + DIAGNOSIS_INTERVAL
+        return True

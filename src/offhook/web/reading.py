@@ -1,0 +1,116 @@
+"""A webhook's request, read within its bounds."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from offhook.core.answers import Answer, Fault
+from offhook.core.keys import Kind
+from offhook.deadline import Deadline
+from offhook.ingest import Acknowledge
+from offhook.request import Request
+from offhook.settings import Settings
+from offhook.web.asgi import respond, respond_unread
+from offhook.web.public_url import PublicUrl, raw_path
+
+SIGNATURE: Final = b"x-twilio-signature"
+
+
+class Reader:
+    """Reads requests, within the bounds of a body's size and time.
+
+    Args:
+        settings: `public_url`, `trusted_proxies`, `body_limit` and `body_timeout` are read, once.
+
+    Raises:
+        SettingsError: `trusted_proxies` cannot be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._public_url = PublicUrl(settings)
+        self._body_limit = settings.body_limit
+        self._body_deadline = Deadline(settings.body_timeout)
+
+    async def read(self, kind: Kind, scope: Scope, receive: Receive, started: float) -> Request:
+        """Return a request to a route of this kind; the body of a GET is left alone.
+
+        Args:
+            kind: of the route.
+            scope: of the request.
+            receive: of the request.
+            started: when it arrived, by `time.perf_counter`.
+
+        Raises:
+            Unreadable: its body does not come to its end within the bounds.
+        """
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        method = scope["method"]
+        body = b"" if method == "GET" else await self._read(headers, receive)
+        content_type = headers.get(b"content-type")
+        return Request(
+            kind,
+            method,
+            self._public_url.base(scope, headers),
+            raw_path(scope),
+            scope["query_string"],
+            None if content_type is None else content_type.decode("latin-1"),
+            headers.get(SIGNATURE, b"").decode("latin-1"),
+            body,
+            started,
+            partial(self._public_url.other_bases, scope, headers),
+        )
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        if _declared_length(headers) > self._body_limit:
+            raise Unreadable(Fault.BODY_TOO_LARGE, more=True)
+        try:
+            with self._body_deadline:
+                return await self._collect(receive)
+        except TimeoutError:
+            raise Unreadable(Fault.BODY_TIMEOUT, more=True) from None
+
+    async def _collect(self, receive: Receive) -> bytes:
+        chunks, length, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Unreadable(Fault.CLIENT_GONE, more=False)
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            length += len(chunk)
+            if length > self._body_limit:
+                raise Unreadable(Fault.BODY_TOO_LARGE, more=more)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+class Unreadable(Exception):  # noqa: N818 - caught where it is read, seen by nobody
+    """A body was not read to its end within its bounds; `more` of it may be on its way."""
+
+    def __init__(self, fault: Fault, *, more: bool) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.more = more
+
+    def acknowledge(self, receive: Receive, send: Send) -> Acknowledge:
+        """Return how to answer such a request."""
+        match self.fault:
+            case Fault.CLIENT_GONE:
+                return _say_nothing
+            case Fault.BODY_TOO_LARGE if self.more:
+                return partial(respond_unread, send, receive)
+            case _:
+                return partial(respond, send)
+
+
+async def _say_nothing(_answer: Answer) -> None:
+    """Nobody is there to be answered."""
+
+
+def _declared_length(headers: Mapping[bytes, bytes]) -> int:
+    try:
+        return int(headers.get(b"content-length", b"0"))
+    except ValueError:
+        return 0  # what arrives is counted all the same

@@ -496,6 +496,11 @@ class Counts:
     unresolved: int = 0
     parked: float | None = None
 
+    @property
+    def unsent(self) -> int:
+        """Replies that are still to be sent, or being sent."""
+        return self.sends.get(SendState.PENDING, 0) + self.sends.get(SendState.SENDING, 0)
+
 
 class Inbox(Protocol):
     """What operators see and do."""

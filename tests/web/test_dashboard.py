@@ -3,6 +3,7 @@
 import asyncio
 import html
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -28,7 +29,8 @@ from offhook.web.dashboard import Dashboard
 from offhook.web.dashboard.charts import HEIGHT, amounts, durations
 from offhook.web.dashboard.figures import Figures, Histogram
 from offhook.web.dashboard.live import Streams, View
-from offhook.web.dashboard.overview import concerns
+from offhook.web.dashboard.overview import concerns, overview
+from offhook.web.dashboard.pages import Pages
 from offhook.web.dashboard.pulse import Pulse, Sample
 from offhook.web.dashboard.recent import Recent
 from offhook.web.design.formats import span
@@ -121,6 +123,60 @@ def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None
     assert [concern.tone for concern in found] == ["bad", "bad", "warn"]
     assert [concern.query for concern in found] == ["state=dead", "state=open", None]
     assert found[1].text.startswith("A message waits, since ")
+
+
+def verdict(
+    counts: Counts, *, age: float, before: Sequence[Answered] = (), after: Sequence[Answered] = ()
+) -> str:
+    """Return what the overview says of a process that has run for some seconds."""
+
+    async def scenario() -> str:
+        sheet = Sheet.alone()
+        observer = PrometheusObserver(sheet)
+
+        async def count() -> Counts:
+            return counts
+
+        for event in before:
+            observer(event)
+        pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
+        await pulse.take()
+        pulse.samples[0] = replace(pulse.samples[0], at=time.time() - age)
+        for event in after:
+            observer(event)
+        await pulse.take()
+        shown = overview(pulse, ())
+        page = Pages().render("verdict.html", **shown)
+        tiles = Pages().render("tiles.html", **shown)
+        return html.unescape(re.sub(r"<[^>]+>|\s+", " ", page + tiles))
+
+    return re.sub(" +", " ", asyncio.run(scenario()))
+
+
+def test_right_after_a_start_nothing_is_said_of_the_time_before() -> None:
+    """It said "no webhook in the last half hour" beside "received 3 / min"."""
+    received = replace(EMPTY, received=3)
+    shown = verdict(received, age=12.0)
+    assert "3 webhooks within the last minute." in shown
+    assert "half hour" not in shown
+    assert "five minutes" not in shown
+    shown = verdict(EMPTY, age=12.0)
+    assert re.search(r"No webhook has come since \d\d:\d\d", shown)
+    shown = verdict(received, age=400.0, after=[answered(0.01)] * 3)
+    assert re.search(r"3 webhooks since \d\d:\d\d", shown)
+    assert "in five minutes" in shown
+    shown = verdict(received, age=1799.0, after=[answered(0.01)] * 3)
+    assert "3 webhooks in the last half hour" in shown
+    assert "No webhook has come in the last half hour" in verdict(EMPTY, age=1799.0)
+
+
+def test_replies_that_wait_to_be_sent_are_not_nothing() -> None:
+    assert "Nothing waits." in verdict(EMPTY, age=60.0)
+    pending = replace(EMPTY, sends={**EMPTY.sends, SendState.PENDING: 1, SendState.SENDING: 1})
+    shown = verdict(pending, age=60.0)
+    assert "2 replies wait to be sent." in shown
+    assert "2 to be sent" in shown
+    assert "othing waits" not in shown
 
 
 VALUES = st.lists(st.none() | st.floats(0, 1e7), min_size=1, max_size=60)

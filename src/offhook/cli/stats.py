@@ -28,6 +28,7 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
                 "sends": dict(counts.sends),
                 "oldest_seconds": counts.oldest,
                 "parked_seconds": counts.parked,
+                "replies_waiting": counts.unsent,
                 "received_last_minute": counts.received,
                 "settled_last_minute": counts.settled,
             }
@@ -51,8 +52,9 @@ def _table(counts: Counts) -> Table:
     for state, number in counts.sends.items():
         table.add_row(f"replies {state}", f"{number:,}")
     table.add_section()
-    waited = "nothing waits" if counts.oldest is None else duration(counts.oldest)
-    table.add_row("oldest that waits", waited)
+    waited = "none waits" if counts.oldest is None else duration(counts.oldest)
+    table.add_row("oldest message that waits", waited)
+    table.add_row("replies to be sent", f"{counts.unsent:,}" if counts.unsent else "none waits")
     if counts.parked is not None:
         table.add_row("longest parked", duration(counts.parked))
     table.add_row("received in the last minute", f"{counts.received:,}")

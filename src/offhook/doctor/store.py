@@ -79,7 +79,7 @@ def _schema(path: Path) -> Finding | None:
 
 def _waiting(counts: Counts) -> Findings:
     if counts.oldest is None or counts.oldest < _LATE:
-        return [ok("workers", "nothing waits for long")]
+        return [ok("workers", "no message waits for long")]
     remedy = "See whether a worker runs, and what its log says; `offhook stats` counts."
     return [warn("workers", f"the oldest message has waited {counts.oldest:,.0f} s", remedy)]
 

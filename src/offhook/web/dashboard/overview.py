@@ -1,5 +1,6 @@
 """Whether everything is all right, and if not, what needs somebody."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,14 +10,15 @@ from offhook.core.lifecycle import LIVE, State
 from offhook.ports import Counts
 from offhook.web.dashboard.charts import Chart, amounts, durations
 from offhook.web.dashboard.figures import Figures
-from offhook.web.dashboard.pulse import Bin, Pulse, Sample
-from offhook.web.design.formats import day_clock
+from offhook.web.dashboard.pulse import KEPT, Bin, Pulse, Sample
+from offhook.web.design.formats import clock, day_clock
 
 BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}
 """Seconds: DESIGN, "one webhook's way"."""
 
 _SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _RECENT: Final = 300.0  # seconds
+_ABOUT: Final = 10.0  # seconds by which nobody minds that a half hour is short
 
 # Alerts whose concerns are known without them, and sooner.
 _KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
@@ -52,13 +54,23 @@ def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) 
     return {
         "sample": sample,
         "recent": recent,
-        "hour": pulse.recent(float("inf")),
+        "within": stretch(pulse, _RECENT, "in five minutes"),
+        "hour": pulse.recent(KEPT),
+        "lately": stretch(pulse, KEPT, "in the last half hour"),
         "concerns": list(concerns(sample, alerts, parked_retention=parked_retention)),
         "live": backlog(sample.counts) if sample and sample.counts else 0,
+        "unsent": sample.counts.unsent if sample and sample.counts else 0,
         "quantiles": quantiles(recent),
         "budgets": BUDGETS,
         "charts": charts(bins),
     }
+
+
+def stretch(pulse: Pulse, seconds: float, words: str) -> str:
+    """Return what a figure of so many seconds is of: less, shortly after this process' start."""
+    if not pulse.samples or time.time() - pulse.samples[0].at >= seconds - _ABOUT:
+        return words
+    return f"since {clock(pulse.samples[0].at)}"
 
 
 def backlog(counts: Counts) -> int:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from offhook.core.privacy import spellings
 from offhook.errors import StoreError
 from offhook.ports import Filter, Inbox, Record
 
@@ -56,14 +57,24 @@ class Progressed:
         return self.matched - self.done - self.refused
 
 
+async def find(inbox: Inbox, wanted: Filter) -> list[Record]:
+    """Return what fits, newest first: a sender is found in every channel."""
+    senders = spellings(wanted.sender) if wanted.sender else ("",)
+    records = [
+        record for sender in senders for record in await inbox.find(replace(wanted, sender=sender))
+    ]
+    records.sort(key=lambda record: record.id, reverse=True)
+    return records[: wanted.limit]
+
+
 async def pages(inbox: Inbox, wanted: Filter) -> AsyncIterator[list[Record]]:
     """Yield what fits, newest first, in pages: nothing holds a million messages in memory."""
     left, before = wanted.limit, wanted.before_id
     while left > 0:
-        page = await inbox.find(replace(wanted, limit=min(left, _PAGE), before_id=before))
+        page = await find(inbox, replace(wanted, limit=min(left, _PAGE), before_id=before))
         if not page:
             return
-        yield list(page)
+        yield page
         left, before = left - len(page), page[-1].id
 
 

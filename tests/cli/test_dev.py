@@ -1,7 +1,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -90,7 +90,92 @@ async def listen() -> None: ...
     with dev(home):
         said = home.run("text", "hello")
     assert said.stdout.splitlines()[-1] == "no reply"
-    assert said.returncode == 0
+    assert said.returncode == 1
+
+
+def test_a_reply_that_is_refused_is_no_answer(home: Home) -> None:
+    home.write_bot("""
+from offhook import Message, Offhook
+
+app = Offhook()
+
+@app.message()
+async def answer(message: Message) -> list[str]:
+    return ["one", "two"]
+""")
+    with dev(home):
+        assert home.run("text", "hello").returncode == 0
+        home.run("text", "STOP")
+        said = home.run("text", "hello")
+        assert "has opted out with STOP" in said.stdout
+        assert said.returncode == 1
+        stop = ("text", "STOP", "--channel", "rcs", "--param", "OptOutType=STOP")
+        home.run(*stop, "--from", "+15551230008")
+        said = home.run("text", "hello", "--from", "+15551230008")
+        assert "has opted out with STOP" in said.stdout, "RCS and SMS share opt-outs"
+
+
+@pytest.mark.parametrize(
+    ("options", "from_", "to"),
+    [
+        (("--channel", "rcs"), "rcs:+15551230001", "rcs:+15005550006"),
+        (("--from", "rcs:+15551230001", "--to", "rcs:brand_agent"), "rcs:+15551230001", "rcs:br"),
+        (("--from", "whatsapp:ID.4566546130240000"), "whatsapp:ID.4566546130240000", "whatsapp:+1"),
+        (("--from", "US.13491208655302741918", "--channel", "whatsapp"), "whatsapp:US.1349", ""),
+        (("--to", "12345"), "+15551230001", "12345"),
+        (("--to", "MyBrand"), "+15551230001", "MyBrand"),
+    ],
+)
+def test_people_and_bots_have_every_address_that_twilio_takes(
+    shared: Home, options: tuple[str, ...], from_: str, to: str
+) -> None:
+    said = shared.run("text", "hi", *options)
+    assert said.returncode == 0, said.stdout
+    reply = said.stdout.splitlines()[1]
+    assert f"from {from_}" in reply
+    assert f"to {to}" in reply
+
+
+@pytest.mark.parametrize(("sender", "code"), [("12345", "21265"), ("AMAZON", "21211")])
+def test_who_can_not_be_answered_is_heard_all_the_same(
+    shared: Home, sender: str, code: str
+) -> None:
+    said = shared.run("text", "hi", "--from", sender)
+    assert said.returncode == 1
+    assert "reply failed" in said.stdout
+    listed = shared.run("messages", "list", "--sender", sender, "--json")
+    (record,) = steps(listed.stdout)
+    (shown,) = steps(shared.run("messages", "show", str(record["id"]), "--json").stdout)
+    assert f"'error_code': '{code}'" in str(shown["sends"])
+
+
+def test_parameters_are_added_and_changed(shared: Home) -> None:
+    said = shared.run(
+        "text", "--channel", "whatsapp", "--param", "ButtonPayload=a=b", "--param", "Body=pressed"
+    )
+    assert "payload a=b" in said.stdout
+    assert "body pressed" in said.stdout
+    assert shared.run("text", "hi", "--param", "nonsense").returncode == 2
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Return the home of a bot that says what it was sent, under `offhook dev`."""
+    home = Home(
+        tmp_path_factory.mktemp("shared"),
+        """
+from offhook import Message, Offhook
+
+app = Offhook()
+
+@app.message()
+async def answer(message: Message) -> str:
+    payload = message.button.payload if message.button else ""
+    return f"from {message.from_} to {message.to} payload {payload} body {message.body}"
+""",
+    )
+    with dev(home):
+        yield home
 
 
 def test_a_bot_that_fails_is_a_failure_and_the_reason_is_on_its_terminal(home: Home) -> None:
@@ -110,6 +195,7 @@ async def answer() -> None:
         "acknowledged", "failed", "replied", "settled",
     ]  # fmt: skip
     assert steps(said.stdout)[-1]["state"] == "dead"
+    assert said.returncode == 1, "a notice is no answer"
 
 
 def test_a_text_gives_up_waiting_and_says_so(home: Home) -> None:

@@ -1,17 +1,22 @@
 """The commands for operators, on a store as a worker leaves it."""
 
 import asyncio
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from rich.console import Console
 
 from offhook.cli.moments import moment
+from offhook.cli.records import records_table
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.ports import Draft, Inbound, SendOutcome, Settlement
+from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
+from offhook.ports import Draft, Inbound, Record, SendOutcome, Settlement
 from offhook.stores import open_store
 from tests.cli.support import Call
 
@@ -88,6 +93,88 @@ def test_show_tells_the_whole_story(call: Call) -> None:
     assert TRACEBACK in call("messages", "show", "1", "--reveal").stdout
 
 
+def test_a_number_finds_the_person_in_every_channel(call: Call, tmp_path: Path) -> None:
+    async def write() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/offhook.db")
+        await store.open()
+        for number, channel in enumerate(("whatsapp:", "rcs:", "whatsapp:"), start=3):
+            await store.accept(inbound(f"SM{number}", f"{channel}{BOB}", "hello"))
+        await store.close()
+
+    asyncio.run(write())
+    for number in (BOB, "+1 (555) 123-0002", f"whatsapp:{BOB}"):
+        listed = objects(call, "messages", "list", "--sender", number)
+        assert [one["sid"] for one in listed] == ["SM5", "SM4", "SM3", "SM2"]
+    (first,) = objects(call, "messages", "list", "--sender", BOB, "--limit", "1")
+    listed = objects(call, "messages", "list", "--sender", BOB, "--before", str(first["id"]))
+    assert [one["sid"] for one in listed] == ["SM4", "SM3", "SM2"]
+    arguments = ("messages", "discard", "--all", "--state", "open", "--sender", BOB, "--yes")
+    assert objects(call, *arguments)[0]["discarded"] == 4
+
+
+def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> None:
+    async def deliver() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/offhook.db")
+        await store.open()
+        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")  # the notice to Ann
+        await store.settle_send(sending, SendOutcome(SendTrigger.ACCEPT, sid="SM9"))
+        await store.record_delivery(None, "SM9", Delivery("undelivered", "63049"))
+        form = b"MessageSid=SM9&MessageStatus=undelivered&ErrorCode=63049"
+        await store.accept(inbound("SM9", BOB, "")._replace(kind=Kind.STATUS, form=form))
+        await store.close()
+
+    asyncio.run(deliver())
+    (story,) = objects(call, "messages", "show", "1")
+    refused, undelivered = story["sends"]
+    assert (refused["error_code"], refused["error"]) == (None, "The number +1555***0001 is odd.")
+    assert (undelivered["delivery"], undelivered["error_code"]) == ("undelivered", "63049")
+    assert undelivered["error"].startswith("Meta did not deliver the message")
+    shown = call("messages", "show", "1").stdout
+    assert "sent, undelivered" in shown
+    assert "63049: Meta did not deliver the message" in shown
+
+    (status,) = objects(call, "messages", "list", "--kind", "status")
+    assert (status["status"], status["error_code"]) == ("undelivered", "63049")
+    assert "undelivered 63049" in call("messages", "list", "--kind", "status").stdout
+    shown = call("messages", "show", str(status["id"])).stdout
+    assert "undelivered, 63049: Meta did not deliver" in shown
+
+
+@pytest.mark.parametrize("reveal", [False, True])
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_a_list_is_readable_however_long_its_parts_are(width: int, reveal: bool) -> None:
+    far = f"rcs:{'agent' * 30}"
+    records = [
+        record(
+            12_345, sender=far, recipient=far, body="long " * 99, error="ValueError: " + "x" * 999
+        ),
+        record(7, sender=f"whatsapp:{ANN}", body="short", error=""),
+    ]
+    screen = Console(width=width, file=io.StringIO(), highlight=False)
+    screen.print(records_table(records, reveal=reveal, width=width))
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    heading, *_ = lines
+    assert all(name in heading for name in ("id", "state", "received", "from", "error"))
+    (long,) = (line for line in lines if "12345" in line)
+    (short,) = (line for line in lines if " 7 " in line)
+    for line in (long, short):
+        assert "dead" in line
+        assert "2025-11-29" in line
+    assert "ValueErr" in long
+    assert ("whatsapp:+1" if reveal else "whatsapp:+1555***0001") in short
+
+
+def record(id_: int, *, sender: str, body: str, error: str, recipient: str = BOB) -> Record:
+    return Record(
+        id=id_, kind=Kind.MESSAGE, state=State.DEAD, sid=f"SM{id_:032}", account_sid="AC1",
+        sender=sender, recipient=recipient, lane="lane", attempts=3, crashes=0,
+        received=1764417600.0, started=None, settled=None, due=None, error=error,
+        form=urlencode({"Body": body}).encode(), spooled=False, reduced=False,
+    )  # fmt: skip
+
+
 def test_replay_and_discard_do_what_can_be_done_and_say_what_can_not(call: Call) -> None:
     assert call("messages", "replay", "1").stdout == "1 replayed\n"
     assert objects(call, "messages", "list", "--sid", "SM1")[0]["state"] == "open"
@@ -162,6 +249,16 @@ def test_stats(call: Call) -> None:
     assert counts["oldest_seconds"] >= 0
     assert counts["parked_seconds"] is None
     assert "dead" in call("stats").stdout
+
+
+def test_stats_tells_of_replies_that_wait(call: Call) -> None:
+    """It said "nothing waits" while Twilio took no replies."""
+    call("messages", "discard", "2")
+    (counts,) = objects(call, "stats")
+    assert (counts["oldest_seconds"], counts["replies_waiting"]) == (None, 1)
+    shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in call("stats").stdout.splitlines())
+    assert shown["oldest message that waits"] == "none waits"
+    assert shown["replies to be sent"].strip() == "1"
 
 
 def test_migrate_creates_a_store_and_leaves_one_as_it_is(call: Call) -> None:

@@ -54,8 +54,13 @@ def test_a_created_message_is_shown_as_twilio_shows_it() -> None:
 REFUSALS: list[tuple[dict[str, Any], int]] = [
     ({"To": None}, 21604),
     ({"From": None}, 21603),
-    ({"To": "12345"}, 21211),
+    ({"To": "12345"}, 21265),
+    ({"To": "AMAZON"}, 21211),
     ({"To": "whatsapp:nobody"}, 21211),
+    ({"To": "whatsapp:15551230001"}, 21211),
+    ({"To": "rcs:"}, 21211),
+    ({"From": "54321"}, 21659),
+    ({"From": "more than eleven"}, 21659),
     ({"From": "+15005559999"}, 21659),
     ({"From": "whatsapp:+15005559999", "To": f"whatsapp:{PERSON}"}, 63007),
     ({"Body": None}, 21602),
@@ -65,6 +70,24 @@ REFUSALS: list[tuple[dict[str, Any], int]] = [
     ({"StatusCallback": "https://my_bot.example/"}, 21609),
     ({"StatusCallback": "https://bot.example/#rc=9"}, 21609),
 ]
+
+
+TAKEN: list[dict[str, str]] = [
+    {"To": "whatsapp:ID.4566546130240000", "From": "whatsapp:+15005550006"},
+    {"To": "whatsapp:US.13491208655302741918", "From": "whatsapp:+15005550006"},
+    {"To": f"rcs:{PERSON}", "From": "rcs:+15005550006"},
+    {"To": "messenger:1234567890", "From": "messenger:+15005550006"},
+    {"From": "My Brand"},
+]
+
+
+def test_every_address_that_twilio_takes_is_taken() -> None:
+    async def scenario(sim: Simulator, _: Webhook) -> None:
+        async with sim.serve() as url:
+            for fields in TAKEN:
+                assert (await create(url, **fields)).status_code == 201, fields
+
+    on_the_line(scenario)
 
 
 def test_what_twilio_refuses_is_refused() -> None:

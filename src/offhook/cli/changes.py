@@ -155,7 +155,7 @@ def _tell_chosen(what: Change, chosen: Chosen, *, as_json: bool) -> None:
     screen.print(f"{len(chosen.ids):,} messages would be {what.done}")
     if first:
         screen.print(f"the first {len(first)}:" if len(first) < len(chosen.ids) else "these:")
-        screen.print(records_table(first, reveal=False))
+        screen.print(records_table(first, reveal=False, width=screen.width))
 
 
 def _tell_progress(what: Change, so_far: Progressed, *, as_json: bool) -> None:

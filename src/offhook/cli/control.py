@@ -20,7 +20,7 @@ from offhook.web.guard import is_loopback
 TOKEN_HEADER: Final = "X-Offhook-Token"  # noqa: S105 - a header's name
 TEXTS: Final = "/simulator/texts"
 
-Channel = Literal["sms", "whatsapp"]
+Channel = Literal["sms", "whatsapp", "rcs"]
 
 
 class TextOrder(BaseModel):
@@ -29,6 +29,7 @@ class TextOrder(BaseModel):
     Attributes:
         from_: who sends it.
         to: the number written to; the simulator's own by default.
+        params: parameters of the webhook to add, or to change.
         repeat: how often its webhook is delivered.
         timeout: seconds to wait for what becomes of it.
     """
@@ -38,6 +39,7 @@ class TextOrder(BaseModel):
     to: str | None = None
     channel: Channel = "sms"
     media: tuple[str, ...] = ()
+    params: dict[str, str] = Field(default_factory=dict)
     repeat: Annotated[int, Field(ge=1, le=1000)] = 1
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
@@ -74,6 +76,7 @@ class Desk:
             to=order.to,
             channel=order.channel,
             media=order.media,
+            extra=order.params,
             duplicates=order.repeat - 1 or None,
         )
         return Acknowledged.of(delivered)

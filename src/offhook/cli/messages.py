@@ -82,7 +82,8 @@ def list_(
     if not records:
         console().print("no messages", style="dim")
         return
-    console().print(records_table(records, reveal=reveal))
+    screen = console()
+    screen.print(records_table(records, reveal=reveal, width=screen.width))
     if len(records) == limit:
         console(stderr=True).print(f"older ones: --before {records[-1].id}", style="dim")
 

@@ -1,17 +1,21 @@
 """Stored messages as operators see them. What people wrote shows only when it is asked for."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from offhook.cli.fitting import Column, fitted
 from offhook.cli.output import local_time, until, when
 from offhook.core.forms import parameters
+from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
-from offhook.core.messages import Send
+from offhook.core.messages import Send, StatusUpdate
 from offhook.observe.masking import brief, last_line, mask, mask_numbers, printable
 from offhook.ports import Ahead, Attempt, History, Record
+from offhook.twilio.meanings import meaning_of
 
 _STYLES = {
     State.DONE: "green",
@@ -22,6 +26,9 @@ _STYLES = {
 }
 _HIDDEN = "(--reveal shows it)"
 _DUE = {State.WAITING: "next attempt (at once with: offhook messages replay)"}
+_MASKED: Final = len("whatsapp:+1555***0001")
+_ADDRESS: Final = 24  # "whatsapp:+4915112345678" fits
+_SID: Final = 34
 
 
 def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
@@ -42,6 +49,9 @@ def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
         "spooled": record.spooled,
         "reduced": record.reduced,
     }
+    if record.kind is Kind.STATUS:
+        update = _update(record)
+        shown |= {"status": update.status, "error_code": update.error_code or None}
     return {**shown, "body": parameters(record.form).get("Body", "")} if reveal else shown
 
 
@@ -66,27 +76,33 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
     return {**shown, "parameters": parameters(history.record.form)} if reveal else shown
 
 
-def records_table(records: list[Record], *, reveal: bool) -> Table:
-    """Return messages as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "state", "received", "from", "to", "tries", "sid", "error"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading == "id" else "left")
+def records_table(records: list[Record], *, reveal: bool, width: int) -> Table:
+    """Return messages as a table that has room in a width."""
+
+    def cells(text: Callable[[Record], str]) -> list[Text]:
+        return [Text(printable(text(record))) for record in records]
+
+    least = 12 if reveal else _MASKED  # a body needs room too
+    columns = [
+        Column("id", cells(lambda one: str(one.id)), right=True),
+        Column("state", [Text(one.state, _STYLES.get(one.state, "")) for one in records]),
+        Column("received", cells(lambda one: local_time(one.received))),
+        Column(
+            "from", cells(lambda one: _address(one.sender, reveal=reveal)), least, most=_ADDRESS
+        ),
+        Column(
+            "to", cells(lambda one: _address(one.recipient, reveal=reveal)), 12, 2, most=_ADDRESS
+        ),
+        Column("tries", cells(lambda one: str(one.attempts)), spare=1),
+        Column("sid", cells(lambda one: one.sid), spare=3, most=_SID),
+        Column("error", cells(lambda one: brief(one.error, reveal=reveal)), 10),
+    ]
+    if any(record.kind is Kind.STATUS for record in records):
+        columns.insert(2, Column("status", cells(_reported)))
     if reveal:
-        table.add_column("body")
-    for record in records:
-        cells = [
-            Text(str(record.id)),
-            Text(record.state, _STYLES.get(record.state, "")),
-            Text(local_time(record.received)),
-            Text(_address(record.sender, reveal=reveal)),
-            Text(_address(record.recipient, reveal=reveal)),
-            Text(str(record.attempts)),
-            Text(printable(record.sid)),
-            Text(brief(record.error, reveal=reveal)),
-        ]
-        body = [Text(printable(parameters(record.form).get("Body", "")))] if reveal else []
-        table.add_row(*cells, *body)
-    return table
+        bodies = cells(lambda one: parameters(one.form).get("Body", ""))
+        columns.append(Column("body", bodies, 16, folds=True))
+    return fitted(columns, width)
 
 
 def print_history(screen: Console, history: History, *, reveal: bool) -> None:
@@ -102,6 +118,8 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
     _field(screen, "from, to", f"{sender}, {recipient}")
     if history.behind is not None:
         _field(screen, "waits", f"behind {ahead_in_words(history.behind)}")
+    if record.kind is Kind.STATUS:
+        _field(screen, "status", _explained(_update(record)))
     if record.spooled:
         _field(screen, "order", "it came by way of a spool, and may be later than its successors")
     if record.reduced:
@@ -155,11 +173,12 @@ def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
 def _send_line(send: Send, *, reveal: bool) -> Text:
     delivery = f", {send.delivery.status}" if send.delivery else ""
     body = printable(send.body) if reveal else f"{len(send.body)} characters"
-    error = f"  {printable(_send_error(send, reveal=reveal))}" if send.error else ""
+    error = printable(": ".join(filter(None, (send.error_code, _send_error(send, reveal=reveal)))))
     return Text.assemble(
         (f"{'send ' + str(send.id):<19}  ", "dim"),
         f"{send.identity} to {_address(send.to, reveal=reveal)}: {send.state}{delivery}  ",
-        (body + error, "dim"),
+        (body, "dim"),
+        (f"  {error}" if error else "", "red"),
     )
 
 
@@ -171,13 +190,33 @@ def _send_object(send: Send, *, reveal: bool) -> dict[str, Any]:
         "to": _address(send.to, reveal=reveal),
         "sid": send.sid,
         "delivery": send.delivery.status if send.delivery else None,
+        "error_code": send.error_code or None,
         "error": _send_error(send, reveal=reveal),
     }
     return {**shown, "body": send.body} if reveal else shown
 
 
 def _send_error(send: Send, *, reveal: bool) -> str:
-    return send.error if reveal else mask_numbers(send.error)
+    """Return why a send was refused, or not delivered."""
+    error = send.error or (meaning_of(send.error_code) if send.error_code else "")
+    return error if reveal else mask_numbers(error)
+
+
+def _update(record: Record) -> StatusUpdate:
+    return StatusUpdate.parse(parameters(record.form))
+
+
+def _reported(record: Record) -> str:
+    """Return what a status says: `undelivered 30003`; empty of a message."""
+    update = _update(record)
+    return f"{update.status} {update.error_code}".rstrip() if record.kind is Kind.STATUS else ""
+
+
+def _explained(update: StatusUpdate) -> str:
+    if not update.error_code:
+        return update.status
+    sentence = meaning_of(update.error_code)
+    return f"{update.status}, {update.error_code}: {sentence}".rstrip(": ")
 
 
 def _field(screen: Console, name: str, value: str) -> None:

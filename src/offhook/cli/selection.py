@@ -11,7 +11,10 @@ from offhook.core.lifecycle import State
 StateOption = Annotated[State | None, typer.Option(help="Only those in this state.")]
 KindOption = Annotated[Kind, typer.Option(help="Messages, or delivery statuses.")]
 SenderOption = Annotated[
-    str, typer.Option(metavar="NUMBER", help="Only from this number, in full.")
+    str,
+    typer.Option(
+        metavar="NUMBER", help="Only from this number, in full, by SMS or another channel."
+    ),
 ]
 SidOption = Annotated[str, typer.Option(help="Only with this MessageSid.")]
 SinceOption = Annotated[

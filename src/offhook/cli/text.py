@@ -1,9 +1,10 @@
 """`offhook text`: one message to a bot, as a person would send it."""
 
 import asyncio
+import re
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -28,12 +29,15 @@ from offhook.cli.session import Session, running
 from offhook.core.answers import Fault
 from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
+from offhook.core.messages import channel_of
 from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
 from offhook.twilio.simulator import Call, Line
 from offhook.twilio.simulator.captures import Text, inbound, media_of
+from offhook.twilio.simulator.simulator import address
 
+_PARAMETER: Final = re.compile("[A-Za-z0-9_]+")
 _NUMBER: Final = "+15005550006"  # Twilio's magic number for tests: it reaches nobody
 _ACCOUNT: Final = "AC" + "0" * 32
 
@@ -60,6 +64,12 @@ def command(
     media: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="An attachment; may be repeated.")
     ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A parameter to add, or to change; may be repeated."
+        ),
+    ] = None,
     repeat: Annotated[
         int, typer.Option(min=1, max=1000, help="Deliver the same webhook so many times.")
     ] = 1,
@@ -78,19 +88,25 @@ def command(
 
     Without --url it goes through the simulated Twilio of a running `offhook dev`, and the reply is
     waited for. With --url it goes to any webhook, signed as Twilio signs; replies then go through
-    the real Twilio and are not seen here. Exits 0 only if the message was answered.
+    the real Twilio and are not seen here.
+
+    Exits 0 only if the bot answered and Twilio accepted each reply; with --url, if the webhook was
+    accepted.
 
     [bold]Examples[/]
       offhook text hello
       offhook text "again and again" --repeat 3
       offhook text "look" --channel whatsapp --media https://example.com/cat.jpg
+      offhook text yes --channel rcs --param ButtonPayload=confirm
+      offhook text hi --from whatsapp:ID.4566546130240000
       offhook text hello --url https://bot.example.com
     """
-    if not (body or media):
+    params = _params(param or ())
+    if not (body or media or params):
         raise typer.BadParameter("write something, or attach something with --media")
     order = TextOrder(
         body=body, from_=from_, to=to, channel=channel, media=tuple(media or ()),
-        repeat=repeat, timeout=timeout,
+        params=params, repeat=repeat, timeout=timeout,
     )  # fmt: skip
     steps = _through_dev(_session(port), order) if url is None else _to_url(url, order)
     answered = asyncio.run(_show(steps, as_json=as_json, waits=url is None))
@@ -115,15 +131,16 @@ async def _show(steps: AsyncIterator[Step], *, as_json: bool, waits: bool) -> bo
 
 
 def _concludes(screen: Console, seen: list[Step], *, silent: bool) -> bool:
-    """Return whether a stored message came to a good end, and say what a reader would miss."""
+    """Return whether a stored message was answered, and say what a reader would miss."""
     if not isinstance(seen[-1], Settled):
         if not silent:
             screen.print("no answer yet: it goes on; wait longer with --timeout", style="red")
         return False
-    replied = any(isinstance(step, Replied) and step.state == "sent" for step in seen)
-    if not replied and not silent:
+    replies = [step for step in seen if isinstance(step, Replied) and not step.is_notice]
+    if not replies and not silent:
         screen.print("no reply", style="yellow")
-    return replied or seen[-1].state in {State.DONE, State.DISCARDED}
+    handled = seen[-1].state == State.DONE and bool(replies)
+    return handled and all(reply.state == "sent" for reply in replies)
 
 
 def show_step(screen: Console, step: Step) -> None:
@@ -184,14 +201,15 @@ async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
     webhook = _webhook(url)
     settings = Settings.load()
     settings.require("auth_token")
-    prefix = "" if order.channel == "sms" else f"{order.channel}:"
+    by = channel_of(order.from_) if ":" in order.from_ else order.channel
     text = Text(
         sid=("MM" if order.media else "SM") + secrets.token_hex(16),
         account_sid=settings.account_sid or _ACCOUNT,
-        from_=prefix + order.from_,
-        to=prefix + (order.to or _NUMBER),
+        from_=address(order.from_, by),
+        to=address(order.to or _NUMBER, by),
         body=order.body,
         media=tuple(media_of(one) for one in order.media),
+        extra=order.params,
     )
     call = Call(webhook, inbound(text), str(uuid.uuid4()))
     line = Line(settings.auth_tokens[0])
@@ -203,6 +221,17 @@ async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
             )
     finally:
         await line.close()
+
+
+def _params(given: Iterable[str]) -> dict[str, str]:
+    """Return parameters as they are written on the command line: `NAME=VALUE`."""
+    params = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (equals and _PARAMETER.fullmatch(name)):
+            raise typer.BadParameter(f"{text!r}: write --param NAME=VALUE")
+        params[name] = value
+    return params
 
 
 def _webhook(url: str) -> str:

@@ -188,6 +188,7 @@ class Send:
         sid: Twilio's MessageSid, once known.
         delivery: what Twilio's status callbacks last said.
         error: why it failed, for people.
+        error_code: Twilio's, of a send that was refused or not delivered; empty otherwise.
         repeated: True when it was there already and nothing new was written.
     """
 
@@ -199,6 +200,7 @@ class Send:
     sid: str = ""
     delivery: Delivery | None = None
     error: str = ""
+    error_code: str = ""
     repeated: bool = False
 
 

@@ -18,6 +18,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "20429": "Twilio takes no more requests at the moment; the message was not sent.",
         "21211": "The number written to is not valid. It must begin with + and the country's code.",
         "21212": "The number to send from is not valid. Check OFFHOOK_SENDER.",
+        "21265": "The number written to is a short code, and Twilio sends nothing to those.",
         "21408": "The account may not send to this country. Allow it in the Console "
         "under Messaging, Settings, Geo permissions.",
         "21502": "Twilio does not take this URL for a webhook. Check OFFHOOK_PUBLIC_URL.",
@@ -35,6 +36,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "21612": "Twilio cannot reach this number from the number used. Send from another one.",
         "21614": "The number written to cannot receive text messages.",
         "21617": "The text has more than 1,600 characters. Send it in parts.",
+        "21619": "The message has neither a text, nor media, nor a template that Twilio knows.",
         "21620": "Twilio cannot use a media URL. It must be public and start with https:// or http://.",
         "21623": "The message has more than 10 media.",
         "21656": "The content variables do not fit the content template.",
@@ -61,6 +63,10 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "63017": "WhatsApp takes no more messages from this sender at the moment. Send more "
         "slowly.",
         "63018": "Messages are sent faster than this sender may send. Send more slowly.",
+        "63038": "The account has sent as many messages within 24 hours as Twilio allows it. Ask "
+        "Twilio's support for more, or send less.",
+        "63049": "Meta did not deliver the message: a person gets only so much marketing by "
+        "WhatsApp. Send less of it, or a template of another category.",
     }
 )  # fmt: skip
 
@@ -103,3 +109,9 @@ def meaning(code: str, message: str) -> str:
     Phone numbers in Twilio's message are masked but for their last two digits.
     """
     return MEANINGS.get(code) or _NUMBER.sub("***", message)
+
+
+def meaning_of(code: str) -> str:
+    """Return a sentence on a code that came without a message, or where Twilio explains it."""
+    where = f"See https://www.twilio.com/docs/api/errors/{code}." if code.isdecimal() else ""
+    return MEANINGS.get(code, where)

@@ -268,6 +268,7 @@ def as_send(row: Row, *, repeated: bool = False) -> Send:
         sid=row["sid"],
         delivery=Delivery(row["delivery"], row["error_code"]) if row["delivery"] else None,
         error=str(read(row["error"])),
+        error_code=row["error_code"],
         repeated=repeated,
     )
 

@@ -98,6 +98,7 @@ def as_send(row: Sequence[Any], *, repeated: bool = False) -> Send:
         sid=sid,
         delivery=Delivery(delivery, error_code) if delivery else None,
         error=str(read(error)),
+        error_code=error_code,
         repeated=repeated,
     )
 

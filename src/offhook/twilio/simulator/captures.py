@@ -140,17 +140,18 @@ def _sms(text: Text) -> Iterator[tuple[str, str]]:
 
 
 def _whatsapp(text: Text) -> Iterator[tuple[str, str]]:
-    wa_id = text.from_.partition(":+")[2]
+    wa_id = text.from_.partition(":+")[2]  # empty of a person with a user name
     yield from _media_types(text)
     if text.location:
         yield from _location(text.location)
-    yield "ExternalUserId", f"whatsapp:US.{wa_id}"
+    yield "ExternalUserId", f"whatsapp:US.{wa_id}" if wa_id else text.from_
     yield "SmsMessageSid", text.sid
     yield "NumMedia", str(len(text.media))
     yield "ProfileName", text.profile_name
     yield "MessageType", _type(text)
     yield "SmsSid", text.sid
-    yield "WaId", wa_id
+    if wa_id:
+        yield "WaId", wa_id
     yield "SmsStatus", "received"
     if text.button:
         # Where these two stand is not known from a capture.
@@ -201,5 +202,5 @@ def _type(text: Text) -> str:
 
 
 def _metadata(profile_name: str, wa_id: str) -> str:
-    context = {"ProfileName": profile_name, "WaId": wa_id}
+    context = {"ProfileName": profile_name} | ({"WaId": wa_id} if wa_id else {})
     return json.dumps({"type": "whatsapp", "data": {"context": context}}, separators=(",", ":"))

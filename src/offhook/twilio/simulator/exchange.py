@@ -10,6 +10,7 @@ from typing import Final
 
 from offhook.core.forms import Form
 from offhook.core.messages import channel_of, opt_out
+from offhook.twilio.simulator.addresses import opted_out_as
 from offhook.twilio.simulator.captures import STATUS_TYPE
 from offhook.twilio.simulator.captures import status as status_params
 from offhook.twilio.simulator.history import History, Outbound, StatusCallback
@@ -76,7 +77,7 @@ class Exchange:
 
     def heed(self, params: Mapping[str, str]) -> None:
         """Take note of a person's STOP or START. They hold for all of our numbers."""
-        person = params.get("From", "")
+        person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
         if opt_out(params) == "STOP":
             self.opted_out.add(person)
@@ -117,7 +118,7 @@ class Exchange:
 
     def say(self, said: Said, *, to: str, from_: str) -> None:
         """Send what a webhook's answer says, unless the person has opted out."""
-        if to in self.opted_out:
+        if opted_out_as(to) in self.opted_out:
             return
         outbound = self._accepted(
             to=said.to or to,
@@ -239,5 +240,6 @@ def course(outbound: Outbound, trouble: Trouble) -> tuple[Step, ...]:
         return (*queued, ("failed", str(trouble.failed[outbound.to])))
     if outbound.to in trouble.undelivered:
         return (*queued, ("sent", ""), ("undelivered", str(trouble.undelivered[outbound.to])))
-    read: tuple[Step, ...] = (("read", ""),) if channel_of(outbound.to) == "whatsapp" else ()
+    has_receipts = channel_of(outbound.to) in {"whatsapp", "rcs"}
+    read: tuple[Step, ...] = (("read", ""),) if has_receipts else ()
     return (*queued, ("sent", ""), ("delivered", ""), *read)

@@ -4,12 +4,11 @@ https://www.twilio.com/docs/messaging/api/message-resource
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -22,14 +21,12 @@ from offhook.core.forms import Form
 from offhook.core.messages import MAX_MEDIA, channel_of
 from offhook.core.texts import MAX_BODY, units
 from offhook.core.urls import leads_somewhere
+from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
 from offhook.twilio.simulator.captures import API_VERSION, segments
 from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
 from offhook.twilio.simulator.exchange import Exchange
 from offhook.twilio.simulator.history import Outbound, RestCall
 from offhook.twilio.simulator.overrides import usable
-
-# E.164: a plus, and up to 15 digits of which the first is not zero.
-_NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class RestApi:
@@ -129,11 +126,11 @@ def _address_refused(form: Form, exchange: Exchange) -> Refused | None:
         return Refused(21604, "A 'To' phone number is required.")
     if not from_ and not form.get("MessagingServiceSid"):
         return Refused(21603, "A 'From' phone number is required.")
-    if not _NUMBER.fullmatch(to.rpartition(":")[2]):
-        return Refused(21211, f"The 'To' number {to} is not a valid phone number.")
-    if from_ and not exchange.owns(from_):
+    if refused := unreachable(to):
+        return refused
+    if from_ and not (exchange.owns(from_) or is_brand(from_)):
         return _not_ours(from_)
-    if to in exchange.opted_out:
+    if opted_out_as(to) in exchange.opted_out:
         return Refused(21610, "Attempt to send to unsubscribed recipient")
     return None
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple, Self
 
 from starlette.types import ASGIApp
 
-from offhook.core.messages import Button, Location, Media
+from offhook.core.messages import Button, Location, Media, channel_of
 from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.account import Account, Webhook
@@ -177,7 +177,7 @@ class Simulator:
         *,
         from_: str = "+15551230001",
         to: str | None = None,
-        channel: Literal["sms", "whatsapp"] = "sms",
+        channel: Literal["sms", "whatsapp", "rcs"] = "sms",
         media: Sequence[str | Media] = (),
         button: Button | None = None,
         location: Location | None = None,
@@ -191,9 +191,10 @@ class Simulator:
 
         Args:
             body: the text.
-            from_: the person's number.
+            from_: the person's number, or another address that people write from: a short code, an
+                alphanumeric sender, `whatsapp:ID.4566546130240000`, `rcs:...`.
             to: the number written to, by default the simulator's. It may then be sent from.
-            channel: `sms` or `whatsapp`; the numbers are prefixed accordingly.
+            channel: `sms`, `whatsapp` or `rcs`; numbers without a channel are prefixed accordingly.
             media: URLs, their types guessed, or `Media`.
             button: the button pressed; with WhatsApp only, as the two below.
             location: the place shared.
@@ -204,13 +205,14 @@ class Simulator:
         Raises:
             ConfigurationError: `webhook_url` or `fallback_url` is none that Twilio would take.
         """
-        webhook = self._webhook(to or self.number, channel)
+        by = channel_of(from_) if ":" in from_ else channel
+        webhook = self._webhook(to or self.number, by)
         self._exchange.own(to or self.number)
         text = Text(
             sid=self._exchange.sid("MM" if media else "SM"),
             account_sid=self._exchange.account_sid,
-            from_=_address(from_, channel),
-            to=_address(to or self.number, channel),
+            from_=address(from_, by),
+            to=address(to or self.number, by),
             body=body,
             media=tuple(media_of(one) if isinstance(one, str) else one for one in media),
             button=button,
@@ -311,7 +313,8 @@ def _is_made_up(token: str) -> bool:
     return token.startswith(_MADE_UP)
 
 
-def _address(number: str, channel: str) -> str:
+def address(number: str, channel: str) -> str:
+    """Return a number as an address of a channel; what is one already stays as it is."""
     return number if channel == "sms" or ":" in number else f"{channel}:{number}"
 
 

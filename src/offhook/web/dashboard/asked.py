@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
-from offhook.core.privacy import spellings
 from offhook.core.searching import Phrase
 from offhook.errors import ConfigurationError
 from offhook.ports import Filter
@@ -68,23 +67,23 @@ class Asked:
         return self.q if _SID.fullmatch(self.q) else ""
 
     @property
-    def addresses(self) -> tuple[str, ...]:
-        """The person's addresses in all channels, when one was typed."""
-        return spellings(self.q) if _ADDRESS.fullmatch(self.q) and not self.sid else ()
+    def address(self) -> str:
+        """The person's address in any channel, when one was typed."""
+        return self.q if _ADDRESS.fullmatch(self.q) and not self.sid else ""
 
     @property
     def phrase(self) -> Phrase | None:
         """The words, when such were typed."""
-        if not self.q or self.sid or self.addresses or self.id is not None:
+        if not self.q or self.sid or self.address or self.id is not None:
             return None
         return Phrase.of(self.q)
 
-    def filter(self, *, sender: str = "", limit: int) -> Filter:
+    def filter(self, *, limit: int) -> Filter:
         """Return the filter of all but the words."""
         return Filter(
             state=self.state,
             kind=self.kind,
-            sender=sender,
+            sender=self.address,
             sid=self.sid,
             before_id=self.before,
             limit=limit,

@@ -271,7 +271,7 @@ def _many(request: Request) -> tuple[Asked, Doing]:
         ConfigurationError: that might mean more than was thought of.
     """
     asked = replace(Asked.read(request.query_params), before=None)
-    if asked.state is None or (asked.q and not asked.addresses):
+    if asked.state is None or (asked.q and not asked.address):
         raise ConfigurationError("many messages are chosen by their state, and perhaps a number")
     return asked, _doing(request.query_params.get("do", ""))
 

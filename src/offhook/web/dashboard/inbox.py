@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from offhook.bulk import SHOWN, Chosen, choose
+from offhook.bulk import Chosen, choose, find
 from offhook.core.keys import Kind
 from offhook.core.searching import LOOK
 from offhook.ports import Inbox, Record
@@ -39,12 +39,9 @@ async def listing(inbox: Inbox, asked: Asked) -> Listing:
         found = await inbox.search(asked.filter(limit=PAGE), phrase, within=LOOK)
         is_full = len(found.records) == PAGE
         return Listing(found.records, found.before, looked=found.before is not None and not is_full)
-    if asked.addresses and asked.kind is not Kind.MESSAGE:
+    if asked.address and asked.kind is not Kind.MESSAGE:
         return Listing(())
-    records: list[Record] = []
-    for sender in asked.addresses or ("",):
-        records += await inbox.find(asked.filter(sender=sender, limit=PAGE + 1))
-    records.sort(key=lambda record: record.id, reverse=True)
+    records = await find(inbox, asked.filter(limit=PAGE + 1))
     more = len(records) > PAGE
     return Listing(records[:PAGE], records[PAGE - 1].id if more else None)
 
@@ -55,9 +52,4 @@ async def chosen_of(inbox: Inbox, asked: Asked) -> Chosen:
     Raises:
         StoreError: the store can't be read.
     """
-    parts = [
-        await choose(inbox, asked.filter(sender=sender, limit=_NO_LIMIT))
-        for sender in asked.addresses or ("",)
-    ]
-    first = sorted((record for part in parts for record in part.first), key=lambda one: one.id)
-    return Chosen(sorted(id_ for part in parts for id_ in part.ids), first[:SHOWN])
+    return await choose(inbox, asked.filter(limit=_NO_LIMIT))

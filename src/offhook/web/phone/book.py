@@ -19,6 +19,7 @@ from offhook.twilio.simulator import (
     StatusCallback,
     Texted,
 )
+from offhook.twilio.simulator.addresses import opted_out_as
 from offhook.web.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.web.phone.changes import Change, Changes
 from offhook.web.phone.people import AT_HAND, name_of
@@ -247,7 +248,7 @@ class Book:
         return replace(
             conversation,
             bubbles=self._bubbles_of(conversation.id),
-            opted_out=conversation.address in self._opted_out(),
+            opted_out=opted_out_as(conversation.address) in self._opted_out(),
             unreachable=conversation.address in self._unreachable(),
         )
 

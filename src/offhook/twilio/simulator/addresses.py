@@ -1,0 +1,40 @@
+"""Whom Twilio sends messages to, and whom from."""
+
+import re
+from typing import Final
+
+from offhook.core.messages import channel_of
+from offhook.twilio.simulator.errors import Refused
+
+# E.164: a plus, and up to 15 digits of which the first is not zero.
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+# https://www.twilio.com/docs/glossary/what-is-a-short-code
+_SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
+# Letters, digits and blanks, at least one letter: nobody has to own such a sender.
+# https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id
+_ALPHANUMERIC: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 &_.+-]{1,11}")
+# Of WhatsApp's people with user names: US.13491208655302741918, at most 140 characters.
+_USER: Final = re.compile(r"[A-Za-z]{2}\.[A-Za-z0-9]{1,137}")
+# Of other channels' people and agents.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,140}")
+
+
+def unreachable(to: str) -> Refused | None:
+    """Return why nothing is sent to an address, if so."""
+    channel, _, name = to.rpartition(":")
+    others = _USER if channel == "whatsapp" else _NAME
+    if _NUMBER.fullmatch(name) or (channel and others.fullmatch(name)):
+        return None
+    if _SHORT_CODE.fullmatch(to):
+        return Refused(21265, "'To' number cannot be a Short Code")
+    return Refused(21211, f"The 'To' number {to} is not a valid phone number.")
+
+
+def is_brand(from_: str) -> bool:
+    """Return whether a sender is alphanumeric, which no account has to own."""
+    return channel_of(from_) == "sms" and _ALPHANUMERIC.fullmatch(from_) is not None
+
+
+def opted_out_as(person: str) -> str:
+    """Return the name under which a person's opt-out is kept: RCS, SMS and MMS share it."""
+    return person.partition(":")[2] if channel_of(person).lower() == "rcs" else person

@@ -72,7 +72,7 @@ REFUSALS: list[tuple[dict[str, Any], int]] = [
 ]
 
 
-TAKEN: list[dict[str, str]] = [
+TAKEN: list[dict[str, Any]] = [
     {"To": "whatsapp:ID.4566546130240000", "From": "whatsapp:+15005550006"},
     {"To": "whatsapp:US.13491208655302741918", "From": "whatsapp:+15005550006"},
     {"To": f"rcs:{PERSON}", "From": "rcs:+15005550006"},

@@ -145,7 +145,7 @@ def verdict(
         for event in after:
             observer(event)
         await pulse.take()
-        shown = overview(pulse, ())
+        shown = overview(pulse, (), parked_retention=90.0)
         page = Pages().render("verdict.html", **shown)
         tiles = Pages().render("tiles.html", **shown)
         return html.unescape(re.sub(r"<[^>]+>|\s+", " ", page + tiles))

@@ -83,7 +83,7 @@ fuzz: $(VENV)/installed  ## 1,000,000 odd requests in-process, 100,000 over sock
 	$(BIN)/python -m pytest tests/fuzz -m long -s $(ARGS)
 	$(BIN)/python -m tests.fuzz.coverage_guided -runs=500000
 
-crash: $(VENV)/installed  ## kills processes at random moments under load; nothing may be lost (CRASH_SEED=n)
+crash: $(VENV)/installed  ## kills at random moments, and all ways beside all else; nothing may be lost (CRASH_KILLS=n)
 	$(BIN)/python -m pytest tests/crash -m long -s $(ARGS)
 
 proxies: $(VENV)/installed  ## all ways through a real nginx, and what each is answered (needs nginx-light)

@@ -148,6 +148,14 @@ class PostgresServer:
             "--set=ON_ERROR_STOP=1", "--command", statement, self.url_of(database),
         )  # fmt: skip
 
+    def dump(self, database: str) -> None:
+        """Back a database up, as pg_dump does, to nowhere.
+
+        Raises:
+            RuntimeError: it did not get to the end.
+        """
+        self._run("pg_dump", "--file", os.devnull, self.url_of(database))
+
     def _is_ready(self, pid: int) -> bool:
         # The last line is the state: utils/pidfile.h, LOCK_FILE_LINE_PM_STATUS
         try:

@@ -47,6 +47,7 @@ class Home:
         self.runtime = directory / "runtime"
         self.runtime.mkdir(mode=0o700, exist_ok=True)
         self.environment = environment
+        self.patience = PATIENCE  # seconds until a command that ends by itself hangs
         self.write_bot(bot)
 
     def write_bot(self, source: str) -> None:
@@ -60,7 +61,7 @@ class Home:
             env=self._environment(environment),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=self.patience,
             check=False,
         )
 

@@ -7,7 +7,8 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.core.messages import Send
 from offhook.errors import StoreUnavailable
-from offhook.ports import Filter, Record, Store
+from offhook.ports import Filter, Record
+from tests.conformance.support import opened
 
 # Seconds until all has to be settled, once nothing is killed any more. A send that was refused five
 # times in a row waits for 256 s (core/backoff.py); of thousands, one may be as unlucky.
@@ -17,17 +18,25 @@ _PAGE = 1000
 
 
 class Accounts:
-    """The end state of messages and sends."""
+    """The end state of messages and sends.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    The store is opened for each question, and closed: one that stays open on a file keeps its log
+    from being deleted, and would hide that others have lost their locks on it.
+
+    Args:
+        url: of the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
 
     async def running(self) -> frozenset[str]:
         """Return the SIDs of the messages whose runs are under way, once the store is reachable."""
         wanted = Filter(state=State.RUNNING, kind=Kind.MESSAGE, limit=10_000)
         while True:
             try:
-                return frozenset(record.sid for record in await self._store.find(wanted))
+                async with opened(self._url) as store:
+                    return frozenset(record.sid for record in await store.find(wanted))
             except StoreUnavailable:
                 await asyncio.sleep(_PAUSE)
 
@@ -45,19 +54,22 @@ class Accounts:
         """Return all messages, the newest first."""
         found: list[Record] = []
         before: int | None = None
-        while page := await self._store.find(Filter(kind=kind, before_id=before, limit=_PAGE)):
-            found += page
-            before = page[-1].id
+        async with opened(self._url) as store:
+            while page := await store.find(Filter(kind=kind, before_id=before, limit=_PAGE)):
+                found += page
+                before = page[-1].id
         return found
 
     async def sends(self, messages: Sequence[Record]) -> dict[str, tuple[Send, ...]]:
         """Return the ledger's rows, by the SID of their message."""
-        histories = [await self._store.show(message.id) for message in messages]
+        async with opened(self._url) as store:
+            histories = [await store.show(message.id) for message in messages]
         return {history.record.sid: history.sends for history in histories if history is not None}
 
     async def _is_settled(self) -> bool:
         try:
-            counts = await self._store.counts()
+            async with opened(self._url) as store:
+                counts = await store.counts()
         except StoreUnavailable:
             return False
         live = sum(counts.messages.get(state, 0) for state in LIVE)

@@ -66,18 +66,12 @@ def examine(way: Way, visits: Sequence[Visit], directory: Path) -> Cell:
     service = Service(way, directory)
     try:
         service.start()
-        with Crowd(service.webhook, lambda: service.credentials) as crowd:
-            for visit in visits:
-                crowd.until_more()
-                _receive(visit, service, cell)
-                crowd.until_more()
-            service.kill()
-        cell.acknowledged, cell.refused = len(crowd.acknowledged), crowd.refused
+        acknowledged = _serve(visits, service, cell)
         _look(service, cell)
         stored = service.states()
-        cell.lost = sum(sid not in stored for sid in crowd.acknowledged)
+        cell.lost = sum(sid not in stored for sid in acknowledged)
         service.start()
-        cell.stuck = _stuck(service, [sid for sid in crowd.acknowledged if sid in stored])
+        cell.stuck = _stuck(service, [sid for sid in acknowledged if sid in stored])
         service.kill()
         _look(service, cell)
     except (AssertionError, subprocess.TimeoutExpired, sqlite3.Error) as error:
@@ -94,6 +88,21 @@ def total(cells: Sequence[Cell]) -> str:
     names = ("acknowledged", "refused", "lost", "stuck")
     sums = [sum(getattr(cell, name) for cell in cells) for name in names]
     return str(Cell("", f"{sound} of {len(cells)} are sound", *sums))
+
+
+def _serve(visits: Sequence[Visit], service: Service, cell: Cell) -> Sequence[str]:
+    """Have it visited while people write, and kill it; return what it has acknowledged."""
+    with Crowd(service.webhook, lambda: service.credentials) as crowd:
+        try:
+            for visit in visits:
+                crowd.until_more()
+                _receive(visit, service, cell)
+                crowd.until_more()
+        finally:
+            service.kill()
+            crowd.stop()
+            cell.acknowledged, cell.refused = len(crowd.acknowledged), crowd.refused
+    return crowd.acknowledged
 
 
 def _receive(visit: Visit, service: Service, cell: Cell) -> None:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offhook.core.keys import Kind
-from offhook.stores import open_store
+from offhook.patience import ended
 from offhook.twilio.simulator import Credentials, Simulator
 from tests.cli.support import Home
 from tests.crash import journal
 from tests.crash.accounts import Accounts
+from tests.crash.bystander import Bystander, Database
 from tests.crash.evidence import Evidence
 from tests.crash.fleet import Fleet
 from tests.crash.killer import Killer
@@ -39,6 +40,7 @@ class Drill:
     Attributes:
         directory: empty; the bot's.
         store: the URL of the store.
+        database: the same, for an operator who looks at it all the while.
         fleet: makes the processes under test, from the bot's home.
         complaints: called at the end, for what else was found wrong.
     """
@@ -47,31 +49,43 @@ class Drill:
     load: Load
     seed: int
     store: str
+    database: Database
     fleet: Callable[[Home], Fleet]
     complaints: Callable[[], Sequence[str]] = tuple
 
     def verdict(self, title: str) -> Verdict:
-        """Run it, print the counts, and return them."""
+        """Run it, print how far it is and the counts, and return them."""
+        _tell(f"\n{title}, CRASH_SEED={self.seed}")
         verdict = Verdict.of(asyncio.run(self.run()))
-        sys.stdout.write(f"\n{title}, CRASH_SEED={self.seed}\n{verdict}\n")
+        _tell(f"{verdict}")
         return verdict
 
     async def run(self) -> Evidence:
         """Let people talk while processes are killed; return all that was seen once it is over."""
         credentials = Simulator.credentials()
         rest = RestSide(credentials, self.seed)
-        fleet = self.fleet(self._home(credentials, rest))
+        home = self._home(credentials, rest)
+        fleet = self.fleet(home)
         people = People(credentials, fleet.urls, self.load, random.Random(self.seed))
         said = script(self.load, random.Random(self.seed))
-        async with rest.open(), _running(fleet), self._accounts() as accounts:
+        accounts, bystander = Accounts(self.store), Bystander(home, self.database)
+
+        async def check() -> None:
+            bystander.complaints += await asyncio.to_thread(fleet.deleted)
+            await bystander.check()
+
+        async with rest.open(), _running(fleet):
             killer = Killer(
                 fleet,
                 accounts,
                 random.Random(self.seed),
                 rush=people.rush,
                 has_run=lambda pids: journal.has_run(self._journal, pids),
+                check=check,
+                tell=lambda far: _tell(f"  {far}, {len(people.tally.acknowledged)} acknowledged"),
             )
             began = time.monotonic()
+            looking = asyncio.create_task(bystander.work())
             async with asyncio.TaskGroup() as group:
                 group.create_task(people.say(said))
                 group.create_task(killer.work(blows(self.load, random.Random(self.seed))))
@@ -81,6 +95,8 @@ class Drill:
                 await rest.reports_are_in()
                 await accounts.until_settled()
             seconds = time.monotonic() - began
+            await ended(looking)
+            await check()
             messages = await accounts.messages()
             return Evidence(
                 load=self.load,
@@ -95,7 +111,8 @@ class Drill:
                 kills=killer.kills,
                 refusals=rest.refusals,
                 seconds=seconds,
-                complaints=self.complaints(),
+                visits=bystander.visits,
+                complaints=[*self.complaints(), *bystander.complaints],
             )
 
     @property
@@ -115,19 +132,15 @@ class Drill:
             CRASH_JOURNAL=str(self._journal),
         )
 
-    @asynccontextmanager
-    async def _accounts(self) -> AsyncIterator[Accounts]:
-        store = open_store(self.store)
-        await store.open()
-        try:
-            yield Accounts(store)
-        finally:
-            await store.close()
-
 
 def seed() -> int:
     """Return the seed that is asked for in the environment, else a new one."""
     return int(os.environ.get("CRASH_SEED") or secrets.randbits(32))
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 @asynccontextmanager

@@ -30,6 +30,7 @@ class Evidence:
         sends: the ledger, by the SID of the message.
         requests: those that reached the REST side, in order.
         accepted: how often Twilio has accepted a row of the ledger.
+        visits: how often an operator has looked at the store meanwhile.
         refusals: how often connections to the REST side were refused for a while.
         complaints: what else was found wrong, in the database server's log, say.
         seconds: from the start of the load until all was settled.
@@ -46,6 +47,7 @@ class Evidence:
     accepted: Mapping[int, int]
     kills: Sequence[Kill]
     refusals: int
+    visits: int
     seconds: float
     complaints: Sequence[str] = ()
 

@@ -11,6 +11,7 @@ import httpx2
 from tests.cli.support import Home, Process, is_alive, until
 from tests.crash.plan import Target
 from tests.crash.ports import quiet_port
+from tests.crash.services import deleted_of
 from tests.servers import StopMode
 
 
@@ -55,6 +56,15 @@ class Machine:
         """Return the ids of its live processes of a role."""
         return self._supervisor.children(f"roles {role}")
 
+    def deleted(self) -> list[str]:
+        """Return the files of a database that its processes have open, and that are deleted."""
+        pids = (self._supervisor.pid, *self._supervisor.children())
+        return [f"process {pid} has {file} open" for pid in pids for file in deleted_of(pid)]
+
+    def all_but(self, survivor: int) -> tuple[int, ...]:
+        """Return the ids of all its processes but one; the supervisor is none of them."""
+        return tuple(pid for pid in self._supervisor.children() if pid != survivor)
+
     def freeze(self) -> None:
         """Let the supervisor and its children stand still."""
         os.killpg(self._supervisor.pid, signal.SIGSTOP)
@@ -87,20 +97,20 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """What is to be killed: a process of a machine, the machine itself, or the server."""
+    """What is to be killed: processes of a machine, the machine itself, or the server."""
 
     target: Target
     machine: Machine | None = None
-    pid: int = 0
+    pids: tuple[int, ...] = ()
 
     @property
     def workers(self) -> list[int]:
         """The processes which run handlers, and die with it."""
         match self:
-            case Victim(Target.WORKER, _, pid):
-                return [pid]
             case Victim(Target.MACHINE, Machine() as machine):
                 return machine.processes(Target.WORKER)
+            case Victim(_, Machine() as machine, pids):
+                return [pid for pid in machine.processes(Target.WORKER) if pid in pids]
             case _:
                 return []
 
@@ -136,9 +146,15 @@ class Fleet:
                 return [Victim(target)]
             case Target.MACHINE:
                 return [Victim(target, machine) for machine in self._machines]
+            case Target.ALL_BUT_ONE:
+                return [
+                    Victim(target, machine, machine.all_but(pid))
+                    for machine in self._machines
+                    for pid in machine.processes(Target.WORKER)
+                ]
             case _:
                 return [
-                    Victim(target, machine, pid)
+                    Victim(target, machine, (pid,))
                     for machine in self._machines
                     for pid in machine.processes(target)
                 ]
@@ -148,8 +164,8 @@ class Fleet:
         match victim:
             case Victim(Target.MACHINE, Machine() as machine):
                 machine.freeze()
-            case Victim(pid=pid) if pid:
-                os.kill(pid, signal.SIGSTOP)
+            case Victim(pids=pids):
+                _signal(pids, signal.SIGSTOP)
 
     def kill(self, victim: Victim) -> frozenset[int]:
         """Kill with SIGKILL, and return when it is dead: the ids of the processes."""
@@ -159,10 +175,10 @@ class Fleet:
                 return frozenset()
             case Victim(Target.MACHINE, Machine() as machine):
                 return machine.kill()
-            case Victim(_, _, pid):
-                os.kill(pid, signal.SIGKILL)
-                until(lambda: not is_alive(pid))
-                return frozenset({pid})
+            case Victim(_, _, pids):
+                _signal(pids, signal.SIGKILL)
+                until(lambda: not any(is_alive(pid) for pid in pids))
+                return frozenset(pids)
 
     def mend(self, victim: Victim) -> None:
         """Return when something else is in its place."""
@@ -175,6 +191,10 @@ class Fleet:
             case Victim(machine=Machine() as machine):
                 machine.until_whole()
 
+    def deleted(self) -> list[str]:
+        """Return the files of a database that its processes have open, and that are deleted."""
+        return [line for machine in self._machines for line in machine.deleted()]
+
     def stop(self) -> None:
         """Kill what is left."""
         for machine in self._machines:
@@ -185,6 +205,11 @@ class Fleet:
         if self._server is None:
             raise RuntimeError("this store has no server to be stopped")
         return self._server
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
 
 
 def _answers(url: str) -> bool:
@@ -204,6 +229,7 @@ def one_machine(home: Home, *, ingresses: int = 2, workers: int = 2) -> Fleet:
         *("--ingresses", str(ingresses), "--workers", str(workers)),
         counts={Target.INGRESS: ingresses, Target.WORKER: workers},
         OFFHOOK_PUBLIC_URL=url,
+        OFFHOOK_ADMIN_BIND="127.0.0.1:0",
     )
     return Fleet([machine], [url])
 

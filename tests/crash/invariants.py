@@ -129,6 +129,12 @@ def killed_as_planned(evidence: Evidence) -> Violations:
         yield f"{len(evidence.kills)} kills instead of {evidence.load.blows}"
 
 
+def visited_meanwhile(evidence: Evidence) -> Violations:
+    """An operator has looked at the store while processes were killed."""
+    if not evidence.visits:
+        yield "no command and no backup has run"
+
+
 def nothing_else(evidence: Evidence) -> Violations:
     """Nobody else complains."""
     yield from evidence.complaints
@@ -145,6 +151,7 @@ INVARIANTS: Sequence[Callable[[Evidence], Violations]] = (
     told_in_order,
     refused_for_a_reason,
     killed_as_planned,
+    visited_meanwhile,
     nothing_else,
 )
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ _LONGEST = 20.0  # seconds for a look into the store
 _YOUNG = 0.2  # the share of workers that are killed whether they have begun a run or not
 _MATURE = 10.0  # seconds in which the others may begin one
 _PAUSE = 0.05
+_TOLD_EVERY = 10  # kills
 _INTO_THE_RUSH = 0.15  # seconds; by then most of it has been answered
 
 
@@ -40,6 +41,8 @@ class Killer:
     Args:
         rush: called before each kill; makes people write.
         has_run: says whether any of some processes has begun a run.
+        check: called after each kill, and again when something else is in the place of what died.
+        tell: called now and then with how far it has come.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Killer:
         *,
         rush: Callable[[], None],
         has_run: Callable[[Sequence[int]], bool],
+        check: Callable[[], Awaitable[None]],
+        tell: Callable[[str], None],
     ) -> None:
         self.kills: list[Kill] = []
         self._fleet = fleet
@@ -57,6 +62,8 @@ class Killer:
         self._rng = rng
         self._rush = rush
         self._has_run = has_run
+        self._check = check
+        self._tell = tell
 
     async def work(self, blows: Sequence[Blow]) -> None:
         """Strike all blows; one that would fall before the last is mended falls then."""
@@ -64,6 +71,9 @@ class Killer:
         for blow in blows:
             await asyncio.sleep(max(0.0, began + blow.after - time.monotonic()))
             await self._strike(blow.target, began)
+            if len(self.kills) % _TOLD_EVERY == 0:
+                seconds = time.monotonic() - began
+                self._tell(f"{len(self.kills)} of {len(blows)} kills, {seconds:.0f} s")
 
     async def _strike(self, target: Target, began: float) -> None:
         victim = self._rng.choice(await asyncio.to_thread(self._fleet.victims, target))
@@ -75,7 +85,9 @@ class Killer:
         running = await self._running()
         pids = await asyncio.to_thread(self._fleet.kill, victim)
         self.kills.append(Kill(moment, target, pids, running))
+        await self._check()
         await asyncio.to_thread(self._fleet.mend, victim)
+        await self._check()
 
     async def _until_busy(self, victim: Victim) -> None:
         """Wait until a worker has begun a run, if it does: some shall die young all the same."""

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Action(StrEnum):
@@ -28,6 +29,8 @@ _SHARES = {
 }
 
 
+_LAST_MINUTE = 60.0
+
 # People who write at once. More would keep this harness busier than the servers that it kills.
 _CROWD = 30
 
@@ -37,6 +40,7 @@ class Target(StrEnum):
 
     INGRESS = "ingress"
     WORKER = "worker"
+    ALL_BUT_ONE = "all but one"  # the processes of a supervisor, but for one worker
     MACHINE = "machine"  # a supervisor with its processes, as a power cut does, but for the disk
     STORE = "store"  # the database server
 
@@ -49,8 +53,10 @@ class Load:
         messages: in all; each conversation has its share of them.
         seconds: over which they, and the kills, are spread.
         kills: of single processes, half of them ingresses, half workers.
-        machine_kills: of supervisors with all their processes. Early: the leases of sends that
-            nobody releases run for 30 s.
+        group_kills: of all processes of a supervisor at once, but for one worker.
+        machine_kills: of supervisors with all their processes. None in the last minute of a long
+            run, nor after the first quarter of a short one: the leases of sends that nobody
+            releases run for 30 s.
         store_stops: how often the database server is stopped at once, and started.
         copies: how often a webhook may be delivered at the same time; drawn for each.
     """
@@ -59,14 +65,40 @@ class Load:
     conversations: int
     seconds: float
     kills: int
+    group_kills: int = 0
     machine_kills: int = 0
     store_stops: int = 0
     copies: tuple[int, ...] = (1,)
 
+    @classmethod
+    def of(
+        cls, kills: int, *, pace: float, group_kills: int = 0, store_stops: int = 0, **more: Any
+    ) -> "Load":
+        """Return a long one.
+
+        Args:
+            kills: in all; one in eight hits everything on a machine.
+            pace: seconds between two of them.
+            group_kills: how many of them hit all but one.
+            store_stops: how many of them stop the database server.
+            more: as of a load.
+        """
+        machines = kills // 8
+        return cls(
+            messages=100 * kills,
+            conversations=500,
+            seconds=pace * kills,
+            kills=kills - machines - group_kills - store_stops,
+            group_kills=group_kills,
+            machine_kills=machines,
+            store_stops=store_stops,
+            **more,
+        )
+
     @property
     def blows(self) -> int:
         """How many kills there are in all."""
-        return self.kills + self.machine_kills + self.store_stops
+        return self.kills + self.group_kills + self.machine_kills + self.store_stops
 
     @property
     def rush(self) -> float:
@@ -125,11 +157,15 @@ def blows(load: Load, rng: random.Random) -> list[Blow]:
         Blow(rng.uniform(0.1, 1) * seconds, Target.WORKER if n % 2 else Target.INGRESS)
         for n in range(load.kills)
     ]
+    groups = [
+        Blow(rng.uniform(0.1, 1) * seconds, Target.ALL_BUT_ONE) for _ in range(load.group_kills)
+    ]
+    latest = max(0.25, 1 - _LAST_MINUTE / seconds)
     whole = [
-        Blow(rng.uniform(0.05, 0.25) * seconds, Target.MACHINE) for _ in range(load.machine_kills)
+        Blow(rng.uniform(0.05, latest) * seconds, Target.MACHINE) for _ in range(load.machine_kills)
     ]
     stops = [Blow(rng.uniform(0.1, 1) * seconds, Target.STORE) for _ in range(load.store_stops)]
-    return sorted((*single, *whole, *stops), key=lambda blow: blow.after)
+    return sorted((*single, *groups, *whole, *stops), key=lambda blow: blow.after)
 
 
 def _utterance(conversation: int, number: int, pause: float, rng: random.Random) -> Utterance:

@@ -14,6 +14,7 @@ import httpx2
 from offhook.cli.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
 from tests.cli.support import Home, Process, is_alive, until
+from tests.crash.bystander import PATIENCE
 from tests.crash.ports import quiet_port
 
 BOT: Final = """
@@ -120,6 +121,7 @@ class Service:
             PYTHONPATH=os.pathsep.join([_HOOK, *filter(None, [os.environ.get("PYTHONPATH")])]),
             CRASH_OPENED=str(self._opened),
         )
+        self.home.patience = PATIENCE
         self._running: list[Process] = []
         self._database: Path | None = None
 
@@ -196,8 +198,7 @@ class Service:
 
     def deleted(self) -> list[str]:
         """Return the files beside its database that are deleted, and still open in it."""
-        files = (file for pid in self.pids() for file in files_of(pid))
-        return [file for file in files if ".db" in file and file.endswith(" (deleted)")]
+        return [file for pid in self.pids() for file in deleted_of(pid)]
 
     def unlocked(self) -> list[int]:
         """Return those of its processes that have the database open, and no lock on it."""
@@ -280,3 +281,8 @@ def files_of(pid: int) -> set[str]:
     except (FileNotFoundError, ProcessLookupError):
         pass  # it, or the descriptor, has gone meanwhile
     return found
+
+
+def deleted_of(pid: int) -> list[str]:
+    """Return the files of a database that a process has open, and that are deleted."""
+    return [file for file in files_of(pid) if ".db" in file and file.endswith(" (deleted)")]

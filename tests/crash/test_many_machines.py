@@ -5,11 +5,13 @@ times, to different ingresses, and the database server is stopped in the middle 
 log must tell of no deadlock.
 """
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.cli.support import Home
+from tests.crash.bystander import PostgresDatabase
 from tests.crash.drill import Drill, seed
 from tests.crash.fleet import Fleet, many_machines
 from tests.crash.plan import Load
@@ -26,8 +28,8 @@ def survive(directory: Path, load: Load) -> None:
         def fleet(home: Home) -> Fleet:
             return many_machines(home, server)
 
-        url = server.create_database("crash")
-        drill = Drill(directory, load, seed(), url, fleet, lambda: deadlocks(server))
+        url, database = server.create_database("crash"), PostgresDatabase(server, "crash")
+        drill = Drill(directory, load, seed(), url, database, fleet, lambda: deadlocks(server))
         assert not drill.verdict("3 ingresses, 3 workers, PostgreSQL").violations
 
 
@@ -36,7 +38,7 @@ def deadlocks(server: PostgresServer) -> list[str]:
     return [line for line in server.log_text().splitlines() if "deadlock" in line]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_or_done_twice_on_many_machines(tmp_path: Path) -> None:
     load = Load(
         messages=300,
@@ -51,15 +53,7 @@ def test_nothing_is_lost_or_done_twice_on_many_machines(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_nothing_is_lost_or_done_twice_on_many_machines_in_a_long_run(tmp_path: Path) -> None:
-    load = Load(
-        messages=20_000,
-        conversations=1000,
-        seconds=600,
-        kills=42,
-        machine_kills=8,
-        store_stops=2,
-        copies=COPIES,
-    )
-    survive(tmp_path, load)
+    kills = int(os.environ.get("CRASH_KILLS", "100"))
+    survive(tmp_path, Load.of(kills, pace=12.0, store_stops=kills // 25, copies=COPIES))

@@ -43,6 +43,7 @@ def test_every_command_is_in_the_matrix() -> None:
     assert {*COMMANDS, *SERVICES, *STRANGERS} == {*commands()}
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "way", [way for way in WAYS if way.name in _SHORT], ids=lambda way: way.name
 )

@@ -73,6 +73,7 @@ SOUND = Evidence(
     accepted={0: 1, 1: 1, 2: 1},
     kills=[Kill(0.5, Target.WORKER, frozenset({WORKER}), frozenset({"SM1"}))],
     refusals=0,
+    visits=1,
     seconds=1.0,
 )
 
@@ -98,6 +99,7 @@ FLAWS: list[tuple[str, Callable[[Evidence], Evidence]]] = [
     ("told_in_order", lambda e: replace(e, requests=list(reversed(e.requests)))),
     ("refused_for_a_reason", lambda e: replace(e, tally=replace(e.tally, answers=FORBIDDEN))),
     ("killed_as_planned", lambda e: replace(e, kills=[*e.kills, *e.kills])),
+    ("visited_meanwhile", lambda e: replace(e, visits=0)),
     ("nothing_else", lambda e: replace(e, complaints=["deadlock detected"])),
 ]  # fmt: skip
 

@@ -39,6 +39,7 @@ class Verdict:
     kills: Counter[str]
     requests: Counter[int]
     refusals: int
+    visits: int
     rows: Counter[SendState]
     resolved: int
     delivered_unknown: int
@@ -69,6 +70,7 @@ class Verdict:
             kills=Counter(kill.target.value for kill in evidence.kills),
             requests=Counter(request.status for request in evidence.requests),
             refusals=evidence.refusals,
+            visits=evidence.visits,
             rows=Counter(send.state for send in evidence.rows),
             resolved=sum(
                 send.state is SendState.SENT and not _was_answered(evidence, send.id)
@@ -93,6 +95,7 @@ class Verdict:
         yield "answers", f"{_listed(self.answers)} (0: none)"
         yield "acknowledge time", f"p50 {_ms(self.p50)}, p99 {_ms(self.p99)}, {_ms(self.worst)} max"
         yield "kills", _listed(self.kills)
+        yield "visits", f"{self.visits}, by an operator's commands and backups"
         yield "settled", f"{_listed(self.messages)}; and {self.statuses} statuses"
         yield "runs", f"{self.starts} begun, {self.completions} completed"
         yield "runs killed", f"{self.in_flight}, all kills together"

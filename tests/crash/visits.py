@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from tests.cli.support import PATIENCE, until
+from tests.cli.support import until
+from tests.crash.bystander import FAULTS, PATIENCE
 from tests.crash.crowd import ERASED, PERSON
 from tests.crash.ports import quiet_port
 from tests.crash.services import Program, Service, Way
@@ -76,8 +77,6 @@ store = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)
 
 _ROUNDS: Final = 3
 
-_FAULTS: Final = ("Traceback", "malformed", "no store at", "not a database", "is locked")
-
 
 def commands() -> list[str]:
     """Return the full names of all commands that do something."""
@@ -143,7 +142,7 @@ def _stay(program: Program, service: Service, *, same_port: bool = False) -> str
         if not other.has_ended():
             other.send(signal.SIGTERM)
         other.exit_status()
-        return next((other.explain() for fault in _FAULTS[1:] if fault in other.output), "")
+        return next((other.explain() for fault in FAULTS[1:] if fault in other.output), "")
 
 
 def _restart(number: int, service: Service) -> str:
@@ -177,6 +176,6 @@ def _external(*arguments: str) -> str:
 
 def _wrong(fine: bool, done: "subprocess.CompletedProcess[str]") -> str:
     said = done.stdout + done.stderr
-    if fine and not any(fault in said for fault in _FAULTS):
+    if fine and not any(fault in said for fault in (*FAULTS, "is locked")):
         return ""
     return f"exit {done.returncode}: {said.strip()[-300:]}"

@@ -17,7 +17,7 @@ from offhook.observe.sheet import Sheet
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_spool
-from tests.conformance.support import claim_one, inbound
+from tests.conformance.support import claim_one, inbound, opened
 
 VERSION = "1.2.3"
 
@@ -31,6 +31,8 @@ async def running(
     **given: str,
 ) -> AsyncIterator[Admin]:
     settings = Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db", **given)
+    async with opened(path / "offhook.db"):
+        pass  # made by those who need it; the admin process waits for it
     admin = Admin(settings, told.append, version=VERSION, sheets=sheets)
     stop = asyncio.Event()
     task = asyncio.create_task(admin.run(stop))

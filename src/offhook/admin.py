@@ -98,7 +98,10 @@ class Admin:
     async def _keep_store(self, stop: asyncio.Event) -> None:
         try:
             self._store = await arrived(
-                lambda: store_of(self._settings), stop, self._observer, "its numbers are not known"
+                lambda: store_of(self._settings, create=False),
+                stop,
+                self._observer,
+                "its numbers are not known",
             )
         except StoreError as error:  # a newer offhook's: those who need it say more
             self._observer(Trouble(Topic.STORE_UNAVAILABLE, f"its numbers are not known: {error}"))

@@ -57,6 +57,7 @@ class Offhook:
             raise ConfigurationError(f'worker is "inline" or "external", not {worker!r}')
         self.handlers = Handlers()
         self._worker: Where = worker
+        self._create_store = True
         self._given = settings
         self._settings: Settings | None = None
         self._observer = fan_out(LogObserver(), *observers)
@@ -74,8 +75,20 @@ class Offhook:
             self._settings = Settings.load(**self._given)
         return self._settings
 
-    def configure(self, *, worker: Where | None = None, **settings: Any) -> None:
+    def configure(
+        self,
+        *,
+        worker: Where | None = None,
+        create_store: bool | None = None,
+        **settings: Any,
+    ) -> None:
         """Override settings, before the app is started.
+
+        Args:
+            worker: as of the app itself; None for no change.
+            create_store: whether to make a SQLite store where there is none, as it is by default.
+                False where it is known to have been there; None for no change.
+            settings: any setting by its name.
 
         Raises:
             ConfigurationError: it runs already.
@@ -83,6 +96,8 @@ class Offhook:
         if self._running is not None:
             raise ConfigurationError("the app runs already: configure it before")
         self._worker = worker or self._worker
+        if create_store is not None:
+            self._create_store = create_store
         self._given = {**self._given, **settings}
         self._settings = None
 
@@ -233,17 +248,29 @@ class Offhook:
 
         Raises:
             SettingsError: a setting is missing or wrong.
+            StoreBroken: the store was there, and does not come back by itself.
             StoreError: the store can't be used.
         """
         role = WorkerRole(
-            self.settings, self.handlers, self._observer, owner=owner or owner_name(), beat=beat
+            self.settings,
+            self.handlers,
+            self._observer,
+            owner=owner or owner_name(),
+            beat=beat,
+            create_store=self._create_store,
         )
         await role.run(stop)
 
     async def _start(self) -> "_Running":
         async with self._starting:
             if self._running is None:
-                running = _Running(self.settings, self.handlers, self._observer, self._worker)
+                running = _Running(
+                    self.settings,
+                    self.handlers,
+                    self._observer,
+                    self._worker,
+                    create_store=self._create_store,
+                )
                 await running.start()
                 self._running = running
             return self._running
@@ -271,11 +298,19 @@ class _Running:
     """What a started app consists of."""
 
     def __init__(
-        self, settings: Settings, handlers: Handlers, observer: Observer, worker: Where
+        self,
+        settings: Settings,
+        handlers: Handlers,
+        observer: Observer,
+        worker: Where,
+        *,
+        create_store: bool,
     ) -> None:
-        self.ingress = Ingress(settings, observer, lookup=handlers.credentials)
+        self.ingress = Ingress(
+            settings, observer, lookup=handlers.credentials, create_store=create_store
+        )
         self._role = (
-            WorkerRole(settings, handlers, observer, owner=owner_name())
+            WorkerRole(settings, handlers, observer, owner=owner_name(), create_store=create_store)
             if worker == "inline"
             else None
         )

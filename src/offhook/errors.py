@@ -9,6 +9,7 @@
     │   └── HandlerError          a handler asks for arguments that cannot be given
     ├── StoreError
     │   ├── StoreUnavailable      nothing was written; try again (webhooks are answered 503)
+    │   │   └── StoreBroken       its file is gone, replaced or damaged: somebody must mend it
     │   ├── BacklogFull           nothing was written: too many messages wait (503 as well)
     │   └── SchemaTooNew          a newer offhook wrote this store
     ├── CredentialsUnavailable    an account's auth tokens can't be had at present
@@ -57,6 +58,10 @@ class StoreError(OffhookError):
 
 class StoreUnavailable(StoreError):  # noqa: N818
     """The store is away, full or locked. Nothing was written; the same call may succeed later."""
+
+
+class StoreBroken(StoreUnavailable):
+    """The store's file is gone, replaced or damaged. It does not come back by itself."""
 
 
 class BacklogFull(StoreError):  # noqa: N818

@@ -153,6 +153,14 @@ class Topic(StrEnum):
         ),
         _LASTING,
     )
+    STORE_BROKEN = (
+        "store-broken",
+        (
+            "the store's file is gone, replaced or damaged, and since it can be used again (`ok`): "
+            "[what to do](../explanation/guarantees.md#when-the-store-is-broken)"
+        ),
+        _LASTING,
+    )
     SPOOL = (
         "spool",
         ("the spool can't be forwarded, is left for the next process, or is empty again (`ok`)"),

@@ -17,6 +17,7 @@ from offhook.deferral import defer
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Topic, Trouble
 from offhook.hosts import allowed_hosts
+from offhook.patience import StoreWatch
 from offhook.ports import (
     CachedVerdict,
     Inbound,
@@ -83,6 +84,7 @@ class WebhookProcessor:
         self._defers = settings.on_signature_timeout is TimeoutPolicy.DEFER
         self._enqueue_deadline = Deadline(settings.enqueue_timeout)
         self._hosts = None if settings.public_url else allowed_hosts(settings)
+        self._watch = StoreWatch(observer, "webhooks are answered 503")
 
     async def process(self, request: Request, acknowledge: Acknowledge) -> None:
         """Validate a webhook, store it, and only then acknowledge it.
@@ -212,6 +214,7 @@ class WebhookProcessor:
             with self._enqueue_deadline:
                 new = await store.accept(inbound)
         except StoreUnavailable as error:
+            self._watch.away(error)
             refused = REFUSED[Fault.STORE_UNAVAILABLE]
             return Outcome(refused, sid=sid, sender=sender, detail=str(error))
         except BacklogFull as error:
@@ -221,6 +224,7 @@ class WebhookProcessor:
             return Outcome(REFUSED[Fault.STORE_TIMEOUT], sid=sid, sender=sender)
         except Exception as error:  # noqa: BLE001 - see _validate
             return self._unexpected(error)
+        self._watch.back()
         return Outcome(STORED[kind], not new, sid, sender, deferred=deferred)
 
     def _tell(

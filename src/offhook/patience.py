@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from offhook.errors import StoreUnavailable
+from offhook.errors import StoreBroken, StoreUnavailable
 from offhook.events import Observer, Topic, Trouble
 from offhook.ports import Store
 
@@ -108,7 +108,7 @@ async def _first_opened(make: Callable[[], Store], watch: "StoreWatch") -> Store
 
 
 class StoreWatch:
-    """Tells once that the store is away, and once that it is back.
+    """Tells once that the store is away, or broken, and once that it is back.
 
     Args:
         observer: is told.
@@ -118,23 +118,40 @@ class StoreWatch:
     def __init__(self, observer: Observer, doing: str) -> None:
         self._observer = observer
         self._doing = doing
-        self._away = False
+        self._told: Topic | None = None
+        self._broken: StoreBroken | None = None
 
     def away(self, error: StoreUnavailable) -> None:
         """Note that a call failed."""
-        if not self._away:
+        if isinstance(error, StoreBroken):
+            if self._broken is None:
+                self._broken = error
+                self._tell(Topic.STORE_BROKEN, str(error))
+        elif self._told is None:
             self.waits(str(error))
 
     def waits(self, reason: str) -> None:
         """Tell why nothing can be done, whatever was told before."""
-        self._away = True
-        self._observer(Trouble(Topic.STORE_UNAVAILABLE, f"{self._doing}: {reason}"))
+        self._tell(Topic.STORE_UNAVAILABLE, reason)
 
     def back(self) -> None:
         """Note that a call succeeded."""
-        if self._away:
-            self._away = False
-            self._observer(Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True))
+        if self._told is not None:
+            told, self._told, self._broken = self._told, None, None
+            self._observer(Trouble(told, "the store is back", ok=True))
+
+    def end_if_broken(self) -> None:
+        """Raise what was last noted, if the store does not come back by itself.
+
+        Raises:
+            StoreBroken: leases, and what is under way, are of a store that is not there any more.
+        """
+        if self._broken is not None:
+            raise self._broken
+
+    def _tell(self, topic: Topic, reason: str) -> None:
+        self._told = topic
+        self._observer(Trouble(topic, f"{self._doing}: {reason}"))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it. Every error but `StoreUnavailable` passes."""

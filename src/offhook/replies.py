@@ -202,11 +202,16 @@ class SendLoop:
         self._work.set()
 
     async def run(self) -> None:
-        """Send until `stop` is called. A store that is away is waited for."""
+        """Send until `stop` is called. A store that is away is waited for.
+
+        Raises:
+            StoreBroken: the store does not come back by itself.
+        """
         try:
             while self._stop_at is None:
                 self._work.clear()
                 await woken(self._work, await self._begin())
+                self._watch.end_if_broken()
             await self._finish()
         finally:
             for task in self._sending.values():

@@ -34,7 +34,10 @@ from offhook.worker import Worker
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes
 # PostgreSQL a few milliseconds; at half a second it is about to be too late for all of them.
 _STORE_PATIENCE = 0.5
-_RESTART_AFTER = 1.0  # seconds; a worker that fails for a reason of its own must not spin
+# Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
+# worked for a minute begins anew with the first.
+_RESTART_AFTER = 1.0
+_LAST_RESTART_AFTER = 60.0
 
 
 def owner_name() -> str:
@@ -49,6 +52,7 @@ class Ingress:
         settings: of the app.
         observer: is told of every answer.
         lookup: finds the auth tokens of an account; None for those of the settings.
+        create_store: whether to make the store where there is none.
 
     Raises:
         SettingsError: `store`, `spool` or `cache` cannot be read.
@@ -60,10 +64,11 @@ class Ingress:
         observer: Observer,
         *,
         lookup: Lookup | None = None,
+        create_store: bool = True,
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._way = _way(settings, observer)
+        self._way = _way(settings, observer, create_store=create_store)
         self._backpressure = Backpressure(self._way.store, settings.max_backlog, observer)
         self._cache = open_cache(settings, observer)
         self._credentials = Credentials(settings, lookup, observer)
@@ -128,11 +133,11 @@ class _Direct:
         return True
 
 
-def _way(settings: Settings, observer: Observer) -> _Direct | Spooling:
+def _way(settings: Settings, observer: Observer, *, create_store: bool) -> _Direct | Spooling:
     if not settings.spool:
-        return _Direct(store_of(settings))
+        return _Direct(store_of(settings, create=create_store))
     return Spooling(
-        lambda: store_of(settings),
+        lambda: store_of(settings, create=create_store),
         open_spool(settings.spool.get_secret_value()),
         observer,
         # The spool needs time as well, before the webhook is answered 503.
@@ -149,6 +154,7 @@ class WorkerRole:
         observer: is told of every run and send.
         owner: names this process in leases.
         beat: called every second while the event loop is alive.
+        create_store: whether to make the store where there is none, when it is opened first.
     """
 
     def __init__(
@@ -159,26 +165,28 @@ class WorkerRole:
         *,
         owner: str,
         beat: Callable[[], None] | None = None,
+        create_store: bool = True,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._observer = observer
         self._owner = owner
         self._beat = beat
+        self._create_store = create_store
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain for `drain_timeout` seconds.
 
         Raises:
             SettingsError: what is needed to send replies is missing.
+            StoreBroken: the store was there, and does not come back by itself.
             StoreError: the store can't be used. One that is away is waited for.
         """
         self._settings.require("account_sid", "auth_token")
-        store = await arrived(
-            lambda: store_of(self._settings), stop, self._observer, "messages are not handled"
-        )
+        store = await arrived(self._make_store, stop, self._observer, "messages are not handled")
         if store is None:
             return
+        self._create_store = False  # one that is gone from now on is not made anew, empty
         limit = _sender_limit(self._settings, self._observer)
         sender = TwilioSender(self._settings, status_callback=status_callback(self._settings))
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
@@ -193,17 +201,27 @@ class WorkerRole:
 
     async def run_for_ever(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what fails is told, and begun again."""
+        told, pause = "", 0.0
         while not stop.is_set():
+            began = time.monotonic()
             try:
                 await self.run(stop)
             except Exception as error:  # noqa: BLE001 - to give up would leave messages to nobody
+                if time.monotonic() - began > _LAST_RESTART_AFTER:
+                    told, pause = "", 0.0
                 reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
-                self._observer(Trouble(Topic.WORKER_FAILED, f"the worker begins again: {reason}"))
+                if reason != told:
+                    told, text = reason, f"the worker begins again: {reason}"
+                    self._observer(Trouble(Topic.WORKER_FAILED, text))
                 # A name of its own, or it would take what its predecessor left for its own.
                 self._owner = owner_name()
+                pause = min(_LAST_RESTART_AFTER, max(_RESTART_AFTER, 2 * pause))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_RESTART_AFTER):
+                    async with asyncio.timeout(pause):
                         await stop.wait()
+
+    def _make_store(self) -> Store:
+        return store_of(self._settings, create=self._create_store, follow=False)
 
     async def _serve(
         self,
@@ -220,7 +238,7 @@ class WorkerRole:
             settings,
             observer,
             owner=owner,
-            open_store=lambda: store_of(settings),
+            open_store=self._make_store,
             beat=self._beat,
             credentials=credentials,
             sender_limit=limit,
@@ -240,7 +258,10 @@ class WorkerRole:
                 upkeep.stop()
                 replies.stop(max(1.0, deadline - time.monotonic()))
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # whichever was first has ended the others
+            first: Exception = failed  # whichever was first has ended the others
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
 
 
 def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:

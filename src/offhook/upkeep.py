@@ -64,7 +64,11 @@ class Upkeep:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Work until `stop` is called. A store that is away is waited for."""
+        """Work until `stop` is called. A store that is away is waited for.
+
+        Raises:
+            ExceptionGroup: with `StoreBroken`: the store does not come back by itself.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve())
             group.create_task(self._clean())
@@ -82,6 +86,7 @@ class Upkeep:
                     await self._store.tidy()
             except StoreUnavailable as error:
                 self._watch.away(error)
+                self._watch.end_if_broken()
             else:
                 if tells or tidies:  # a round that asked nothing has not heard that it is back
                     self._watch.back()

@@ -86,6 +86,7 @@ CASES: list[tuple[str, Work, Level | None]] = [
     ("handler-errors", mixed((HANDLED, 94), (FAILED, 6)), W),
     ("handler-errors", mixed((FAILED, 60)), C),
     ("store-unavailable", away, C),
+    ("store-broken", told(Topic.STORE_BROKEN), C),
     ("spool", spools, W),
     ("backlog-full", told(Topic.BACKLOG_FULL), C),
     ("cache-unavailable", told(Topic.CACHE_UNAVAILABLE), W),

@@ -9,7 +9,7 @@ from offhook.core.lifecycle import SendState, State
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Topic, Trouble
 from offhook.ports import Filter, Overdue
-from offhook.stores.sqlite.connection import Writer
+from offhook.stores.sqlite.writer import Writer
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, run, serving
 
 SLOW = "one moment"

@@ -51,6 +51,7 @@ QUERIES: Final[Mapping[str, Query]] = {
         'offhook_handler_runs_total{trigger=~"retry|give-up"}', "offhook_handler_runs_total"
     ),
     "store-unavailable": Query("1 - min by (job) (offhook_store_up)"),
+    "store-broken": _troubled("store-broken"),
     "spool": Query("max by (job, instance) (offhook_spool_messages)"),
     "backlog-full": _troubled("backlog-full"),
     "cache-unavailable": _troubled("cache-unavailable"),

@@ -205,6 +205,12 @@ RULES: Final = (
         "and answered 503 if not.",
     ),
     Rule(
+        "store-broken", _troubled(Topic.STORE_BROKEN), critical=0.0,
+        text="the store's file is gone, replaced or damaged, as {value} processes find",
+        remedy="Stop offhook, put the store right, and start it: docs/explanation/guarantees.md, "
+        '"When the store is broken". The log and offhook doctor say what is wrong.',
+    ),
+    Rule(
         "spool", _spooled, warning=0.0,
         text="webhooks that are on this machine's disk alone: {value}",
         remedy="They are forwarded when the store is back; until then nobody handles them. Keep "

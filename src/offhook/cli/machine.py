@@ -141,7 +141,13 @@ class Machine:
         sheets = {seat.name: SharedMemory() for seat in counting}
         supervisor = Supervisor(
             seats,
-            spawn=Spawner(self.name, settings, sockets, sheets),
+            spawn=Spawner(
+                self.name,
+                settings,
+                sockets,
+                sheets,
+                store_is_there=lambda: preparation.succeeded,
+            ),
             release=self._release,
             on_ready=lambda: _log.info("%s", self._readiness(sockets)),
             limits=Limits(
@@ -158,14 +164,21 @@ class Machine:
         on_signals(stop)
         try:
             await preparation.wait()
+            began_with = _file_of(settings)
             await supervisor.run()
         finally:
             await preparation.end()
-        _log.info("ended: everything that was acknowledged is stored")
+        if _file_of(settings) == began_with:
+            _log.info("ended: everything that was acknowledged is stored")
+        else:
+            _log.error("ended: the store's file is not the one that this service began with")
 
     async def _release(self, owner: str) -> None:
         try:
-            async with asyncio.timeout(_RELEASE), opened(self.settings) as store:
+            async with (
+                asyncio.timeout(_RELEASE),
+                opened(self.settings, create=False) as store,
+            ):
                 await store.release(owner)
         except TimeoutError:
             raise StoreUnavailable("the store does not answer in time") from None
@@ -178,6 +191,14 @@ class Machine:
             return f"working: messages are taken from the store as they come{admin}"
         webhook = messages_url(self.settings)
         return f"listening on {url_of(sockets.public)} for {webhook}{admin}"
+
+
+def _file_of(settings: Settings) -> tuple[int, int] | None:
+    """Return which file the store is: its device and inode."""
+    if settings.store_file is None or not settings.store_file.exists():
+        return None
+    found = settings.store_file.stat()
+    return found.st_dev, found.st_ino
 
 
 def _check_signature(settings: Settings, listener: socket.socket, *, forced: bool) -> None:

@@ -20,11 +20,15 @@ class Preparation:
     Args:
         open_store: makes a store that is not open yet.
         needed: whether nothing can start before it is there.
+
+    Attributes:
+        succeeded: whether it has been open.
     """
 
     def __init__(self, open_store: Callable[[], Store], *, needed: bool) -> None:
         self._store = open_store()
         self._needed = needed
+        self.succeeded = False
         self._left = False
         self._told = ""
         self._task = asyncio.create_task(self._prepare(), name="preparation of the store")
@@ -62,6 +66,7 @@ class Preparation:
                 raise
             _log.error("the store can't be used: %s", error)
         else:
+            self.succeeded = True
             if self._left:
                 _log.info("the store is ready")
         finally:

@@ -19,6 +19,7 @@ from offhook.cli.listening import run_loop, server_for, serving
 from offhook.cli.loading import AppName
 from offhook.cli.logs import configure
 from offhook.cli.seats import Role
+from offhook.cli.statuses import exit_status
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
 from offhook.observe.prometheus import PrometheusObserver
@@ -35,13 +36,14 @@ def main() -> None:
     given = _arguments()
     try:
         app = AppName.parse(given.app, Path.cwd()).load()
+        app.configure(create_store=not given.store_is_there)
         configure(app.settings)
         if given.sheet >= 0:
             app.observe(PrometheusObserver(Sheet.inherited(given.sheet)))
         run_loop(lambda: _live(app, given))
     except OffhookError as error:
         print(f"offhook {given.role}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
-        sys.exit(1)
+        sys.exit(exit_status(error))
 
 
 def _arguments() -> argparse.Namespace:
@@ -53,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--owner", default="")
     parser.add_argument("--sheet", type=int, default=-1)
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--store-is-there", action="store_true")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 """Starting the process of a seat, with all that it inherits."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from offhook.cli.children import Child, HasFileno
 from offhook.cli.loading import AppName
@@ -19,6 +19,7 @@ class Spawner:
         settings: of the bot.
         sockets: what they listen on.
         sheets: what they count in, by the names of their seats; empty when nobody reads it.
+        store_is_there: whether the store has been opened: it is not made anew then.
     """
 
     def __init__(
@@ -27,11 +28,14 @@ class Spawner:
         settings: Settings,
         sockets: Sockets,
         sheets: Mapping[str, SharedMemory],
+        *,
+        store_is_there: Callable[[], bool],
     ) -> None:
         self._name = name
         self._settings = settings
         self._sockets = sockets
         self._sheets = sheets
+        self._store_is_there = store_is_there
 
     def __call__(self, seat: Seat, owner: str) -> Child:
         """Start the process of a seat."""
@@ -51,6 +55,8 @@ class Spawner:
         if sheet := self._sheets.get(seat.name):
             shared.append(sheet)
             more = ["--sheet", str(sheet.fileno())]
+        if self._store_is_there():
+            more.append("--store-is-there")
         return Child.start(
             "offhook.cli.roles", [seat.role, self._name.text, *arguments, *more], shared=shared
         )

@@ -67,13 +67,17 @@ def _stores_of_dev(folder: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store within the context; it is made where there is none.
+async def opened(settings: Settings, *, create: bool = True) -> AsyncIterator[Store]:
+    """Open the store within the context.
+
+    Args:
+        settings: name it.
+        create: whether to make it where there is none.
 
     Raises:
         StoreError: it can't be used.
     """
-    store = store_of(settings)
+    store = store_of(settings, create=create)
     try:
         await store.open()
         yield store

@@ -8,10 +8,15 @@ from offhook.ports import Spool, Store
 from offhook.settings import Settings
 
 
-def store_of(settings: Settings) -> Store:
+def store_of(settings: Settings, *, create: bool = True, follow: bool = True) -> Store:
     """Return the store that the settings name; `await store.open()` connects it.
 
     Everything that runs opens its store here, so that no setting of the store is forgotten.
+
+    Args:
+        settings: `store` and what begins with it are used.
+        create: as of `open_store`.
+        follow: likewise.
 
     Raises:
         SettingsError: when no store has such a URL.
@@ -21,10 +26,20 @@ def store_of(settings: Settings) -> Store:
         direct=settings.store_direct.get_secret_value(),
         pool=settings.store_pool,
         timeout=settings.store_timeout,
+        create=create,
+        follow=follow,
     )
 
 
-def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10.0) -> Store:
+def open_store(
+    url: str,
+    *,
+    direct: str = "",
+    pool: int = 6,
+    timeout: float = 10.0,
+    create: bool = True,
+    follow: bool = True,
+) -> Store:
     """Return the store that a URL names; `await store.open()` connects it.
 
     Args:
@@ -33,6 +48,9 @@ def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10
         direct: PostgreSQL: the same database past a transaction pooler, for LISTEN.
         pool: PostgreSQL: connections that are opened at most, without that for LISTEN.
         timeout: PostgreSQL: seconds until an answer is no longer waited for.
+        create: SQLite: whether to make the file where there is none, as for those who start.
+        follow: SQLite: whether to go on when another file takes its name, as for those who hold no
+            lease in it.
 
     Raises:
         SettingsError: when no store has such a URL.
@@ -54,7 +72,7 @@ def open_store(url: str, *, direct: str = "", pool: int = 6, timeout: float = 10
         )
     from offhook.stores.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(Path(path).expanduser().absolute())
+    return SqliteStore(Path(path).expanduser().absolute(), create=create, follow=follow)
 
 
 def place_of(settings: Settings) -> str:

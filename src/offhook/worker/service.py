@@ -101,7 +101,11 @@ class Worker:
         self._work.set()
 
     async def run(self) -> None:
-        """Work until `stop` is called and all is settled. A store that is away is waited for."""
+        """Work until `stop` is called and all is settled. A store that is away is waited for.
+
+        Raises:
+            StoreBroken: the store does not come back by itself.
+        """
         pulse = Pulse(self._observer, self._woken)
         heartbeat = Heartbeat(
             self._open_store,
@@ -119,6 +123,7 @@ class Worker:
             while self._stop_at is None:
                 self._work.clear()
                 await woken(self._work, await self._look())
+                self._watch.end_if_broken()
             await self._drain()
         finally:
             self._abandon()

@@ -1,21 +1,14 @@
-"""One connection, and transactions that wait for nobody or for a second."""
+"""A connection that commits durably."""
 
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from offhook.errors import StoreUnavailable
-from offhook.stores.sqlite.lock import WriterLock
+PATIENCE: Final = 1.0
+"""Seconds for programs that write without our lock, such as the sqlite3 shell, or for a process
+that was stopped in the middle of a transaction."""
 
-# For programs that write without our lock, such as the sqlite3 shell, or a process that was
-# stopped in the middle of a transaction.
-_PATIENCE: Final = 1.0
-_STEP: Final = 0.0005
-# Instructions of SQLite's machine, some 0.1 ms, between two looks at whether to go on migrating.
-_LOOK_AFTER: Final = 10_000
 # Pages of the write-ahead log after which a commit checkpoints as well. Most of them are in the
 # database by then (`Engine`), but only a writer can begin the log anew.
 _AUTOCHECKPOINT: Final = 20_000
@@ -48,7 +41,7 @@ def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
         cached_statements=512,
         timeout=0,
     )
-    connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
     for pragma in (
         "journal_mode = WAL",
         "synchronous = FULL",
@@ -59,103 +52,3 @@ def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
     ):
         connection.execute(f"PRAGMA {pragma}")
     return connection
-
-
-class Writer:
-    """The connection that writes, opened anew after a failure: what state it was in, nobody asks.
-
-    Its methods raise `sqlite3.Error` or `OSError`; `fail` makes the error of them that callers see.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = WriterLock(path)
-        self._connection: sqlite3.Connection | None = None
-        self._abandoned = False
-        self._began = 0.0
-
-    def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        """Create the file if need be, and bring its schema up to date."""
-        self._lock.open()
-        self._lock.take()
-        try:
-            self._connection = connect(self._path, made_like=self._lock.path)
-            self._connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
-            self._connection.set_progress_handler(lambda: self._abandoned, _LOOK_AFTER)
-            migrate(self._connection)
-            self._connection.set_progress_handler(None, 0)
-            self._connection.execute("PRAGMA busy_timeout = 0")
-        finally:
-            self._lock.release()
-
-    def abandon(self) -> None:
-        """Have `prepare`, which runs on another thread, fail soon, and undo what it has begun."""
-        self._abandoned = True
-
-    def try_begin(self) -> sqlite3.Connection | None:
-        """Begin a transaction if nobody else is writing; never blocks."""
-        if not self._lock.try_take():
-            return None
-        try:
-            return self._begin()
-        except sqlite3.OperationalError as error:
-            self._lock.release()
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                return None
-            raise
-
-    def begin(self, *, urgent: bool = False) -> sqlite3.Connection:
-        """Begin a transaction when the others have finished theirs; blocks for a second at most.
-
-        Args:
-            urgent: somebody is on the phone; whoever else writes should let us go first.
-        """
-        self._lock.take(urgent=urgent)
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return self._begin()
-            except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(_STEP)
-
-    def commit(self) -> float:
-        """Commit, and let the next one write. Blocks for an fsync.
-
-        Returns:
-            For how many seconds the others had to wait for it, when for one of them it is urgent.
-        """
-        if self._connection is not None:
-            self._connection.execute("COMMIT")
-        held = time.monotonic() - self._began if self._lock.is_wanted() else 0.0
-        self._lock.release()
-        return held
-
-    def fail(self, error: Exception) -> StoreUnavailable:
-        """Undo what was begun, and return what to tell those who waited for it."""
-        if self._connection is not None:
-            self._connection.close()  # rolls back
-            self._connection = None
-        self._lock.release()
-        known = isinstance(error, OSError | sqlite3.Error)  # others' words may quote people
-        refusal = StoreUnavailable(
-            f"cannot write {self._path}: {error if known else type(error).__name__}"
-        )
-        refusal.__cause__ = error
-        return refusal
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._lock.close()
-
-    def _begin(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self._path)
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._began = time.monotonic()
-        return self._connection

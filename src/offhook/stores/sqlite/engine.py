@@ -26,8 +26,9 @@ from offhook.errors import StoreUnavailable
 from offhook.ports import Inbound
 from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
 from offhook.stores.sqlite.clock import StoreClock
-from offhook.stores.sqlite.connection import Writer, connect
+from offhook.stores.sqlite.files import Files, Opened
 from offhook.stores.sqlite.wake import Wake
+from offhook.stores.sqlite.writer import Writer, failure
 
 T = TypeVar("T")
 MAX_QUEUED: Final = 20_000
@@ -48,11 +49,17 @@ YIELDING: Final = 32
 _CHECKPOINT_EVERY: Final = 0.02  # seconds
 _CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk has more to do
 
+_LOOK_EVERY: Final = 1.0  # seconds
+
 _PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
 
 
 class Engine:
     """Runs writes in batches, one batch at a time, and reads on a thread of their own.
+
+    Args:
+        path: of the file, absolute.
+        create, follow: as of `Files`.
 
     Attributes:
         clock: the store's time.
@@ -60,11 +67,12 @@ class Engine:
             to be short.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
         self.path = path
-        self.wake = Wake(path)
         self.clock = StoreClock()
-        self._writer = Writer(path)
+        self._files = Files(path, create=create, follow=follow, adopt=self.clock.anchor)
+        self.wake = Wake(path)
+        self._writer = Writer(path, self._files)
         self._items: deque[Item] = deque()
         self._busy = False
         self._leaving: asyncio.Handle | None = None
@@ -75,7 +83,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="offhook-sqlite-read")
-        self._reading: sqlite3.Connection | None = None
+        self._reading: Opened | None = None
+        self._looking: asyncio.Handle | None = None
 
     async def open(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         """Create or open the file, and bring its schema up to date. To cancel it undoes that.
@@ -93,14 +102,17 @@ class Engine:
             self._writer.abandon()
             await self.close()
             if isinstance(error, OSError | sqlite3.Error):
-                raise StoreUnavailable(f"cannot open {self.path}: {error}") from error
+                raise failure("open", self.path, error) from error
             raise
+        self._look_every_second()
 
     async def close(self) -> None:
         """Commit what was begun, then let go."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
+        if self._looking is not None:
+            self._looking.cancel()
         if self._busy:
             self._idle.clear()
             await asyncio.wait_for(self._idle.wait(), _PATIENCE)
@@ -220,6 +232,19 @@ class Engine:
             self._next_checkpoint = math.inf  # until this one is done
             self._loop.run_in_executor(self._reader, self._checkpoint)
 
+    def _look_every_second(self) -> None:
+        """Let go of a file that is not the store any more, also when nobody asks for anything.
+
+        The last one to let go saves what a log holds, and others wait for it.
+        """
+        if self._loop is None:
+            return
+        self._looking = self._loop.call_later(_LOOK_EVERY, self._look_every_second)
+        if not self._busy:
+            self._writer.look()
+        if self._reading is not None:
+            self._reader.submit(self._look_at_reading)
+
     # On the writer's thread
 
     def _commit_for_ever(self) -> None:
@@ -274,11 +299,19 @@ class Engine:
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._reading is None:
-                self._reading = connect(self.path)
-            return work(self._reading)
-        except sqlite3.Error as error:
+                self._reading = self._files.open_again()
+            self._reading.check()
+            return work(self._reading.connection)
+        except (OSError, sqlite3.Error) as error:
             self._close_reading()
-            raise StoreUnavailable(f"cannot read {self.path}: {error}") from error
+            raise failure("read", self.path, error) from error
+
+    def _look_at_reading(self) -> None:
+        if self._reading is not None:
+            try:
+                self._reading.check()
+            except OSError:
+                self._close_reading()
 
     def _close_reading(self) -> None:
         if self._reading is not None:

@@ -40,10 +40,12 @@ class SqliteStore:
 
     Args:
         path: the database's file. It, its log and its lock are readable by their owner alone.
+        create: whether to make it where there is none.
+        follow: whether to go on when another file takes its name.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._engine = Engine(path)
+    def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
+        self._engine = Engine(path, create=create, follow=follow)
         self._clock = self._engine.clock
         self._migrating = ""
 

@@ -1,0 +1,177 @@
+"""A store that is gone or damaged under a running service: told once, and never made worse."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import httpx2
+
+from offhook.twilio.simulator import Simulator
+from tests.cli.support import Home, Process, free_port
+
+ACCOUNT = Simulator.credentials()
+BROKEN = "store-broken: messages are not handled"
+
+
+class Service:
+    """A running service, the simulated Twilio, and its store."""
+
+    def __init__(self, process: Process, simulator: Simulator, url: str, admin: str) -> None:
+        self.process = process
+        self.simulator = simulator
+        self.admin = admin
+        self._url = url
+
+    async def text(self, body: str) -> int:
+        return (await self.simulator.text(body)).status
+
+    async def answer_to(self, body: str, *, from_: str = "+15551230001") -> str:
+        delivered = await self.simulator.text(body, from_=from_)
+        assert delivered.status == 200, self.process.explain()
+        async with asyncio.timeout(20):
+            return (await self.simulator.wait_for(to=delivered.from_, after=delivered.after)).body
+
+    async def ready(self) -> int:
+        async with httpx2.AsyncClient() as client:
+            return (await client.get(f"{self._url}/readyz")).status_code
+
+    async def is_ready(self) -> None:
+        async with asyncio.timeout(20):
+            while await self.ready() != 200:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+
+    async def metrics(self) -> str:
+        async with httpx2.AsyncClient() as client:
+            return (await client.get(f"{self.admin}/metrics")).text
+
+    async def printed(self, text: str) -> None:
+        await asyncio.to_thread(self.process.wait_for, text)
+
+    def cpu(self) -> float:
+        """Return the seconds that it and its children have used."""
+        return sum(map(_cpu, [self.process.pid, *self.process.children()]))
+
+
+@asynccontextmanager
+async def service(directory: Path, *command: str) -> AsyncIterator[Service]:
+    port, admin = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        Simulator(**ACCOUNT._asdict(), webhook_url=f"{url}/twilio/messages") as simulator,
+        simulator.serve() as api,
+    ):
+        home = Home(
+            directory,
+            TWILIO_ACCOUNT_SID=ACCOUNT.account_sid,
+            TWILIO_AUTH_TOKEN=ACCOUNT.auth_token,
+            OFFHOOK_PUBLIC_URL=url,
+            OFFHOOK_TWILIO_API=api,
+            OFFHOOK_ADMIN_BIND=f"127.0.0.1:{admin}",
+        )
+        with home.start(*command, "--port", str(port)) as process:
+            await asyncio.to_thread(process.wait_for, "listening on")
+            yield Service(process, simulator, url, f"http://127.0.0.1:{admin}")
+
+
+def backed_up(database: Path) -> Path:
+    backup = database.with_name("backup.db")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    return backup
+
+
+def remove(database: Path) -> None:
+    for file in database.parent.glob("offhook.db*"):
+        if file.is_file():
+            file.unlink()
+
+
+def sids(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+        return {sid for (sid,) in connection.execute("SELECT sid FROM messages")}
+
+
+def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_backup(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        database = tmp_path / "offhook.db"
+        async with service(tmp_path, "run", "bot:app") as running:
+            assert await running.answer_to("before") == "You said: before"
+            backup = backed_up(database)
+            remove(database)
+            assert {await running.text(f"lost {n}") for n in range(5)} == {503}
+            assert await running.ready() == 503
+            assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
+            await running.printed("worker-1 ended with status 3: its store is broken")
+            await running.printed(BROKEN)  # the one that was started instead
+            began, size = running.cpu(), len(running.process.output)
+            await asyncio.sleep(2)  # what it does in that time is the question
+            assert running.cpu() - began < 0.5, "it spins"
+            assert len(running.process.output) - size < 500, running.process.explain()
+            assert not database.exists()
+            backup.replace(database)
+            await running.is_ready()
+            # Not the same person: the backup may have been made while they were being answered.
+            answer = await running.answer_to("after", from_="+15551230002")
+            assert answer == "You said: after"
+            output = running.process.output
+            assert "Traceback" not in output
+            assert output.count("store-broken: webhooks are answered 503") == 1
+        assert sids(database)
+
+    asyncio.run(scenario())
+
+
+def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with_a_backup(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        database = tmp_path / "offhook.db"
+        async with service(tmp_path, "run", "bot:app") as running:
+            assert await running.answer_to("before") == "You said: before"
+            backup = backed_up(database)
+            with closing(sqlite3.connect(database)) as connection:
+                while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    pass  # the service is at it itself
+            with database.open("r+b") as file:
+                file.seek(8192)
+                file.write(os.urandom(database.stat().st_size - 8192))
+            assert {await running.text(f"lost {n}") for n in range(5)} == {503}
+            assert await running.ready() == 503
+            await running.printed("worker-1 ended with status 3: its store is broken")
+            backup.replace(database)
+            await running.is_ready()
+            # Not the same person: the backup may have been made while they were being answered.
+            answer = await running.answer_to("after", from_="+15551230002")
+            assert answer == "You said: after"
+            assert "Traceback" not in running.process.output
+
+    asyncio.run(scenario())
+
+
+def test_a_service_whose_log_is_removed_saves_what_it_holds_and_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        database = tmp_path / "offhook.db"
+        async with service(tmp_path, "run", "bot:app") as running:
+            before = [await running.simulator.text(f"before {n}") for n in range(10)]
+            for suffix in ("-wal", "-shm"):
+                database.with_name(f"offhook.db{suffix}").unlink()
+            await running.is_ready()
+            after = [await running.simulator.text(f"after {n}") for n in range(10)]
+            acknowledged = {one.sid for one in (*before, *after) if one.status == 200}
+            assert len(acknowledged) > 10
+            running.process.interrupt()
+            assert await asyncio.to_thread(running.process.exit_status) == 0
+        assert acknowledged <= sids(database)
+
+    asyncio.run(scenario())
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -258,3 +259,29 @@ def refuses(url: str) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with answering(tmp_path) as line:
+            assert (await line.reply_to("before")).startswith("before")
+            supervisor = line.process.pid
+            (worker,) = line.process.children("roles worker")
+            limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+            # What is open stays open; there is nothing left for a lifeline, or for the store.
+            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
+            os.kill(worker, signal.SIGKILL)
+            text = "worker-1 can't be started, and is tried again: Too many open files"
+            await in_thread(lambda: line.process.wait_for(text))
+            delivered = await line.simulator.text("meanwhile", from_="+15551230002")
+            assert delivered.status == 200, line.process.explain()
+            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+            reply = await line.reply("+15551230002", delivered.after)
+            assert reply.startswith("meanwhile")
+            assert line.process.output.count(text) == 1
+            assert "worker-1 could be started again" in line.process.output
+            assert "Traceback" not in line.process.output
+            line.process.interrupt()
+            assert await line.ended() == 0
+
+    run(scenario())

@@ -1,5 +1,6 @@
 from offhook.cli.seats import (
     MAX_BACKOFF,
+    MAX_BROKEN_BACKOFF,
     SETTLED_AFTER,
     START_LIMIT,
     Limits,
@@ -40,6 +41,25 @@ def test_a_process_that_had_lived_is_replaced_quickly_again() -> None:
     seat = seat.started(100.0).died(100.0 + SETTLED_AFTER)
     assert seat.deaths == 1
     assert seat.due == 100.0 + SETTLED_AFTER + 0.1
+
+
+def test_a_seat_whose_store_is_broken_waits_far_longer() -> None:
+    seat, pauses, now = WORKER, [], 0.0
+    for _ in range(8):
+        seat = seat.started(now).died(now, broken=True)
+        pauses.append(round(seat.due - now, 1))
+        now = seat.due
+    assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, MAX_BROKEN_BACKOFF, MAX_BROKEN_BACKOFF]
+
+
+def test_a_seat_that_could_not_be_filled_is_tried_again_after_longer_pauses() -> None:
+    seat = WORKER.started(0.0).died(100.0)
+    pauses = []
+    for _ in range(7):
+        seat = seat.not_started(100.0)
+        pauses.append(round(seat.due - 100.0, 1))
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, MAX_BACKOFF, MAX_BACKOFF]
+    assert decide(INGRESS.started(0.0), seat, now=100.0 + MAX_BACKOFF) == Plan(start=(seat,))
 
 
 def test_nothing_is_started_before_its_time() -> None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Protocol, Self
 
 
@@ -56,9 +56,13 @@ class Child:
             arguments: for it; `--lifeline` is added.
             shared: what it inherits, under the same descriptors.
             told: written to its standard input, for what nobody may read in a list of processes.
+
+        Raises:
+            OSError: the system has no descriptor, process or memory for it at present.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ExitStack() as undo, theirs:
+            undo.callback(ours.close)
             command = [
                 sys.executable, "-m", module, *arguments, "--lifeline", str(theirs.fileno()),
             ]  # fmt: skip
@@ -71,6 +75,7 @@ class Child:
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            undo.pop_all()
         if process.stdin is not None:
             with suppress(BrokenPipeError), process.stdin as line:  # it may have died already
                 line.write(told.encode())

@@ -8,6 +8,9 @@ from typing import Final, Self
 BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0
 SETTLED_AFTER: Final = 10.0
+# One that has ended because of its store does so again until somebody has mended it: 5, ... 300 s.
+BROKEN_BACKOFF: Final = 5.0
+MAX_BROKEN_BACKOFF: Final = 300.0
 
 START_LIMIT: Final = 120.0
 """Seconds until a worker's first sign of life: bots load models of several gigabytes."""
@@ -30,7 +33,7 @@ class Seat:
         killed: whether that process has been killed; its end is waited for.
         since: when that process was started.
         heard: when it last gave a sign of life; None before the first.
-        deaths: of processes here, in a row, none of which lived for `SETTLED_AFTER`.
+        deaths: of processes here, in a row, none of which lived for `SETTLED_AFTER`, or started.
         due: when the next may be started.
     """
 
@@ -60,11 +63,24 @@ class Seat:
         """Return the seat whose process has just been killed."""
         return replace(self, killed=True)
 
-    def died(self, now: float) -> Self:
-        """Return the seat without its process, and when it may be filled again."""
-        deaths = 1 if now - self.since >= SETTLED_AFTER else self.deaths + 1
+    def died(self, now: float, *, broken: bool = False) -> Self:
+        """Return the seat without its process, and when it may be filled again.
+
+        Args:
+            now: the time.
+            broken: whether the process has ended because its store is broken.
+        """
+        settled = now - self.since >= SETTLED_AFTER
+        first, last = (BROKEN_BACKOFF, MAX_BROKEN_BACKOFF) if broken else (BACKOFF, MAX_BACKOFF)
+        return self._put_off(now, 1 if settled else self.deaths + 1, first, last)
+
+    def not_started(self, now: float) -> Self:
+        """Return the seat for which no process could be started, and when to try again."""
+        return self._put_off(now, self.deaths + 1, BACKOFF, MAX_BACKOFF)
+
+    def _put_off(self, now: float, deaths: int, first: float, last: float) -> Self:
         # The exponent is bounded first: 2.0 ** 1100 would overflow.
-        pause = min(MAX_BACKOFF, BACKOFF * 2.0 ** min(deaths - 1, 10))
+        pause = min(last, first * 2.0 ** min(deaths - 1, 10))
         return replace(self, running=False, deaths=deaths, due=now + pause)
 
     def silent_at(self, silence: float) -> float | None:

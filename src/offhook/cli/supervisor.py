@@ -10,6 +10,7 @@ from typing import Final
 
 from offhook.cli.children import Child, describe_exit
 from offhook.cli.seats import Limits, Plan, Role, Seat, Situation, plan
+from offhook.cli.statuses import STORE_BROKEN
 from offhook.errors import StoreError
 from offhook.roles import owner_name
 
@@ -63,6 +64,7 @@ class Supervisor:
         self._stopping: float | None = None
         self._changed = asyncio.Event()
         self._dying: set[str] = set()
+        self._failing: dict[str, str] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -112,11 +114,25 @@ class Supervisor:
 
     def _fill(self, seat: Seat) -> None:
         owner = f"{owner_name()}-{seat.name}"
-        child = self._spawn(seat, owner)
+        try:
+            child = self._spawn(seat, owner)
+        except (OSError, MemoryError) as error:
+            self._put_off(seat, error)
+            return
+        if self._failing.pop(seat.name, ""):
+            _log.info("%s could be started again", seat.name)
         self._places[seat.name] = _Place(child, owner)
         self._seats[seat.name] = seat.started(time.monotonic())
         child.watch(lambda lives: self._hear(seat.name, lives=lives))
         _log.debug("%s is process %d", seat.name, child.pid)
+
+    def _put_off(self, seat: Seat, error: OSError | MemoryError) -> None:
+        """Try again later, and leave those that run alone: what is lacking may be had again."""
+        self._seats[seat.name] = seat.not_started(time.monotonic())
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        if self._failing.get(seat.name) != reason:
+            self._failing[seat.name] = reason
+            _log.error("%s can't be started, and is tried again: %s", seat.name, reason)
 
     def _hear(self, name: str, *, lives: bool) -> None:
         if not lives:
@@ -132,12 +148,14 @@ class Supervisor:
         place.child.forget()
         del self._places[seat.name]
         self._dying.discard(seat.name)
-        self._seats[seat.name] = empty = seat.died(now)
+        broken = status == STORE_BROKEN
+        self._seats[seat.name] = empty = seat.died(now, broken=broken)
         if self._stopping is None:
             _log.warning(
-                "%s %s; another is started in %.1f s",
+                "%s %s%s; another is started in %.1f s",
                 seat.name,
                 describe_exit(status),
+                ": its store is broken" if broken else "",
                 empty.due - now,
             )
         if seat.role is Role.WORKER and status != 0:
@@ -148,5 +166,5 @@ class Supervisor:
     async def _let_go(self, owner: str) -> None:
         try:
             await self._release(owner)
-        except StoreError as error:
+        except (StoreError, OSError, RuntimeError) as error:  # no descriptor, no thread
             _log.warning("its messages go on when their leases run out: %s", error)

@@ -93,10 +93,11 @@ def visits(way: Way) -> Iterator[Visit]:
         yield Visit(f"second start of {name}", partial(_stay, program, same_port=True))
         yield Visit(f"restart of {name}", partial(_restart, number))
         yield Visit(f"kill of {name}", partial(_kill, number))
-        for kind in program.children:
-            yield Visit(f"kill of its {kind.split()[-1]}", partial(_kill_child, number, kind))
-    if way.name == "dev":
-        yield Visit("reload", _reload)
+        if way.name == "dev":  # what was killed starts again with the next change
+            yield Visit("reload", _reload)
+        else:
+            for kind in program.children:
+                yield Visit(f"kill of its {kind.split()[-1]}", partial(_kill_child, number, kind))
 
 
 def looks() -> Iterator[Visit]:

@@ -19,7 +19,7 @@ from offhook.events import Topic
 from offhook.ports import Inbound
 from offhook.stores import open_spool
 from tests.conformance.support import inbound
-from tests.spool.support import Machine, Way, eventually, locked, sids
+from tests.spool.support import Machine, Way, bytes_of, eventually, locked, sids
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(100)]
 
@@ -302,7 +302,8 @@ def test_what_was_forwarded_leaves_nothing_behind_in_the_spool(machine: Machine)
         assert len(await machine.stored()) == 200
 
     asyncio.run(scenario())
-    left = [file.name for file in machine.path.glob("spool.db*") if secret.encode() in read(file)]
+    files = [file for file in machine.path.glob("spool.db*") if file.is_file()]
+    left = [file.name for file in files if secret.encode() in bytes_of(file)]
     assert left == []
 
 
@@ -338,10 +339,6 @@ def written(sid: str, text: str) -> Inbound:
         one.kind, one.key, one.lane, one.account_sid, sid, one.sender, one.recipient,
         f"MessageSid={sid}&Body={text}".encode(),
     )  # fmt: skip
-
-
-def read(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
 
 
 def sids_of(inbounds: list[Inbound]) -> list[str]:

@@ -10,7 +10,7 @@ from offhook.errors import StoreError
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 from tests.conformance.support import inbound
-from tests.spool.support import locked
+from tests.spool.support import bytes_of, locked
 
 
 def broken(_connection: sqlite3.Connection, _now: int) -> None:
@@ -84,7 +84,7 @@ def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(tmp_path
             async with asyncio.timeout(20):
                 n = 0
                 # Far fewer than a commit by itself would move the log for.
-                while b"SMmoved0" not in await asyncio.to_thread(engine.path.read_bytes):
+                while b"SMmoved0" not in await asyncio.to_thread(bytes_of, engine.path):
                     await engine.accept(inbound(f"SMmoved{n}"))
                     n += 1
                     await asyncio.sleep(0.01)

@@ -123,13 +123,21 @@ def test_a_content_template_goes_out_with_its_variables() -> None:
     ],
 )
 def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
-    webhook = Webhook(answers=[(201, "application/json", b'{"sid": "SM1", "status": "queued"}')])
+    webhook = Webhook(
+        answers=[
+            (
+                201,
+                "application/json",
+                b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}',
+            )
+        ]
+    )
 
     async def scenario() -> SendOutcome:
         async with serving(webhook, host="127.0.0.1", port=0) as url:
             return await send_once(url, claim(), **given)
 
-    assert asyncio.run(scenario()).sid == "SM1"
+    assert asyncio.run(scenario()).sid == "SM11111111111111111111111111111111"
     (request,) = webhook.requests
     assert request.target == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     assert request.form.get("StatusCallback") == expected
@@ -139,7 +147,9 @@ def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str
 def test_an_api_key_is_used_for_sending_when_there_is_one() -> None:
     heads: list[bytes] = []
     key = "SK" + "0" * 32
-    answer = answering(http(201, b'{"sid": "SM1", "status": "queued"}'), heads)
+    answer = answering(
+        http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}'), heads
+    )
     outcome = asyncio.run(send_to(answer, api_key=key, api_key_secret="sesame"))
     assert outcome.trigger is SendTrigger.ACCEPT
     assert b"Basic " + base64.b64encode(f"{key}:sesame".encode()) in heads[0]
@@ -147,7 +157,9 @@ def test_an_api_key_is_used_for_sending_when_there_is_one() -> None:
 
 def test_a_sub_accounts_message_is_sent_from_that_account() -> None:
     heads: list[bytes] = []
-    answer = answering(http(201, b'{"sid": "SM1", "status": "queued"}'), heads)
+    answer = answering(
+        http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}'), heads
+    )
     asyncio.run(send_to(answer, claim(account_sid="ACsub/../..?x")))
     assert heads[0].startswith(b"POST /2010-04-01/Accounts/ACsub%2F..%2F..%3Fx/Messages.json ")
 
@@ -208,7 +220,7 @@ def test_a_server_that_closes_after_reading_may_have_the_message() -> None:
 
 
 def test_half_an_answer_is_none() -> None:
-    half = http(201, b'{"sid": "SM1", "status": "queued"}')[:-5]
+    half = http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}')[:-5]
     assert asyncio.run(send_to(answering(half))).trigger is SendTrigger.LOSE
 
 
@@ -356,7 +368,8 @@ def test_a_request_that_cannot_be_made_is_refused_and_raises_nothing() -> None:
 
 def test_connections_are_kept_and_used_again() -> None:
     connections: list[asyncio.StreamWriter] = []
-    answer = b'HTTP/1.1 201 Created\r\nContent-Length: 14\r\n\r\n{"sid": "SM1"}'
+    body = b'{"sid": "SM11111111111111111111111111111111"}'
+    answer = b"HTTP/1.1 201 Created\r\nContent-Length: 45\r\n\r\n" + body
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)

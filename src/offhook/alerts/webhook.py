@@ -76,7 +76,12 @@ class AlertWebhook:
             SIGNATURE_HEADER: signature(self._secret, body, int(time.time())),
         }
         try:
-            response = await client.post(self._url, content=body, headers=headers)
+            # Nothing of the answer is of use but its status, and a body may never end.
+            async with (
+                asyncio.timeout(_TIMEOUT),
+                client.stream("POST", self._url, content=body, headers=headers) as response,
+            ):
+                pass
         except Exception as error:  # noqa: BLE001 - no alert is worth the process that sends it
             return type(error).__name__  # its text may show the URL, and that a token
         return "" if response.is_success else f"it answered {response.status_code}"

@@ -9,6 +9,7 @@ from typing import Any, Final
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.errors import TwilioError
 from offhook.settings import Settings
+from offhook.twilio.answers import text_of
 from offhook.twilio.meanings import WEBHOOKS
 from offhook.twilio.receivers import API, Receivers
 from offhook.twilio.rest import TwilioRest
@@ -89,8 +90,8 @@ async def alerts(settings: Settings) -> Findings:
         return [_unasked(subject, error)]
     if not found:
         return [ok(subject, "Twilio has noted no failed webhook within 24 hours")]
-    codes = Counter(str(one.get("error_code", "")) for one in found)
-    latest = {str(one.get("error_code", "")): _when(one) for one in reversed(found)}
+    codes = Counter(text_of(one, "error_code") for one in found)
+    latest = {text_of(one, "error_code"): _when(one) for one in reversed(found)}
     return [_alert(code, count, latest[code]) for code, count in codes.most_common(_SHOWN)]
 
 
@@ -140,8 +141,8 @@ def _unasked(subject: str, error: TwilioError) -> Finding:
 
 
 def _is_ours(alert: Mapping[str, Any], public_url: str) -> bool:
-    return str(alert.get("request_url") or "").startswith(public_url)
+    return text_of(alert, "request_url").startswith(public_url)
 
 
 def _when(alert: Mapping[str, Any]) -> str:
-    return str(alert.get("date_generated") or alert.get("date_created") or "an unknown time")
+    return text_of(alert, "date_generated") or text_of(alert, "date_created") or "an unknown time"

@@ -1,5 +1,7 @@
 """Checks by the public URL: whether Twilio would get through, as far as this machine can tell."""
 
+import asyncio
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from offhook.core.signature import sign
 from offhook.core.urls import MESSAGES
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
+from offhook.twilio.answers import IDENTITY, bounded, said, shown
 from offhook.twilio.rest import is_elsewhere
 from offhook.web import messages_url
 from offhook.web.health import ALIVE
@@ -22,6 +25,8 @@ _SIGN: Final = "Set OFFHOOK_SIGNATURE=required, or leave it out."
 
 HEALTH: Final = "/healthz"
 _PATIENCE: Final = 8.0  # seconds
+_SIGNER: Final = re.compile(r"[0-9]{1,3} [0-9]{1,9}")
+_HEADER: Final = 200  # characters of a header that are shown
 # Each of several processes knows only what it has verified itself: a few are asked.
 _ROUNDS: Final = 4
 _BAD_GATEWAY: Final = (502, 503, 504)
@@ -64,6 +69,8 @@ async def webhook(settings: Settings) -> Findings:
         timeout=_PATIENCE,
         limits=httpx2.Limits(max_keepalive_connections=0),  # not the same process each time
         follow_redirects=False,
+        headers=IDENTITY,
+        event_hooks=bounded(),
         trust_env=is_elsewhere(url),
     ) as client:
         try:
@@ -76,7 +83,7 @@ async def webhook(settings: Settings) -> Findings:
             if len(tokens) > 1:
                 more = tokens * (_ROUNDS - 1)
                 seen += [await _knock(client, url, token) for token in more]
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             remedy = "Mend it at the proxy, the firewall or the DNS; then run this again."
             return [fail(_SUBJECT, f"{url} is not reached from here: {_words(error)}", remedy)]
     if stranger.error not in _REFUSED:
@@ -91,18 +98,21 @@ async def _knock(client: httpx2.AsyncClient, url: str, token: str) -> Reached:
     headers = {"User-Agent": "offhook doctor"}
     if token:
         headers["X-Twilio-Signature"] = sign(url=url, params=fields.items(), auth_token=token)
-    response = await client.post(url, data=fields, headers=headers)
+    async with asyncio.timeout(_PATIENCE):
+        response = await client.post(url, data=fields, headers=headers)
     return Reached(
         response.status_code,
-        response.headers.get(ERROR_HEADER.decode(), ""),
-        response.headers.get("Location", ""),
-        response.headers.get(SIGNER_HEADER.decode(), ""),
+        *(
+            shown(response.headers.get(name, ""), _HEADER)
+            for name in (ERROR_HEADER.decode(), "Location", SIGNER_HEADER.decode())
+        ),
     )
 
 
 async def _is_alive(client: httpx2.AsyncClient, settings: Settings) -> bool:
     """Return whether offhook's health check is there, which a proxy may well keep to itself."""
-    response = await client.get(f"{settings.public_url}{settings.mount_path}{HEALTH}")
+    async with asyncio.timeout(_PATIENCE):
+        response = await client.get(f"{settings.public_url}{settings.mount_path}{HEALTH}")
     return response.status_code == httpx2.codes.OK and response.content == ALIVE
 
 
@@ -145,7 +155,7 @@ def _signing(seen: list[Reached], tokens: int) -> Findings:
     """Return which of several tokens Twilio signs with at present."""
     if tokens < 2:  # noqa: PLR2004 - one token is no question
         return []
-    told = [one.signer.split() for one in seen if one.signer]
+    told = [one.signer.split() for one in seen if _SIGNER.fullmatch(one.signer)]
     if not told:
         text = "which of the tokens signs is not known: no webhook has come since the start"
         remedy = "Twilio signs with the primary token. Write to the bot, then look again."
@@ -155,10 +165,10 @@ def _signing(seen: list[Reached], tokens: int) -> Findings:
     return [ok("token that signs", f"{text} (says the process that answered)")]
 
 
-def _words(error: httpx2.HTTPError) -> str:
+def _words(error: Exception) -> str:
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"its certificate can't be verified ({text.rpartition(': ')[2]})"
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
         return f"no answer within {_PATIENCE:g} s"
-    return text or type(error).__name__
+    return said(error).partition(" ")[2] or type(error).__name__

@@ -17,9 +17,19 @@ from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
+from offhook.twilio.answers import (
+    IDENTITY,
+    bounded,
+    code_of,
+    object_of,
+    said,
+    sid_of,
+    status_of,
+    text_of,
+)
 from offhook.twilio.clients import Clients
 from offhook.twilio.meanings import meaning
-from offhook.twilio.rest import code_of, credentials, is_elsewhere, json_of, said
+from offhook.twilio.rest import credentials, is_elsewhere
 
 # Seconds. A connection that is not made in 5 s fails, and the send is repeated without a risk. The
 # answer is waited for as long as Twilio waits for ours: giving up early makes a send unknown.
@@ -89,6 +99,8 @@ class TwilioSender:
                 timeout=TIMEOUT,
                 limits=LIMITS,
                 follow_redirects=False,
+                headers=IDENTITY,
+                event_hooks=bounded(),
                 trust_env=elsewhere,
             )
         )
@@ -141,11 +153,11 @@ class TwilioSender:
         return "" if self._status_callback is None else self._status_callback(claim.id)
 
     def _outcome(self, tries: int, response: httpx2.Response) -> SendOutcome:
-        status, answer = response.status_code, json_of(response)
-        sid, code = answer.get("sid"), code_of(answer)
-        error = meaning(code, str(answer.get("message", ""))) or f"Twilio answered {status}"
-        if status in _OK and isinstance(sid, str) and sid:
-            return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=str(answer.get("status", "")))
+        status, answer = response.status_code, object_of(response)
+        sid, code = sid_of(answer), code_of(answer)
+        error = meaning(code, text_of(answer, "message")) or f"Twilio answered {status}"
+        if status in _OK and sid:
+            return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=status_of(answer))
         if status == httpx2.codes.TOO_MANY_REQUESTS:
             return self._postponed(tries, error, code, _retry_after(response))
         if _concerns_credentials(status, code):

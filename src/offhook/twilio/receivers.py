@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from offhook.errors import TwilioError
+from offhook.twilio.answers import text_of
 from offhook.twilio.rest import TwilioRest
 from offhook.twilio.wiring import Difference, Kind, Part, Receiver, changes
 
@@ -90,7 +91,7 @@ class Receivers:
         path = f"{_SERVICES}/{service.sid}/PhoneNumbers"
         async with self._turn:
             listed = self._rest.all("messaging", path, "phone_numbers")
-            return replace(service, pool=[_text(one, "phone_number") async for one in listed])
+            return replace(service, pool=[text_of(one, "phone_number") async for one in listed])
 
 
 def _decided(numbers: Sequence[Receiver], services: Sequence[Receiver]) -> list[Receiver]:
@@ -104,32 +105,32 @@ def _decided(numbers: Sequence[Receiver], services: Sequence[Receiver]) -> list[
 def _number(record: Mapping[str, Any]) -> Receiver:
     return Receiver(
         Kind.NUMBER,
-        _text(record, "sid"),
-        _text(record, "phone_number"),
-        _text(record, "friendly_name"),
+        text_of(record, "sid"),
+        text_of(record, "phone_number"),
+        text_of(record, "friendly_name"),
         {
-            Part.URL: _text(record, "sms_url"),
-            Part.METHOD: _text(record, "sms_method"),
-            Part.FALLBACK: _text(record, "sms_fallback_url"),
-            Part.FALLBACK_METHOD: _text(record, "sms_fallback_method"),
-            Part.APPLICATION: _text(record, "sms_application_sid"),
+            Part.URL: text_of(record, "sms_url"),
+            Part.METHOD: text_of(record, "sms_method"),
+            Part.FALLBACK: text_of(record, "sms_fallback_url"),
+            Part.FALLBACK_METHOD: text_of(record, "sms_fallback_method"),
+            Part.APPLICATION: text_of(record, "sms_application_sid"),
         },
     )
 
 
 def _service(record: Mapping[str, Any]) -> Receiver:
-    sid = _text(record, "sid")
+    sid = text_of(record, "sid")
     return Receiver(
         Kind.SERVICE,
         sid,
         sid,
-        _text(record, "friendly_name"),
+        text_of(record, "friendly_name"),
         {
-            Part.URL: _text(record, "inbound_request_url"),
-            Part.METHOD: _text(record, "inbound_method"),
-            Part.FALLBACK: _text(record, "fallback_url"),
-            Part.FALLBACK_METHOD: _text(record, "fallback_method"),
-            Part.STATUS: _text(record, "status_callback"),
+            Part.URL: text_of(record, "inbound_request_url"),
+            Part.METHOD: text_of(record, "inbound_method"),
+            Part.FALLBACK: text_of(record, "fallback_url"),
+            Part.FALLBACK_METHOD: text_of(record, "fallback_method"),
+            Part.STATUS: text_of(record, "status_callback"),
             Part.DEFERS: "yes" if record.get("use_inbound_webhook_on_number") else "",
         },
     )
@@ -141,19 +142,14 @@ def _sender(record: Mapping[str, Any]) -> Receiver:
     profile = record.get("profile")
     return Receiver(
         Kind.WHATSAPP,
-        _text(record, "sid"),
-        _text(record, "sender_id"),
-        _text(profile, "name") if isinstance(profile, dict) else "",
+        text_of(record, "sid"),
+        text_of(record, "sender_id"),
+        text_of(profile, "name") if isinstance(profile, dict) else "",
         {
-            Part.URL: _text(known, "callback_url"),
-            Part.METHOD: _text(known, "callback_method"),
-            Part.FALLBACK: _text(known, "fallback_url"),
-            Part.FALLBACK_METHOD: _text(known, "fallback_method"),
-            Part.STATUS: _text(known, "status_callback_url"),
+            Part.URL: text_of(known, "callback_url"),
+            Part.METHOD: text_of(known, "callback_method"),
+            Part.FALLBACK: text_of(known, "fallback_url"),
+            Part.FALLBACK_METHOD: text_of(known, "fallback_method"),
+            Part.STATUS: text_of(known, "status_callback_url"),
         },
     )
-
-
-def _text(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""

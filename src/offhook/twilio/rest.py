@@ -3,6 +3,7 @@
 https://www.twilio.com/docs/usage/requests-to-twilio
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -13,14 +14,18 @@ import httpx2
 
 from offhook.errors import TwilioError
 from offhook.settings import Settings
+from offhook.twilio.answers import IDENTITY, bounded, code_of, object_of, said, text_of
 from offhook.twilio.meanings import meaning
 
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
+TOTAL: Final = 20.0
+"""Seconds for one answer: one that drips never meets the timeout, which counts between packets."""
 
 MAX_PAGES: Final = 100
 """Of a list; at 100 records a page, more than anybody sets up by hand."""
 
 PAGE: Final = 100
+_LONGEST_PAGE: Final = 2_000_000  # bytes; 100 numbers have 200 kB
 
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -72,6 +77,8 @@ class TwilioRest:
             auth=auth or credentials(settings),
             timeout=TIMEOUT,
             follow_redirects=False,
+            headers=IDENTITY,
+            event_hooks=bounded(_LONGEST_PAGE),
             trust_env=is_elsewhere(settings.twilio_api),
         )
 
@@ -120,41 +127,21 @@ class TwilioRest:
 
     async def _ask(self, method: str, url: str, **given: Any) -> Mapping[str, Any]:
         try:
-            response = await self._client.request(
-                method, url, **{"headers": {"Accept": "application/json"}, **given}
-            )
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(TOTAL):
+                response = await self._client.request(
+                    method, url, **{"headers": {"Accept": "application/json"}, **given}
+                )
+        except (httpx2.HTTPError, TimeoutError) as error:
             where = urlsplit(url).netloc
             raise TwilioError(f"Twilio was not reached at {where}: {said(error)}") from error
-        answer = json_of(response)
+        answer = object_of(response)
         if response.is_success and answer:
             return answer
         code, status = code_of(answer), response.status_code
-        message = str(answer.get("message", ""))
-        text = meaning(code, message) or f"Twilio answered {status}"
+        text = meaning(code, text_of(answer, "message")) or f"Twilio answered {status}"
         if code:
             text = f"{text} (Twilio's error {code})"
         raise TwilioError(text, code=code, status=status)
-
-
-def json_of(response: httpx2.Response) -> Mapping[str, Any]:
-    """Return the object that an answer holds; an empty one when it holds none."""
-    try:
-        answer = response.json()
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def code_of(answer: Mapping[str, Any]) -> str:
-    """Return Twilio's error code; empty without one."""
-    code = answer.get("code")
-    return str(code) if isinstance(code, int) else ""
-
-
-def said(error: Exception) -> str:
-    """Return an error in words. Those of the HTTP client hold no part of the request."""
-    return f"{type(error).__name__} {error}".rstrip()
 
 
 def _next_page(answer: Mapping[str, Any]) -> str:

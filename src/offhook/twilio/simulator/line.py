@@ -15,6 +15,7 @@ import httpx2
 
 from offhook.core.signature import sign
 from offhook.core.urls import without_fragment
+from offhook.twilio.answers import LONGEST, bounded
 from offhook.twilio.simulator.captures import HEADERS, INBOUND_TYPE, Params
 from offhook.twilio.simulator.overrides import Overrides
 
@@ -113,6 +114,7 @@ class Line:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx2.Limits(max_keepalive_connections=0),
             follow_redirects=False,
+            event_hooks=bounded(LONGEST + 1, encoded=True),
             trust_env=False,  # a proxy for the outside world does not lead to this machine
         )
 
@@ -230,6 +232,8 @@ def _answered(request: Request, response: httpx2.Response) -> Request:
 def _answer(response: httpx2.Response) -> Answer:
     status = response.status_code
     content_type = response.headers.get("Content-Type", "")
+    if len(response.content) > LONGEST:
+        return Answer(status, content_type, error=11750, failure="too-long")
     if response.is_success:
         return Answer(status, content_type, response.content)
     return Answer(

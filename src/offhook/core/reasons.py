@@ -38,6 +38,8 @@ class Cause(StrEnum):
     OPERATOR = "operator", "by an operator"
     POSTPONED = "postponed", "handler asked for another attempt after {} s"
     SEND_LOST = "send-lost", "worker died while sending this reply"
+    # Told by earlier versions only, which counted sends.
+    SENT_OFTEN = "sent-often", "loop suspected: {} messages sent to this conversation of late"
     SENDER_LIMIT = "sender-limit", "sender limit: more than {} messages in {} s"
     TIMED_OUT = "timed-out", "timed out after {} s"
     WORKER_DIED = "worker-died", "worker died while running this message (crash {} of {})"
@@ -52,10 +54,7 @@ class Cause(StrEnum):
 
     def __call__(self, *values: str | float) -> "Explanation":
         """Return the explanation with these values; blanks within one become underscores."""
-        return Explanation(
-            self,
-            tuple("_".join(one.split()) if isinstance(one, str) else f"{one:g}" for one in values),
-        )
+        return Explanation(self, tuple(map(_shown, values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,16 @@ class Explanation:
 
 Error = Explanation | str
 """Why something is not done: an explanation, or else words that may quote a person."""
+
+
+def _shown(value: str | float) -> str:
+    match value:
+        case str():
+            return "_".join(value.split())
+        case int():
+            return str(value)
+        case _:
+            return f"{value:g}"
 
 
 def stored(error: Error) -> str:
@@ -109,7 +118,7 @@ _FORMER: Final = tuple(
     for pattern, cause, *more in (
         (r"the answer to its claim was lost: no handler has run", Cause.CLAIM_LOST),
         (r"discarded by its handler", Cause.DISCARDED),
-        (r"loop-suspected: (\d+) sends of late", Cause.LOOP_SUSPECTED),
+        (r"loop-suspected: (\d+) sends of late", Cause.SENT_OFTEN),
         (r"no handler for ([a-z]+|START|STOP|HELP)", Cause.NO_HANDLER),
         (r"not Twilio's: ([a-z-]+)", Cause.NOT_TWILIOS),
         (r"by an operator", Cause.OPERATOR),

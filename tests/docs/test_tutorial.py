@@ -70,7 +70,8 @@ class Reader:
             self._server = self._stack.enter_context(dev(self._home, reload=True))
         elif command.startswith("$ offhook "):
             ended = self._home.run(*shlex.split(command)[2:])
-            assert ended.returncode == 0, ended.stderr
+            unanswered = any(line.startswith("dead ") for line in expected)
+            assert ended.returncode == unanswered, ended.stderr
             _compare(ended.stdout.splitlines(), expected)
             self.done += 1
 

@@ -136,9 +136,10 @@ def _concludes(screen: Console, seen: list[Step], *, silent: bool) -> bool:
         if not silent:
             screen.print("no answer yet: it goes on; wait longer with --timeout", style="red")
         return False
-    replies = [step for step in seen if isinstance(step, Replied) and not step.is_notice]
-    if not replies and not silent:
+    sent = [step for step in seen if isinstance(step, Replied)]
+    if not sent and not silent:
         screen.print("no reply", style="yellow")
+    replies = [step for step in sent if not step.is_notice]
     handled = seen[-1].state == State.DONE and bool(replies)
     return handled and all(reply.state == "sent" for reply in replies)
 

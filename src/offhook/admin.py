@@ -140,7 +140,7 @@ class Admin:
         return {PATH: access, f"{DESIGN}/": access}
 
     async def _ready(self) -> bool:
-        await self.store.backlog(1)
+        await self.store.check()
         return True
 
     async def _metrics(self, accept: str) -> tuple[bytes, str]:

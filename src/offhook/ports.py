@@ -600,6 +600,14 @@ class Store(Queue, Ledger, Inbox, Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Write something that changes nothing, as durably as a webhook.
+
+        Raises:
+            StoreUnavailable: it can't be written.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go. May be called twice."""
         ...

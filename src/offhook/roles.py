@@ -129,7 +129,7 @@ class _Direct:
 
     async def ready(self) -> bool:
         """Return True if a webhook could be stored."""
-        await self._store.renew((), lease=1.0)  # through the writer, under the lock
+        await self._store.check()
         return True
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import resource
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -42,6 +43,22 @@ class Service:
         async with asyncio.timeout(20):
             while await self.ready() != 200:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
+
+    async def is_not_ready(self) -> None:
+        async with asyncio.timeout(20):
+            while await self.ready() == 200:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+
+    @contextmanager
+    def without_room(self) -> Iterator[None]:
+        """Have the process that answers write to no file, as on a full disk."""
+        (pid,) = self.process.children("roles ingress")
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     async def metrics(self) -> str:
         async with httpx2.AsyncClient() as client:
@@ -101,11 +118,15 @@ def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_backup(
     async def scenario() -> None:
         database = tmp_path / "offhook.db"
         async with service(tmp_path, "run", "bot:app") as running:
+            await running.is_ready()
+            with running.without_room():
+                await running.is_not_ready()
+            await running.is_ready()
             assert await running.answer_to("before") == "You said: before"
             backup = backed_up(database)
             remove(database)
             assert {await running.text(f"lost {n}") for n in range(5)} == {503}
-            assert await running.ready() == 503
+            await running.is_not_ready()
             assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
             await running.printed("worker-1 ended with status 3: its store is broken")
             await running.printed(BROKEN)  # the one that was started instead
@@ -142,7 +163,7 @@ def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with_a_bac
                 file.seek(8192)
                 file.write(os.urandom(database.stat().st_size - 8192))
             assert {await running.text(f"lost {n}") for n in range(5)} == {503}
-            assert await running.ready() == 503
+            await running.is_not_ready()
             await running.printed("worker-1 ended with status 3: its store is broken")
             backup.replace(database)
             await running.is_ready()

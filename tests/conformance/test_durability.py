@@ -85,6 +85,22 @@ def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_where_nothing_can_be_written_a_check_says_so(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def scenario(store: Store) -> None:
+        await store.accept(inbound("SM0"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store.check()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await store.check()
+
+    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
+
+
 def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: Path) -> None:
     async def scenario(store: Store) -> None:
         intruder = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)

@@ -525,3 +525,15 @@ def test_a_persons_messages_are_found_in_every_state(url: str) -> None:
         assert await store.find(replace(of_ann, kind=Kind.STATUS)) == []
 
     run(url, scenario)
+
+
+def test_a_check_writes_and_changes_nothing(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        await store.accept(message("SM1", ANN))
+        before = await store.counts()
+        for _ in range(3):
+            await store.check()
+        after = await store.counts()
+        assert (after.messages, after.sends) == (before.messages, before.sends)
+
+    run(url, scenario)

@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx2
 from starlette.types import Message
 
-from offhook.web.health import READY_TIMEOUT, Check, Health
+from offhook.web.health import READY_TIMEOUT, REMEMBERED, Health
 from tests.web.helpers import line, run
 
 
@@ -15,7 +15,9 @@ def test_a_process_is_alive_and_ready_while_its_store_is_there(tmp_path: Path) -
             assert (await client.get("/readyz")).text == "ready\n"
             await running.store.close()
             assert (await client.get("/healthz")).status_code == 200
-            ready = await client.get("/readyz")
+            async with asyncio.timeout(REMEMBERED + 10):
+                while (ready := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)  # it tells nobody
             assert ready.status_code == 503
             assert ready.headers["x-offhook-error"] == "store-unavailable"
             assert ready.headers["cache-control"] == "no-store"
@@ -34,7 +36,7 @@ def test_a_health_check_may_be_a_head_and_nothing_else(tmp_path: Path) -> None:
     run(main())
 
 
-async def status_of(check: Check) -> int:
+async def status_of(health: Health) -> int:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -43,7 +45,7 @@ async def status_of(check: Check) -> int:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Health(check)({"type": "http", "method": "GET", "path": "/readyz"}, receive, send)
+    await health({"type": "http", "method": "GET", "path": "/readyz"}, receive, send)
     return int(sent[0]["status"])
 
 
@@ -54,7 +56,7 @@ def test_a_store_that_hangs_is_not_ready() -> None:
 
     async def main() -> None:
         started = asyncio.get_running_loop().time()
-        assert await status_of(hangs) == 503
+        assert await status_of(Health(hangs)) == 503
         assert asyncio.get_running_loop().time() - started < READY_TIMEOUT + 5
 
     run(main())
@@ -65,6 +67,29 @@ def test_a_check_may_just_say_no() -> None:
         return False
 
     async def main() -> None:
-        assert await status_of(no) == 503
+        assert await status_of(Health(no)) == 503
+
+    run(main())
+
+
+def test_however_many_ask_at_a_time_the_store_is_written_once() -> None:
+    async def main() -> None:
+        writes = 0
+        written = asyncio.Event()
+
+        async def check() -> bool:
+            nonlocal writes
+            writes += 1
+            await written.wait()
+            return True
+
+        health = Health(check)
+        asking = [asyncio.create_task(status_of(health)) for _ in range(50)]
+        await asyncio.sleep(0)
+        asking.pop().cancel()  # a client that is gone takes nothing from the others
+        written.set()
+        assert await asyncio.gather(*asking) == [200] * 49
+        assert await status_of(health) == 200  # and is remembered for a moment
+        assert writes == 1
 
     run(main())

@@ -25,8 +25,7 @@ async def reachable(settings: Settings) -> Findings:
     store = store_of(settings)
     try:
         await store.open()
-        # As a webhook goes: through the writer, to the disk.
-        await store.renew((), lease=1.0)
+        await store.check()
     except SchemaTooNew as error:
         return [fail("store", str(error), "Install the newer offhook again.")]
     except StoreError as error:

@@ -113,8 +113,8 @@ class Primary:
         return await self._bounded(self._reach().backlog(at_most))
 
     async def check(self) -> None:
-        """Go the way of a webhook, through the writer, but write nothing."""
-        await self._bounded(self._reach().renew((), lease=1.0))
+        """Write something, as `ports.Store.check`."""
+        await self._bounded(self._reach().check())
 
     async def forward(self, inbound: Inbound) -> bool:
         """Store a webhook that comes from the spool, whether the store seems to be away or not.
@@ -190,7 +190,7 @@ class Primary:
     async def _attempt(self) -> None:
         if self._store is not None:
             async with asyncio.timeout(self._patience):
-                await self._store.renew((), lease=1.0)
+                await self._store.check()
             return
         await self._open(self._open_store())
 

@@ -1,6 +1,8 @@
 """Whether this process is alive, and whether it can do its work."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -13,6 +15,9 @@ from offhook.web.asgi import respond
 # Kubernetes gives a probe 1 s by default, and is to read the answer:
 # https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 READY_TIMEOUT: Final = 0.8
+
+REMEMBERED: Final = 0.5
+"""Seconds for which a store that could be written is not asked again."""
 
 METHODS: Final = ("GET", "HEAD")
 
@@ -34,7 +39,7 @@ _ALIVE: Final = _text(HTTPStatus.OK, ALIVE)
 _READY: Final = _text(HTTPStatus.OK, b"ready\n")
 _NOT_READY: Final = _text(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    b"the store cannot be reached\n",
+    b"the store cannot be written\n",
     (ERROR_HEADER, Fault.STORE_UNAVAILABLE.encode()),
 )
 _METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
@@ -44,12 +49,14 @@ class Health:
     """Answers health checks; an ASGI application for `http` scopes.
 
     Args:
-        check: says whether the store can be reached; None for `/healthz`, which asks nobody. One
+        check: says whether the store can be written; None for `/healthz`, which asks nobody. One
             that raises, or takes longer than 0.8 s, means no.
     """
 
     def __init__(self, check: Check | None = None) -> None:
         self._check = check
+        self._asking: asyncio.Task[bool] | None = None
+        self._ready_until = -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Answer 200 or 503, in plain text: nobody receives this as an SMS."""
@@ -58,7 +65,18 @@ class Health:
         elif self._check is None:
             await respond(send, _ALIVE)
         else:
-            await respond(send, _READY if await _holds(self._check) else _NOT_READY)
+            await respond(send, _READY if await self._is_ready(self._check) else _NOT_READY)
+
+    async def _is_ready(self, check: Check) -> bool:
+        """Ask once for all who ask at a time: anybody may, and it costs a write to the disk."""
+        if time.monotonic() < self._ready_until:
+            return True
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(_holds(check), name="readiness")
+        ready = await asyncio.shield(self._asking)
+        if ready:
+            self._ready_until = time.monotonic() + REMEMBERED
+        return ready
 
 
 async def _holds(check: Check) -> bool:

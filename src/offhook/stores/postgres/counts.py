@@ -77,6 +77,11 @@ async def glance(connection: Connection, unresolved_after: float) -> Counts:
     )
 
 
+async def touch(connection: Connection) -> None:
+    """Write a change of nothing: a statement that writes no row succeeds on a full disk."""
+    await connection.execute("INSERT INTO offhook.tallies (what, change) VALUES ('messages', 0)")
+
+
 async def fold(connection: Connection) -> None:
     """Add up the changes of the tallies, once there are many."""
     await connection.execute(

@@ -116,6 +116,9 @@ class PostgresStore:
         await self._writing.close()
         await self._reading.close()
 
+    async def check(self) -> None:
+        await self._write(counts.touch)
+
     async def tidy(self) -> None:
         await self._write(counts.fold)
 

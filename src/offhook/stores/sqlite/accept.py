@@ -61,6 +61,18 @@ def next_values(connection: sqlite3.Connection, sequence: str, count: int) -> in
     return int(last) - count + 1
 
 
+def touch(connection: sqlite3.Connection, _now: int) -> None:
+    """Write as much as a webhook can take, and change nothing by it.
+
+    A full disk has room for less, in the pages that are there already. What is random is another
+    value each time: SQLite writes no page that stays as it is.
+    """
+    connection.execute(
+        "INSERT INTO sequences (name, value) VALUES ('check', randomblob(65536)) "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+
+
 def tally(connection: sqlite3.Connection, table: str, change: int) -> None:
     """Note that a table has so many rows more, for counting them takes 40 ms a million."""
     connection.execute(

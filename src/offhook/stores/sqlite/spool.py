@@ -13,7 +13,7 @@ from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.ports import Inbound, Spooled
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import MESSAGES, tally
+from offhook.stores.sqlite.accept import MESSAGES, tally, touch
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.sql import IS_LIVE
@@ -103,7 +103,7 @@ class SqliteSpool:
 
     async def check(self) -> None:
         """See `ports.Spool.check`."""
-        await self._engine.write(_touch)
+        await self._engine.write(touch)
 
     async def tidy(self) -> None:
         """See `ports.Spool.tidy`."""
@@ -185,11 +185,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
     migrate(connection)
     # A spool finds a webhook's key by its number, which a store never does.
     connection.execute("CREATE INDEX IF NOT EXISTS dedupe_keys_message ON dedupe_keys (message)")
-
-
-def _touch(connection: sqlite3.Connection, _now: int) -> None:
-    # A transaction that writes nothing would succeed on a full disk.
-    connection.execute("UPDATE sequences SET value = value WHERE name = 'token'")
 
 
 def _look(connection: sqlite3.Connection, lane: str) -> tuple[bool, bool]:

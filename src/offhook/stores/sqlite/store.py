@@ -62,6 +62,9 @@ class SqliteStore:
     async def close(self) -> None:
         await self._engine.close()
 
+    async def check(self) -> None:
+        await self._engine.write(accept.touch)
+
     async def tidy(self) -> None:
         await self._engine.checkpoint()
 

@@ -28,9 +28,12 @@ HEAD_BYTES: Final = 64 * 1024
 """Of a request's line and headers. A GET has the message in its line: 1,600 characters, each of
 which may take 12 when it is encoded."""
 
-FRAMING_BYTES: Final = 64 * 1024
+FRAMING_BYTES: Final = 16 * 1024
 """Of a request, beyond its head, that are no body either: the sizes and extensions of chunks, and
 trailers. A body of 64 KiB needs a few hundred, unless somebody cuts it into crumbs."""
+
+TRAILERS: Final = 100
+"""Trailers of a request."""
 
 BLANK_BYTES: Final = 1024
 """Of blank lines before a request, which a server should ignore (RFC 9112, 2.2)."""
@@ -52,8 +55,8 @@ SPARE_FILES: Final = 64
 _TELL_EVERY: Final = 10.0  # seconds
 
 # The parser is fed so many bytes at a time, and looked after in between: uvloop reads 256 KB at
-# once, of which it could make 50,000 headers.
-_SLICE: Final = HEAD_BYTES
+# once, of which it could make 50,000 headers, in 40 ms.
+_SLICE: Final = 16 * 1024
 
 _log = logging.getLogger("offhook")
 # uvicorn warns of each request that is none: a flood of them must not be one of the log, too.
@@ -145,11 +148,17 @@ class _Trailers(list[tuple[bytes, bytes]]):
     nothing of Twilio's is in one (RFC 9110, 6.5.1).
     """
 
-    def append(self, field: tuple[bytes, bytes], /) -> None:
-        """Do nothing."""
+    seen = 0
 
+    def append(self, _field: tuple[bytes, bytes], /) -> None:
+        """Count one more.
 
-_TRAILERS: Final = _Trailers()
+        Raises:
+            _Unbearable: it is one too many.
+        """
+        self.seen += 1
+        if self.seen > TRAILERS:
+            raise _Unbearable
 
 
 class _Unbearable(Exception):  # noqa: N818 - caught by the parser, which says so in its own words
@@ -174,6 +183,7 @@ class Door(HttpToolsProtocol):
         self._body_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._trailers = _Trailers()
         self._fault = Fault.MALFORMED_REQUEST
         self._refused = False
 
@@ -227,7 +237,7 @@ class Door(HttpToolsProtocol):
             case _Part.BODY if answered:  # nobody waits for the rest of it
                 self._bear_with_rest()
             case _Part.BODY if self._fed - self._body_bytes > HEAD_BYTES + FRAMING_BYTES:
-                self._refuse_rest()
+                self._refuse(Fault.FRAMING_TOO_LARGE)
             case _Part.NOTHING if self._fed > BLANK_BYTES:
                 self._refuse(Fault.MALFORMED_REQUEST)
             case _Part.NOTHING if answered and self._fed:  # blank lines
@@ -253,10 +263,11 @@ class Door(HttpToolsProtocol):
         if len(self.headers) > HEADERS:
             self._count(HEAD_BYTES + 1)
         self._count(sum(map(len, chain.from_iterable(self.headers))))
-        self._part = _Part.BODY
         self._disarm()
         super().on_headers_complete()
-        self.headers = _TRAILERS  # the application has the others
+        self._part = _Part.BODY  # not before: a URL that can't be read is no request yet
+        self._trailers.seen = 0
+        self.headers = self._trailers  # the application has the others
         if len(self.pipeline) > PIPELINED:
             raise _Unbearable
 
@@ -300,7 +311,8 @@ class Door(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's, which is not for Twilio
         """Refuse what is no request, or not within bounds."""
-        self._refuse(self._fault)
+        over = self._part is _Part.BODY and self._trailers.seen > TRAILERS
+        self._refuse(Fault.FRAMING_TOO_LARGE if over else self._fault)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -326,20 +338,18 @@ class Door(HttpToolsProtocol):
         else:
             self._arm()
 
-    def _refuse_rest(self) -> None:
-        """Refuse a request that the application has begun to read; to it, the client has left."""
-        self.cycle.disconnected = True
-        self._refuse(Fault.FRAMING_TOO_LARGE)
-        self.cycle.message_event.set()
-
     def _refuse(self, fault: Fault) -> None:
         """Answer, and close when the client has: see `web.asgi.respond_unread`."""
         self._disarm()
         last = self.cycle
-        if last is not None and last.response_started and not last.response_complete:
-            self.transport.abort()  # what is written now would stand within that answer
+        in_body = self._part is _Part.BODY
+        if last is not None and last.response_started and (in_body or not last.response_complete):
+            self.transport.abort()  # what is written now would stand within that answer, or behind
         if self.transport.is_closing():
             return
+        if in_body:  # to the application that reads it, the client has left
+            last.disconnected = True
+            last.message_event.set()
         self._refused = True
         self._fed = 0
         self._hall.waiting[self] = None

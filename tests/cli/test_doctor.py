@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from offhook.ports import Inbound, Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
 from tests.cli.support import Call, Home
+from tests.conformance.support import claim_one, inbound, opened
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
 WELL = {
@@ -290,6 +292,19 @@ def test_what_waits_and_what_is_dead_is_told(file: Path) -> None:
     ]
     assert found[0].text == "the oldest message has waited 3,600 s"
     assert found[1].text == "1 are dead"
+
+
+def test_the_day_is_told_on_which_the_first_parked_message_is_deleted(file: Path) -> None:
+    async def fill() -> None:
+        async with opened(f"sqlite:///{file}") as store:
+            await store.accept(inbound("SM1"))
+            await store.settle(await claim_one(store), Settlement(Trigger.PARK))
+
+    asyncio.run(fill())
+    today = time.time()
+    found = look(store.backlog, store=f"sqlite:///{file}", parked_retention=10.0)
+    days = {time.strftime("%Y-%m-%d", time.localtime(today + n * 86_400)) for n in (10.0, 10.01)}
+    assert found[-1].text in {f"1 are set aside; the first is deleted on {day}" for day in days}
 
 
 # The machine

@@ -34,6 +34,31 @@ def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
     run(url, scenario)
 
 
+def test_a_webhook_is_stored_once_whichever_lane_it_is_for(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        elsewhere = inbound("SM1")._replace(lane="another")
+        assert sorted(await asyncio.gather(store.accept(inbound("SM1")), store.accept(elsewhere)))
+        assert not await store.accept(elsewhere._replace(lane="a third"))
+        assert await store.knows(elsewhere._replace(lane="a fourth"))
+        assert len(await store.find(Filter())) == 1
+
+    run(url, scenario)
+
+
+def test_of_many_deliveries_for_different_lanes_at_once_one_is_new(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        async with opened(url) as other:
+            here = [inbound(f"SM{n}", f"a{n}") for n in range(100)]
+            there = [inbound(f"SM{n}")._replace(lane=f"b{n}") for n in reversed(range(100))]
+            stored = await asyncio.gather(
+                *(store.accept(one) for one in here), *(other.accept(one) for one in there)
+            )
+        assert sum(stored) == 100
+        assert len(await store.find(Filter(limit=1000))) == 100
+
+    run(url, scenario)
+
+
 def test_a_message_that_is_settled_is_still_a_repeat(url: str) -> None:
     async def scenario(store: Store) -> None:
         await store.accept(inbound("SM1"))

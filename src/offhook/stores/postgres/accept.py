@@ -30,8 +30,9 @@ def touch_lanes(queue: int, lanes: str) -> str:
     """
 
 
-# The lanes are locked first. So a lane's numbers are drawn in the order of its commits, and of two
-# batches with the same key, which is in the same lane, the second sees what the first has done.
+# The lanes are locked first, so a lane's numbers are drawn in the order of its commits. Then come
+# the keys, in their order, or two batches could wait for each other: a key that another batch is
+# about to write is waited for, whichever lane it is in.
 _ACCEPT: Final = Routine(
     purpose="accept",
     arguments={
@@ -51,10 +52,10 @@ _ACCEPT: Final = Routine(
                                            recipient, form, notice, age, spooled, n)
         ), unknown AS (
             INSERT INTO offhook.dedupe_keys (lane, key, received)
-            SELECT lane, key, _now FROM given ON CONFLICT DO NOTHING RETURNING lane, key
+            SELECT lane, key, _now FROM given ORDER BY key ON CONFLICT DO NOTHING RETURNING key
         ), fresh AS MATERIALIZED (
             SELECT given.*, nextval('offhook.message_ids') AS id
-              FROM (SELECT given.* FROM given JOIN unknown USING (lane, key) ORDER BY n) AS given
+              FROM (SELECT given.* FROM given JOIN unknown USING (key) ORDER BY n) AS given
         ), stored AS (
             INSERT INTO offhook.messages (
                 id, place, kind, state, lane, lane_name, account_sid, sid, sender, recipient, form,
@@ -78,9 +79,9 @@ ROUTINES: Final = (_ACCEPT,)
 
 async def accept(connection: Connection, batch: Sequence[Inbound]) -> list[bool]:
     """Store the webhooks whose keys are new, in the order given; tell for each whether it was."""
-    first: dict[tuple[str, bytes], int] = {}
+    first: dict[bytes, int] = {}
     for n, inbound in enumerate(batch):
-        first.setdefault((inbound.lane, inbound.key), n)
+        first.setdefault(inbound.key, n)
     places = list(first.values())
     columns = zip(*(_columns(batch[n]) for n in places), strict=True)
     new = await connection.fetchval(_ACCEPT.call, *columns)
@@ -93,9 +94,7 @@ async def accept(connection: Connection, batch: Sequence[Inbound]) -> list[bool]
 async def knows(connection: Connection, inbound: Inbound) -> bool:
     """Return whether a webhook's key is known. Reads only."""
     known = await connection.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM offhook.dedupe_keys WHERE lane = $1 AND key = $2)",
-        lane_key(inbound.lane),
-        inbound.key,
+        "SELECT EXISTS (SELECT 1 FROM offhook.dedupe_keys WHERE key = $1)", inbound.key
     )
     return bool(known)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from offhook import roles
+from offhook.core.send_reference import referred_send
 from offhook.events import Event, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.roles import WorkerRole, status_callback
@@ -14,11 +15,18 @@ from offhook.worker import Worker
 
 def test_a_status_callback_names_its_send_and_is_repeated_by_twilio() -> None:
     settings = Settings.load(
-        env_file=None, public_url="https://bot.example.com", mount_path="/hooks"
+        env_file=None,
+        public_url="https://bot.example.com",
+        mount_path="/hooks",
+        auth_token="token",
     )
     callback = status_callback(settings)
     assert callback is not None
-    assert callback(7) == ("https://bot.example.com/hooks/twilio/status?send=7#rc=5&rp=5xx,ct,rt")
+    base, _, rest = callback(7, "AC1").partition("?send=")
+    reference, _, overrides = rest.partition("#")
+    assert base == "https://bot.example.com/hooks/twilio/status"
+    assert overrides == "rc=5&rp=5xx,ct,rt"
+    assert referred_send(reference, "AC1", ["another", "token"]) == 7
 
 
 def test_without_a_public_url_there_are_no_status_callbacks() -> None:

@@ -330,10 +330,13 @@ class Ledger(Protocol):
         """Return the seconds until a send falls due, None when none is pending."""
         ...
 
-    async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
+    async def record_delivery(
+        self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
+    ) -> bool:
         """Take over what a status callback says; never backwards. Return whether a send is meant.
 
-        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on.
+        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on. A send
+        of another account than has signed the callback is never meant.
         """
         ...
 

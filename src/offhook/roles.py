@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from offhook.backpressure import Backpressure
 from offhook.caches import open_cache
+from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
 from offhook.credentials import Credentials, Lookup
 from offhook.deferral import DeferralLimit
@@ -273,14 +274,18 @@ def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
     return open_sender_limit(settings, observer)
 
 
-def status_callback(settings: Settings) -> Callable[[int], str] | None:
-    """Return what makes the status callback's URL of a send; None when nobody could reach it.
+def status_callback(settings: Settings) -> Callable[[int, str], str] | None:
+    """Return what makes the status callback's URL of a send; None when nobody could call it.
 
-    The URL carries the ledger's number, and the signature covers the URL: a status that comes
-    before the REST answer still finds its send. Its fragment has Twilio repeat it while we are
+    The URL refers to the send, and the signature covers the URL: a status that comes before the
+    REST answer still finds its send. Its fragment has Twilio repeat it while we are
     away: an ambiguous send whose statuses are lost stays unknown.
     """
-    if not settings.public_url:
+    if not (settings.public_url and settings.auth_tokens):
         return None
-    base = status_url(settings)
-    return lambda send_id: f"{base}?send={send_id}{RETRIES}"
+    base, token = status_url(settings), settings.auth_tokens[0]
+
+    def callback(send_id: int, account_sid: str) -> str:
+        return f"{base}?{FIELD}={send_reference(send_id, account_sid, token)}{RETRIES}"
+
+    return callback

@@ -118,7 +118,8 @@ def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> N
         await store.open()
         (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")  # the notice to Ann
         await store.settle_send(sending, SendOutcome(SendTrigger.ACCEPT, sid="SM9"))
-        await store.record_delivery(None, "SM9", Delivery("undelivered", "63049"))
+        said = Delivery("undelivered", "63049")
+        await store.record_delivery(None, "SM9", said, account_sid=sending.draft.account_sid)
         form = b"MessageSid=SM9&MessageStatus=undelivered&ErrorCode=63049"
         await store.accept(inbound("SM9", BOB, "")._replace(kind=Kind.STATUS, form=form))
         await store.close()

@@ -119,8 +119,8 @@ def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(url: str) -> None
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
         await store.settle_send(claimed, ACCEPTED)
-        await store.record_delivery(None, "SMout", Delivery("delivered"))
-        await store.record_delivery(None, "SMout", Delivery("sent"))  # late
+        await store.record_delivery(None, "SMout", Delivery("delivered"), account_sid="AC1")
+        await store.record_delivery(None, "SMout", Delivery("sent"), account_sid="AC1")  # late
         send = await only_send(store, one)
         assert (send.state, send.sid) == (SendState.SENT, "SMout")
         assert send.delivery == Delivery("delivered")
@@ -148,7 +148,7 @@ def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(url: str) -> 
         (claimed,) = await claim_sends(store)
         await store.settle_send(claimed, SendOutcome(SendTrigger.LOSE, error="no answer"))
         assert (await only_send(store, one)).state is SendState.UNKNOWN
-        assert await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        assert await store.record_delivery(claimed.id, "SMout", Delivery("sent"), account_sid="AC1")
         send = await only_send(store, one)
         assert (send.state, send.sid, send.error) == (SendState.SENT, "SMout", "")
 
@@ -164,7 +164,7 @@ def test_what_stays_unknown_is_counted_after_a_while(url: str) -> None:
         await store.settle_send(claimed, SendOutcome(SendTrigger.LOSE, error="no answer"))
         assert (await store.counts()).unresolved == 0, "it may still be resolved"
         assert (await store.counts(unresolved_after=0.0)).unresolved == 1
-        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"), account_sid="AC1")
         assert (await store.counts(unresolved_after=0.0)).unresolved == 0
 
     run(url, scenario)
@@ -175,7 +175,7 @@ def test_a_callback_before_the_answer_is_not_undone_by_it(url: str) -> None:
         one = await running(store)
         await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
         (claimed,) = await claim_sends(store)
-        await store.record_delivery(claimed.id, "SMout", Delivery("delivered"))
+        await store.record_delivery(claimed.id, "SMout", Delivery("delivered"), account_sid="AC1")
         await store.settle_send(claimed, SendOutcome(SendTrigger.LOSE, error="no answer"))
         send = (await sends_of(store, one))[0]
         assert (send.state, send.delivery) == (SendState.SENT, Delivery("delivered"))
@@ -190,7 +190,7 @@ def test_a_callback_lets_the_next_send_go_without_waiting_for_the_answer(url: st
         await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
         (claimed,) = await claim_sends(store)
         assert await claim_sends(store) == []
-        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"), account_sid="AC1")
         (later,) = await claim_sends(store)
         assert later.draft.body == "next"
         await store.settle_send(claimed, ACCEPTED)  # changes nothing of the later one
@@ -219,9 +219,30 @@ def test_a_callback_of_another_message_is_not_taken_for_a_send(url: str) -> None
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
         await store.settle_send(claimed, ACCEPTED)
-        assert not await store.record_delivery(claimed.id, "SMother", Delivery("failed"))
-        assert not await store.record_delivery(None, "SMnobody", Delivery("sent"))
-        assert not await store.record_delivery(4711, "SMout", Delivery("sent"))
+        assert not await store.record_delivery(
+            claimed.id, "SMother", Delivery("failed"), account_sid="AC1"
+        )
+        assert not await store.record_delivery(
+            None, "SMnobody", Delivery("sent"), account_sid="AC1"
+        )
+        assert not await store.record_delivery(4711, "SMout", Delivery("sent"), account_sid="AC1")
+        assert (await only_send(store, one)).delivery == Delivery("queued")
+
+    run(url, scenario)
+
+
+def test_what_another_account_says_is_not_taken_for_a_send(url: str) -> None:
+    async def scenario(store: Store) -> None:
+        one = await running(store)
+        await store.write(one, [draft()])
+        (claimed,) = await claim_sends(store)
+        forged = Delivery("read")
+        assert not await store.record_delivery(claimed.id, "SMout", forged, account_sid="AC2")
+        assert (await only_send(store, one)).sid == ""
+        await store.settle_send(claimed, ACCEPTED)
+        assert not await store.record_delivery(claimed.id, "SMout", forged, account_sid="AC2")
+        assert not await store.record_delivery(None, "SMout", forged, account_sid="AC2")
+        assert not await store.record_delivery(None, "SMout", forged, account_sid="")
         assert (await only_send(store, one)).delivery == Delivery("queued")
 
     run(url, scenario)
@@ -479,7 +500,7 @@ def test_a_send_that_a_callback_has_confirmed_is_not_handed_back(url: str) -> No
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
-        await store.record_delivery(claimed.id, "SMout", Delivery("sent"))
+        await store.record_delivery(claimed.id, "SMout", Delivery("sent"), account_sid="AC1")
         assert await store.hand_back_sends("w1", []) == 0
         assert (await only_send(store, one)).state is SendState.SENT
 
@@ -532,7 +553,9 @@ def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
         (due,) = await store.claim_sends(10, lease=30.0, owner="w")
         refused = SendOutcome(SendTrigger.REFUSE, error_code=half, error=half, status=half)
         await store.settle_send(due, refused)
-        assert not await store.record_delivery(None, half, Delivery("sent", half))
+        assert not await store.record_delivery(
+            None, half, Delivery("sent", half), account_sid="AC1"
+        )
         assert await store.find(Filter(sender=half)) == await store.find(Filter(sid=half)) == []
         assert (await store.erase(half, 10)).erased == 0
         assert {record.state for record in await store.find(Filter())} == {State.DEAD, State.DONE}

@@ -321,7 +321,9 @@ class Protocol(RuleBasedStateMachine):
         entry = self.pick(self.sendings, which).entry
         sid = f"SM{'out' if ours else 'other'}{entry.id}"
         meant = self.do(
-            lambda store: store.record_delivery(entry.id if named else None, sid, reported)
+            lambda store: store.record_delivery(
+                entry.id if named else None, sid, reported, account_sid="AC1"
+            )
         )
         assert meant == self.model.record_delivery(entry if named else None, sid, reported)
 

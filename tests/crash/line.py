@@ -137,4 +137,4 @@ def _requested(body: bytes) -> Requested:
 
 
 def _row(status_callback: str) -> int:
-    return int(parse_qs(urlsplit(status_callback).query)["send"][0])
+    return int(parse_qs(urlsplit(status_callback).query)["send"][0].partition(".")[0])

@@ -56,7 +56,7 @@ async def send_once(
     twilio_api: str,
     claimed: SendClaim,
     *,
-    status_callback: Callable[[int], str] | None = None,
+    status_callback: Callable[[int, str], str] | None = None,
     **given: Any,
 ) -> SendOutcome:
     sender = TwilioSender(
@@ -119,7 +119,10 @@ def test_a_content_template_goes_out_with_its_variables() -> None:
     ("given", "expected"),
     [
         ({}, ""),
-        ({"status_callback": lambda send: f"http://here/{send}"}, "http://here/7"),
+        (
+            {"status_callback": "http://here/{}/{}".format},
+            f"http://here/7/{ACCOUNT}",
+        ),
     ],
 )
 def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
@@ -356,7 +359,7 @@ def test_a_403_about_the_caller_is_tried_again_one_about_the_message_is_not(
 
 
 def test_a_request_that_cannot_be_made_is_refused_and_raises_nothing() -> None:
-    def broken(_: int) -> str:
+    def broken(_: int, __: str) -> str:
         raise OffhookError("no URL")
 
     async def scenario() -> SendOutcome:

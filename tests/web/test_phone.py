@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Cause
+from offhook.core.send_reference import send_reference
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
 from offhook.stores import open_store
@@ -43,11 +44,12 @@ def texted(number: int, body: str = "hello", from_: str = ADA) -> Texted:
 
 def too_many(send_id: int) -> RestCall:
     """Return a send that Twilio answered 429."""
+    reference = send_reference(send_id, CREDENTIALS.account_sid, CREDENTIALS.auth_token)
     params = (
         ("To", ADA),
         ("From", OURS),
         ("Body", "an answer"),
-        ("StatusCallback", f"http://{HOST}/twilio/status?send={send_id}"),
+        ("StatusCallback", f"http://{HOST}/twilio/status?send={reference}"),
     )
     answer = json.dumps({"code": 20429, "message": "Too Many Requests", "status": 429})
     return RestCall("/", params, "", ADA, 1_000_001.0, 429, answer, lost=False, seconds=0.01)

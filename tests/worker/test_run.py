@@ -13,11 +13,12 @@ from offhook.core import loops
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Message, Reply, StatusUpdate
 from offhook.core.reasons import Cause
+from offhook.core.send_reference import send_reference
 from offhook.errors import Discard, InvalidReply, NotRunning, RetryLater
 from offhook.events import Handled, Sent, Topic
 from offhook.handlers import Handlers
 from offhook.observe.masking import brief
-from tests.worker.support import ANN, BOB, OURS, Line, handled_by, opened, run, serving
+from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, run, serving
 
 FAILURE, TIMEOUT = "sorry, it failed", "it takes longer"
 NOTICES = {"failure_notice": FAILURE, "timeout_notice": TIMEOUT}
@@ -632,7 +633,7 @@ def test_statuses_reach_the_ledger_and_then_the_handler(tmp_path: Path) -> None:
                 await line.told.runs(1)
                 (send,) = await line.store.claim_sends(1, lease=30.0, owner="dead")
                 for count, status in enumerate(("delivered", "sent"), start=2):
-                    await line.status("SM9", status, send=str(send.id))
+                    await line.status("SM9", status, send=send_reference(send.id, ACCOUNT, "t"))
                     await line.told.runs(count)
             (reply,) = (await line.ledger(sid)).values()
             assert (reply.state, reply.sid) == (SendState.SENT, "SM9")

@@ -76,7 +76,7 @@ class TwilioSender:
     Args:
         settings: `twilio_api` and the account's credentials.
         status_callback: makes the URL for the status callbacks of a send, from the ledger's id of
-            it; None for no callbacks.
+            it and the account that sends it; None for no callbacks.
         jitter: draws from [0, 1).
     """
 
@@ -84,7 +84,7 @@ class TwilioSender:
         self,
         settings: Settings,
         *,
-        status_callback: Callable[[int], str] | None = None,
+        status_callback: Callable[[int, str], str] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._base = settings.twilio_api
@@ -150,7 +150,9 @@ class TwilioSender:
         )
 
     def _callback(self, claim: SendClaim) -> str:
-        return "" if self._status_callback is None else self._status_callback(claim.id)
+        if self._status_callback is None:
+            return ""
+        return self._status_callback(claim.id, claim.draft.account_sid)
 
     def _outcome(self, tries: int, response: httpx2.Response) -> SendOutcome:
         status, answer = response.status_code, object_of(response)

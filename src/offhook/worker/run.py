@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import random
-import re
 import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -17,6 +16,7 @@ from offhook.core.lifecycle import Delivery
 from offhook.core.loops import hold
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
+from offhook.core.send_reference import FIELD, referred_send
 from offhook.drafts import ReturnAddress, drafts_of, notice
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Started, Topic, Trouble
@@ -41,9 +41,6 @@ from offhook.worker.decide import (
 )
 from offhook.worker.threads import Threads
 from offhook.worker.verify import ATTEMPTS, verify
-
-SEND_FIELD: Final = "send"
-"""The field in which an ingress keeps the `send=` of a status callback's URL."""
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
 # Seconds until an interrupted message whose thread goes on may be had again: by then this process
@@ -171,11 +168,15 @@ class Run:
 
     async def _attempt_status(self) -> Result | None:
         raw = dict(decode_form(self.claim.form).first)
-        send = raw.pop(SEND_FIELD, "")
+        reference = raw.pop(FIELD, "")
         status = StatusUpdate.parse(raw, attempt=self.claim.attempt)
         reported = Delivery(status.status, status.error_code)
+        account, tokens = status.account_sid, self._tools.settings.auth_tokens
+        send = referred_send(reference, account, tokens)
         await self._tools.watch.persist(
-            lambda: self._tools.store.record_delivery(_number(send), status.sid, reported)
+            lambda: self._tools.store.record_delivery(
+                send, status.sid, reported, account_sid=account
+            )
         )
         handler = self._tools.handlers.find(status)
         return Returned() if handler is None else await self._handle(handler, status)
@@ -326,11 +327,6 @@ class Run:
 
 async def _first(*futures: asyncio.Future[Any], within: float | None = None) -> None:
     await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _number(text: str) -> int | None:
-    """Return a number of the ledger; None for what can be none, as somebody else's `send=`."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _with_notices(

@@ -11,18 +11,18 @@ from offhook.stores.postgres.sql import IS_LIVE, SENDS, before_send, storable
 
 _FIND: Final = Routine(
     purpose="find_sends",
-    arguments={"_ids": "bigint[]", "_sids": "text[]"},
+    arguments={"_ids": "bigint[]", "_sids": "text[]", "_accounts": "text[]"},
     returns="TABLE (n bigint, id bigint, sid text, delivery text, error_code text)",
     body="""
         RETURN QUERY
         SELECT n, sends.id, sends.sid, delivery, error_code
-          FROM unnest(_ids) WITH ORDINALITY AS wanted (id, n)
-          JOIN offhook.sends ON sends.id = wanted.id;
+          FROM unnest(_ids, _accounts) WITH ORDINALITY AS wanted (id, account, n)
+          JOIN offhook.sends ON sends.id = wanted.id AND sends.account_sid = wanted.account;
         RETURN QUERY
         SELECT n, sends.id, sends.sid, delivery, error_code
-          FROM unnest(_ids, _sids) WITH ORDINALITY AS wanted (id, sid, n)
+          FROM unnest(_ids, _sids, _accounts) WITH ORDINALITY AS wanted (id, sid, account, n)
           JOIN offhook.sends ON left(sends.sid, 64) = left(wanted.sid, 64) AND sends.sid <> ''
-           AND sends.sid = wanted.sid
+           AND sends.sid = wanted.sid AND sends.account_sid = wanted.account
          WHERE wanted.id IS NULL;
     """,
 )
@@ -76,6 +76,7 @@ class Reported(NamedTuple):
     send_id: int | None
     sid: str
     delivery: Delivery
+    account_sid: str
 
 
 class _Change:
@@ -121,7 +122,9 @@ async def record(connection: Connection, batch: Sequence[Reported]) -> list[bool
 
 async def _decide(connection: Connection, reports: Mapping[int, Reported]) -> Sequence[_Change]:
     numbers = list(reports)
-    wanted = [(one.send_id, storable(one.sid)) for one in reports.values()]
+    wanted = [
+        (one.send_id, storable(one.sid), storable(one.account_sid)) for one in reports.values()
+    ]
     rows = await connection.fetch(_FIND.call, *zip(*wanted, strict=True))
     changes: dict[int, _Change] = {}
     for row in sorted(rows, key=lambda row: int(row["n"])):

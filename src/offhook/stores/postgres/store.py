@@ -184,8 +184,10 @@ class PostgresStore:
     async def next_send_due(self) -> float | None:
         return await self._read(lanes.next_send_due)
 
-    async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
-        return await self._put(self._reports, Reported(send_id, sid, reported))
+    async def record_delivery(
+        self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
+    ) -> bool:
+        return await self._put(self._reports, Reported(send_id, sid, reported, account_sid))
 
     # Inbox
 

@@ -214,14 +214,21 @@ def settle(
 
 
 def record_delivery(
-    connection: sqlite3.Connection, now: int, send_id: int | None, sid: str, reported: Delivery
+    connection: sqlite3.Connection,
+    now: int,
+    send_id: int | None,
+    sid: str,
+    reported: Delivery,
+    *,
+    account_sid: str,
 ) -> bool:
     """Take over a status callback. See `ports.Ledger.record_delivery`."""
     sid = well_formed(sid)
     row = connection.execute(
         "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "
-        + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''"),
-        (sid if send_id is None else send_id,),
+        + ("id = ?" if send_id is not None else "sid = ? AND sid <> ''")
+        + " AND account_sid = ?",
+        (sid if send_id is None else send_id, well_formed(account_sid)),
     ).fetchone()
     if row is None or (row[2] and row[2] != sid):
         return False

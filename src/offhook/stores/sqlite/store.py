@@ -164,9 +164,13 @@ class SqliteStore:
             lambda connection: lanes.next_due(connection, SENDS, self._clock.now())
         )
 
-    async def record_delivery(self, send_id: int | None, sid: str, reported: Delivery) -> bool:
+    async def record_delivery(
+        self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
+    ) -> bool:
         return await self._engine.write(
-            lambda connection, now: sends.record_delivery(connection, now, send_id, sid, reported)
+            lambda connection, now: sends.record_delivery(
+                connection, now, send_id, sid, reported, account_sid=account_sid
+            )
         )
 
     # Inbox

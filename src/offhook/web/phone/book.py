@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from offhook.core.keys import Kind
 from offhook.core.messages import Message
+from offhook.core.send_reference import FIELD
 from offhook.events import Answered, Handled, Sent
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import (
@@ -263,7 +264,7 @@ def _send_key(send_id: int) -> str:
 
 def _send_id(callback: str) -> int | None:
     """Return the ledger's number of a send, as offhook writes it into the callback's URL."""
-    found = parse_qs(urlsplit(callback).query).get("send", [""])[0]
+    found = parse_qs(urlsplit(callback).query).get(FIELD, [""])[0].partition(".")[0]
     return int(found) if found.isascii() and found.isdecimal() else None
 
 

@@ -176,6 +176,10 @@ class Topic(StrEnum):
         "`@app.credentials` fails, and since it works again (`ok`)",
         _LASTING,
     )
+    STATUS_AT_MESSAGES = (
+        "status-at-messages",
+        "status callbacks come to `/twilio/messages`: recorded; the text has the right URL",
+    )
     BACKLOG_FULL = (
         "backlog-full",
         "new messages are refused (`OFFHOOK_MAX_BACKLOG`), and since they are let in again (`ok`)",

@@ -11,6 +11,7 @@ from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.hosts import HostNames, host_name
 from offhook.core.keys import Kind
+from offhook.core.urls import MESSAGES, STATUS
 from offhook.credentials import Credentials
 from offhook.deadline import Deadline
 from offhook.deferral import defer
@@ -40,6 +41,9 @@ _FOR_EVER: Final = frozenset(
     {reason.value for reason in Refusal}
     | {
         Fault.RECUT_FIELDS.value,
+        Fault.CONVERSATIONS_EVENT.value,
+        Fault.JSON_BODY.value,
+        Fault.MISSING_ACCOUNT_SID.value,
         Fault.MISSING_MESSAGE_SID.value,
         Fault.MISSING_FROM.value,
         Fault.MISSING_TO.value,
@@ -85,6 +89,7 @@ class WebhookProcessor:
         self._enqueue_deadline = Deadline(settings.enqueue_timeout)
         self._hosts = None if settings.public_url else allowed_hosts(settings)
         self._watch = StoreWatch(observer, "webhooks are answered 503")
+        self._next_misled = 0.0
 
     async def process(self, request: Request, acknowledge: Acknowledge) -> None:
         """Validate a webhook, store it, and only then acknowledge it.
@@ -151,6 +156,8 @@ class WebhookProcessor:
         else:
             outcome, enqueued_at = validated, validated_at
         await acknowledge(outcome.answer)
+        if isinstance(validated, Inbound) and validated.kind is not request.kind:
+            self._tell_misled(request, validated.kind)
         self._tell(request.kind, outcome, request.started, validated_at, enqueued_at)
         return outcome
 
@@ -247,6 +254,19 @@ class WebhookProcessor:
                 outcome.deferred,
             )
         )
+
+    def _tell_misled(self, request: Request, kind: Kind) -> None:
+        """Tell that a status callback came to where messages go, at most once a second."""
+        if kind is not Kind.STATUS or request.started < self._next_misled:
+            return
+        self._next_misled = request.started + DIAGNOSIS_INTERVAL
+        right = request.base + request.path.removesuffix(MESSAGES) + STATUS
+        text = (
+            f"status callbacks come to {request.path!a}, where messages go; they are recorded, but "
+            f"set {right!a} as the StatusCallback of what is sent, or as the Messaging Service's "
+            "Delivery Status Callback"
+        )
+        self._observe(Trouble(Topic.STATUS_AT_MESSAGES, text))
 
     def _unexpected(self, error: Exception) -> Outcome:
         # Its place and type, not its text, which may quote what a person wrote.

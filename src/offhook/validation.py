@@ -1,15 +1,16 @@
 """From a request to what is stored, if it may be believed. Pure but for the diagnosis' pace."""
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from offhook.core.answers import REFUSED, SIGNER_HEADER, Answer, Fault, Reason
+from offhook.core.answers import REFUSED, Answer, Fault, Reason
 from offhook.core.diagnosis import checked, explain_mismatch
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
-from offhook.core.keys import Kind, dedupe_key, is_recut, lane_of
+from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
 from offhook.core.messages import message_sid, message_status, opt_out
-from offhook.core.signature import verify
+from offhook.core.recut import flaw
+from offhook.core.signature import Verdict, signed_text, verify
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.settings import Settings, SignaturePolicy
@@ -18,6 +19,15 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 # https://www.twilio.com/docs/glossary/what-is-a-sid
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
+
+_OF_CONVERSATIONS: Final = (
+    "this is an event of Twilio Conversations, which is another product: set the number's or the "
+    "Messaging Service's own webhook to this URL (offhook connect does), and none of Conversations"
+)
+_OF_JSON: Final = (
+    "this is JSON, as Studio's HTTP request and Event Streams send it: a message's webhook is a "
+    "form; set this URL where Twilio asks for the webhook of a number or a Messaging Service"
+)
 
 # A flood of forged requests must not buy a flood of HMACs: one refusal in so many seconds is
 # looked into, which is enough to mend a setting by.
@@ -47,8 +57,6 @@ class Validator:
     def __init__(self, settings: Settings) -> None:
         self._signed = settings.signature is not SignaturePolicy.OFF
         self._account_sid = settings.account_sid
-        self._own_tokens = settings.auth_tokens
-        self._signer: tuple[int, float] | None = None  # of the last genuine webhook, and when
         self._notice_after = settings.slow_notice_after if settings.slow_notice else None
         self._public_url_given = bool(settings.public_url)
         self._next_diagnosis = 0.0
@@ -66,13 +74,10 @@ class Validator:
             tokens: any of which may have signed it.
         """
         try:
-            form, signer = self._believe(request, tokens)
-            if isinstance(form, Refusal):
-                return Outcome(REFUSED[form], detail=self._why(request, form, tokens))
-            validated = self._inbound(request, form)
-            # While a token is rotated; tokens of other accounts are none of these.
-            rotated = signer is not None and len(tokens) > 1 and tokens == self._own_tokens
-            return self._signed_by(signer or 0, request, validated) if rotated else validated
+            said = self._believe(request, tokens)
+            if not isinstance(said, tuple):
+                return Outcome(REFUSED[said], detail=self._why(request, said, tokens))
+            return self._inbound(request, *said)
         except FormError as error:
             return Outcome(REFUSED[error.refusal])
 
@@ -92,54 +97,31 @@ class Validator:
         account = form.get("AccountSid") or self._account_sid
         return account if account == self._account_sid or _ACCOUNT_SID.fullmatch(account) else ""
 
-    def _believe(
-        self, request: Request, tokens: tuple[str, ...]
-    ) -> tuple[Form | Refusal, int | None]:
-        """Return what the request says, if it may be believed, and which token signed it."""
+    def _believe(self, request: Request, tokens: tuple[str, ...]) -> tuple[Form, str] | Reason:
+        """Return what the request says, also as one text, if it may be believed."""
         get = request.method == "GET"
         if not get and not _is_form(request):
-            return Refusal.UNSUPPORTED_CONTENT_TYPE, None
+            genuine = _is_json(request) and self._signed and _verdict(request, tokens)
+            return Fault.JSON_BODY if genuine else Refusal.UNSUPPORTED_CONTENT_TYPE
         if not self._signed:
-            return decode_form(request.query if get else request.body), None
-        verdict = verify(
-            url=request.url,
-            method=request.method,
-            content_type=request.content_type,
-            body=request.body,
-            signature=request.signature,
-            auth_tokens=tokens,
-        )
+            return _read(request.query if get else request.body)
+        verdict = _verdict(request, tokens)
         if verdict.reason is not None:
-            return verdict.reason, None
+            return verdict.reason
         # The signature of a GET covers the URL, and so the query its parameters are in.
-        form = decode_form(request.query) if verdict.form is None else verdict.form
-        return form, verdict.token_index
+        return _read(request.query) if verdict.form is None else (verdict.form, verdict.text)
 
-    def _signed_by(
-        self, signer: int, request: Request, validated: Inbound | Outcome
-    ) -> Inbound | Outcome:
-        """Note which token signed a webhook; tell it to who asks, having a token too.
-
-        `offhook doctor` asks, with a request that names no message and so is none of Twilio's.
-        """
-        if isinstance(validated, Inbound):
-            self._signer = signer, request.started
-        elif validated.answer.error == Fault.MISSING_MESSAGE_SID and self._signer is not None:
-            last, when = self._signer
-            told = (SIGNER_HEADER, f"{last + 1} {max(0.0, request.started - when):.0f}".encode())
-            answer = replace(validated.answer, headers=(*validated.answer.headers, told))
-            return validated._replace(answer=answer)
-        return validated
-
-    def _inbound(self, request: Request, form: Form) -> Inbound | Outcome:
-        kind, raw = request.kind, form.first
-        if is_recut(kind, raw):
-            return Outcome(REFUSED[Fault.RECUT_FIELDS], sid=message_sid(raw)[:34])
-        missing = _missing(request.kind, form)
+    def _inbound(self, request: Request, form: Form, text: str) -> Inbound | Outcome:
+        raw = form.first
+        if _is_conversations_event(raw):
+            return Outcome(REFUSED[Fault.CONVERSATIONS_EVENT], detail=_OF_CONVERSATIONS)
+        kind = kind_of(request.kind, raw)
+        recut = flaw(kind, form, text, posted=request.method != "GET")
+        if recut:
+            return Outcome(REFUSED[Fault.RECUT_FIELDS], detail=recut)
+        missing = _missing(kind, form)
         if missing is not None:
             return Outcome(REFUSED[missing], sid=message_sid(raw), sender=raw.get("From", ""))
-        if not raw.get("AccountSid"):
-            raw = {**raw, "AccountSid": self._account_sid}
         quiet = kind is Kind.STATUS or self._notice_after is None or opt_out(raw)
         return Inbound(
             kind,
@@ -153,8 +135,10 @@ class Validator:
             None if quiet else self._notice_after,
         )
 
-    def _why(self, request: Request, refusal: Refusal, tokens: tuple[str, ...]) -> str:
-        match refusal:
+    def _why(self, request: Request, reason: Reason, tokens: tuple[str, ...]) -> str:
+        match reason:
+            case Fault.JSON_BODY:
+                return _OF_JSON
             case Refusal.NO_AUTH_TOKEN:
                 return "TWILIO_AUTH_TOKEN is not set"
             case Refusal.SIGNATURE_MISMATCH if request.started >= self._next_diagnosis:
@@ -178,6 +162,22 @@ class Validator:
         )
 
 
+def _read(form: bytes) -> tuple[Form, str]:
+    decoded = decode_form(form)
+    return decoded, signed_text(decoded)
+
+
+def _verdict(request: Request, tokens: tuple[str, ...]) -> Verdict:
+    return verify(
+        url=request.url,
+        method=request.method,
+        content_type=request.content_type,
+        body=request.body,
+        signature=request.signature,
+        auth_tokens=tokens,
+    )
+
+
 def _is_form(request: Request) -> bool:
     """Say whether a POST claims to be a form: `verify` takes JSON too, which is not due here."""
     if request.content_type == _FORM:
@@ -186,13 +186,28 @@ def _is_form(request: Request) -> bool:
     return media_type == _FORM or (not media_type and not request.body)
 
 
+def _is_json(request: Request) -> bool:
+    media_type = (request.content_type or "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _is_conversations_event(raw: Mapping[str, str]) -> bool:
+    """Say whether a form is what Twilio Conversations posts, such as `onMessageAdded`.
+
+    https://www.twilio.com/docs/conversations/conversations-webhooks
+    """
+    return raw.get("EventType", "").startswith("on") and "ConversationSid" in raw
+
+
 def _missing(kind: Kind, form: Form) -> Reason | None:
     raw = form.first
-    if not message_sid(raw):
+    if not raw.get("MessageSid"):
         return Fault.MISSING_MESSAGE_SID
-    if kind is Kind.STATUS:
-        return None if message_status(raw) else Fault.MISSING_MESSAGE_STATUS
-    if not raw.get("From"):
+    if not raw.get("AccountSid"):
+        return Fault.MISSING_ACCOUNT_SID
+    if kind is Kind.STATUS and not message_status(raw):
+        return Fault.MISSING_MESSAGE_STATUS
+    if kind is Kind.MESSAGE and not raw.get("From"):
         return Fault.MISSING_FROM
     return None if raw.get("To") else Fault.MISSING_TO
 

@@ -15,7 +15,7 @@ from offhook.ports import Filter, Store, ValidationCache
 from offhook.stores import open_store
 from tests.caches.support import PATIENCE, run
 from tests.valkey import Valkey, valkey
-from tests.web.helpers import MESSAGE, changed, settings
+from tests.web.helpers import MESSAGE, changed, named, settings
 from tests.web.test_ingest import webhook
 
 CLIENTS = 8
@@ -62,7 +62,7 @@ class Load:
         for number in self._numbers:
             sid = f"SM{number:032x}"
             self.sids.add(sid)
-            request = webhook(changed(MESSAGE, MessageSid=sid, From=f"+1555{number % 50:07d}"))
+            request = webhook(changed(named(MESSAGE, sid), From=f"+1555{number % 50:07d}"))
             await self._post(request, number % 2)
             # Time for the entry to get to Redis, at this load.
             await asyncio.sleep(0.03)

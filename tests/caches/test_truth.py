@@ -28,19 +28,19 @@ from offhook.ports import Filter, Store
 from offhook.stores import open_store
 from tests.caches.support import entry, run, seal
 from tests.valkey import Valkey, valkey
-from tests.web.helpers import MESSAGE, changed, encoded, settings
+from tests.web.helpers import MESSAGE, changed, encoded, named, settings
 from tests.web.test_ingest import webhook
 
 SIDS = tuple(f"SM{n:032x}" for n in range(3))
-GENUINE = tuple(webhook(changed(MESSAGE, MessageSid=sid)) for sid in SIDS)
+GENUINE = tuple(webhook(named(MESSAGE, sid)) for sid in SIDS)
 # Of each: a body that was not signed, a body cut short, a signature of somebody else's.
 FORGED = tuple(
     forged
     for sid, genuine in zip(SIDS, GENUINE, strict=True)
     for forged in (
-        genuine._replace(body=encoded(changed(MESSAGE, MessageSid=sid, Body="Pay me"))),
+        genuine._replace(body=encoded(changed(named(MESSAGE, sid), Body="Pay me"))),
         genuine._replace(body=genuine.body[:-1]),
-        webhook(changed(MESSAGE, MessageSid=sid), token="somebody-elses"),
+        webhook(named(MESSAGE, sid), token="somebody-elses"),
     )
 )
 STRANGER = seal(token="a stranger's")

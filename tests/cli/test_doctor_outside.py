@@ -19,10 +19,10 @@ from offhook.web import Health
 from tests.cli.support import Call
 from tests.proxies.nginx import Forwarding, nginx
 from tests.twilio.background import Twilio, twilio
-from tests.twilio.helpers import Webhook, closed_port, simulator
+from tests.twilio.helpers import Webhook, closed_port
 from tests.twilio.line import CREDENTIALS
 from tests.valkey import valkey
-from tests.web.helpers import Line, line, run
+from tests.web.helpers import line, run
 
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
 SECOND = Simulator.credentials().auth_token
@@ -139,24 +139,16 @@ def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
     assert "its certificate can't be verified" in finding.text
 
 
-def test_which_of_two_tokens_signs(tmp_path: Path) -> None:
-    async def signing(running: Line) -> Finding:
-        chosen = settings(public_url=running.base, auth_token=BOTH)
-        return by_subject(await outside.webhook(chosen))["token that signs"]
-
+def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
     async def main() -> None:
-        sim = simulator(**CREDENTIALS._asdict(), secondary_auth_token=SECOND)
-        async with sim, line(tmp_path, **own(auth_token=BOTH)) as running:
-            sim.webhook_url = f"{running.base}/twilio/messages"
-            assert (await signing(running)).verdict is Verdict.WARN
-            await sim.text("one")
-            assert "token 1 of 2 signed the last webhook" in (await signing(running)).text
-            sim.promote()
-            await sim.text("two")
-            found = await signing(running)
-            assert "token 2 of 2 signed the last webhook" in found.text
-            assert found.verdict is Verdict.OK
-            assert len(await running.stored()) == 2
+        async with line(tmp_path, **own(auth_token=BOTH)) as running:
+            chosen = settings(public_url=running.base, auth_token=BOTH)
+            found = by_subject(await outside.webhook(chosen))["signature"]
+            assert (found.verdict, "each of the 2 tokens" in found.text) == (Verdict.OK, True)
+            chosen = settings(public_url=running.base, auth_token=f"{BOTH},a-third")
+            found = by_subject(await outside.webhook(chosen))["signature"]
+            assert (found.verdict, "with token 3" in found.text) == (Verdict.FAIL, True)
+            assert await running.stored() == []
 
     run(main())
 

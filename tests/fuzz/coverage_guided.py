@@ -22,9 +22,10 @@ def main() -> None:
     with atheris.instrument_imports(include=["offhook.core"]):
         from offhook.core.diagnosis import explain_mismatch  # noqa: PLC0415
         from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
-        from offhook.core.keys import Kind, dedupe_key, is_recut, lane_of  # noqa: PLC0415
+        from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
         from offhook.core.messages import Message, StatusUpdate, opt_out  # noqa: PLC0415
-        from offhook.core.signature import verify  # noqa: PLC0415
+        from offhook.core.recut import flaw  # noqa: PLC0415
+        from offhook.core.signature import signed_text, verify  # noqa: PLC0415
 
     def one(data: bytes) -> None:
         """Read bytes in all the ways in which they are read. Raises for none."""
@@ -47,7 +48,8 @@ def main() -> None:
             return
         raw = dict(form.first)
         for kind in (Kind.MESSAGE, Kind.STATUS):
-            is_recut(kind, raw)
+            for posted in (True, False):
+                flaw(kind, form, signed_text(form), posted=posted)
             dedupe_key(kind, raw)
             lane_of(kind, raw)
         opt_out(raw)

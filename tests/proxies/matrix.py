@@ -30,8 +30,8 @@ from tests.web.helpers import (
     MESSAGE,
     TOKEN,
     Reply,
-    changed,
     encoded,
+    named,
     read_reply,
     request,
     served,
@@ -161,7 +161,7 @@ class Line:
         if case.prefix is Prefix.KEPT:
             self._app = Starlette(routes=[Mount(Prefix.KEPT, self._app)])
         self._number += 1
-        fields = changed(MESSAGE, MessageSid=f"SM{self._number:032x}")
+        fields = named(MESSAGE, f"SM{self._number:032x}")
         headers = {
             "Host": f"{case.host}{case.port}",
             "Content-Type": FORM,

@@ -56,6 +56,11 @@ def changed(fields: Fields, **changes: str | None) -> Fields:
     return tuple((name, value) for name, value in [*kept, *new] if value is not None)
 
 
+def named(fields: Fields, sid: str | None) -> Fields:
+    """Return a message's fields with another SID under all of its names, or none."""
+    return changed(fields, MessageSid=sid, SmsMessageSid=sid, SmsSid=sid)
+
+
 def encoded(fields: Fields) -> bytes:
     return urlencode(fields).encode()
 

@@ -23,6 +23,7 @@ from tests.web.helpers import (
     changed,
     encoded,
     line,
+    named,
     read_reply,
     refused,
     request,
@@ -51,7 +52,7 @@ def without(name: str, fields: Fields = MESSAGE, target: str = "/twilio/messages
 
 
 def no_sid(value: str | None) -> Send:
-    fields = changed(MESSAGE, MessageSid=value, SmsMessageSid=value, SmsSid=value)
+    fields = named(MESSAGE, value)
     return lambda to: to.post(fields=fields)
 
 
@@ -141,10 +142,11 @@ BAD: list[tuple[str, Send, int, str]] = [
     ("no MessageSid", no_sid(None), 400, "missing-message-sid"),
     ("an empty MessageSid", no_sid(""), 400, "missing-message-sid"),
     ("an empty form", raw(b""), 400, "missing-message-sid"),
+    ("no AccountSid", without("AccountSid"), 400, "missing-account-sid"),
     ("no From", without("From"), 400, "missing-from"),
     ("no To", without("To"), 400, "missing-to"),
     ("no MessageStatus", no_status, 400, "missing-message-status"),
-    ("signed JSON", signed_json, 415, "unsupported-content-type"),
+    ("signed JSON", signed_json, 415, "json-body"),
     (
         "unsigned JSON",
         raw(b"{}", Content_Type="application/json"),

@@ -163,31 +163,10 @@ def test_nobody_is_told_to_wait_who_is_owed_no_reply(
     watching(tmp_path, test, **given)
 
 
-def test_without_an_account_it_is_ours(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
-        await watched.process(webhook())
-        told = await watched.process(webhook(changed(MESSAGE, AccountSid=None)))
-        assert told.repeat  # the same key, and so the same lane
-        assert [inbound.account_sid for inbound in watched.accepted] == [ACCOUNT] * 2
-
-    watching(tmp_path, test)
-
-
 def test_another_account_that_signs_with_our_token_is_believed(tmp_path: Path) -> None:
     async def test(watched: Watched) -> None:
         await watched.process(webhook(changed(MESSAGE, AccountSid="AC" + "9" * 32)))
         assert watched.accepted[0].account_sid == "AC" + "9" * 32
-
-    watching(tmp_path, test)
-
-
-@pytest.mark.parametrize("old", ["SmsMessageSid", "SmsSid"])
-def test_a_message_may_bear_its_sid_under_an_older_name(tmp_path: Path, old: str) -> None:
-    none = changed(MESSAGE, MessageSid=None, SmsMessageSid=None, SmsSid=None)
-
-    async def test(watched: Watched) -> None:
-        await watched.process(webhook(changed(none, **{old: SID})))
-        assert watched.accepted[0].sid == SID
 
     watching(tmp_path, test)
 

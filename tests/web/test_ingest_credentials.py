@@ -20,7 +20,7 @@ from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Inbound
 from offhook.stores import open_store
 from tests.test_credentials import Source
-from tests.web.helpers import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, run, settings
+from tests.web.helpers import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, run, settings
 from tests.web.test_ingest import Watched, webhook
 
 TENANT = "AC" + "7" * 32
@@ -79,7 +79,8 @@ def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
     async def test(at: Door) -> None:
         at.source.open.clear()
         assert (await at.process(webhook())).status == 200
-        assert (await at.process(webhook(changed(MESSAGE, AccountSid=None)))).repeat
+        unnamed = await at.process(webhook(changed(MESSAGE, AccountSid=None)))
+        assert unnamed.error == Fault.MISSING_ACCOUNT_SID
         assert at.source.asked == []
 
     door(tmp_path, test)
@@ -143,7 +144,7 @@ def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> None:
         await at.process(webhook(THEIRS, token="tenant's"))
         at.source.tokens[TENANT] = "rotated"
         at.now = REFRESH_AFTER
-        told = await at.process(webhook(changed(THEIRS, MessageSid=SID[::-1]), token="rotated"))
+        told = await at.process(webhook(named(THEIRS, "SM" + "3" * 32), token="rotated"))
         assert told.status == 200
         for n in range(5):  # forged ones do not make it ask each time
             await at.process(webhook(changed(THEIRS, Body=str(n)), token="guessed"))

@@ -26,6 +26,7 @@ from tests.web.helpers import (
     changed,
     encoded,
     line,
+    named,
     request,
     run,
 )
@@ -215,7 +216,7 @@ def test_a_connection_carries_many_webhooks(tmp_path: Path) -> None:
             url = f"{running.base}/twilio/messages"
 
             async def send(number: int) -> int:
-                fields = changed(MESSAGE, MessageSid=f"SM{number:032d}")
+                fields = named(MESSAGE, f"SM{number:032d}")
                 signature = sign(url=PUBLIC + "/twilio/messages", params=fields, auth_token=TOKEN)
                 headers = {"Content-Type": FORM, "X-Twilio-Signature": signature}
                 reply = await client.post(url, content=encoded(fields), headers=headers)

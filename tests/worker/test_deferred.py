@@ -29,8 +29,8 @@ SECOND = "SM" + "2" * 32
 
 
 def request(sid: str = SID, *, token: str = "tenant's", **more: str) -> Request:
-    raw = {"MessageSid": sid, "AccountSid": TENANT, "From": ANN, "To": OURS, "Body": "hello"}
-    fields = {**raw, **more}
+    sids = {"MessageSid": sid, "SmsMessageSid": sid, "SmsSid": sid, "AccountSid": TENANT}
+    fields = {**sids, "From": ANN, "To": OURS, "Body": "hello", **more}
     return Request(
         kind=Kind.MESSAGE,
         method="POST",

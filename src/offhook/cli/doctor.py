@@ -35,8 +35,8 @@ def command(
     """Says what is wrong, and how to mend it.
 
     Looks over settings, store, cache and machine; whether the public URL leads to offhook and
-    refuses strangers; which tokens Twilio knows, and which one signs; what it has set, and which
-    webhooks it says have failed. It changes nothing. The exit code is 1 if anything fails;
+    refuses strangers; which tokens it takes, and which Twilio knows; what Twilio has set, and
+    which webhooks it says have failed. It changes nothing. The exit code is 1 if anything fails;
     warnings do not count.
 
     The running bot logs some refusals for it: of a request that is not signed, and of some that

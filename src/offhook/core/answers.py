@@ -15,8 +15,6 @@ from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 
 ERROR_HEADER: Final = b"x-offhook-error"
-SIGNER_HEADER: Final = b"x-offhook-signed-by"
-"""Tells who has a token which of several signed the last webhook: `2 35`, the second, 35 s ago."""
 
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML that says nothing: the reply comes later, through the REST API."""
@@ -39,10 +37,13 @@ class Fault(StrEnum):
     BODY_TIMEOUT = "body-timeout"
     CLIENT_GONE = "client-gone"
     MISSING_MESSAGE_SID = "missing-message-sid"
+    MISSING_ACCOUNT_SID = "missing-account-sid"
     MISSING_FROM = "missing-from"
     MISSING_TO = "missing-to"
     MISSING_MESSAGE_STATUS = "missing-message-status"
     RECUT_FIELDS = "recut-fields"
+    CONVERSATIONS_EVENT = "conversations-event"
+    JSON_BODY = "json-body"
     STORE_UNAVAILABLE = "store-unavailable"
     STORE_TIMEOUT = "store-timeout"
     BACKLOG_FULL = "backlog-full"
@@ -75,6 +76,8 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Refusal.NO_AUTH_TOKEN: HTTPStatus.SERVICE_UNAVAILABLE,
     Refusal.MALFORMED_FORM: HTTPStatus.BAD_REQUEST,
     Fault.RECUT_FIELDS: HTTPStatus.BAD_REQUEST,
+    Fault.CONVERSATIONS_EVENT: HTTPStatus.BAD_REQUEST,
+    Fault.JSON_BODY: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Refusal.NOT_UTF8: HTTPStatus.BAD_REQUEST,
     Refusal.UNSUPPORTED_CONTENT_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Refusal.MISSING_BODY_HASH: HTTPStatus.FORBIDDEN,
@@ -95,6 +98,7 @@ _STATUSES: Final[Mapping[Reason, int]] = {
     Fault.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
     Fault.CLIENT_GONE: CLIENT_CLOSED_REQUEST,
     Fault.MISSING_MESSAGE_SID: HTTPStatus.BAD_REQUEST,
+    Fault.MISSING_ACCOUNT_SID: HTTPStatus.BAD_REQUEST,
     Fault.MISSING_FROM: HTTPStatus.BAD_REQUEST,
     Fault.MISSING_TO: HTTPStatus.BAD_REQUEST,
     Fault.MISSING_MESSAGE_STATUS: HTTPStatus.BAD_REQUEST,

@@ -1,6 +1,5 @@
 """Which webhooks are the same, and which stand in one line."""
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
@@ -9,6 +8,8 @@ from typing import Final
 from offhook.core.messages import message_sid, message_status
 
 KEY_BYTES: Final = 16
+
+_RECEIVED: Final = frozenset({"receiving", "received"})
 
 
 class Kind(StrEnum):
@@ -33,28 +34,13 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
     return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
 
 
-# A whole SID (https://www.twilio.com/docs/glossary/what-is-a-sid) and something behind it.
-_SIDS: Final = ("AccountSid", "MessageSid", "SmsMessageSid", "SmsSid")
-_SID_LENGTH: Final = 34
-_SID_AND_MORE: Final = re.compile(r"(?:SM|MM|AC)[0-9a-f]{32}.", re.DOTALL)
-_STATUS: Final = re.compile(r"[a-z_-]*")
-_NUMBER: Final = re.compile(r"[0-9]*")
+def kind_of(called: Kind, raw: Mapping[str, str]) -> Kind:
+    """Return what a form is, whatever it was called for: a status may be sent to the wrong URL.
 
-
-def is_recut(kind: Kind, raw: Mapping[str, str]) -> bool:
-    """Return whether a key's field has swallowed the name of the field behind it.
-
-    The signed text has nothing between names and values, so a captured form can be cut anew: its
-    signature fits, and its key would be new. What Twilio sends is never of that shape.
+    Only a message that a person sent is `received`.
     """
-    for name in _SIDS:
-        sid = raw.get(name, "")
-        if len(sid) > _SID_LENGTH and _SID_AND_MORE.match(sid):
-            return True
-    if kind is not Kind.STATUS:
-        return False
-    status, code = message_status(raw), raw.get("ErrorCode", "")
-    return not (_STATUS.fullmatch(status) and _NUMBER.fullmatch(code))
+    status = raw.get("MessageStatus") or raw.get("SmsStatus")
+    return Kind.STATUS if status and status not in _RECEIVED else called
 
 
 def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:

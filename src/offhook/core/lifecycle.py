@@ -173,6 +173,9 @@ _RANK: Final[Mapping[str, int]] = MappingProxyType(
     }
 )  # fmt: skip
 
+STATUSES: Final = frozenset(_RANK) | {"receiving", "received"}
+"""All statuses that Twilio gives a message."""
+
 
 def later_delivery(known: Delivery | None, reported: Delivery) -> Delivery:
     """Return the delivery to keep, of what is known and what a callback reports.

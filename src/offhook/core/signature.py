@@ -31,6 +31,7 @@ __all__ = [
     "body_sha256",
     "decode_form",
     "sign",
+    "signed_text",
     "verify",
     "with_body_sha256",
 ]
@@ -42,14 +43,15 @@ class Verdict(NamedTuple):
     """The outcome of `verify`: true when the request is proven to be Twilio's.
 
     `reason` says why not. A refused request has no `form`: what it said is not to be used.
-    A valid one has the `form` of a form POST (None for GET and JSON), the spelling of the URL
-    that was signed and the index of the auth token that signed it.
+    A valid one has the `form` of a form POST (None for GET and JSON), its `text` as it was signed,
+    the spelling of the URL that was signed and the index of the auth token that signed it.
     """
 
     reason: Refusal | None
     form: Form | None = None
     matched_url: str | None = None
     token_index: int | None = None
+    text: str = ""
 
     def __repr__(self) -> str:
         # Neither the form nor the URL: a GET's holds the message.
@@ -105,7 +107,7 @@ def sign(*, url: str, params: Iterable[tuple[str, str]] = (), auth_token: str) -
     """
     if not auth_token:
         raise ValueError("an empty auth token cannot sign")
-    message = as_requested(url) + _signed_text(Form.of(params))
+    message = as_requested(url) + signed_text(Form.of(params))
     return _digest(message.encode(), auth_token).decode()
 
 
@@ -142,25 +144,25 @@ def _check(url: str, form: Form | None, signature: str, auth_tokens: Sequence[st
     if not signature.isascii():
         return Verdict(Refusal.SIGNATURE_MISMATCH)
     expected = signature.encode()
-    signed_text = _signed_text(form) if form else ""
+    text = signed_text(form) if form else ""
     try:
-        message = (url + signed_text).encode()
+        message = (url + text).encode()
     except UnicodeEncodeError:
         return Verdict(Refusal.MALFORMED_URL)
     token_index = _signer(message, expected, auth_tokens)
     if token_index is not None:
-        return Verdict(None, form, url, token_index)
+        return Verdict(None, form, url, token_index, text)
     spellings = other_spellings(url)
     if spellings is None:
         return Verdict(Refusal.MALFORMED_URL)
     for spelling in spellings:
-        token_index = _signer((spelling + signed_text).encode(), expected, auth_tokens)
+        token_index = _signer((spelling + text).encode(), expected, auth_tokens)
         if token_index is not None:
-            return Verdict(None, form, spelling, token_index)
+            return Verdict(None, form, spelling, token_index, text)
     return Verdict(Refusal.SIGNATURE_MISMATCH)
 
 
-def _signed_text(form: Form) -> str:
+def signed_text(form: Form) -> str:
     """Return names and values as they follow the URL: sorted, repeated pairs once.
 
     Python compares text by code point, which is the order of its UTF-8 bytes, and so what

@@ -1,7 +1,6 @@
 """Checks by the public URL: whether Twilio would get through, as far as this machine can tell."""
 
 import asyncio
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Final
 
 import httpx2
 
-from offhook.core.answers import ERROR_HEADER, SIGNER_HEADER, Fault
+from offhook.core.answers import ERROR_HEADER, Fault
 from offhook.core.forms import Refusal
 from offhook.core.signature import sign
 from offhook.core.urls import MESSAGES
@@ -25,10 +24,7 @@ _SIGN: Final = "Set OFFHOOK_SIGNATURE=required, or leave it out."
 
 HEALTH: Final = "/healthz"
 _PATIENCE: Final = 8.0  # seconds
-_SIGNER: Final = re.compile(r"[0-9]{1,3} [0-9]{1,9}")
 _HEADER: Final = 200  # characters of a header that are shown
-# Each of several processes knows only what it has verified itself: a few are asked.
-_ROUNDS: Final = 4
 _BAD_GATEWAY: Final = (502, 503, 504)
 _REFUSED: Final = frozenset({Refusal.MISSING_SIGNATURE.value, Refusal.SIGNATURE_MISMATCH.value})
 # What else offhook itself may answer to a stranger, and what to do about it.
@@ -47,13 +43,11 @@ class Reached:
 
     Attributes:
         error: our own name of the error; empty when something else has answered.
-        signer: which of several tokens signed the last genuine webhook, and how long ago.
     """
 
     status: int
     error: str
     location: str = ""
-    signer: str = ""
 
 
 async def webhook(settings: Settings) -> Findings:
@@ -79,17 +73,13 @@ async def webhook(settings: Settings) -> Findings:
                 alive = await _is_alive(client, settings)
                 return [_somebody_else(url, stranger, alive=alive)]
             own = [await _knock(client, url, token) for token in tokens]
-            seen = list(own)
-            if len(tokens) > 1:
-                more = tokens * (_ROUNDS - 1)
-                seen += [await _knock(client, url, token) for token in more]
         except (httpx2.HTTPError, TimeoutError) as error:
             remedy = "Mend it at the proxy, the firewall or the DNS; then run this again."
             return [fail(_SUBJECT, f"{url} is not reached from here: {_words(error)}", remedy)]
     if stranger.error not in _REFUSED:
         return [warn(_SUBJECT, f"{url} answers, and takes what is not signed", _SIGN)]
     found = [ok(_SUBJECT, f"{url} answers, and refuses what is not signed (as seen from here)")]
-    return [*found, *_accepted(own), *_signing(seen, len(tokens))]
+    return [*found, *_accepted(own)]
 
 
 async def _knock(client: httpx2.AsyncClient, url: str, token: str) -> Reached:
@@ -104,7 +94,7 @@ async def _knock(client: httpx2.AsyncClient, url: str, token: str) -> Reached:
         response.status_code,
         *(
             shown(response.headers.get(name, ""), _HEADER)
-            for name in (ERROR_HEADER.decode(), "Location", SIGNER_HEADER.decode())
+            for name in (ERROR_HEADER.decode(), "Location")
         ),
     )
 
@@ -143,26 +133,13 @@ def _accepted(own: list[Reached]) -> Findings:
         return []
     wrong = [n for n, one in enumerate(own, start=1) if one.error != Fault.MISSING_MESSAGE_SID]
     if not wrong:
-        return [ok("signature", "what is signed with TWILIO_AUTH_TOKEN for this URL is accepted")]
+        which = "TWILIO_AUTH_TOKEN" if len(own) == 1 else f"each of the {len(own)} tokens"
+        return [ok("signature", f"what is signed with {which} for this URL is accepted")]
     named = "TWILIO_AUTH_TOKEN" if len(own) == 1 else f"token {', '.join(map(str, wrong))}"
     told = own[wrong[0] - 1]
     text = f"the server refuses what is signed with {named}: {told.status} {told.error}".rstrip()
     remedy = "It has another token or another OFFHOOK_PUBLIC_URL than is set here; its log says."
     return [fail("signature", text, remedy)]
-
-
-def _signing(seen: list[Reached], tokens: int) -> Findings:
-    """Return which of several tokens Twilio signs with at present."""
-    if tokens < 2:  # noqa: PLR2004 - one token is no question
-        return []
-    told = [one.signer.split() for one in seen if _SIGNER.fullmatch(one.signer)]
-    if not told:
-        text = "which of the tokens signs is not known: no webhook has come since the start"
-        remedy = "Twilio signs with the primary token. Write to the bot, then look again."
-        return [warn("token that signs", text, remedy)]
-    number, age = min(told, key=lambda one: int(one[1]))
-    text = f"token {number} of {tokens} signed the last webhook, {int(age):,} s ago"
-    return [ok("token that signs", f"{text} (says the process that answered)")]
 
 
 def _words(error: Exception) -> str:

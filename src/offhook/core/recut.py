@@ -1,0 +1,189 @@
+"""Whether a signed form is still cut as Twilio cut it.
+
+The signed text has nothing between names and values, so whoever has one captured request can cut
+it anew: the signature fits, and another field may be the sender. Which cuts can be told from
+Twilio's, which can't, and why: docs/decisions/0022-forms-cut-anew.md.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from offhook.core.forms import Form
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import STATUSES
+from offhook.core.signature import signed_text
+
+# https://www.twilio.com/docs/glossary/what-is-a-sid
+_HEX: Final = "[0-9a-f]{32}"
+_SID: Final = re.compile(f"(?:SM|MM){_HEX}")
+_ACCOUNT: Final = re.compile(f"AC{_HEX}")
+_ANY_SID: Final = re.compile(f"(?:SM|MM|AC){_HEX}")
+
+_NAMES: Final = re.compile(r"[A-Za-z0-9_]+")
+
+# Whole, so that none has swallowed the name behind it or lost its own end to one: a number, a short
+# code, an alphanumeric sender (at most 11 characters), or a channel's address. Parameters that may
+# follow an address and be blank are no part of one.
+_ADDRESS: Final = re.compile(
+    r"""
+    (?! .* (?: From | To ) (?: City | Country | State | Zip ) )
+    (?: \+? [0-9]{3,20}
+      | [A-Za-z0-9] [A-Za-z0-9 &_.'+-]{0,10}
+      | [A-Za-z] [A-Za-z0-9_-]{0,19} : (?: \+? [0-9]{1,40} | (?!\+) [A-Za-z0-9_.:@-]{1,200} )
+    )
+    """,
+    re.VERBOSE,
+)
+
+# Codes are numbers, but `InvalidSandboxRequest` has been seen (twilio-csharp, issue 488). A word
+# that goes on with the name of the field behind it is none.
+_ERROR_CODE: Final = re.compile(
+    r"[0-9]{0,9}|(?!.*(?:Error[A-Z]|Event|External|From|Message|Raw|Sms))[A-Z][A-Za-z]{2,59}"
+)
+
+# What names a message, and what follows such a name. Where one of these stands in the signed text,
+# Twilio has cut it there, or it is a part of what a person wrote.
+_SID_FIELD: Final = re.compile(f"Sid{_ANY_SID.pattern}")
+_BEGINNING: Final = r"(?:\+[0-9]|[0-9]{3}|(?:[a-z]{1,20}|[A-Z]{1,20}):)"
+_FROM: Final = re.compile(f"From{_BEGINNING}")
+_TO: Final = re.compile(f"To{_BEGINNING}")
+_CODE: Final = re.compile("ErrorCode[0-9A-Z]")
+_STATUS: Final = re.compile(f"MessageStatus(?:{'|'.join(sorted(STATUSES))})")
+
+_SENDER_RETOLD: Final = re.compile(f"{_FROM.pattern}.*(?:Label|InteractiveData)", re.DOTALL)
+"""A sender, and behind it a text of the person's that stands between sender and SID."""
+
+_TEXTS: Final = frozenset(
+    {
+        "Address", "Body", "ButtonPayload", "ButtonText", "ChannelMetadata", "FlowData",
+        "InteractiveData", "Label", "ProfileName", "ReferralBody", "ReferralHeadline",
+        "ReferralSourceUrl",
+    }
+)  # fmt: skip
+"""Parameters that hold a person's own words, or an advertisement's: they may hold anything."""
+
+_OUR_TEXT: Final = "StructuredMessage"
+"""The one parameter of a status that holds words: those that were sent."""
+
+_SIDS: Final = ("MessageSid", "SmsMessageSid", "SmsSid")
+_COMMON: Final = len((*_SIDS, "AccountSid"))  # SIDs that nearly every message has, and no more
+_ONCE: Final = frozenset(
+    {*_SIDS, "AccountSid", "From", "To", "MessageStatus", "SmsStatus", "ErrorCode"}
+)
+
+
+def flaw(kind: Kind, form: Form, text: str, *, posted: bool) -> str:
+    """Return in which way a form is none that Twilio has cut; empty when it may be one.
+
+    Fields that are absent are no flaw, unless their names are hidden in other fields.
+
+    Args:
+        kind: of what the form says.
+        form: decoded, and believed.
+        text: its `signed_text`.
+        posted: it was signed field by field; the query of a GET is signed as it stands.
+    """
+    first = form.first
+    if posted and first and ("" in first or not _NAMES.fullmatch("".join(first))):
+        return "a field has a name that no parameter has"
+    if form.all is not None and _repeated(form.all):
+        return "a parameter that is sent once came twice"
+    account = first.get("AccountSid")
+    if account is not None and not _ACCOUNT.fullmatch(account):
+        return "AccountSid is none"
+    for name in ("From", "To"):
+        address = first.get(name)
+        if address and not _ADDRESS.fullmatch(address):
+            return f"{name} is no address"
+    if kind is Kind.STATUS:
+        return _flaw_of_status(form, text)
+    return _flaw_of_message(first, text)
+
+
+def _flaw_of_message(first: Mapping[str, str], text: str) -> str:
+    sid = first.get("MessageSid", "")
+    one = sid == first.get("SmsMessageSid", "") == first.get("SmsSid", "")
+    if not (one and (not sid or _SID.fullmatch(sid))):
+        return "MessageSid, SmsMessageSid and SmsSid are not one SID"
+    found = _count(_SID_FIELD, text)
+    if found != _COMMON and found != _sid_fields(first) + _retold(first, _TEXTS):
+        return "a SID stands where no parameter is"
+    if not _is_only(_FROM, text, first, "From"):
+        # The sender is the last that is named before MessageSid; what a person wrote comes first.
+        # `City` is no sender where another is told: it may have been FromCity.
+        before, behind = _text_of(first, "", "From"), _text_of(first, "From", "MessageSid")
+        own = _FROM.match(behind)
+        if not own or _count(_FROM, behind) > 1 or _SENDER_RETOLD.search(before):
+            return "a second sender stands where no parameter is"
+    if not _is_only(_TO, text, first, "To"):
+        behind = _text_of(first, "SmsSid", "")
+        if not _is_only(_TO, behind, first, "To"):
+            return "a second recipient stands where no parameter is"
+    return ""
+
+
+def _flaw_of_status(form: Form, text: str) -> str:
+    return _misshapen(form.first) or _misplaced(form, text)
+
+
+def _misshapen(first: Mapping[str, str]) -> str:
+    # SmsSid is another than MessageSid in some.
+    if any(first.get(name) and not _SID.fullmatch(first[name]) for name in _SIDS):
+        return "a SID is none"
+    if any(first.get(name, "sent") not in STATUSES for name in ("MessageStatus", "SmsStatus")):
+        return "the status is none"
+    if not _ERROR_CODE.fullmatch(first.get("ErrorCode", "")):
+        return "ErrorCode is none"
+    return ""
+
+
+def _misplaced(form: Form, text: str) -> str:
+    first = form.first
+    if _OUR_TEXT in first:
+        form = Form.of((name, value) for name, value in form.fields if name != _OUR_TEXT)
+        first, text = form.first, signed_text(form)
+    if _count(_SID_FIELD, text) != _sid_fields(first):
+        return "a SID stands where no parameter is"
+    if not (_is_only(_FROM, text, first, "From") and _is_only(_TO, text, first, "To")):
+        return "an address stands where no parameter is"
+    if not first.get("From") and "From" in text:
+        return "From stands where no parameter is"
+    if _count(_STATUS, text) > ("MessageStatus" in first):
+        return "a status stands where no parameter is"
+    if _count(_CODE, text) > ("ErrorCode" in first):
+        return "an error code stands where no parameter is"
+    return ""
+
+
+def _repeated(fields: Iterable[tuple[str, str]]) -> bool:
+    names = [name for name, _ in fields if name in _ONCE]
+    return len(set(names)) < len(names)
+
+
+def _count(pattern: re.Pattern[str], text: str) -> int:
+    return len(pattern.findall(text))
+
+
+def _sid_fields(first: Mapping[str, str]) -> int:
+    """Return how many parameters are SIDs of messages and accounts, whatever else they are."""
+    return sum(
+        1 for name, value in first.items() if name[-3:] == "Sid" and _ANY_SID.fullmatch(value)
+    )
+
+
+def _retold(first: Mapping[str, str], texts: Iterable[str]) -> int:
+    """Return how many SIDs, behind their names, stand within these texts."""
+    return sum(_count(_SID_FIELD, first[name]) for name in texts if name in first)
+
+
+def _is_only(pattern: re.Pattern[str], text: str, first: Mapping[str, str], name: str) -> bool:
+    """Return whether an address stands nowhere in a text but in its own parameter."""
+    own = pattern.match(name + first.get(name, "")) is not None
+    return _count(pattern, text) == own
+
+
+def _text_of(first: Mapping[str, str], start: str, end: str) -> str:
+    """Return the signed text from one name, inclusive, to another, exclusive."""
+    names = sorted(name for name in first if name >= start and (not end or name < end))
+    return "".join([name + first[name] for name in names])

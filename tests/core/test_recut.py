@@ -1,0 +1,314 @@
+"""A captured request, cut anew, names what it named, or is refused.
+
+The invariant: the signed text of a form is its names and values, sorted, one after the other. Of
+all forms that have the text of a genuine one, none is accepted whose key (account, SID, status,
+error code), sender or recipient differs from the genuine one's.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offhook.core.answers import Fault
+from offhook.core.forms import Form
+from offhook.core.keys import Kind, dedupe_key, lane_of
+from offhook.core.lifecycle import STATUSES
+from offhook.core.signature import sign, signed_text
+from offhook.ports import Inbound
+from offhook.request import Request
+from offhook.settings import Settings
+from offhook.validation import Outcome, Validator
+from tests.core.forms import (
+    ACCOUNT,
+    BOT,
+    EVERYTHING,
+    FORGED,
+    PERSON,
+    PIECES,
+    QUOTED,
+    SID,
+    VICTIM,
+    Fields,
+    failed,
+    is_sorted,
+    mms,
+    nudged,
+    of_channel,
+    rcs,
+    recuts,
+    sms,
+    status,
+    whatsapp,
+    written,
+)
+
+BASE, TOKEN = "https://bot.example.com", "token"
+PATHS = {Kind.MESSAGE: "/twilio/messages", Kind.STATUS: "/twilio/status"}
+VALIDATOR = Validator(Settings.load(env_file=None, account_sid=ACCOUNT, auth_token=TOKEN))
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def posted(
+    kind: Kind, fields: Pairs, *, signed: Pairs | None = None, query: str = ""
+) -> Inbound | Outcome:
+    """Return what becomes of a form, signed as another."""
+    url = f"{BASE}{PATHS[kind]}"
+    request = Request(
+        kind=kind,
+        method="POST",
+        base=BASE,
+        path=PATHS[kind],
+        query=query.encode(),
+        content_type="application/x-www-form-urlencoded",
+        signature=sign(
+            url=f"{url}?{query}" if query else url,
+            params=fields if signed is None else signed,
+            auth_token=TOKEN,
+        ),
+        body=urlencode(fields).encode(),
+        started=0.0,
+    )
+    return VALIDATOR.validate(request, (TOKEN,))
+
+
+def named(accepted: Inbound) -> tuple[object, ...]:
+    """Return what a webhook names: whether it is new, whose it is, where its answer goes."""
+    return (
+        accepted.kind, accepted.key, accepted.account_sid, accepted.sid, accepted.lane,
+        accepted.sender, accepted.recipient,
+    )  # fmt: skip
+
+
+def is_recut(answer: Inbound | Outcome) -> bool:
+    return isinstance(answer, Outcome) and answer.answer.error == Fault.RECUT_FIELDS
+
+
+# What Twilio sends
+
+GENUINE = {
+    "SMS": (Kind.MESSAGE, sms()),
+    "SMS without text": (Kind.MESSAGE, sms("")),
+    "SMS of a short code": (Kind.MESSAGE, sms(From="12345")),
+    "SMS of a business": (Kind.MESSAGE, sms(From="GoTo Bank")),
+    "SMS to a short code": (Kind.MESSAGE, sms(To="12345", Body="To12345")),
+    "MMS": (Kind.MESSAGE, mms()),
+    "WhatsApp": (Kind.MESSAGE, whatsapp()),
+    "WhatsApp with all that is documented": (Kind.MESSAGE, whatsapp(**EVERYTHING)),
+    "WhatsApp by user name": (Kind.MESSAGE, whatsapp(From="whatsapp:ID.4566546130240000")),
+    "RCS": (Kind.MESSAGE, rcs()),
+    "Messenger": (Kind.MESSAGE, sms(From="messenger:4242", To="messenger:1717")),
+    "fallback": (Kind.MESSAGE, sms(ErrorCode="11200", ErrorUrl=f"{BASE}/twilio/messages")),
+    "status": (Kind.STATUS, status()),
+    "status whose SmsSid differs": (Kind.STATUS, status(SmsSid=FORGED)),
+    "status of an alphanumeric sender": (Kind.STATUS, status(From="ToysRUs")),
+    "failure": (Kind.STATUS, failed()),
+    "failure with a word": (Kind.STATUS, failed(ErrorCode="InvalidSandboxRequest")),
+    "failure without a code": (Kind.STATUS, failed(ErrorCode="")),
+    "status of a channel": (Kind.STATUS, of_channel()),
+    "status that quotes": (
+        Kind.STATUS,
+        of_channel(StructuredMessage=f'{{"body":"MessageSid{FORGED}From{VICTIM}To{VICTIM}ToX"}}'),
+    ),
+} | {f"status {said}": (Kind.STATUS, status(said)) for said in STATUSES}
+
+
+@pytest.mark.parametrize(("kind", "fields"), GENUINE.values(), ids=GENUINE.keys())
+def test_what_twilio_sends_is_accepted(kind: Kind, fields: Fields) -> None:
+    accepted = posted(kind, list(fields.items()))
+    assert isinstance(accepted, Inbound), accepted
+    assert accepted.sid == fields["MessageSid"]
+    assert (accepted.sender, accepted.recipient) == (fields["From"], fields["To"])
+
+
+TEXTS = (
+    "Body", "ButtonText", "ButtonPayload", "ProfileName", "Address", "ReferralBody",
+    "ReferralHeadline",
+)  # fmt: skip
+WORDS = st.one_of(
+    st.sampled_from([piece for piece in PIECES if piece not in {"Label", "InteractiveData"}]),
+    st.text(max_size=5),
+)
+WRITTEN = st.lists(WORDS, max_size=8).map("".join)
+
+
+@given(
+    texts=st.dictionaries(st.sampled_from(TEXTS), WRITTEN),
+    more=st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9_]{1,12}", fullmatch=True),
+        st.from_regex(r"[a-z0-9 /]{0,20}", fullmatch=True),
+    ),
+    make=st.sampled_from([sms, mms, whatsapp, rcs]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_person_may_write_anything_and_twilio_may_add_parameters(
+    texts: Mapping[str, str], more: Mapping[str, str], make: Callable[[], Fields]
+) -> None:
+    genuine = make()
+    fields = {**{name: value for name, value in more.items() if name not in genuine}, **genuine}
+    accepted = posted(Kind.MESSAGE, list({**fields, **texts}.items()))
+    assert isinstance(accepted, Inbound), accepted
+
+
+# What somebody makes of it
+
+FORGERY = f"From{VICTIM}MessageSid{FORGED}SmsMessageSid{FORGED}SmsSid{FORGED}To{BOT}ToX"
+ATTACKS: dict[str, tuple[Kind, Fields, Pairs]] = {
+    "a text that is another message": (
+        Kind.MESSAGE,
+        {"AccountSid": ACCOUNT, "Body": "hi" + FORGERY, "From": PERSON, "MessageSid": SID,
+         "SmsMessageSid": SID, "SmsSid": SID, "To": BOT},
+        [("AccountSid", ACCOUNT), ("Body", "hi"), ("From", VICTIM), ("MessageSid", FORGED),
+         ("SmsMessageSid", FORGED), ("SmsSid", FORGED), ("To", BOT),
+         ("ToX", f"From{PERSON}MessageSid{SID}SmsMessageSid{SID}SmsSid{SID}To{BOT}")],
+    ),
+    "a text that is another sender": (
+        Kind.MESSAGE,
+        sms(f"hiFrom{VICTIM}FromX"),
+        [("AccountSid", ACCOUNT), ("ApiVersion", "2010-04-01"), ("Body", "hi"), ("From", VICTIM),
+         ("FromX", f"From{PERSON}FromCityFromCountryUSFromStateCAFromZip94105"),
+         ("MessageSid", SID), ("NumMedia", "0"), ("NumSegments", "1"), ("SmsMessageSid", SID),
+         ("SmsSid", SID), ("SmsStatus", "received"), ("To", BOT), ("ToCity", "SAN FRANCISCO"),
+         ("ToCountry", "US"), ("ToState", "CA"), ("ToZip", "94105")],
+    ),
+    "a sender given twice": (
+        Kind.MESSAGE,
+        sms(f"hiFrom{VICTIM}"),
+        [("From", VICTIM), *(dict(sms("hi")) | {"From": PERSON}).items()],
+    ),
+    "a quoted message": (
+        Kind.MESSAGE,
+        whatsapp(OriginalRepliedMessageSid=QUOTED),
+        [*[(name, value) for name, value in whatsapp().items()
+           if name not in {"MessageSid", "MessageType", "NumMedia", "NumSegments"}],
+         ("MessageSi", f"d{SID}MessageTypetextNumMedia0NumSegments1OriginalReplied"),
+         ("MessageSid", QUOTED)],
+    ),
+    "a recipient that has swallowed a name": (
+        Kind.MESSAGE,
+        sms(ToCity=""),
+        [*[pair for pair in sms().items() if pair[0] not in {"To", "ToCity"}],
+         ("To", f"{BOT}ToCity")],
+    ),
+    "a code that is not there": (
+        Kind.STATUS,
+        failed(),
+        [*[pair for pair in failed().items() if pair[0] != "ErrorCode"], ("ErrorCod", "e30003")],
+    ),
+    "a code that has swallowed a name": (
+        Kind.STATUS,
+        failed(ErrorCode="InvalidSandboxRequest"),
+        [*status("failed").items(),
+         ("ErrorCode", "InvalidSandboxRequestErrorMessage")],
+    ),
+    "a nameless field": (Kind.MESSAGE, sms(), [("", signed_text(Form.of(sms().items())))]),
+    "a field without anything": (Kind.MESSAGE, sms(), [*sms().items(), ("", "")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "genuine", "forged"), ATTACKS.values(), ids=ATTACKS.keys())
+def test_a_form_cut_anew_is_refused(kind: Kind, genuine: Fields, forged: Pairs) -> None:
+    assert isinstance(posted(kind, list(genuine.items())), Inbound)
+    assert signed_text(Form.of(forged)) == signed_text(Form.of(genuine.items()))
+    answer = posted(kind, forged, signed=list(genuine.items()))
+    assert is_recut(answer), answer
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"MessageStatus": "un"}, {"MessageStatus": "sentRawDlrDoneDate"}, {"SmsStatus": "READ"},
+        {"MessageSid": "SM1"}, {"MessageSid": SID + "0"}, {"SmsSid": "x"},
+        {"AccountSid": ACCOUNT + "ApiVersion2010-04-01"}, {"AccountSid": "AC1"},
+        {"From": f"{BOT}MessageSid"}, {"To": f"{PERSON}T"}, {"To": "whatsapp:+1555To"},
+        {"To": "whatsapp:"}, {"ErrorCode": "30003From"}, {"ErrorCode": "invalid"},
+    ],
+)  # fmt: skip
+def test_what_has_no_shape_of_twilios_is_refused(wrong: Fields) -> None:
+    assert is_recut(posted(Kind.STATUS, list((status() | wrong).items())))
+
+
+@pytest.mark.parametrize("missing", ["SmsMessageSid", "SmsSid", "MessageSid"])
+def test_a_message_has_its_sid_under_three_names(missing: str) -> None:
+    assert is_recut(posted(Kind.MESSAGE, list((sms() | {missing: FORGED}).items())))
+    fewer = [pair for pair in sms().items() if pair[0] != missing]
+    assert is_recut(posted(Kind.MESSAGE, fewer))
+
+
+def test_a_part_of_the_query_is_no_part_of_the_form() -> None:
+    reference, genuine = "12.34abcd", signed_text(Form.of(status().items()))
+    for kept in range(5):
+        first, rest = reference[:kept], reference[kept:]
+        forged = list(({f"{rest}AccountSid": ACCOUNT} | status()).items())
+        forged = [pair for pair in forged if pair[0] != "AccountSid"]
+        assert reference + genuine == first + signed_text(Form.of(forged))
+        answer = posted(Kind.STATUS, forged, query=f"send={first}")
+        assert isinstance(answer, Outcome), answer
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_accepted_names_what_the_genuine_one_names(seed: int) -> None:
+    accepted = search(random.Random(seed), rounds=25)
+    assert accepted > 0, "the search must come near to what is genuine"
+
+
+MAKERS: Sequence[Callable[[random.Random], tuple[Kind, Fields]]] = (
+    lambda dice: (Kind.MESSAGE, sms(written(dice))),
+    lambda dice: (Kind.MESSAGE, mms(written(dice))),
+    lambda dice: (Kind.MESSAGE, whatsapp(written(dice), OriginalRepliedMessageSid=QUOTED)),
+    lambda dice: (Kind.MESSAGE, whatsapp(written(dice), ProfileName=written(dice))),
+    lambda dice: (
+        Kind.MESSAGE,
+        whatsapp(Label=written(dice), Address=written(dice), Latitude="1.5", Longitude="2.5"),
+    ),
+    lambda dice: (
+        Kind.MESSAGE, whatsapp(ButtonText=written(dice), InteractiveData=written(dice))
+    ),
+    lambda dice: (Kind.MESSAGE, whatsapp(written(dice), **EVERYTHING)),
+    lambda dice: (Kind.STATUS, dice.choice((status, failed, of_channel))()),
+    lambda _: (Kind.STATUS, failed(ErrorCode="InvalidSandboxRequest")),
+    lambda dice: (Kind.STATUS, of_channel(StructuredMessage=written(dice))),
+)  # fmt: skip
+
+WANTED = {
+    Kind.MESSAGE: (
+        "AccountSid", "ApiVersion", "Body", "From", "Label", "MessageSid", "ProfileName",
+        "SmsMessageSid", "SmsSid", "SmsStatus", "To",
+    ),
+    Kind.STATUS: (
+        "AccountSid", "ApiVersion", "ErrorCode", "From", "MessageSid", "MessageStatus", "SmsSid",
+        "SmsStatus", "StructuredMessage", "To",
+    ),
+}  # fmt: skip
+
+
+def search(dice: random.Random, rounds: int) -> int:
+    """Cut forms anew in many ways; return how many were accepted, all as what they were."""
+    accepted = 0
+    for _ in range(rounds):
+        kind, genuine = dice.choice(MAKERS)(dice)
+        original = sorted(genuine.items())
+        text = signed_text(Form.of(original))
+        expected = _said(kind, genuine)
+        cuts = [nudged(original, dice) for _ in range(40)]
+        for forged in (*cuts, *recuts(text, WANTED[kind], dice)):
+            if forged == original or not is_sorted(forged):
+                continue
+            assert signed_text(Form.of(forged)) == text
+            shown = dice.sample(forged, len(forged))  # whoever sends it chooses the order
+            answer = posted(kind, shown, signed=original)
+            if isinstance(answer, Inbound):
+                accepted += 1
+                assert named(answer) == expected, (original, forged)
+    return accepted
+
+
+def _said(kind: Kind, genuine: Fields) -> tuple[object, ...]:
+    return (
+        kind, dedupe_key(kind, genuine), genuine["AccountSid"], genuine["MessageSid"],
+        lane_of(kind, genuine), genuine["From"], genuine["To"],
+    )  # fmt: skip

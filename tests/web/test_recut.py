@@ -1,0 +1,85 @@
+"""A form cut anew gets the same verdict at once, from memory, and when it is verified later."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offhook.caches.memory import MemoryCache
+from offhook.core.answers import Fault
+from offhook.core.keys import Kind
+from offhook.core.signature import sign
+from offhook.deferral import defer, restore
+from offhook.ingest import WebhookProcessor
+from offhook.request import Request
+from offhook.validation import Outcome, Validator
+from tests.core.test_recut import ATTACKS
+from tests.web import helpers
+from tests.web.helpers import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
+from tests.web.test_ingest import Watched, watching
+
+Pairs = Sequence[tuple[str, str]]
+PATHS = {Kind.MESSAGE: "/twilio/messages", Kind.STATUS: "/twilio/status"}
+EACH = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+
+
+def captured(kind: Kind, signed: Pairs, sent: Pairs) -> Request:
+    return Request(
+        kind=kind,
+        method="POST",
+        base=PUBLIC,
+        path=PATHS[kind],
+        query=b"",
+        content_type=FORM,
+        signature=sign(url=PUBLIC + PATHS[kind], params=signed, auth_token=TOKEN),
+        body=encoded(sent),
+        started=0.0,
+    )
+
+
+@EACH
+def test_a_form_cut_anew_is_refused_over_http(
+    tmp_path: Path, attack: tuple[Kind, dict[str, str], Pairs]
+) -> None:
+    kind, genuine, forged = attack
+
+    async def main() -> None:
+        async with line(tmp_path) as running:
+            sent = running.post(PATHS[kind], forged, signed=tuple(genuine.items()))
+            told = await refused(running, sent, 400, "recut-fields")
+            assert told.detail  # for the operator
+            assert ACCOUNT not in told.detail
+
+    helpers.run(main())
+
+
+@EACH
+def test_the_cache_lets_no_form_in_that_was_cut_anew(
+    tmp_path: Path, attack: tuple[Kind, dict[str, str], Pairs]
+) -> None:
+    kind, genuine, forged = attack
+    fields = tuple(genuine.items())
+
+    async def test(watched: Watched) -> None:
+        queue: Any = watched
+        watched.processor = WebhookProcessor(
+            queue, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
+        )
+        assert (await watched.process(captured(kind, fields, fields))).status < 300
+        for cached in ("", "memory"):
+            told = await watched.process(captured(kind, fields, forged))
+            assert (told.error, told.cached) == (Fault.RECUT_FIELDS, cached)
+        assert (await watched.process(captured(kind, fields, fields))).repeat
+        assert len(watched.accepted) == 1
+
+    watching(tmp_path, test)
+
+
+@EACH
+def test_what_was_deferred_is_judged_alike(attack: tuple[Kind, dict[str, str], Pairs]) -> None:
+    kind, genuine, forged = attack
+    later = restore(defer(captured(kind, tuple(genuine.items()), forged), ACCOUNT).form)
+    judged = Validator(settings()).validate(later, (TOKEN,))
+    assert isinstance(judged, Outcome)
+    assert judged.answer.error == Fault.RECUT_FIELDS

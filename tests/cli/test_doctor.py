@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import sqlite3
 import time
@@ -20,6 +21,7 @@ from offhook.doctor import (
     Verdict,
     environment,
     examine,
+    files,
     limits,
     machine,
     store,
@@ -200,8 +202,8 @@ def test_a_limit_that_each_worker_counts_for_itself() -> None:
 
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits._SPARE_FILES == SPARE_FILES
-    for files, verdict in ((1024, Verdict.WARN), (1064, Verdict.OK), (-1, Verdict.OK)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _kind, soft=files: (soft, soft))
+    for most, verdict in ((1024, Verdict.WARN), (1064, Verdict.OK), (-1, Verdict.OK)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _kind, soft=most: (soft, soft))
         assert one(limits.connections).verdict is verdict
 
 
@@ -370,3 +372,64 @@ def test_checks_of_a_file_are_silent_about_a_server() -> None:
     elsewhere = settings(store="postgresql://nowhere/offhook")
     checks = (machine.file_system, machine.free_space, machine.file_modes)
     assert asyncio.run(examine(elsewhere, checks)) == []
+
+
+# The files
+
+
+def test_a_store_that_is_whole(file: Path) -> None:
+    where = f"sqlite:///{file}"
+    assert one(files.integrity, store=where).verdict is Verdict.OK
+    assert one(files.log_size, store=where).verdict is Verdict.OK
+    assert look(files.deleted_files, store=where) == []
+
+
+def test_damage_is_found_in_the_spool_too(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'messages'"
+        ).fetchone()
+    with file.open("r+b") as database:
+        database.seek((page - 1) * 4096)
+        database.write(b"junk" * 1024)
+    damaged, whole = f"sqlite:///{file}", f"sqlite:///{file.with_name('whole.db')}"
+    asyncio.run(migrated(file.with_name("whole.db")))
+    assert one(files.integrity, store=damaged).verdict is Verdict.FAIL
+    assert verdicts(files.integrity, store=whole, spool=damaged) == [Verdict.OK, Verdict.FAIL]
+
+
+def test_a_look_at_a_large_store_ends_in_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE large (n)")
+        connection.execute(
+            "INSERT INTO large WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+            "LIMIT 100000) SELECT randomblob(100) FROM n"
+        )
+        connection.commit()
+    monkeypatch.setattr(files, "_LOOK_FOR", 0.0)
+    monkeypatch.setattr(files, "_STEPS", 10)
+    finding = one(files.integrity, store=f"sqlite:///{file}")
+    assert finding.verdict is Verdict.OK
+    assert "no damage was found in" in finding.text
+
+
+def test_a_log_that_only_grows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_LONG", 1000)
+    file.with_name("offhook.db-wal").write_bytes(b"x" * 2000)
+    assert one(files.log_size, store=f"sqlite:///{file}").verdict is Verdict.WARN
+
+
+@pytest.mark.parametrize("suffixes", [("",), ("-wal",), ("-wal", "-shm")])
+def test_a_process_that_goes_on_using_removed_files_is_named_and_nothing_is_opened(
+    file: Path, suffixes: tuple[str, ...]
+) -> None:
+    with closing(sqlite3.connect(file)) as holder:
+        holder.execute("SELECT count(*) FROM messages").fetchall()
+        for suffix in suffixes:
+            file.with_name(f"offhook.db{suffix}").unlink()
+        finding = one(files.deleted_files, store=f"sqlite:///{file}")
+        assert finding.verdict is Verdict.FAIL
+        assert f"process {os.getpid()} has {file}{suffixes[0]} (deleted) open" in finding.text
+        assert look(files.integrity, store=f"sqlite:///{file}") == []
+        assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.FAIL
+        assert not file.with_name(f"offhook.db{suffixes[0]}").exists()

@@ -3,7 +3,17 @@
 import asyncio
 from typing import Final
 
-from offhook.doctor import account, cache, environment, limits, machine, outside, postgres, store
+from offhook.doctor import (
+    account,
+    cache,
+    environment,
+    files,
+    limits,
+    machine,
+    outside,
+    postgres,
+    store,
+)
 from offhook.doctor.finding import Check, Finding, Findings, Verdict, fail
 from offhook.settings import Settings
 
@@ -18,7 +28,10 @@ CHECKS: Final[tuple[Check, ...]] = (
     environment.sender,
     limits.senders,
     limits.connections,
+    files.deleted_files,
     store.reachable,
+    files.integrity,
+    files.log_size,
     store.backlog,
     machine.file_system,
     machine.free_space,

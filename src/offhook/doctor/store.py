@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from offhook.core.lifecycle import SendState, State
+from offhook.doctor.files import held
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
@@ -59,6 +60,11 @@ async def _unready(settings: Settings) -> Finding | None:
 
 def _schema(path: Path) -> Finding | None:
     """Return what is to be said of a file that opening would make, or migrate."""
+    if held(path):
+        remedy = "End the processes that use it first: that saves what its log holds."
+        return fail(
+            "store", f"{path} is not opened, for its files were removed while in use", remedy
+        )
     if not path.exists():
         if not path.parent.is_dir():
             return fail("store", f"there is no directory {path.parent}", "Make it.")

@@ -1,0 +1,109 @@
+"""Checks of a SQLite store's files: whether they are whole, and are those that are in use."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.settings import Settings
+
+_PROCESSES: Final = Path("/proc")
+_DELETED: Final = " (deleted)"  # https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+_LOOK_FOR: Final = 5.0  # seconds; half of what a check may take (`examine`)
+_STEPS: Final = 100_000  # of SQLite's machine between two looks at the clock
+_LONG: Final = 256_000_000  # bytes; a log is begun anew at some 80 MB
+
+_REMEDY: Final = 'See docs/explanation/guarantees.md, "When the store is broken".'
+
+
+async def integrity(settings: Settings) -> Findings:
+    """Look for damage, for a few seconds."""
+    found = [
+        _integrity(subject, path)
+        for subject, path in _files(settings)
+        if path.exists() and not held(path)
+    ]
+    return await asyncio.gather(*found)
+
+
+async def log_size(settings: Settings) -> Findings:
+    """Look whether the log is moved into the database."""
+    return [finding for subject, path in _files(settings) for finding in _log_size(subject, path)]
+
+
+async def deleted_files(settings: Settings) -> Findings:
+    """Look for processes that go on using a file which is not the store any more."""
+    found = []
+    for subject, path in _files(settings):
+        holders = held(path)
+        if holders:
+            text = "; ".join(f"process {pid} has {name} open" for pid, name in holders)
+            found.append(fail(f"{subject} files", f"removed or replaced: {text}", _REMEDY))
+    return found
+
+
+def held(path: Path) -> list[tuple[int, str]]:
+    """Return the processes that have a file of this name open which is gone, as far as we may look.
+
+    To open the database while one has its log would begin a second log.
+    """
+    real = os.path.realpath(path)
+    names = {f"{real}{suffix}{_DELETED}" for suffix in ("", "-wal", "-shm")}
+    return sorted({(pid, target) for pid, target in _open_files() if target in names})
+
+
+def _files(settings: Settings) -> list[tuple[str, Path]]:
+    both = {"store": settings.store_file, "spool": settings.spool_file}
+    return [(subject, path) for subject, path in both.items() if path is not None]
+
+
+def _log_size(subject: str, path: Path) -> Findings:
+    log = Path(f"{os.path.realpath(path)}-wal")
+    size = log.stat().st_size if log.exists() else 0
+    text = f"{log.name} has {size / 1e6:,.0f} MB"
+    if size < _LONG:
+        return [ok(f"{subject} log", text)] if path.exists() else []
+    remedy = "Something reads the database without an end, such as a sqlite3 shell: end it."
+    return [warn(f"{subject} log", text, remedy)]
+
+
+async def _integrity(subject: str, path: Path) -> Finding:
+    subject = f"{subject} file"
+    try:
+        found = await asyncio.to_thread(_quick_check, path)
+    except sqlite3.Error as error:
+        return fail(subject, f"{path} can't be read: {error}", _REMEDY)
+    if found is None:
+        remedy = f"For all of it: sqlite3 {path} 'PRAGMA quick_check'"
+        return ok(subject, f"no damage was found in {_LOOK_FOR:g} s. {remedy}")
+    if found == "ok":
+        return ok(subject, "it is not damaged")
+    return fail(subject, f"{path} is damaged: {found}", _REMEDY)
+
+
+def _quick_check(path: Path) -> str | None:
+    """Return the first fault, or "ok"; None when the time was over before."""
+    deadline = time.monotonic() + _LOOK_FOR
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        try:
+            # https://www.sqlite.org/pragma.html#pragma_quick_check
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return None
+    return str(found).replace("\n", " ")
+
+
+def _open_files() -> Iterator[tuple[int, str]]:
+    for process in _PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # another user's, or it has ended meanwhile
+            for descriptor in (process / "fd").iterdir():
+                with suppress(OSError):
+                    yield int(process.name), str(descriptor.readlink())

@@ -97,7 +97,8 @@ def visits(way: Way) -> Iterator[Visit]:
             yield Visit("reload", _reload)
         else:
             for kind in program.children:
-                yield Visit(f"kill of its {kind.split()[-1]}", partial(_kill_child, number, kind))
+                role = kind.split()[-1].rpartition(".")[2]
+                yield Visit(f"kill of its {role}", partial(_kill_child, number, kind))
 
 
 def looks() -> Iterator[Visit]:

@@ -20,9 +20,20 @@ def elapsed_ms() -> int:
     return time.clock_gettime_ns(_ELAPSED) // 1_000_000
 
 
+def steady() -> float:
+    """Return the seconds since the epoch by the wall clock as it was set when this process began.
+
+    For what compares moments of its own; nothing that is kept or sent goes by it.
+    """
+    return _BEGAN + elapsed()
+
+
 def boot() -> str:
     """Return the name of this start of the machine; empty where the system has none."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+_BEGAN: Final = time.time() - elapsed()

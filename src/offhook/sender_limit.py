@@ -18,6 +18,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import RedisError
 
+from offhook.clock import steady
 from offhook.core.expiring import Expiring
 from offhook.errors import SettingsError
 from offhook.events import Observer, Topic, Trouble
@@ -101,7 +102,7 @@ class _Limits:
 class LocalLimit:
     """Keeps `ports.SenderLimit` for this process: each worker counts what it runs itself."""
 
-    def __init__(self, limits: _Limits, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, limits: _Limits, *, clock: Callable[[], float] = steady) -> None:
         self._limits = limits
         self._limiter = FixedWindowRateLimiter(BoundedStorage(clock=clock))
 
@@ -180,7 +181,7 @@ class BoundedStorage(Storage):
 
     STORAGE_SCHEME = None
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] = steady) -> None:
         super().__init__()
         self._clock = clock
         self._counts: Expiring[str, tuple[int, float]] = Expiring(entries=SENDERS, size=SENDERS)

@@ -3,7 +3,6 @@
 import asyncio
 import html
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.alerts import Alert, Level
+from offhook.clock import steady
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.errors import StoreUnavailable
@@ -141,7 +141,7 @@ def verdict(
             observer(event)
         pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
         await pulse.take()
-        pulse.samples[0] = replace(pulse.samples[0], at=time.time() - age)
+        pulse.samples[0] = replace(pulse.samples[0], at=steady() - age)
         for event in after:
             observer(event)
         await pulse.take()

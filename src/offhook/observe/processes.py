@@ -1,8 +1,8 @@
 """The processes of a machine: which are at work, and what they use."""
 
+import math
 import mmap
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ def at_work(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process,
         sheets: by the names of the processes.
         own: a name for this process, when it is to be among them and is not.
     """
-    this = tuple(_look(own, os.getpid(), time.time())) if own else ()
+    this = tuple(_look(own, os.getpid(), math.inf)) if own else ()
     return this + tuple(
         process
         for name, memory in sheets.items()
@@ -50,11 +50,13 @@ def at_work(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process,
 
 
 def _look(name: str, pid: int, since: float) -> Iterator[Process]:
-    """Yield the process if it is still the one that has written its id at a time."""
+    """Yield the process if it is still the one that has written its id at a time of `elapsed`."""
     try:
         found = psutil.Process(pid)
         with found.oneshot():
-            if found.create_time() <= since + 1 and found.status() != psutil.STATUS_ZOMBIE:
+            # Both move when the clock is set; their difference does not.
+            boot = psutil.boot_time()
+            if found.create_time() - boot <= since + 1 and found.status() != psutil.STATUS_ZOMBIE:
                 times = found.cpu_times()
                 yield Process(name, pid, times.user + times.system, found.memory_info().rss)
     except psutil.Error:

@@ -9,10 +9,10 @@ import json
 import os
 import re
 import threading
-import time
 from bisect import bisect_left
 from typing import Final
 
+from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Sent, Topic, Trouble
@@ -122,7 +122,7 @@ class PrometheusObserver:
 
     def _sign(self) -> None:
         place = self._sheet.place(PROCESS, 2)
-        self._numbers[place], self._numbers[place + 1] = os.getpid(), time.time()
+        self._numbers[place], self._numbers[place + 1] = os.getpid(), elapsed()
 
     def _begin(self) -> None:
         """Have rows from the start where the first of its kind must show as an increase.

@@ -2,13 +2,13 @@
 
 import asyncio
 import mmap
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from offhook.clock import steady
 from offhook.errors import StoreError
 from offhook.observe.host import Host
 from offhook.observe.processes import Process, at_work
@@ -26,7 +26,7 @@ class Survey:
     """What was found.
 
     Attributes:
-        at: when, in epoch seconds.
+        at: when, in seconds of `clock.steady`: it is compared with others.
         rows: what this machine's processes have counted; see `sheet.added`.
         processes: those of this machine that are at work.
         counts: what the store holds; None when it could not be read.
@@ -74,7 +74,7 @@ class Surveyor:
         spooled = None if self._spooled is None else await _asked(self._spooled)
         processes = at_work(self._sheets, own=self._own)
         rows = added(self._sheets.values())
-        return Survey(time.time(), rows, processes, counts, Host.now(self._disks), spooled)
+        return Survey(steady(), rows, processes, counts, Host.now(self._disks), spooled)
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T | None:

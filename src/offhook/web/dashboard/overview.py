@@ -1,11 +1,11 @@
 """Whether everything is all right, and if not, what needs somebody."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from offhook.alerts import Alert, Level
+from offhook.clock import steady
 from offhook.core.lifecycle import LIVE, State
 from offhook.ports import Counts
 from offhook.web.dashboard.charts import Chart, amounts, durations
@@ -68,7 +68,7 @@ def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) 
 
 def stretch(pulse: Pulse, seconds: float, words: str) -> str:
     """Return what a figure of so many seconds is of: less, shortly after this process' start."""
-    if not pulse.samples or time.time() - pulse.samples[0].at >= seconds - _ABOUT:
+    if not pulse.samples or steady() - pulse.samples[0].at >= seconds - _ABOUT:
         return words
     return f"since {clock(pulse.samples[0].at)}"
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.clock import steady
 from offhook.observe.survey import Survey
 from offhook.ports import Counts
 from offhook.web.dashboard.figures import Figures
@@ -27,7 +28,7 @@ class Sample:
     """What was known at one moment.
 
     Attributes:
-        at: seconds since the epoch.
+        at: as of its survey.
         counts: of the store; None when it could not be read.
         took: seconds that looking took.
     """
@@ -82,7 +83,7 @@ class Pulse:
         """Return what has come to the figures in the last seconds; None when that is not known."""
         if not self.samples:
             return None
-        first = self._before(time.time() - seconds) or self.samples[0]
+        first = self._before(steady() - seconds) or self.samples[0]
         return self.samples[-1].figures.since(first.figures)
 
     def bins(self) -> list[Bin]:

@@ -1,0 +1,50 @@
+"""What a machine's processes are, and what is measured of them, while its clock is set."""
+
+import asyncio
+import os
+import time
+from types import ModuleType
+
+import psutil
+import pytest
+
+from offhook.observe.processes import at_work
+from offhook.observe.prometheus import PrometheusObserver
+from offhook.observe.sheet import Sheet
+from offhook.observe.survey import Surveyor
+from offhook.ports import Counts
+
+HOURS = pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])
+
+
+def platform() -> ModuleType:
+    found: ModuleType = psutil._psplatform  # type: ignore[attr-defined]
+    return found
+
+
+@HOURS
+def test_a_process_is_known_whatever_the_clock_was_set_to_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    sheet = Sheet.alone()
+    PrometheusObserver(sheet)
+    boot_time = platform().boot_time
+    monkeypatch.setattr(platform(), "boot_time", lambda: boot_time() + seconds)
+    assert [process.pid for process in at_work({"worker-1": sheet.memory})] == [os.getpid()]
+
+
+@HOURS
+def test_the_last_minute_is_a_minute_whatever_the_clock_was_set_to(
+    monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    async def away() -> Counts:
+        raise TimeoutError
+
+    async def scenario() -> None:
+        look = Surveyor({}, away).look
+        before = await look()
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + seconds)
+        assert (await look()).at - before.at == pytest.approx(0, abs=5)
+
+    asyncio.run(scenario())

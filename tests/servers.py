@@ -47,9 +47,11 @@ class PostgresServer:
 
     Args:
         directory: new and empty; it is given to the user the server runs as.
+        environment: of its processes, beside ours.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
         self._directory = directory
         self._data = directory / "data"
         self._log = directory / "log"
@@ -174,7 +176,7 @@ class PostgresServer:
         return str(done.stdout)
 
     def _as_user(self) -> dict[str, Any]:
-        given: dict[str, Any] = {"cwd": self._directory}
+        given: dict[str, Any] = {"cwd": self._directory, "env": self._environment}
         if self._user is not None:
             given |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": ()}
         return given
@@ -211,12 +213,12 @@ class Databases:
 
 
 @contextmanager
-def postgres() -> Iterator[PostgresServer]:
+def postgres(**environment: str) -> Iterator[PostgresServer]:
     """Run a new server. Its files are removed behind it."""
     # Not in pytest's directories: those can be entered by their owner alone, who may be root.
     directory = Path(tempfile.mkdtemp(prefix="offhook-pg-"))
     try:
-        server = PostgresServer(directory)
+        server = PostgresServer(directory, environment)
         server.create()
         try:
             server.start()

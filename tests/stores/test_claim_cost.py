@@ -29,7 +29,10 @@ Step = Callable[[sqlite3.Connection], object]
 NOW = 2**50  # milliseconds: everything is due
 
 # What is counted is the last of each, once what stands before it has been done.
-CLAIM, CLAIM_SENDS = "claim(10, 30.0, 'w', false, 60.0, 1.0)", "claim_sends(10, 30.0, 'w')"
+CLAIM, CLAIM_SENDS = (
+    "claim(10, 30.0, 'w', false, 60.0, 1.0, NULL, NULL)",
+    "claim_sends(10, 30.0, 'w', NULL, NULL)",
+)
 HAND_BACK, HAND_BACK_SENDS = "hand_back('w', '{}')", "hand_back_sends('w', '{}')"
 RELEASE = "release('w')"
 OF_MESSAGES: Mapping[str, Sequence[str]] = {"a claim": (CLAIM,), "handing back": (CLAIM, HAND_BACK)}

@@ -7,7 +7,7 @@ from offhook.core.lifecycle import State
 from offhook.ports import Inbound
 from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import MESSAGES, lane_key, seconds_after, storable
+from offhook.stores.postgres.sql import MESSAGES, NOW, lane_key, seconds_after, storable
 
 
 def touch_lanes(queue: int, lanes: str) -> str:
@@ -23,7 +23,7 @@ def touch_lanes(queue: int, lanes: str) -> str:
     """
     return f"""
         INSERT INTO offhook.lanes AS known (queue, lane, due)
-        SELECT {queue}, lane, clock_timestamp() FROM unnest({lanes}) AS lane
+        SELECT {queue}, lane, {NOW} FROM unnest({lanes}) AS lane
          GROUP BY lane ORDER BY lane
             ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
          WHERE known.until IS NULL AND known.due > excluded.due
@@ -44,7 +44,7 @@ _ACCEPT: Final = Routine(
     declares="_new integer[];",
     body=f"""
         {touch_lanes(MESSAGES, "_lanes")};
-        _now := clock_timestamp();
+        _now := {NOW};
         WITH given AS MATERIALIZED (
             SELECT * FROM unnest(_lanes, _keys, _kinds, _names, _accounts, _sids, _senders,
                                  _recipients, _forms, _notices, _ages, _spooled)

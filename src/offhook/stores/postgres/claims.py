@@ -16,9 +16,10 @@ from offhook.core.loops import COUNTED_REPLIES, Loop
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Claim, Claimed, Overdue
 from offhook.stores.postgres import lanes
+from offhook.stores.postgres.clock import CHECK, CHECKS, StoreClock
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, before, epoch, one_of, seconds_after
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, NOW, before, epoch, one_of, seconds_after
 
 # Our replies that were answered at a program's pace: each counts once, whatever came behind it. It
 # has left some time before its outcome was recorded.
@@ -112,22 +113,23 @@ _CLAIM: Final = Routine(
     purpose="claim",
     arguments={
         "_most": "integer", "_lease": "float8", "_owner": "text", "_can_be_alone": "boolean",
-        "_within": "float8", "_pace": "float8",
+        "_within": "float8", "_pace": "float8", **CHECKS,
     },
     returns="""TABLE (
         what text, id bigint, token bigint, kind text, lane text, sid text, attempt integer,
         crashes integer, received float8, form bytea, turns bigint,
         replayed boolean, account_sid text, sender text, recipient text, next_due float8,
-        suspects boolean)""",
+        suspects boolean, moment float8, clock_version integer, clock_step float8)""",
     declares="""
         _until timestamptz; _alone boolean; _locked bytea[]; _crashed bigint[];
         _buried bigint[] := '{}';
         _suspects bytea[]; _taken bytea[]; _ids bigint[]; _tokens bigint[];
     """,
     body=f"""
+        PERFORM offhook.{CHECK.name}(_expected, _version, _lease);
         FOREACH _alone IN ARRAY CASE WHEN _can_be_alone THEN '{{t,f}}' ELSE '{{f}}' END::boolean[]
         LOOP
-            _now := clock_timestamp();
+            _now := {NOW};
             _until := {seconds_after("_now", "_lease")};
             IF _alone THEN
                 _locked := ({lanes.lock_due(MESSAGES, "1", suspect=True)});
@@ -158,14 +160,16 @@ _CLAIM: Final = Routine(
             SELECT 'claim', id, token, kind, lane_name, sid, attempts + 1, crashes,
                    {epoch("received")}, form,
                    ({_COUNT_TURNS}),
-                   place <> id, NULL::text, NULL::text, NULL::text, NULL::float8, NULL::boolean
+                   place <> id, NULL::text, NULL::text, NULL::text, NULL::float8, NULL::boolean,
+                   NULL::float8, NULL::integer, NULL::float8
               FROM taken ORDER BY n;
             EXIT WHEN FOUND;
         END LOOP;
         RETURN QUERY
         SELECT 'buried', id, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::integer,
                NULL::integer, NULL::float8, NULL::bytea, NULL::bigint,
-               NULL::boolean, account_sid, sender, recipient, NULL::float8, NULL::boolean
+               NULL::boolean, account_sid, sender, recipient, NULL::float8, NULL::boolean,
+               NULL::float8, NULL::integer, NULL::float8
           FROM offhook.messages WHERE id = ANY(_buried) AND kind = '{Kind.MESSAGE}'
          ORDER BY array_position(_buried, id);
         RETURN QUERY
@@ -174,8 +178,11 @@ _CLAIM: Final = Routine(
                NULL::boolean, NULL::text, NULL::text, NULL::text,
                ({lanes.next_due(MESSAGES)}),
                EXISTS (SELECT 1 FROM offhook.lanes
-                        WHERE queue = {MESSAGES} AND suspect AND due <= clock_timestamp());
+                        WHERE queue = {MESSAGES} AND suspect AND due <= {NOW}),
+               extract(epoch FROM {NOW})::float8, version, step
+          FROM offhook.clock;
     """,
+    needs=(CHECK,),
 )  # fmt: skip
 
 # What its owner does not know of. The lane's token tells which message the lease is for.
@@ -186,7 +193,7 @@ _HAND_BACK: Final = Routine(
     declares="_locked bytea[]; _ids bigint[];",
     body=f"""
         _locked := ({lanes.lock_unheld(MESSAGES)});
-        _now := clock_timestamp();
+        _now := {NOW};
         _ids := ARRAY(
             SELECT begun.id FROM {lanes.given(MESSAGES, {"lane": "_locked"})} AS turn
               JOIN offhook.lanes ON lanes.queue = turn.queue AND lanes.lane = turn.lane
@@ -215,6 +222,7 @@ ROUTINES: Final = (_CLAIM, _HAND_BACK)
 
 async def claim(
     connection: Connection,
+    clock: StoreClock,
     *,
     limit: int,
     lease: float,
@@ -224,13 +232,16 @@ async def claim(
 ) -> Claimed:
     """Take the heads of lanes that are due. See `ports.Queue.claim`."""
     counted = (loop.within, loop.pace) if loop else (0.0, 0.0)
-    rows = await connection.fetch(_CLAIM.call, limit, lease, owner, alone, *counted)
+    rows = await connection.fetch(
+        _CLAIM.call, limit, lease, owner, alone, *counted, *clock.arguments
+    )
     *found, outlook = rows
     return Claimed(
         claims=tuple(_claim(row) for row in found if row["what"] == "claim"),
         next_due=outlook["next_due"],
         suspects=outlook["suspects"],
         buried=tuple(_overdue(row) for row in found if row["what"] == "buried"),
+        step=clock.take(outlook),
     )
 
 
@@ -244,7 +255,7 @@ async def overdue(connection: Connection, limit: int) -> Sequence[Overdue]:
     """Return the messages whose people have waited too long. Reads only."""
     rows = await connection.fetch(
         "SELECT id, account_sid, sender, recipient FROM offhook.messages "
-        "WHERE notice_due <= clock_timestamp() ORDER BY notice_due LIMIT $1",
+        f"WHERE notice_due <= {NOW} ORDER BY notice_due LIMIT $1",
         limit,
     )
     return [_overdue(row) for row in rows]

@@ -13,7 +13,7 @@ from offhook.ports import Erasure, Retention
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.accept import touch_lanes
 from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, SENDS, one_of
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, NOW, SENDS, one_of
 
 _SETTLED_WELL: Final = SETTLED - {State.DEAD}
 _NOTHING_TO_SEND: Final = (
@@ -45,7 +45,7 @@ async def prune_keys(connection: Connection, age: float, limit: int) -> int:
     rows = await connection.fetch(
         "DELETE FROM offhook.dedupe_keys WHERE ctid = ANY(ARRAY("
         "SELECT ctid FROM offhook.dedupe_keys "
-        "WHERE received < clock_timestamp() - make_interval(secs => $1) "
+        f"WHERE received < {NOW} - make_interval(secs => $1) "
         "ORDER BY received LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1",
         age,
         limit,
@@ -119,9 +119,7 @@ async def erase(connection: Connection, found: Found) -> Erasure:
     await _delete(connection, messages)
     for queue in (MESSAGES, SENDS):
         await connection.execute(
-            lanes.advance(
-                queue, "$1::bytea[]", where="lanes.until IS NULL", now="clock_timestamp()"
-            ),
+            lanes.advance(queue, "$1::bytea[]", where="lanes.until IS NULL", now=NOW),
             affected,
         )
     erased = len(messages) + len(sends)
@@ -135,7 +133,7 @@ async def _expired(
     locked = await connection.fetch(
         f"SELECT id FROM offhook.messages "
         f"WHERE resting IN {one_of(states)} AND reduced IN (false, true) AND settled IS NOT NULL "
-        f"AND settled < clock_timestamp() - make_interval(secs => $1) AND {_NOTHING_TO_SEND} "
+        f"AND settled < {NOW} - make_interval(secs => $1) AND {_NOTHING_TO_SEND} "
         f"LIMIT $2 FOR UPDATE SKIP LOCKED",
         age,
         limit,

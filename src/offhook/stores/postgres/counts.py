@@ -5,9 +5,9 @@ from typing import Final
 from offhook.core.lifecycle import SendState, State
 from offhook.ports import Counts
 from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.sql import IS_LIVE
+from offhook.stores.postgres.sql import IS_LIVE, NOW
 
-_RECENT: Final = "clock_timestamp() - interval '1 minute'"  # the window of the rates
+_RECENT: Final = f"{NOW} - interval '1 minute'"  # the window of the rates
 
 # What is done, and what is sent, are never counted: they are what the others leave of the tally.
 # The planner is told nothing; each part has an index of the rows that it counts.
@@ -31,18 +31,18 @@ _GLANCE: Final = f"""
      WHERE resting IS NOT NULL AND settled > {_RECENT}
     UNION ALL
     SELECT 'rate', 'unresolved', count(*) FROM offhook.sends
-     WHERE resting = '{SendState.UNKNOWN}' AND settled > clock_timestamp() - interval '1 day'
-       AND settled <= clock_timestamp() - $1::float8 * interval '1 second'
+     WHERE resting = '{SendState.UNKNOWN}' AND settled > {NOW} - interval '1 day'
+       AND settled <= {NOW} - $1::float8 * interval '1 second'
 """
 _PARKED: Final = f"""
     SELECT CASE WHEN min(settled) IS NOT NULL
-           THEN greatest(0, extract(epoch FROM clock_timestamp() - min(settled)))::float8 END
+           THEN greatest(0, extract(epoch FROM {NOW} - min(settled)))::float8 END
       FROM offhook.messages
      WHERE resting = '{State.PARKED}' AND NOT reduced AND settled IS NOT NULL
 """
 _OLDEST: Final = f"""
     SELECT CASE WHEN min(received) IS NOT NULL  -- `greatest` leaves NULL out
-           THEN greatest(0, extract(epoch FROM clock_timestamp() - min(received)))::float8 END
+           THEN greatest(0, extract(epoch FROM {NOW} - min(received)))::float8 END
       FROM offhook.messages WHERE {IS_LIVE}
 """
 

@@ -7,7 +7,7 @@ from offhook.core.lifecycle import Delivery, SendTrigger, later_delivery, send_t
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import IS_LIVE, SENDS, before_send, storable
+from offhook.stores.postgres.sql import IS_LIVE, NOW, SENDS, before_send, storable
 
 _FIND: Final = Routine(
     purpose="find_sends",
@@ -43,7 +43,7 @@ _WRITE: Final = Routine(
         _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids) AND {IS_LIVE});
         {lanes.lock(SENDS, "_locked")};
         PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
-        _now := clock_timestamp();
+        _now := {NOW};
         RETURN QUERY
         UPDATE offhook.sends
            SET state = CASE WHEN {_CONFIRMED} THEN '{send_target(SendTrigger.CONFIRM)}'

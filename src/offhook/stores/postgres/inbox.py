@@ -12,7 +12,17 @@ from offhook.stores.postgres import lanes
 from offhook.stores.postgres.accept import touch_lanes
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.settling import as_send
-from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, before, epoch, lane_key, one_of, storable
+from offhook.stores.postgres.sql import (
+    IS_LIVE,
+    MESSAGES,
+    NOW,
+    before,
+    epoch,
+    lane_key,
+    one_of,
+    storable,
+    stored_moment,
+)
 
 _COLUMNS: Final = f"""
     id, kind, state, sid, account_sid, sender, recipient, lane_name, attempts, crashes,
@@ -25,7 +35,7 @@ _BODY: Final = "lower(split_part(split_part('&' || encode(form, 'escape'), '&Bod
 _AHEAD: Final = f"""
     SELECT id, state, {epoch("due")} AS due FROM offhook.messages
      WHERE lane = $1 AND {IS_LIVE} AND id <> $2
-       AND ({before(Trigger.RESCUE)} OR (holds OR due <= clock_timestamp()) AND place < $3)
+       AND ({before(Trigger.RESCUE)} OR (holds OR due <= {NOW}) AND place < $3)
      ORDER BY {before(Trigger.RESCUE)} DESC, place LIMIT 1
 """
 _CANDIDATES: Final = 200  # with 64 KiB each at most
@@ -112,7 +122,7 @@ async def replay(connection: Connection, message_id: int) -> bool:
         message_id,
         Trigger.REPLAY,
         f"place = CASE WHEN {IS_LIVE} THEN place ELSE nextval('offhook.message_ids') END, "
-        f"attempts = CASE WHEN {IS_LIVE} THEN 1 ELSE 0 END, due = clock_timestamp(), "
+        f"attempts = CASE WHEN {IS_LIVE} THEN 1 ELSE 0 END, due = {NOW}, "
         f"holds = true, crashes = 0, settled = NULL, error = ''",
         unless="messages.reduced",
     )
@@ -134,16 +144,14 @@ async def replay(connection: Connection, message_id: int) -> bool:
 
 async def drop(connection: Connection, message_id: int) -> bool:
     """Discard a message that is not running. Within a transaction. See `ports.Inbox.drop`."""
-    lane = await _move(
-        connection, message_id, Trigger.DROP, "settled = clock_timestamp(), notice_due = NULL"
-    )
+    lane = await _move(connection, message_id, Trigger.DROP, f"settled = {NOW}, notice_due = NULL")
     if lane is not None:  # what stood behind it may go now
         await connection.execute(
             lanes.advance(
                 MESSAGES,
                 "ARRAY[$1::bytea]",
                 where="lanes.until IS NULL",
-                now="clock_timestamp()",
+                now=NOW,
             ),
             lane,
         )
@@ -180,7 +188,7 @@ async def _move(
         return None
     await connection.execute(
         "INSERT INTO offhook.attempts (lane, message, number, ended, trigger, error) "
-        "VALUES ($1, $2, $3, clock_timestamp(), $4, $5)",
+        f"VALUES ($1, $2, $3, {NOW}, $4, $5)",
         lane,
         message_id,
         attempts,
@@ -196,8 +204,8 @@ def _fitting(wanted: Filter) -> tuple[str, Sequence[Any]]:
         "state = {}": wanted.state and wanted.state.value,
         "left(sender, 64) = left({0}, 64) AND sender = {0}": storable(wanted.sender) or None,
         "left(sid, 64) = left({0}, 64) AND sid = {0}": storable(wanted.sid) or None,
-        "received >= to_timestamp({})": wanted.since,
-        "received < to_timestamp({})": wanted.until,
+        f"received >= {stored_moment('{}')}": wanted.since,
+        f"received < {stored_moment('{}')}": wanted.until,
         "id < {}": wanted.before_id,
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}

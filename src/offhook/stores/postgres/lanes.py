@@ -10,7 +10,7 @@ from typing import Final
 
 from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, SENDS, seconds_after
+from offhook.stores.postgres.sql import IS_LIVE, MESSAGES, NOW, SENDS, seconds_after
 
 
 def given(queue: int, arrays: Mapping[str, str]) -> str:
@@ -124,7 +124,7 @@ def next_due(queue: int) -> str:
     """Return the query for the seconds until a lane falls due, NULL when none waits."""
     return f"""
         SELECT CASE WHEN min(due) IS NOT NULL  -- `greatest` leaves NULL out
-               THEN greatest(0, extract(epoch FROM min(due) - clock_timestamp()))::float8 END
+               THEN greatest(0, extract(epoch FROM min(due) - {NOW}))::float8 END
           FROM offhook.lanes WHERE queue = {queue} AND NOT suspect
     """
 
@@ -144,7 +144,7 @@ async def renew(connection: Connection, tokens: Sequence[int], lease: float) -> 
              WHERE token = ANY($1::bigint[]) AND until IS NOT NULL
              ORDER BY queue, lane FOR UPDATE
         ), until AS MATERIALIZED (
-            SELECT {seconds_after("clock_timestamp()", "$2")} AS moment
+            SELECT {seconds_after(NOW, "$2")} AS moment
         )
         UPDATE offhook.lanes SET until = moment, due = moment FROM held, until
          WHERE lanes.queue = held.queue AND lanes.lane = held.lane
@@ -159,7 +159,7 @@ async def renew(connection: Connection, tokens: Sequence[int], lease: float) -> 
 def _release(queue: int) -> str:
     return f"""
         _locked := ({lock_unheld(queue)});
-        _now := clock_timestamp();
+        _now := {NOW};
         UPDATE offhook.lanes SET until = _now, due = _now
           FROM {given(queue, {"lane": "_locked"})} AS held
          WHERE lanes.queue = held.queue AND lanes.lane = held.lane;

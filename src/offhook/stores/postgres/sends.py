@@ -15,12 +15,14 @@ from offhook.core.reasons import Cause, stored
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.postgres import lanes
 from offhook.stores.postgres.accept import touch_lanes
+from offhook.stores.postgres.clock import CHECK, CHECKS, StoreClock
 from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.routines import Routine
 from offhook.stores.postgres.settling import DRAFT, SLOW_NOTICE, WRITE, as_send, draft_values
 from offhook.stores.postgres.sql import (
     IS_LIVE,
     MESSAGES,
+    NOW,
     SENDS,
     before_send,
     one_of,
@@ -55,7 +57,7 @@ _LOST: Final = stored(Cause.SEND_LOST())
 # the order of their numbers before they are changed, for callbacks come in between.
 _CLAIM: Final = Routine(
     purpose="claim_sends",
-    arguments={"_most": "integer", "_lease": "float8", "_owner": "text"},
+    arguments={"_most": "integer", "_lease": "float8", "_owner": "text", **CHECKS},
     returns="""TABLE (
         id bigint, token bigint, message bigint, identity text, account_sid text, sender text,
         recipient text, body text, media text, content_sid text, content_variables text,
@@ -65,7 +67,8 @@ _CLAIM: Final = Routine(
         _tokens bigint[];
     """,
     body=f"""
-        _now := clock_timestamp();
+        PERFORM offhook.{CHECK.name}(_expected, _version, _lease);
+        _now := {NOW};
         _until := {seconds_after("_now", "_lease")};
         _locked := ({lanes.lock_due(SENDS, "_most")});
         IF _locked IS NULL THEN RETURN; END IF;
@@ -98,6 +101,7 @@ _CLAIM: Final = Routine(
                  WHERE messages.id = taken.message AND messages.lane = taken.lane)
           FROM taken ORDER BY n;
     """,
+    needs=(CHECK,),
 )
 
 _SOURCES: Final = " ".join(
@@ -120,7 +124,7 @@ _SETTLE: Final = Routine(
         _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids));
         {lanes.lock(SENDS, "_locked")};
         PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
-        _now := clock_timestamp();
+        _now := {NOW};
         UPDATE offhook.sends
            SET state = outcome.state,
                due = {seconds_after("_now", "outcome.delay")},
@@ -195,7 +199,7 @@ _HAND_BACK: Final = Routine(
         _locked := ({lanes.lock_unheld(SENDS)});
         _ids := ARRAY({_UNDER_WAY});
         PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
-        _now := clock_timestamp();
+        _now := {NOW};
         UPDATE offhook.sends
            SET state = '{send_target(SendTrigger.POSTPONE)}', token = 0, due = _now,
                tries = sends.tries - 1
@@ -224,10 +228,11 @@ class Notice(NamedTuple):
 
 
 async def claim(
-    connection: Connection, *, limit: int, lease: float, owner: str
+    connection: Connection, clock: StoreClock, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
     """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
-    return [_claim(row) for row in await connection.fetch(_CLAIM.call, limit, lease, owner)]
+    rows = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
+    return [_claim(row) for row in rows]
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:

@@ -25,6 +25,7 @@ from offhook.stores.postgres.connections import Connection, Row
 from offhook.stores.postgres.routines import Routine
 from offhook.stores.postgres.sql import (
     MESSAGES,
+    NOW,
     SENDS,
     before_send,
     lane_key,
@@ -59,7 +60,7 @@ WRITE: Final = Routine(
         RETURN QUERY SELECT {SEND_COLUMNS}, true FROM offhook.sends
           WHERE message = _message AND lane = _lane AND identity = _identity;
         IF FOUND THEN RETURN; END IF;
-        _now := clock_timestamp();
+        _now := {NOW};
         IF _once_in > 0 AND EXISTS (
             SELECT 1 FROM offhook.sends
              WHERE lane = _lane AND created > {seconds_after("_now", "-_once_in")}
@@ -168,7 +169,7 @@ _SETTLE: Final = Routine(
     """,
     body=f"""
         {lanes.lock(MESSAGES, "_lanes")};
-        _now := clock_timestamp();
+        _now := {NOW};
         {_JUDGE};
         {_END};
         _cancelled := coalesce(_told, '{{}}') || ARRAY(

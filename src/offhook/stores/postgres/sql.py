@@ -52,6 +52,15 @@ def seconds_after(moment: str, seconds: str) -> str:
     return f"{moment} + make_interval(secs => {seconds})"
 
 
+NOW: Final = "(clock_timestamp() + (SELECT distance FROM offhook.clock))"
+"""The store's time; `_now` in functions."""
+
+
 def epoch(moment: str) -> str:
-    """Return a moment as seconds since the epoch, as SQL."""
-    return f"extract(epoch FROM {moment})::float8"
+    """Return a moment of the store's as seconds since the epoch by the server's clock, as SQL."""
+    return f"extract(epoch FROM {moment} - (SELECT distance FROM offhook.clock))::float8"
+
+
+def stored_moment(epoch: str) -> str:
+    """Return what `epoch` was made from, as SQL."""
+    return f"to_timestamp({epoch}) + (SELECT distance FROM offhook.clock)"

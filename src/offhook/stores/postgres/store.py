@@ -39,6 +39,7 @@ from offhook.stores.postgres import (
     settling,
 )
 from offhook.stores.postgres.batches import Batches
+from offhook.stores.postgres.clock import StoreClock, check
 from offhook.stores.postgres.connections import Connection, Connections
 from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.schema import migrate
@@ -84,6 +85,7 @@ class PostgresStore:
         self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
         self._reports = Batches(self._record, most=_BATCH, at_once=1)
         self._notices = Batches(self._notify, most=_BATCH, at_once=1)
+        self._clock = StoreClock()
         self._is_open = False
         self._place = described(url)
         self._migrating = ""
@@ -131,7 +133,13 @@ class PostgresStore:
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
     ) -> Claimed:
         return await self._write(
-            claims.claim, limit=limit, lease=lease, owner=owner, alone=alone, loop=loop
+            claims.claim,
+            self._clock,
+            limit=limit,
+            lease=lease,
+            owner=owner,
+            alone=alone,
+            loop=loop,
         )
 
     async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
@@ -157,6 +165,7 @@ class PostgresStore:
         return await self._read(counts.backlog, at_most)
 
     async def overdue(self, limit: int) -> Sequence[Overdue]:
+        await self._write(check, self._clock)
         return await self._read(claims.overdue, limit)
 
     def listen(self) -> asyncio.Event:
@@ -171,7 +180,7 @@ class PostgresStore:
         return await self._put(self._notices, Notice(message_id, draft, settled))
 
     async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
-        return await self._write(sends.claim, limit=limit, lease=lease, owner=owner)
+        return await self._write(sends.claim, self._clock, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
         ended = await self._write(sends.hand_back, owner, held)
@@ -214,6 +223,7 @@ class PostgresStore:
         return await self._read(counts.glance, unresolved_after)
 
     async def prune(self, retention: Retention, limit: int) -> int:
+        await self._write(check, self._clock)
         # Two transactions: a repeat that waits for its key to go need not wait for messages.
         keys = await self._write(cleaning.prune_keys, retention.keys, limit)
         return keys + await self._within(cleaning.prune, retention, limit)

@@ -7,10 +7,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
+import pytest
+
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
 from offhook.core.searching import Phrase
+from offhook.errors import StoreUnavailable
 from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, run
 
@@ -537,3 +541,26 @@ def test_a_check_writes_and_changes_nothing(url: str) -> None:
         assert (after.messages, after.sends) == (before.messages, before.sends)
 
     run(url, scenario)
+
+
+def test_a_database_that_takes_no_writes_is_told_by_a_check(postgres_url: str) -> None:
+    """As of a standby, to which an address leads after a failover."""
+
+    async def scenario(store: Store) -> None:
+        await store.check()
+        server = await asyncpg.connect(postgres_url)
+        name = await server.fetchval("SELECT current_database()")
+        await server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        await server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for _ in range(3):  # the first may only find that its connection is gone
+            with pytest.raises(StoreUnavailable):
+                await store.check()
+            await asyncio.sleep(0.1)
+        await server.execute("SET default_transaction_read_only = off")
+        await server.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await server.close()
+
+    run(postgres_url, scenario)

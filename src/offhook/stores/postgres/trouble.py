@@ -8,7 +8,13 @@ import asyncpg
 from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import StoreError, StoreUnavailable
 
-ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that the server was just about to end
+)
 """Everything that talking to a server raises. `asyncio.TimeoutError` is `TimeoutError`."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: these say that the values can't

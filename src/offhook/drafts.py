@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from offhook.core.messages import Message, Reply, channel_of
+from offhook.core.addresses import channel_of, folded
+from offhook.core.messages import Message, Reply
 from offhook.core.texts import split_text, well_formed
 from offhook.errors import InvalidReply
 from offhook.ports import Draft, Overdue
@@ -39,7 +40,8 @@ class ReturnAddress:
                 ours, theirs = origin.to, origin.from_
             case Overdue():
                 ours, theirs = origin.recipient, origin.sender
-        return cls(origin.account_sid or settings.account_sid, ours, theirs, settings.sender)
+        account_sid = origin.account_sid or settings.account_sid
+        return cls(account_sid, folded(ours), folded(theirs), settings.sender)
 
     def sender_to(self, to: str) -> str:
         """Return what a message to `to` comes from.
@@ -65,7 +67,7 @@ def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draf
     """
     if not isinstance(identity, str) or well_formed(identity) != identity:
         raise InvalidReply(f"the key of a reply is a text, not {identity!a}")
-    to = reply.to or address.theirs
+    to = folded(reply.to) or address.theirs
     # A template replaces the body, and a blank text beside media has no parts.
     parts = ((reply.body,) if reply.content_sid else split_text(reply.body)) or ("",)
     return tuple(

@@ -221,7 +221,7 @@ def _handler(
         positional=positional,
         keywords=keywords,
         is_async=inspect.iscoroutinefunction(code),
-        channel=channel,
+        channel=None if channel is None else channel.lower(),
         where=where,
         timeout=timeout,
         max_attempts=max_attempts,

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from offhook.core.connection_uri import ESCAPE, problem
 from offhook.core.hosts import host_name
+from offhook.core.opt_outs import WORDS, OptOuts
 from offhook.core.urls import MESSAGES, STATUS, leads_somewhere
 from offhook.errors import SettingsError
 
@@ -198,6 +199,7 @@ class Settings(BaseSettings):
     keep_bodies: bool = True
 
     sender: str = ""
+    opt_out_words: Listed = WORDS
     slow_notice: str = "One moment please, this takes a little longer."
     slow_notice_after: Seconds = 10.0
     timeout_notice: str = "This is taking longer than it should. We are trying again."
@@ -392,6 +394,11 @@ class Settings(BaseSettings):
     def spool_file(self) -> Path | None:
         """The spool's file; None without a spool."""
         return _file(self.spool)
+
+    @property
+    def opt_outs(self) -> OptOuts:
+        """Which messages are a STOP."""
+        return OptOuts.of(self.opt_out_words)
 
     @property
     def admin_address(self) -> tuple[str, int] | None:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from offhook.core.addresses import folded
 from offhook.core.answers import REFUSED, Answer, Fault, Reason
 from offhook.core.diagnosis import checked, explain_mismatch
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
 from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
-from offhook.core.messages import message_sid, message_status, opt_out
+from offhook.core.messages import message_sid, message_status
 from offhook.core.recut import flaw
 from offhook.core.signature import Verdict, signed_text, verify
 from offhook.ports import Inbound
@@ -59,6 +60,7 @@ class Validator:
         self._account_sid = settings.account_sid
         self._notice_after = settings.slow_notice_after if settings.slow_notice else None
         self._public_url_given = bool(settings.public_url)
+        self._opt_outs = settings.opt_outs
         self._next_diagnosis = 0.0
 
     @property
@@ -122,15 +124,15 @@ class Validator:
         missing = _missing(kind, form)
         if missing is not None:
             return Outcome(REFUSED[missing], sid=message_sid(raw), sender=raw.get("From", ""))
-        quiet = kind is Kind.STATUS or self._notice_after is None or opt_out(raw)
+        quiet = kind is Kind.STATUS or self._notice_after is None or self._opt_outs.kind(raw)
         return Inbound(
             kind,
             dedupe_key(kind, raw),
             lane_of(kind, raw),
             raw["AccountSid"],
             message_sid(raw),
-            raw.get("From", ""),
-            raw.get("To", ""),
+            folded(raw.get("From", "")),
+            folded(raw.get("To", "")),
             _parameters(request),
             None if quiet else self._notice_after,
         )

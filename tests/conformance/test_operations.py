@@ -359,10 +359,11 @@ def test_a_person_is_erased_in_all_channels_and_states(url: str) -> None:
             await store.accept(message(sid, sender))
             await settle_next(store, settlement)
         await store.accept(message("SM4", ANN))
+        await store.accept(message("SM5", f"RCS:{ANN}"))  # as an earlier version has written it
         status = inbound("SM9", "x", kind=Kind.STATUS)._replace(recipient=ANN)
         await store.accept(status)
 
-        assert await erase_all(store, "+1 (555) 123-0001") == 6
+        assert await erase_all(store, "+1 (555) 123-0001") == 7
         assert await listed(store) == ["SM3"]
         assert await sends_of(store, "SM3") == ()
         assert not await store.claim_sends(10, lease=30.0, owner="w1")

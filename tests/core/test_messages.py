@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offhook.core.addresses import channel_of
 from offhook.core.keys import Kind, conversation, dedupe_key, kind_of, lane_of
 from offhook.core.messages import (
     Button,
@@ -14,11 +15,11 @@ from offhook.core.messages import (
     Referral,
     Reply,
     StatusUpdate,
-    channel_of,
     replies,
 )
 from offhook.core.texts import split_text
 from offhook.errors import InvalidReply, NotRunning
+from offhook.settings import Settings
 
 # The parameters of real captures: an inbound SMS, and a WhatsApp message with everything.
 SMS = {
@@ -77,6 +78,9 @@ def test_the_word_false_is_not_true() -> None:
         ({"Body": "Unsubscribe"}, "STOP"),
         ({"Body": "please stop"}, ""),
         ({"Body": "STOP", "From": "whatsapp:+15551230001"}, ""),
+        ({"Body": "STOP", "From": "rcs:+15551230001"}, "STOP"),
+        ({"Body": "Cancel", "From": "RCS:+15551230001"}, "STOP"),
+        ({"Body": "STOP", "From": "WhatsApp:+15551230001"}, ""),
         ({"Body": "START"}, ""),
         ({"Body": "HELP"}, ""),
         ({"Body": "anything", "OptOutType": "HELP"}, "HELP"),
@@ -85,6 +89,33 @@ def test_the_word_false_is_not_true() -> None:
 )
 def test_opt_outs(changed: dict[str, str], kind: str) -> None:
     assert Message.parse({**SMS, **changed}).opt_out == kind
+
+
+ADVANCED = "MG" + "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("listed", "changed", "kind"),
+    [
+        ("STOP,ARRET", {"Body": "arret"}, "STOP"),
+        ("STOP,ARRET", {"Body": "CANCEL"}, ""),
+        ("ARRET", {"Body": "stop"}, "STOP"),  # no account can remove it
+        ("", {"Body": "stop"}, "STOP"),
+        ("", {"Body": "end"}, ""),
+        ("", {"Body": "end", "OptOutType": "STOP"}, "STOP"),
+        (ADVANCED, {"Body": "CANCEL"}, "STOP"),
+        (ADVANCED, {"Body": "CANCEL", "MessagingServiceSid": ADVANCED}, ""),
+        (ADVANCED, {"Body": "STOP", "MessagingServiceSid": ADVANCED}, "STOP"),
+        (f"BASTA, {ADVANCED}", {"Body": "Basta"}, "STOP"),
+        (f"BASTA, {ADVANCED}", {"Body": "Basta", "MessagingServiceSid": ADVANCED}, ""),
+        (f"BASTA, {ADVANCED}", {"Body": "CANCEL"}, ""),
+    ],
+)
+def test_the_words_of_an_opt_out_can_be_set(
+    listed: str, changed: dict[str, str], kind: str
+) -> None:
+    opt_outs = Settings.load(env_file=None, opt_out_words=listed).opt_outs
+    assert Message.parse({**SMS, **changed}, opt_outs=opt_outs).opt_out == kind
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*SMS, *WHATSAPP})), st.text(max_size=20)))
@@ -236,7 +267,13 @@ def test_a_url_beyond_ascii_is_a_url() -> None:
 
 @pytest.mark.parametrize(
     ("address", "channel"),
-    [("+1555", "sms"), ("whatsapp:+1555", "whatsapp"), ("messenger:1", "messenger"), ("", "sms")],
+    [
+        ("+1555", "sms"),
+        ("whatsapp:+1555", "whatsapp"),
+        ("RCS:+1555", "rcs"),
+        ("messenger:1", "messenger"),
+        ("", "sms"),
+    ],
 )
 def test_channels(address: str, channel: str) -> None:
     assert channel_of(address) == channel
@@ -283,3 +320,7 @@ def test_lanes() -> None:
     assert there == conversation("AC1", ours="+15005550006", theirs="+15551230001")
     assert there != lane_of(Kind.MESSAGE, {**SMS, "From": "+15551230002"})
     assert lane_of(Kind.STATUS, SMS) != there
+    rcs = {**SMS, "From": "rcs:+15551230001", "To": "rcs:brand_AgEnt"}
+    assert lane_of(Kind.MESSAGE, rcs) == lane_of(
+        Kind.MESSAGE, {**rcs, "From": "RCS:+15551230001", "To": "Rcs:brand_AgEnt"}
+    )

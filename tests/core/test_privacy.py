@@ -36,12 +36,18 @@ def test_a_reduced_webhook_is_the_same_webhook(more: dict[str, str], kind: Kind)
 
 @pytest.mark.parametrize(
     "written",
-    ["+15551230001", "whatsapp:+15551230001", " +1 (555) 123-0001 ", "rcs:+15551230001"],
+    ["+15551230001", "WhatsApp:+15551230001", " +1 (555) 123-0001 ", "rcs:+15551230001"],
 )
 def test_a_number_is_one_person_in_every_channel(written: str) -> None:
-    assert spellings(written) == ("+15551230001", "whatsapp:+15551230001", "rcs:+15551230001")
+    today, formerly = spellings(written)[:3], spellings(written)[3:]
+    assert today == ("+15551230001", "whatsapp:+15551230001", "rcs:+15551230001")
+    assert {"WHATSAPP:+15551230001", "RCS:+15551230001"} <= set(formerly)
 
 
 @pytest.mark.parametrize("written", ["messenger:12345", "whatsapp:BR.99", "ann@example.com", ""])
 def test_what_is_no_number_stands_for_itself(written: str) -> None:
     assert spellings(written) == (written,)
+
+
+def test_a_prefix_is_the_same_in_any_case() -> None:
+    assert spellings("Messenger:AbC") == ("messenger:AbC", "Messenger:AbC")

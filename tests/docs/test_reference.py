@@ -44,6 +44,8 @@ def _shown(default: Any) -> str:
             return f"`{str(default).lower()}`"
         case (int(number), 60.0):
             return f"`{number}/minute`"
+        case tuple():
+            return f"`{','.join(default)}`"
         case _:
             return f"`{default}`"
 

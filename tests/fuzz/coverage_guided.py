@@ -23,7 +23,7 @@ def main() -> None:
         from offhook.core.diagnosis import explain_mismatch  # noqa: PLC0415
         from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
         from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
-        from offhook.core.messages import Message, StatusUpdate, opt_out  # noqa: PLC0415
+        from offhook.core.messages import Message, StatusUpdate  # noqa: PLC0415
         from offhook.core.recut import flaw  # noqa: PLC0415
         from offhook.core.signature import signed_text, verify  # noqa: PLC0415
 
@@ -52,7 +52,6 @@ def main() -> None:
                 flaw(kind, form, signed_text(form), posted=posted)
             dedupe_key(kind, raw)
             lane_of(kind, raw)
-        opt_out(raw)
         Message.parse(raw, attempt=1)
         StatusUpdate.parse(raw, attempt=1)
         explain_mismatch(

@@ -597,6 +597,33 @@ def test_who_opts_out_gets_nothing_any_more(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_a_stop_by_rcs_is_one_and_reaches_no_message_handler(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: "you said", channel="RCS")) as line:
+            before = await line.receive("hello", sender="rcs:+15551230001")
+            stop = await line.receive("Stop", sender="RCS:+15551230001")
+            async with serving(line):
+                await line.told.runs(2)
+            assert (await line.record(stop)).error == Cause.NO_HANDLER("STOP")
+            (canceled,) = (await line.ledger(before)).values()
+            assert canceled.state is SendState.CANCELED  # it was of the same conversation
+
+    run(scenario)
+
+
+def test_an_account_may_have_other_words_for_an_opt_out(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        words = {"opt_out_words": ("STOP", "BASTA")}
+        async with opened(tmp_path, handled_by(lambda: "you said"), **words) as line:
+            cancel, basta = await line.receive("cancel"), await line.receive("basta")
+            async with serving(line):
+                await line.told.runs(2)
+            assert await line.state(cancel) is State.DONE
+            assert await line.state(basta) is State.DISCARDED
+
+    run(scenario)
+
+
 def test_an_opt_out_handler_is_told_and_its_failure_is_not_the_persons_business(
     tmp_path: Path,
 ) -> None:

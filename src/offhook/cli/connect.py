@@ -10,6 +10,7 @@ import typer
 from offhook.cli.options import JsonOption, app_named
 from offhook.cli.output import complain, console, print_json
 from offhook.cli.wires import SANDBOX, SENDERS, details, row, shown
+from offhook.core.addresses import channel_of
 from offhook.doctor import Verdict
 from offhook.doctor.environment import public_url
 from offhook.errors import TwilioError
@@ -165,7 +166,7 @@ class _Connection:
         try:
             return await receivers.number(number)
         except TwilioError as error:
-            if not number.startswith("whatsapp:"):
+            if channel_of(number) != "whatsapp":
                 raise
             words = SENDERS.format(url=self._wanted.url)
             raise TwilioError(f"{error}. {words}", code=error.code) from error

@@ -12,6 +12,7 @@ from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.output import console, print_json
 from offhook.cli.signals import on_signals
 from offhook.cli.stores import existing, settings_beside_dev
+from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
 from offhook.observe.masking import mask
 from offhook.settings import Settings
@@ -49,7 +50,7 @@ def command(
     settings = settings_beside_dev(store)
     if not sender.strip():
         raise typer.BadParameter("--sender must name somebody")
-    shown = ", ".join(mask(address) for address in spellings(sender))
+    shown = ", ".join(dict.fromkeys(mask(folded(one)) for one in spellings(sender)))
     if not yes:
         _ask(shown)
     result = asyncio.run(_erase(settings, sender, wait))

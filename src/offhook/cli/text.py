@@ -26,10 +26,10 @@ from offhook.cli.conversation import (
 from offhook.cli.options import JsonOption
 from offhook.cli.output import console, milliseconds, print_json
 from offhook.cli.session import Session, running
+from offhook.core.addresses import channel_of
 from offhook.core.answers import Fault
 from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
-from offhook.core.messages import channel_of
 from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings

@@ -5,6 +5,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
 
+from offhook.core.addresses import folded
 from offhook.core.messages import message_sid, message_status
 
 KEY_BYTES: Final = 16
@@ -57,4 +58,4 @@ def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:
 
 def conversation(account_sid: str, *, ours: str, theirs: str) -> str:
     """Return the lane of a conversation, for inbound messages and for the replies to them."""
-    return f"{account_sid}|{ours}|{theirs}"
+    return f"{account_sid}|{folded(ours)}|{folded(theirs)}"

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Protocol, Self
 
+from offhook.core.addresses import channel_of
 from offhook.core.calls import Call, caller
 from offhook.core.lifecycle import Delivery, SendState
+from offhook.core.opt_outs import TWILIOS, OptOuts
 from offhook.core.texts import well_formed
 from offhook.core.urls import leads_somewhere
 from offhook.errors import InvalidReply, NotRunning
@@ -222,10 +224,11 @@ class Message:
     Attributes:
         sid: the MessageSid, for idempotency of your own.
         account_sid: the account that was written to.
-        from_: who wrote: E.164, or `whatsapp:+...`.
+        from_: who wrote, as Twilio says it: E.164, or `whatsapp:+...`.
         to: your number that was written to.
         body: the text; empty for a picture alone.
-        channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the address' prefix, `sms` without.
+        channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the address' prefix in lower case,
+            `sms` without.
         media: what is attached, in its order.
         messaging_service_sid: of the service that the number belongs to; empty without one.
         segments: how many SMS the text took.
@@ -299,7 +302,7 @@ class Message:
 
     @classmethod
     def parse(
-        cls, raw: Mapping[str, str], *, attempt: int = 1, replier: Replier | None = None
+        cls, raw: Mapping[str, str], *, attempt: int = 1, opt_outs: OptOuts | None = None
     ) -> Self:
         """Return the message that a webhook's parameters describe."""
         get = raw.get
@@ -321,14 +324,13 @@ class Message:
             replied_to_sid=get("OriginalRepliedMessageSid", ""),
             # WhatsApp sends the word "false" too (seen in captures).
             forwarded="true" in (get("Forwarded", ""), get("FrequentlyForwarded", "")),
-            opt_out=opt_out(raw),
+            opt_out=(opt_outs or TWILIOS).kind(raw),
             city=get("FromCity", ""),
             state=get("FromState", ""),
             zip=get("FromZip", ""),
             country=get("FromCountry", ""),
             raw=raw,
             attempt=attempt,
-            _replier=replier,
         )
 
 
@@ -381,33 +383,6 @@ def message_sid(raw: Mapping[str, str]) -> str:
 def message_status(raw: Mapping[str, str]) -> str:
     """Return the MessageStatus, under the name Twilio uses today or used to."""
     return raw.get("MessageStatus") or raw.get("SmsStatus") or ""
-
-
-def channel_of(address: str) -> str:
-    """Return the channel of an address: `whatsapp` for `whatsapp:+1...`, `sms` without prefix."""
-    prefix, colon, _ = address.partition(":")
-    return prefix if colon else "sms"
-
-
-# Twilio's default words for long codes, matched as the whole message in any case:
-# https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
-_STOP_WORDS: Final = frozenset(
-    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"}
-)
-
-
-def opt_out(raw: Mapping[str, str]) -> str:
-    """Return `STOP`, `START` or `HELP` when Twilio treats the message as such, else an empty str.
-
-    `OptOutType` comes with Advanced Opt-Out only. Without it, an SMS that is wholly a STOP word is
-    one all the same: Twilio blocks what would be sent next (error 21610).
-    """
-    if kind := raw.get("OptOutType", ""):
-        return kind.upper()
-    words = raw.get("Body", "").strip().upper()
-    if words in _STOP_WORDS and channel_of(raw.get("From", "")) == "sms":
-        return "STOP"
-    return ""
 
 
 def _count(text: str) -> int:

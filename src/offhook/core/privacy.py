@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from offhook.core.addresses import folded
+
 # They name a webhook, say where it belongs, and hold nothing that anybody wrote. `send` is the
 # ledger's number in our own status callbacks.
 _ESSENTIAL: Final = frozenset(
@@ -16,6 +18,9 @@ _ESSENTIAL: Final = frozenset(
 # Channels whose addresses are telephone numbers with the channel in front:
 # https://www.twilio.com/docs/messaging/channels
 _CHANNELS: Final = ("whatsapp", "rcs")
+
+# Rows of earlier versions have the prefix as it came; those of today have it in lower case.
+_FORMERLY: Final = ("WHATSAPP", "WhatsApp", "Whatsapp", "RCS", "Rcs")
 
 _PUNCTUATION: Final = re.compile(r"[\s().-]+")
 _NUMBER: Final = re.compile(r"\+?\d+")
@@ -37,6 +42,6 @@ def spellings(address: str) -> tuple[str, ...]:
     address = address.strip()
     channel, _, rest = address.rpartition(":")
     number = _PUNCTUATION.sub("", rest)
-    if channel not in {"", *_CHANNELS} or not _NUMBER.fullmatch(number):
-        return (address,)
-    return (number, *(f"{name}:{number}" for name in _CHANNELS))
+    if channel.lower() not in {"", *_CHANNELS} or not _NUMBER.fullmatch(number):
+        return tuple(dict.fromkeys((folded(address), address)))
+    return (number, *(f"{name}:{number}" for name in (*_CHANNELS, *_FORMERLY)))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx2
 
+from offhook.core.lifecycle import STATUSES
 from offhook.core.texts import well_formed
 
 LONGEST: Final = 64 * 1024
@@ -17,14 +18,6 @@ _TEXT: Final = 2048  # characters of a text that are kept: a URL at Twilio has n
 _WORDS: Final = 200  # of an error of the client, which may quote what it could not read
 _MESSAGE_SID: Final = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _CODES: Final = range(1_000_000)
-
-# https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
-_STATUSES: Final = frozenset(
-    {
-        "accepted", "scheduled", "canceled", "queued", "sending", "sent", "failed", "delivered",
-        "undelivered", "receiving", "received", "read", "partially_delivered",
-    }
-)  # fmt: skip
 
 IDENTITY: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
 """Headers of every request: what is compressed may be any number of times as long."""
@@ -97,7 +90,7 @@ def sid_of(answer: Mapping[str, Any]) -> str:
 def status_of(answer: Mapping[str, Any]) -> str:
     """Return the status of a message; empty where it is none of Twilio's."""
     status = answer.get("status")
-    return status if isinstance(status, str) and status in _STATUSES else ""
+    return status if isinstance(status, str) and status in STATUSES else ""
 
 
 def said(error: Exception) -> str:

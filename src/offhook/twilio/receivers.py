@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from offhook.core.addresses import channel_of, folded
 from offhook.errors import TwilioError
 from offhook.twilio.answers import text_of
 from offhook.twilio.rest import TwilioRest
@@ -47,7 +48,8 @@ class Receivers:
 
     async def number(self, address: str) -> Receiver:
         """Return a number, or a WhatsApp sender where it begins with `whatsapp:`."""
-        if address.startswith("whatsapp:"):
+        address = folded(address)
+        if channel_of(address) == "whatsapp":
             found: Sequence[Receiver] = await self.senders()
         else:
             path = f"{self._numbers}.json"

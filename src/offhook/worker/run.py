@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from offhook.clock import elapsed
+from offhook.core.addresses import folded
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
@@ -150,7 +151,9 @@ class Run:
 
     async def _attempt_message(self) -> Result | None:
         raw = dict(decode_form(self.claim.form).first)
-        message = Message.parse(raw, attempt=self.claim.attempt)
+        message = Message.parse(
+            raw, attempt=self.claim.attempt, opt_outs=self._tools.settings.opt_outs
+        )
         address = ReturnAddress.of(message, self._tools.settings)
         self._terms = _with_notices(self._terms, message, address, self._tools.settings)
         if (ended := await self._slow_down(message)) is not None:
@@ -191,7 +194,7 @@ class Run:
         claim = self.claim
         if limit is None or rate is None or claim.replayed or claim.attempt > 1 or claim.crashes:
             return None
-        admission = await limit.admit(message.account_sid, message.from_, claim.received)
+        admission = await limit.admit(message.account_sid, folded(message.from_), claim.received)
         if admission is Admission.ADMITTED:
             return None
         amount, seconds = rate

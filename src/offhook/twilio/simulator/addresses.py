@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from offhook.core.messages import channel_of
+from offhook.core.addresses import channel_of
 from offhook.twilio.simulator.errors import Refused
 
 # E.164: a plus, and up to 15 digits of which the first is not zero.
@@ -37,4 +37,4 @@ def is_brand(from_: str) -> bool:
 
 def opted_out_as(person: str) -> str:
     """Return the name under which a person's opt-out is kept: RCS, SMS and MMS share it."""
-    return person.partition(":")[2] if channel_of(person).lower() == "rcs" else person
+    return person.partition(":")[2] if channel_of(person) == "rcs" else person

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from offhook.core.messages import Button, Location, Media, channel_of
+from offhook.core.addresses import channel_of
+from offhook.core.messages import Button, Location, Media
 
 Params = tuple[tuple[str, str], ...]
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
-from offhook.core.messages import channel_of, opt_out
+from offhook.core.opt_outs import TWILIOS
 from offhook.twilio.simulator.addresses import opted_out_as
 from offhook.twilio.simulator.captures import STATUS_TYPE
 from offhook.twilio.simulator.captures import status as status_params
@@ -79,9 +80,11 @@ class Exchange:
         """Take note of a person's STOP or START. They hold for all of our numbers."""
         person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
-        if opt_out(params) == "STOP":
+        if TWILIOS.kind(params) == "STOP":
             self.opted_out.add(person)
-        elif opt_out(params) == "START" or (word in _START_WORDS and channel_of(person) == "sms"):
+        elif TWILIOS.kind(params) == "START" or (
+            word in _START_WORDS and channel_of(person) == "sms"
+        ):
             self.opted_out.discard(person)
 
     async def deliver(

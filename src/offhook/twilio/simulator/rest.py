@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
-from offhook.core.messages import MAX_MEDIA, channel_of
+from offhook.core.messages import MAX_MEDIA
 from offhook.core.texts import MAX_BODY, units
 from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable

@@ -9,7 +9,8 @@ from typing import Final, Literal, NamedTuple, Self
 
 from starlette.types import ASGIApp
 
-from offhook.core.messages import Button, Location, Media, channel_of
+from offhook.core.addresses import channel_of
+from offhook.core.messages import Button, Location, Media
 from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.account import Account, Webhook

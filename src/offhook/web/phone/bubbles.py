@@ -7,8 +7,9 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any, Final
 
+from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.core.messages import Media, Message, channel_of
+from offhook.core.messages import Media, Message
 from offhook.events import Answered, Handled, Sent
 from offhook.twilio.meanings import meaning
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted

@@ -19,4 +19,5 @@ def admin_hosts(settings: Settings) -> HostNames:
 
 
 def _own_names() -> tuple[str, ...]:
-    return ("localhost", "127.0.0.1", "[::1]", socket.gethostname(), socket.getfqdn())
+    # Not getfqdn: it may ask a DNS that does not answer, and the start would wait for it.
+    return ("localhost", "127.0.0.1", "[::1]", socket.gethostname())

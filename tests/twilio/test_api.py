@@ -124,6 +124,7 @@ def test_a_content_template_goes_out_with_its_variables() -> None:
             f"http://here/7/{ACCOUNT}",
         ),
     ],
+    ids=["without one", "with one"],  # its account is another in each process
 )
 def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
     webhook = Webhook(

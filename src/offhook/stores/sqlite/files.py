@@ -127,6 +127,7 @@ class Files:
         self._adopt = adopt
         self._beside = _beside(path)
         self._identity: _Identity | None = None
+        self._logs: set[_Identity | None] = set()
         self._schema = 0
 
     def look(self) -> None:
@@ -154,6 +155,7 @@ class Files:
         """Take the file that was opened for the store, with the schema that it has now."""
         self._identity = opened.identity
         (self._schema,) = opened.connection.execute("PRAGMA user_version").fetchone()
+        self._note_log()
 
     def open_again(self) -> Opened:
         """Open another connection.
@@ -168,7 +170,9 @@ class Files:
             )
         if found != self._identity and not self._follow:
             raise FileMoved(f"{self._path} was replaced while it was in use")
-        self._refuse_half(patience=0.0)
+        if found != self._identity:
+            self._put_former_log_aside()
+        self._refuse_half(patience=_STEP)  # another connection may be looking, too
         opened = Opened(self._path, connect(self._path))
         if opened.identity != found:
             raise FileMoved(f"{self._path} was replaced while it was opened")
@@ -180,7 +184,22 @@ class Files:
                 )
             self._adopt(opened.connection)
             self._identity = found
+        self._note_log()
         return opened
+
+    def _note_log(self) -> None:
+        self._logs = {_identity(name) for name in self._beside} - {None}
+
+    def _put_former_log_aside(self) -> None:
+        """Take the former file's log from the one that has replaced it, which would be damaged.
+
+        It was left there by a connection that ended before the file was replaced.
+        """
+        log, index = self._beside
+        if _identity(log) in self._logs:
+            Path(log).rename(f"{log}-former")
+        if _identity(index) in self._logs:
+            Path(index).unlink()
 
     def _refuse_half(self, *, patience: float) -> None:
         """Refuse a database whose log, or its index, was removed while a process has them open.

@@ -6,6 +6,7 @@ error code), sender or recipient differs from the genuine one's.
 """
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
@@ -109,6 +110,10 @@ GENUINE = {
     "failure": (Kind.STATUS, failed()),
     "failure with a word": (Kind.STATUS, failed(ErrorCode="InvalidSandboxRequest")),
     "failure without a code": (Kind.STATUS, failed(ErrorCode="")),
+    "failure before a sender was chosen": (
+        Kind.STATUS,
+        failed(From="", ErrorMessage="The 'From' number +14155550100 is not in your account"),
+    ),
     "status of a channel": (Kind.STATUS, of_channel()),
     "status that quotes": (
         Kind.STATUS,
@@ -123,6 +128,18 @@ def test_what_twilio_sends_is_accepted(kind: Kind, fields: Fields) -> None:
     assert isinstance(accepted, Inbound), accepted
     assert accepted.sid == fields["MessageSid"]
     assert (accepted.sender, accepted.recipient) == (fields["From"], fields["To"])
+
+
+def test_a_status_may_have_no_sender() -> None:
+    told = failed(ErrorMessage="Mismatch between the 'From' number and the account")
+    fields = [pair for pair in told.items() if pair[0] != "From"]
+    assert isinstance(posted(Kind.STATUS, fields), Inbound)
+
+
+def test_the_longest_text_is_judged_at_once() -> None:
+    began = time.process_time()
+    assert isinstance(posted(Kind.MESSAGE, list(sms("From+1" * 10_000).items())), Inbound)
+    assert time.process_time() - began < 1.0
 
 
 TEXTS = (
@@ -204,6 +221,12 @@ ATTACKS: dict[str, tuple[Kind, Fields, Pairs]] = {
         failed(ErrorCode="InvalidSandboxRequest"),
         [*status("failed").items(),
          ("ErrorCode", "InvalidSandboxRequestErrorMessage")],
+    ),
+    "a sender that another field has swallowed": (
+        Kind.STATUS,
+        failed(From="ToysRUs"),
+        [*[pair for pair in failed().items() if pair[0] not in {"From", "ErrorMessage"}],
+         ("ErrorMessage", "FromToysRUs")],
     ),
     "a nameless field": (Kind.MESSAGE, sms(), [("", signed_text(Form.of(sms().items())))]),
     "a field without anything": (Kind.MESSAGE, sms(), [*sms().items(), ("", "")]),

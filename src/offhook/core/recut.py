@@ -51,8 +51,11 @@ _TO: Final = re.compile(f"To{_BEGINNING}")
 _CODE: Final = re.compile("ErrorCode[0-9A-Z]")
 _STATUS: Final = re.compile(f"MessageStatus(?:{'|'.join(sorted(STATUSES))})")
 
-_SENDER_RETOLD: Final = re.compile(f"{_FROM.pattern}.*(?:Label|InteractiveData)", re.DOTALL)
-"""A sender, and behind it a text of the person's that stands between sender and SID."""
+_BEHIND_SENDER: Final = ("Label", "InteractiveData")
+"""Texts of a person's that stand between sender and SID."""
+
+_SENDERS_NAME: Final = re.compile(r"(?<![ '\"(])From")
+"""The name of a parameter, and no word of a sentence: `The 'From' number is not ...`."""
 
 _TEXTS: Final = frozenset(
     {
@@ -114,7 +117,7 @@ def _flaw_of_message(first: Mapping[str, str], text: str) -> str:
         # `City` is no sender where another is told: it may have been FromCity.
         before, behind = _text_of(first, "", "From"), _text_of(first, "From", "MessageSid")
         own = _FROM.match(behind)
-        if not own or _count(_FROM, behind) > 1 or _SENDER_RETOLD.search(before):
+        if not own or _count(_FROM, behind) > 1 or _sender_retold(before):
             return "a second sender stands where no parameter is"
     if not _is_only(_TO, text, first, "To"):
         behind = _text_of(first, "SmsSid", "")
@@ -147,7 +150,7 @@ def _misplaced(form: Form, text: str) -> str:
         return "a SID stands where no parameter is"
     if not (_is_only(_FROM, text, first, "From") and _is_only(_TO, text, first, "To")):
         return "an address stands where no parameter is"
-    if not first.get("From") and "From" in text:
+    if not first.get("From") and _count(_SENDERS_NAME, text) > ("From" in first):
         return "From stands where no parameter is"
     if _count(_STATUS, text) > ("MessageStatus" in first):
         return "a status stands where no parameter is"
@@ -175,6 +178,12 @@ def _sid_fields(first: Mapping[str, str]) -> int:
 def _retold(first: Mapping[str, str], texts: Iterable[str]) -> int:
     """Return how many SIDs, behind their names, stand within these texts."""
     return sum(_count(_SID_FIELD, first[name]) for name in texts if name in first)
+
+
+def _sender_retold(text: str) -> bool:
+    """Return whether a sender stands in a text, and anywhere behind it what hides one."""
+    sender = _FROM.search(text)
+    return sender is not None and any(name in text[sender.end() :] for name in _BEHIND_SENDER)
 
 
 def _is_only(pattern: re.Pattern[str], text: str, first: Mapping[str, str], name: str) -> bool:

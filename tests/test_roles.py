@@ -1,16 +1,21 @@
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from offhook import roles
+from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
 from offhook.events import Event, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.roles import WorkerRole, status_callback
 from offhook.settings import Settings
+from offhook.stores import store_of
 from offhook.worker import Worker
+from tests.conformance.support import inbound
 
 
 def test_a_status_callback_names_its_send_and_is_repeated_by_twilio() -> None:
@@ -70,3 +75,38 @@ def test_an_inline_worker_that_fails_begins_again_under_another_name(
     assert owners[0] == "first"
     assert len(set(owners)) == 2
     assert told == [Trouble(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]
+
+
+def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_has_it(
+    tmp_path: Path,
+) -> None:
+    """The worker that has found it broken has ended: its alert would last for ever."""
+    path = tmp_path / "offhook.db"
+    settings = Settings.load(
+        env_file=None, account_sid="AC" + "0" * 32, auth_token="t", store=f"sqlite:///{path}"
+    )
+    broken = asyncio.Queue[bool]()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Trouble) and event.topic is Topic.STORE_BROKEN:
+            broken.put_nowait(not event.ok)
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        store = store_of(settings)
+        await store.open()
+        role = WorkerRole(settings, Handlers(), tell, owner="first", create_store=False)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(role.run_for_ever(stop))
+            await store.accept(inbound("SM1"))
+            while (await store.counts()).messages[State.OPEN]:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+            await store.close()
+            with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(f"{path}2")) as new:
+                old.backup(new)
+            Path(f"{path}2").replace(path)
+            while await broken.get():
+                pass
+            stop.set()
+
+    asyncio.run(scenario())

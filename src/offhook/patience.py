@@ -118,7 +118,7 @@ class StoreWatch:
     def __init__(self, observer: Observer, doing: str) -> None:
         self._observer = observer
         self._doing = doing
-        self._told: Topic | None = None
+        self._told: set[Topic] = set()
         self._broken: StoreBroken | None = None
 
     def away(self, error: StoreUnavailable) -> None:
@@ -127,7 +127,7 @@ class StoreWatch:
             if self._broken is None:
                 self._broken = error
                 self._tell(Topic.STORE_BROKEN, str(error))
-        elif self._told is None:
+        elif not self._told:
             self.waits(str(error))
 
     def waits(self, reason: str) -> None:
@@ -136,9 +136,10 @@ class StoreWatch:
 
     def back(self) -> None:
         """Note that a call succeeded."""
-        if self._told is not None:
-            told, self._told, self._broken = self._told, None, None
-            self._observer(Trouble(told, "the store is back", ok=True))
+        if self._told:
+            told, self._told, self._broken = self._told, set(), None
+            for topic in sorted(told):  # one that was away first may be broken since
+                self._observer(Trouble(topic, "the store is back", ok=True))
 
     def end_if_broken(self) -> None:
         """Raise what was last noted, if the store does not come back by itself.
@@ -150,7 +151,7 @@ class StoreWatch:
             raise self._broken
 
     def _tell(self, topic: Topic, reason: str) -> None:
-        self._told = topic
+        self._told.add(topic)
         self._observer(Trouble(topic, f"{self._doing}: {reason}"))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:

@@ -16,7 +16,7 @@ from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
 from offhook.credentials import Credentials, Lookup
 from offhook.deferral import DeferralLimit
-from offhook.errors import OffhookError
+from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Topic, Trouble
 from offhook.handlers import Handlers
 from offhook.hosts import allowed_hosts
@@ -174,6 +174,7 @@ class WorkerRole:
         self._owner = owner
         self._beat = beat
         self._create_store = create_store
+        self._broken = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain for `drain_timeout` seconds.
@@ -188,6 +189,9 @@ class WorkerRole:
         if store is None:
             return
         self._create_store = False  # one that is gone from now on is not made anew, empty
+        if self._broken:  # told by a worker that has ended
+            self._broken = False
+            self._observer(Trouble(Topic.STORE_BROKEN, "the store is back", ok=True))
         limit = _sender_limit(self._settings, self._observer)
         sender = TwilioSender(self._settings, status_callback=status_callback(self._settings))
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
@@ -210,6 +214,7 @@ class WorkerRole:
             except Exception as error:  # noqa: BLE001 - to give up would leave messages to nobody
                 if time.monotonic() - began > _LAST_RESTART_AFTER:
                     told, pause = "", 0.0
+                self._broken = self._broken or isinstance(error, StoreBroken)
                 reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
                 if reason != told:
                     told, text = reason, f"the worker begins again: {reason}"

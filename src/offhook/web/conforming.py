@@ -10,7 +10,8 @@ from offhook.web.asgi import respond
 from offhook.web.router import Branches, Router
 
 # ASGI names HTTP/2 and HTTP/3 without a minor version; `2.0` is an HTTP/1 request that says so.
-_VERSIONS: Final = frozenset({"1.0", "1.1", "2", "3"})
+# Granian calls HTTP/1.0 `1`.
+_VERSIONS: Final = frozenset({"1", "1.0", "1.1", "2", "3"})
 _MAX_HOST: Final = 255 + len(":65535")
 
 

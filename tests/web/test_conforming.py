@@ -1,0 +1,36 @@
+"""Which versions of HTTP are served, by the names that servers give them in ASGI."""
+
+import asyncio
+
+import pytest
+from starlette.types import Message
+
+from offhook.web.conforming import Conforming
+from offhook.web.health import Health
+from offhook.web.router import Router
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("1.1", 200), ("1.0", 200), ("1", 200), ("2", 200), ("3", 200), ("0.9", 505), ("2.0", 505)],
+)
+def test_a_version_is_served_if_it_is_spoken(version: str, status: int) -> None:
+    """nginx calls a backend in HTTP/1.0 unless it is told otherwise, which Granian names `1`."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def scenario() -> None:
+        scope = {
+            "type": "http", "http_version": version, "method": "GET", "path": "/healthz",
+            "raw_path": b"/healthz", "query_string": b"", "root_path": "",
+            "headers": [(b"host", b"bot.example.com")],
+        }  # fmt: skip
+        await Conforming(Router({"/healthz": Health()}))(scope, receive, send)
+
+    asyncio.run(scenario())
+    assert sent[0]["status"] == status

@@ -1,12 +1,17 @@
 """The time of a store in a file: it moves on evenly, and people see the clock as it is set now."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from offhook.clock import elapsed_ms
 from offhook.core.lifecycle import Trigger
 from offhook.ports import Filter, Retention, Settlement, Store
 from offhook.stores.sqlite import clock as clocks
@@ -160,3 +165,32 @@ def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
             await spool.close()
 
     asyncio.run(main())
+
+
+def test_two_that_open_a_fresh_store_at_once_agree_on_its_time(tmp_path: Path) -> None:
+    """The writers' lock is given up after 50 ms: both may be about to write the time down."""
+    begun, held = Event(), 0.2
+
+    def made() -> sqlite3.Connection:
+        return sqlite3.connect(
+            tmp_path / "offhook.db", isolation_level=None, check_same_thread=False
+        )
+
+    def ahead(connection: sqlite3.Connection) -> int:
+        clock = clocks.StoreClock()
+        clock.anchor(connection)
+        return clock.now() - elapsed_ms()
+
+    def traced(statement: str) -> None:
+        if statement.startswith("INSERT"):
+            begun.set()
+            time.sleep(held)  # the other one is quicker, if it may be
+
+    with ThreadPoolExecutor(1) as thread, closing(made()) as first, closing(made()) as other:
+        first.execute("CREATE TABLE sequences (name TEXT PRIMARY KEY, value)")
+        first.execute("CREATE TABLE dedupe_keys (received INTEGER)")
+        first.set_trace_callback(traced)
+        one = thread.submit(ahead, first)
+        assert begun.wait(10)
+        assert ahead(other) == pytest.approx(one.result(), abs=1)
+        assert other.execute("SELECT count(*) FROM sequences").fetchone() == (1,)

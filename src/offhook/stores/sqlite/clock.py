@@ -26,16 +26,15 @@ class StoreClock:
         self._ahead = 0
 
     def anchor(self, connection: sqlite3.Connection) -> None:
-        """Agree with the file's other processes. Under the writers' lock."""
-        name = f"{_NAME}{boot()}"
-        known = connection.execute("SELECT value FROM sequences WHERE name = ?", (name,)).fetchone()
-        (newest,) = connection.execute("SELECT max(received) FROM dedupe_keys").fetchone()
-        if known is not None and elapsed_ms() + known[0] >= (newest or 0):
-            self._distance = known[0]
-        else:
-            self._distance = max(_wall(), newest or 0) - elapsed_ms()
-            connection.execute("DELETE FROM sequences WHERE name LIKE ?", (f"{_NAME}%",))
-            connection.execute("INSERT INTO sequences VALUES (?, ?)", (name, self._distance))
+        """Agree with the file's other processes. Not within a transaction."""
+        # The writers' lock is not waited for for ever: two may come here at once.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._distance = _agreed(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
         self._ahead = self._measured()
 
     def now(self) -> int:
@@ -58,6 +57,19 @@ class StoreClock:
 
     def _measured(self) -> int:
         return _wall() - self.now()
+
+
+def _agreed(connection: sqlite3.Connection) -> int:
+    """Return the distance that the file holds; write one where it holds none that will do."""
+    name = f"{_NAME}{boot()}"
+    known = connection.execute("SELECT value FROM sequences WHERE name = ?", (name,)).fetchone()
+    (newest,) = connection.execute("SELECT max(received) FROM dedupe_keys").fetchone()
+    if known is not None and elapsed_ms() + known[0] >= (newest or 0):
+        return int(known[0])
+    distance = max(_wall(), newest or 0) - elapsed_ms()
+    connection.execute("DELETE FROM sequences WHERE name LIKE ?", (f"{_NAME}%",))
+    connection.execute("INSERT INTO sequences VALUES (?, ?)", (name, distance))
+    return distance
 
 
 def _wall() -> int:

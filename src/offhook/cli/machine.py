@@ -168,7 +168,8 @@ class Machine:
             await supervisor.run()
         finally:
             await preparation.end()
-        if _file_of(settings) == began_with:
+        # With a spool the start need not have waited for the store: any file is the right one then.
+        if began_with in {None, _file_of(settings)}:
             _log.info("ended: everything that was acknowledged is stored")
         else:
             _log.error("ended: the store's file is not the one that this service began with")
@@ -195,9 +196,12 @@ class Machine:
 
 def _file_of(settings: Settings) -> tuple[int, int] | None:
     """Return which file the store is: its device and inode."""
-    if settings.store_file is None or not settings.store_file.exists():
+    if settings.store_file is None:
         return None
-    found = settings.store_file.stat()
+    try:
+        found = settings.store_file.stat()
+    except OSError:
+        return None
     return found.st_dev, found.st_ino
 
 

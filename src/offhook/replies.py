@@ -236,6 +236,7 @@ class SendLoop:
         except StoreUnavailable as error:
             self._unsure = True
             self._watch.away(error)
+            self._work.clear()  # nor does what could be written meanwhile make it try at once
             return None
         self._watch.back()
         for claim in claims:

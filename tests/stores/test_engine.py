@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.errors import StoreError
+from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 from tests.conformance.support import inbound
@@ -138,6 +138,26 @@ def test_of_a_batch_only_the_write_that_fails_is_refused(tmp_path: Path, elsewhe
             )
             assert token != 4711
             assert stored == [("SM1",), ("SM3",)]
+        finally:
+            await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_write_that_fails_wakes_nobody(tmp_path: Path) -> None:
+    def full(_connection: sqlite3.Connection, _now: int) -> None:
+        raise OSError("the disk is full")
+
+    async def scenario() -> None:
+        engine = Engine(tmp_path / "offhook.db")
+        await engine.open(migrate)
+        try:
+            work = engine.wake.listen()
+            with pytest.raises(StoreUnavailable, match="full"):
+                await engine.write(full, wakes=True)
+            assert not work.is_set()
+            await engine.write(lambda _connection, _now: None, wakes=True)
+            assert work.is_set()
         finally:
             await engine.close()
 

@@ -317,6 +317,36 @@ def test_a_store_that_is_away_for_the_settling_is_waited_for(tmp_path: Path) -> 
     run(scenario)
 
 
+@pytest.mark.parametrize("call", ["claim", "claim_sends"])
+def test_a_store_that_takes_small_writes_only_is_not_asked_in_a_busy_loop(
+    tmp_path: Path, call: str
+) -> None:
+    """As when a disk is nearly full: leases can be handed back, and nothing be claimed."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+            asked = 0
+
+            async def full(*_: object, **__: object) -> object:
+                nonlocal asked
+                asked += 1
+                raise StoreUnavailable("the disk is full")
+
+            await line.receive("hello")
+            if call == "claim_sends":
+                async with serving(line):
+                    await line.told.runs(1)
+            setattr(line.store, call, full)
+            async with serving(line, sends=True):
+                await line.told.trouble(Topic.STORE_UNAVAILABLE)
+                await asyncio.sleep(
+                    1.5
+                )  # a busy loop, from the second time on, would ask a hundred
+            assert asked <= 5
+
+    run(scenario)
+
+
 def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Path) -> None:
     async def blocks() -> None:
         time.sleep(1.5)  # noqa: ASYNC251 - the subject

@@ -157,6 +157,7 @@ class Worker:
         except StoreUnavailable as error:
             self._unsure = True
             self._watch.away(error)
+            self._work.clear()  # nor does what could be written meanwhile make it try at once
             return Claimed()
         self._watch.back()
         if claimed.step:

@@ -217,7 +217,7 @@ class Engine:
                 future.set_exception(error)
             else:
                 future.set_result(result)
-        if any(item.wakes for item in items):
+        if _is_news(items, results):
             self.wake.wake_here()
         self._checkpoint_if_due()
         self.yields = held > 0 and not is_urgent(items)
@@ -267,7 +267,7 @@ class Engine:
         except (OSError, sqlite3.Error) as error:
             results = refuse(items, self._writer.fail(error))
         self._deliver(items, results, held)
-        if any(item.wakes for item in items):
+        if _is_news(items, results):
             self.wake.wake_others()
 
     def _deliver(self, items: Sequence[Item], results: Sequence[Result], held: float = 0.0) -> None:
@@ -317,6 +317,11 @@ class Engine:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+
+def _is_news(items: Sequence[Item], results: Sequence[Result]) -> bool:
+    """Return whether workers have something new to look at; not after a batch that failed."""
+    return any(item.wakes for item in items) and any(error is None for _, _, error in results)
 
 
 def _move_log(connection: sqlite3.Connection) -> None:

@@ -59,8 +59,8 @@ def test_run_tells_each_slip_once(tmp_path: Path) -> None:
     with home.start("run", "bot:app", "--port", str(free_port())) as process:
         process.wait_for("listening on")
         for text in (
-            "OFFHOOK_HANDLER_TIMOUT is set, but is no setting: did you mean OFFHOOK_HANDLER_TIMEO",
-            "OFFHOOK_SLOW_NOTICE_AFTR is set, but is no setting: did you mean OFFHOOK_SLOW_NOTICE",
+            "OFFHOOK_HANDLER_TIMOUT is set, but is not a setting: did you mean OFFHOOK_HANDLER_TIM",
+            "OFFHOOK_SLOW_NOTICE_AFTR is set, but is not a setting: did you mean OFFHOOK_SLOW_NO",
             "OFFHOOK_PUBLIC_URL is not https",
             "the bot has no handlers",
         ):
@@ -89,7 +89,10 @@ def test_an_app_under_another_server_tells_it(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OFFHOOK_WORKRES", "2")
     told: list[Event] = []
-    app = Offhook(observers=[told.append], account_sid="AC" + "0" * 32, auth_token="made-up")
+    app = Offhook(
+        observers=[told.append], account_sid="AC" + "0" * 32, auth_token="made-up",
+        public_url="https://bot.example.com",
+    )  # fmt: skip
 
     async def start() -> None:
         async with app.lifespan():

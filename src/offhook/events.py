@@ -137,9 +137,12 @@ class Topic(StrEnum):
 
     SIGNATURE_OFF = "signature-off", "webhooks are not validated (`OFFHOOK_SIGNATURE=off`)"
     WORKER_INLINE = "worker-inline", "handlers run in the process that answers"
-    ASTRAY = "astray", "a webhook that Twilio has signed came to a path that is no route"
-    SETTINGS = "settings", "a variable is no setting, or a setting looks wrong; told at the start"
-    NO_HANDLERS = "no-handlers", "a bot has no handler of messages; told at the start"
+    ASTRAY = "astray", "a webhook that Twilio has signed came to a path that is not a route"
+    SETTINGS = (
+        "settings",
+        "a variable is not a setting, or a setting looks wrong; logged at the start",
+    )
+    NO_HANDLERS = "no-handlers", "a bot has no handlers; logged at the start"
     NOT_STARTED = (
         "not-started",
         "a mounted app could not start; it is tried again with the next request",
@@ -200,17 +203,17 @@ class Topic(StrEnum):
     )
     CLOCK_STEPPED = (
         "clock-stepped",
-        "the clock of the machine, or of the database's server, was set; nothing is late for it",
+        "the clock of the machine, or of the database's server, was set; nothing is delayed by it",
     )
     BURIED = "buried", "a message is dead because five workers died while it ran"
     LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots are talking with each other"
     PARKED_EXPIRE = (
         "parked-expire",
-        "parked messages are deleted within a week; told daily",
+        "parked messages are deleted within a week; logged once a day",
     )
     SENDER_LIMIT = (
         "sender-limit",
-        "a message is parked: its sender has exceeded `OFFHOOK_SENDER_LIMIT`; told once a window",
+        "a message is parked: its sender has exceeded `OFFHOOK_SENDER_LIMIT`; logged once a window",
     )
     HANDLER_BLOCKS = (
         "handler-blocks",

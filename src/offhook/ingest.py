@@ -138,7 +138,7 @@ class WebhookProcessor:
             return
         if genuine:
             text = (
-                f"Twilio called {request.base + request.path!a}, where nothing answers: give it "
+                f"Twilio called {request.base + request.path!a}, which is not a route: set "
                 f"{ascii(messages)[1:-1]} for messages, {ascii(status)[1:-1]} for statuses"
             )
             self._observe(Trouble(Topic.ASTRAY, text))
@@ -207,9 +207,9 @@ class WebhookProcessor:
         if name in hosts:
             return None
         detail = (
-            f"the URL that was called is {request.base + request.path!a}, and that is not this "
-            f"machine's name: set OFFHOOK_PUBLIC_URL={ascii(request.base)[1:-1]}, or have "
-            f"{ascii(name)[1:-1]} in OFFHOOK_ALLOWED_HOSTS"
+            f"the URL that was called is {request.base + request.path!a}, whose host is not "
+            f"allowed: set OFFHOOK_PUBLIC_URL={ascii(request.base)[1:-1]}, or add "
+            f"{ascii(name)[1:-1]} to OFFHOOK_ALLOWED_HOSTS"
         )
         return Outcome(REFUSED[Fault.HOST_NOT_ALLOWED], detail=detail)
 
@@ -262,9 +262,9 @@ class WebhookProcessor:
         self._next_misled = request.started + DIAGNOSIS_INTERVAL
         right = request.base + request.path.removesuffix(MESSAGES) + STATUS
         text = (
-            f"status callbacks come to {request.path!a}, where messages go; they are recorded, but "
-            f"set {right!a} as the StatusCallback of what is sent, or as the Messaging Service's "
-            "Delivery Status Callback"
+            f"status callbacks arrive at {request.path!a}, which is for messages; they are "
+            f"recorded, but set {right!a} as the StatusCallback of what you send, or as the "
+            "Messaging Service's Delivery Status Callback"
         )
         self._observe(Trouble(Topic.STATUS_AT_MESSAGES, text))
 

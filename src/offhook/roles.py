@@ -100,7 +100,7 @@ class Ingress:
         if not self._settings.public_url:
             text = (
                 "OFFHOOK_PUBLIC_URL is not set: replies have no status callbacks, and webhooks are "
-                f"taken for {allowed_hosts(self._settings)} alone (OFFHOOK_ALLOWED_HOSTS)"
+                f"accepted only for {allowed_hosts(self._settings)} (OFFHOOK_ALLOWED_HOSTS)"
             )
             self._observer(Trouble(Topic.SETTINGS, text))
         await self._way.start()

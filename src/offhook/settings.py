@@ -262,10 +262,10 @@ class Settings(BaseSettings):
             raise ValueError("must be a URL such as https://bot.example.com")
         base = _base(parts)
         if _ROUTE.search(parts.path) or parts.query or parts.fragment:
-            raise ValueError(f"must be the base that paths are joined to: {base}")
+            raise ValueError(f"must be the base URL, without the path of a webhook: {base}")
         if "@" in parts.netloc:
             raise ValueError(
-                "must not hold a user and a password, for it is shown in logs, and the signature "
+                "must not contain a user or a password: it is shown in logs, and the signature "
                 f"proves who calls: {base}"
             )
         return value.rstrip("/")

@@ -21,13 +21,13 @@ def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Trouble]:
     """Yield what an operator should know of a bot that is about to start."""
     for name, nearest in unknown_variables().items():
         hint = f": did you mean {nearest}?" if nearest else ""
-        yield Trouble(Topic.SETTINGS, f"{name} is set, but is no setting{hint}")
+        yield Trouble(Topic.SETTINGS, f"{name} is set, but is not a setting{hint}")
     parts = urlsplit(settings.public_url)
     if parts.scheme == "http" and is_public(parts.hostname or ""):
-        text = "OFFHOOK_PUBLIC_URL is not https: what people write travels in the clear"
+        text = "OFFHOOK_PUBLIC_URL is not https: messages travel unencrypted"
         yield Trouble(Topic.SETTINGS, text)
     if not handlers:
-        text = "the bot has no handlers, so nobody is answered: write one with @app.message()"
+        text = "the bot has no handlers, so no message is answered: write one with @app.message()"
         yield Trouble(Topic.NO_HANDLERS, text)
 
 

@@ -120,9 +120,9 @@ class Upkeep:
         self._next_warning = time.monotonic() + _DAY
         if counts.parked is not None and counts.parked >= self._retention.parked - _WARNING:
             text = (
-                f"parked messages: {counts.messages[State.PARKED]}, the first for "
+                f"parked messages: {counts.messages[State.PARKED]}, the oldest for "
                 f"{counts.parked / _DAY:.0f} days; each is deleted after "
-                f"{self._settings.parked_retention:g} (OFFHOOK_PARKED_RETENTION)"
+                f"{self._settings.parked_retention:g} days (OFFHOOK_PARKED_RETENTION)"
             )
             self._observer(Trouble(Topic.PARKED_EXPIRE, text))
 

@@ -22,8 +22,8 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
 
 _OF_CONVERSATIONS: Final = (
-    "this is an event of Twilio Conversations, which is another product: set the number's or the "
-    "Messaging Service's own webhook to this URL (offhook connect does), and none of Conversations"
+    "this is an event of Twilio Conversations, which is another product: set this URL as the "
+    "webhook of the number or the Messaging Service (offhook connect does), not in Conversations"
 )
 _OF_JSON: Final = (
     "this is JSON, as Studio's HTTP request and Event Streams send it: a message's webhook is a "

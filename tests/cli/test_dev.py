@@ -338,7 +338,9 @@ def test_the_messages_of_production_are_not_touched(home: Home) -> None:
         # Beside it, commands go where they are told, and say how its own store is named.
         listed = home.run("messages", "list", "--json")
         assert [(one["sid"], one["state"]) for one in steps(listed.stdout)] == [("SM1", "open")]
-        assert "for that of `offhook dev` add --store sqlite:///.offhook/dev.db" in listed.stderr
+        assert (
+            "for the store of `offhook dev` add --store sqlite:///.offhook/dev.db" in listed.stderr
+        )
         own = home.run("messages", "list", "--json", "--store", "sqlite:///.offhook/dev.db")
         assert [one["state"] for one in steps(own.stdout)] == ["done"]
         assert "cache" not in running.output.lower().replace("offhook_cache", "")
@@ -354,7 +356,7 @@ def test_commands_beside_it_find_its_store(home: Home) -> None:
         assert "webhooks done" in home.run("stats").stdout
     ended = home.run("stats")
     assert ended.returncode == 1
-    assert "`offhook dev` has left --store sqlite:///.offhook/dev.db" in ended.stderr
+    assert "`offhook dev` has left one: --store sqlite:///.offhook/dev.db" in ended.stderr
     assert home.run("stats", "--store", "sqlite:///.offhook/dev.db").returncode == 0
 
 

@@ -258,7 +258,7 @@ def test_stats_tells_of_replies_that_wait(call: Call) -> None:
     (counts,) = objects(call, "stats")
     assert (counts["oldest_seconds"], counts["replies_waiting"]) == (None, 1)
     shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in call("stats").stdout.splitlines())
-    assert shown["oldest message that waits"] == "none waits"
+    assert shown["oldest waiting message"] == "none"
     assert shown["replies to be sent"].strip() == "1"
 
 

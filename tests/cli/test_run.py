@@ -271,7 +271,7 @@ def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone(tmp_p
             # What is open stays open; there is nothing left for a lifeline, or for the store.
             resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
             os.kill(worker, signal.SIGKILL)
-            text = "worker-1 can't be started, and is tried again: Too many open files"
+            text = "worker-1 can't be started, and will be retried: Too many open files"
             await in_thread(lambda: line.process.wait_for(text))
             delivered = await line.simulator.text("meanwhile", from_="+15551230002")
             assert delivered.status == 200, line.process.explain()
@@ -279,7 +279,7 @@ def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone(tmp_p
             reply = await line.reply("+15551230002", delivered.after)
             assert reply.startswith("meanwhile")
             assert line.process.output.count(text) == 1
-            assert "worker-1 could be started again" in line.process.output
+            assert "worker-1 has been started again" in line.process.output
             assert "Traceback" not in line.process.output
             line.process.interrupt()
             assert await line.ended() == 0

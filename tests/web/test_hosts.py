@@ -55,7 +55,7 @@ def test_a_webhook_for_another_bot_with_the_same_token_is_refused(
             told = await running.answered()
             if status == 421:
                 assert f"set OFFHOOK_PUBLIC_URL=http://{host}" in told.detail
-                assert told.detail.endswith("in OFFHOOK_ALLOWED_HOSTS")
+                assert told.detail.endswith("to OFFHOOK_ALLOWED_HOSTS")
                 assert await running.stored() == []
 
     run(main())
@@ -90,7 +90,7 @@ def test_the_start_says_which_names_are_taken(tmp_path: Path, public_url: str) -
         )  # fmt: skip
         async with app.lifespan():
             texts = [event.text for event in told.events if isinstance(event, Trouble)]
-        named = ["for a.example.com, b.example.com alone" in text for text in texts]
+        named = ["only for a.example.com, b.example.com (" in text for text in texts]
         assert named == [True] * (not public_url)
 
     run(main())

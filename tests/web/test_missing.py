@@ -56,7 +56,7 @@ def test_a_signed_webhook_to_no_route_is_told_with_the_right_url(
             assert (reply.status, reply.error) == (404, "not-found")
             await until_told(running, 1)
             (text,) = told(running)
-            assert f"Twilio called '{PUBLIC}{target.partition('?')[0]}', where" in text
+            assert f"Twilio called '{PUBLIC}{target.partition('?')[0]}', which" in text
             assert f"{PUBLIC}/twilio/messages for messages" in text
             assert f"{PUBLIC}/twilio/status for statuses" in text
             assert await running.stored() == []

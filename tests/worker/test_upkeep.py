@@ -141,7 +141,7 @@ def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Path) -> 
                 await line.told.runs(2)
             async with serving(line, upkeep=True):
                 trouble = await line.told.trouble(Topic.PARKED_EXPIRE)
-            assert trouble.text.startswith("parked messages: 1, the first for 0 days")
+            assert trouble.text.startswith("parked messages: 1, the oldest for 0 days")
             assert await line.state(sids[1]) is State.PARKED
 
     run(scenario)

@@ -206,7 +206,7 @@ RULES: Final = (
     ),
     Rule(
         "store-broken", _troubled(Topic.STORE_BROKEN), critical=0.0,
-        text="the store's file is gone, replaced or damaged, as {value} processes find",
+        text="the store's file is gone, replaced or damaged, according to {value} processes",
         remedy="Stop offhook, put the store right, and start it: docs/explanation/guarantees.md, "
         '"When the store is broken". The log and offhook doctor say what is wrong.',
     ),
@@ -239,9 +239,9 @@ RULES: Final = (
     ),
     Rule(
         "loop-suspected", _suspecting, warning=0.0,
-        text="messages that were parked, as of bots that talk with each other: {value}",
-        remedy="offhook messages list --state parked; have the other bot be still, then replay or "
-        "discard them. What comes at a person's pace is handled.",
+        text="messages parked because two bots seem to be talking with each other: {value}",
+        remedy="offhook messages list --state parked; stop the other bot, then replay or discard "
+        "them. Messages at a person's pace are handled meanwhile.",
         patience=0.0,  # a few messages, and all is silent
     ),
     Rule(

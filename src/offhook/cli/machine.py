@@ -172,7 +172,7 @@ class Machine:
         if began_with in {None, _file_of(settings)}:
             _log.info("ended: everything that was acknowledged is stored")
         else:
-            _log.error("ended: the store's file is not the one that this service began with")
+            _log.error("ended: the store's file was removed or replaced while the service ran")
 
     async def _release(self, owner: str) -> None:
         try:

@@ -136,7 +136,7 @@ def replay(
     One that waits for its next attempt is tried at once, in its place, and its attempts count anew.
     Replies that were sent already are not sent again. Many are replayed in the order they came in,
     50 a second unless --rate says otherwise: each is a run of your handler. Ctrl-C ends it at any
-    moment; what was not come to stays as it was.
+    moment; the rest stay as they were.
 
     [bold]Examples[/]
       offhook messages replay 17 18 19

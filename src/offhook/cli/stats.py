@@ -52,9 +52,9 @@ def _table(counts: Counts) -> Table:
     for state, number in counts.sends.items():
         table.add_row(f"replies {state}", f"{number:,}")
     table.add_section()
-    waited = "none waits" if counts.oldest is None else duration(counts.oldest)
-    table.add_row("oldest message that waits", waited)
-    table.add_row("replies to be sent", f"{counts.unsent:,}" if counts.unsent else "none waits")
+    waited = "none" if counts.oldest is None else duration(counts.oldest)
+    table.add_row("oldest waiting message", waited)
+    table.add_row("replies to be sent", f"{counts.unsent:,}" if counts.unsent else "none")
     if counts.parked is not None:
         table.add_row("longest parked", duration(counts.parked))
     table.add_row("received in the last minute", f"{counts.received:,}")

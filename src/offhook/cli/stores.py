@@ -54,7 +54,7 @@ def settings_beside_dev(store: str | None) -> Settings:
     if not chosen and len(stores) == 1:
         return Settings.load(store=stores[0], store_direct="")
     others = " or ".join(f"--store {one}" for one in stores)
-    complain(f"this is {place_of(settings)}; for that of `offhook dev` add {others}")
+    complain(f"this is {place_of(settings)}; for the store of `offhook dev` add {others}")
     return settings
 
 
@@ -115,4 +115,4 @@ async def _appears(path: Path) -> bool:
 
 def _left_by_dev() -> str:
     left = sorted(path.as_posix() for path in Path(FOLDER).glob("dev*.db"))
-    return f"; `offhook dev` has left --store sqlite:///{left[0]}" if left else ""
+    return f"; `offhook dev` has left one: --store sqlite:///{left[0]}" if left else ""

@@ -120,7 +120,7 @@ class Supervisor:
             self._put_off(seat, error)
             return
         if self._failing.pop(seat.name, ""):
-            _log.info("%s could be started again", seat.name)
+            _log.info("%s has been started again", seat.name)
         self._places[seat.name] = _Place(child, owner)
         self._seats[seat.name] = seat.started(time.monotonic())
         child.watch(lambda lives: self._hear(seat.name, lives=lives))
@@ -132,7 +132,7 @@ class Supervisor:
         reason = getattr(error, "strerror", None) or type(error).__name__
         if self._failing.get(seat.name) != reason:
             self._failing[seat.name] = reason
-            _log.error("%s can't be started, and is tried again: %s", seat.name, reason)
+            _log.error("%s can't be started, and will be retried: %s", seat.name, reason)
 
     def _hear(self, name: str, *, lives: bool) -> None:
         if not lives:

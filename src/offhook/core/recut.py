@@ -89,16 +89,16 @@ def flaw(kind: Kind, form: Form, text: str, *, posted: bool) -> str:
     """
     first = form.first
     if posted and first and ("" in first or not _NAMES.fullmatch("".join(first))):
-        return "a field has a name that no parameter has"
+        return "a field's name is not a parameter's"
     if form.all is not None and _repeated(form.all):
         return "a parameter that is sent once came twice"
     account = first.get("AccountSid")
     if account is not None and not _ACCOUNT.fullmatch(account):
-        return "AccountSid is none"
+        return "AccountSid is not an account's SID"
     for name in ("From", "To"):
         address = first.get(name)
         if address and not _ADDRESS.fullmatch(address):
-            return f"{name} is no address"
+            return f"{name} is not an address"
     if kind is Kind.STATUS:
         return _flaw_of_status(form, text)
     return _flaw_of_message(first, text)
@@ -111,18 +111,18 @@ def _flaw_of_message(first: Mapping[str, str], text: str) -> str:
         return "MessageSid, SmsMessageSid and SmsSid are not one SID"
     found = _count(_SID_FIELD, text)
     if found != _COMMON and found != _sid_fields(first) + _retold(first, _TEXTS):
-        return "a SID stands where no parameter is"
+        return "a SID stands outside its parameter"
     if not _is_only(_FROM, text, first, "From"):
         # The sender is the last that is named before MessageSid; what a person wrote comes first.
         # `City` is no sender where another is told: it may have been FromCity.
         before, behind = _text_of(first, "", "From"), _text_of(first, "From", "MessageSid")
         own = _FROM.match(behind)
         if not own or _count(_FROM, behind) > 1 or _sender_retold(before):
-            return "a second sender stands where no parameter is"
+            return "a second sender stands outside its parameter"
     if not _is_only(_TO, text, first, "To"):
         behind = _text_of(first, "SmsSid", "")
         if not _is_only(_TO, behind, first, "To"):
-            return "a second recipient stands where no parameter is"
+            return "a second recipient stands outside its parameter"
     return ""
 
 
@@ -133,11 +133,11 @@ def _flaw_of_status(form: Form, text: str) -> str:
 def _misshapen(first: Mapping[str, str]) -> str:
     # SmsSid is another than MessageSid in some.
     if any(first.get(name) and not _SID.fullmatch(first[name]) for name in _SIDS):
-        return "a SID is none"
+        return "a SID is malformed"
     if any(first.get(name, "sent") not in STATUSES for name in ("MessageStatus", "SmsStatus")):
-        return "the status is none"
+        return "the status is unknown"
     if not _ERROR_CODE.fullmatch(first.get("ErrorCode", "")):
-        return "ErrorCode is none"
+        return "ErrorCode is not an error code"
     return ""
 
 
@@ -147,15 +147,15 @@ def _misplaced(form: Form, text: str) -> str:
         form = Form.of((name, value) for name, value in form.fields if name != _OUR_TEXT)
         first, text = form.first, signed_text(form)
     if _count(_SID_FIELD, text) != _sid_fields(first):
-        return "a SID stands where no parameter is"
+        return "a SID stands outside its parameter"
     if not (_is_only(_FROM, text, first, "From") and _is_only(_TO, text, first, "To")):
-        return "an address stands where no parameter is"
+        return "an address stands outside its parameter"
     if not first.get("From") and _count(_SENDERS_NAME, text) > ("From" in first):
-        return "From stands where no parameter is"
+        return "From stands outside its parameter"
     if _count(_STATUS, text) > ("MessageStatus" in first):
-        return "a status stands where no parameter is"
+        return "a status stands outside its parameter"
     if _count(_CODE, text) > ("ErrorCode" in first):
-        return "an error code stands where no parameter is"
+        return "an error code stands outside its parameter"
     return ""
 
 

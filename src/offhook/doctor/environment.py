@@ -25,9 +25,9 @@ async def account(settings: Settings) -> Findings:
 async def variables(settings: Settings) -> Findings:  # noqa: ARG001 - a check is given them
     """Look for slips in the names of variables."""
     return [
-        warn("settings", f"{name} is set, but is no setting", f"Did you mean {nearest}?")
+        warn("settings", f"{name} is set, but is not a setting", f"Did you mean {nearest}?")
         if nearest
-        else warn("settings", f"{name} is set, but is no setting", "Remove it, or correct it.")
+        else warn("settings", f"{name} is set, but is not a setting", "Remove it, or correct it.")
         for name, nearest in unknown_variables().items()
     ]
 

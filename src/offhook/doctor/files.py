@@ -68,7 +68,7 @@ def _log_size(subject: str, path: Path) -> Findings:
     text = f"{log.name} has {size / 1e6:,.0f} MB"
     if size < _LONG:
         return [ok(f"{subject} log", text)] if path.exists() else []
-    remedy = "Something reads the database without an end, such as a sqlite3 shell: end it."
+    remedy = "A reader, such as an open sqlite3 shell, keeps it from being emptied: close that."
     return [warn(f"{subject} log", text, remedy)]
 
 
@@ -82,7 +82,7 @@ async def _integrity(subject: str, path: Path) -> Finding:
         remedy = f"For all of it: sqlite3 {path} 'PRAGMA quick_check'"
         return ok(subject, f"no damage was found in {_LOOK_FOR:g} s. {remedy}")
     if found == "ok":
-        return ok(subject, "it is not damaged")
+        return ok(subject, "no damage was found")
     return fail(subject, f"{path} is damaged: {found}", _REMEDY)
 
 

@@ -61,10 +61,8 @@ async def _unready(settings: Settings) -> Finding | None:
 def _schema(path: Path) -> Finding | None:
     """Return what is to be said of a file that opening would make, or migrate."""
     if held(path):
-        remedy = "End the processes that use it first: that saves what its log holds."
-        return fail(
-            "store", f"{path} is not opened, for its files were removed while in use", remedy
-        )
+        remedy = "First end the processes that use it: as they exit, they save what its log holds."
+        return fail("store", f"{path} was not opened: its files were removed while in use", remedy)
     if not path.exists():
         if not path.parent.is_dir():
             return fail("store", f"there is no directory {path.parent}", "Make it.")

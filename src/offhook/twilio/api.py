@@ -128,7 +128,9 @@ class TwilioSender:
             async with asyncio.timeout(TOTAL):
                 response = await client.send(request)
         except _TooLateError:
-            return SendOutcome(SendTrigger.POSTPONE, error="this process stood still for too long")
+            return SendOutcome(
+                SendTrigger.POSTPONE, error="this process was suspended for too long"
+            )
         except _NOT_CONNECTED as error:
             return self._postponed(claim.tries, f"Twilio was not reached: {said(error)}")
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left

@@ -48,7 +48,7 @@ _FOREIGN: Final = Answer(
         (ERROR_HEADER, Fault.HOST_NOT_ALLOWED.encode()),
         (b"cache-control", b"no-store"),
     ),
-    b"not by this name: use an address, or add it to OFFHOOK_ALLOWED_HOSTS\n",
+    b"this host name is not allowed: use an address, or add the name to OFFHOOK_ALLOWED_HOSTS\n",
 )
 
 _HINT: Final = "Open the link that the command has printed: it carries the key of this start.\n"

@@ -217,7 +217,7 @@ class Worker:
     def _tell_step(self, seconds: float) -> None:
         text = (
             f"the clock was set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s: "
-            "order, leases and what falls due go by elapsed time, and take no notice"
+            "order, leases and retries go by elapsed time, and are not affected"
         )
         self._observer(Trouble(Topic.CLOCK_STEPPED, text))
 

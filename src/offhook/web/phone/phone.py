@@ -210,7 +210,7 @@ class Phone:
     async def _retry(self, request: Request) -> Response:
         order = RetryOrder.read(await _body(request))
         if not await self._inbox.replay(order.message):
-            raise ConfigurationError("it does not wait any more")
+            raise ConfigurationError("this message is no longer waiting")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _attach(self, request: Request) -> Response:

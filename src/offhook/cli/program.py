@@ -8,7 +8,6 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from offhook import __version__
-from offhook.cli.statuses import exit_status
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
 
@@ -46,14 +45,14 @@ _SUMMARY: Final = "Answers Twilio's webhooks: stored, acknowledged at once, neve
 def main() -> None:
     """Run `offhook` with the arguments of this process, and exit.
 
-    Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 the store is broken, 130 interrupted.
+    Exit codes: 0 done, 1 it failed, 2 wrong usage, 130 interrupted.
     """
     try:
         _application(sys.argv[1:])(prog_name="offhook")
     except OffhookError as error:
         # Messages of ours say what to do; a traceback would only bury that.
         typer.secho(f"offhook: {printable(str(error))}", fg="red", err=True)
-        sys.exit(exit_status(error))
+        sys.exit(1)
 
 
 def _application(arguments: list[str]) -> typer.Typer:

@@ -20,6 +20,7 @@ from offhook.ports import Filter, Spool, Store
 from offhook.stores import open_spool, open_store
 from tests.conformance import support
 from tests.conformance.support import inbound
+from tests.spool.support import locked
 
 Opens = Callable[[str], Store | Spool]
 
@@ -125,3 +126,19 @@ def test_a_fresh_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> 
         asyncio.run(scenario())
     finally:
         os.umask(before)
+
+
+def test_a_file_is_opened_while_another_process_is_stopped_within_a_transaction(
+    opens: Opens, tmp_path: Path
+) -> None:
+    """Commands look into the store of a bot that stands still, and a bot starts beside it."""
+    database = tmp_path / "offhook.db"
+
+    async def scenario() -> None:
+        async with opened(opens, database) as first:
+            await first.accept(inbound("SM1"))
+        with locked(database):
+            async with opened(opens, database):
+                pass
+
+    asyncio.run(scenario())

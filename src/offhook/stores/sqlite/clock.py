@@ -26,15 +26,13 @@ class StoreClock:
         self._ahead = 0
 
     def anchor(self, connection: sqlite3.Connection) -> None:
-        """Agree with the file's other processes. Not within a transaction."""
-        # The writers' lock is not waited for for ever: two may come here at once.
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._distance = _agreed(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        """Agree with the file's other processes. Not within a transaction.
+
+        It writes once a start of the machine: else a store could not be opened, not even to be read
+        from, while another process is stopped within a transaction.
+        """
+        distance = _known(connection)
+        self._distance = _agreed(connection) if distance is None else distance
         self._ahead = self._measured()
 
     def now(self) -> int:
@@ -59,17 +57,39 @@ class StoreClock:
         return _wall() - self.now()
 
 
+def _known(connection: sqlite3.Connection) -> int | None:
+    """Return the distance that the file holds; None where it holds none that will do."""
+    known = connection.execute("SELECT value FROM sequences WHERE name = ?", (_name(),)).fetchone()
+    if known is None or elapsed_ms() + known[0] < _newest(connection):
+        return None
+    return int(known[0])
+
+
 def _agreed(connection: sqlite3.Connection) -> int:
-    """Return the distance that the file holds; write one where it holds none that will do."""
-    name = f"{_NAME}{boot()}"
-    known = connection.execute("SELECT value FROM sequences WHERE name = ?", (name,)).fetchone()
-    (newest,) = connection.execute("SELECT max(received) FROM dedupe_keys").fetchone()
-    if known is not None and elapsed_ms() + known[0] >= (newest or 0):
-        return int(known[0])
-    distance = max(_wall(), newest or 0) - elapsed_ms()
-    connection.execute("DELETE FROM sequences WHERE name LIKE ?", (f"{_NAME}%",))
-    connection.execute("INSERT INTO sequences VALUES (?, ?)", (name, distance))
+    """Write the distance down, unless another process has done so meanwhile; return it."""
+    # The writers' lock is not waited for for ever: two may come here at once.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        distance = _known(connection)
+        if distance is None:
+            distance = max(_wall(), _newest(connection)) - elapsed_ms()
+            connection.execute("DELETE FROM sequences WHERE name LIKE ?", (f"{_NAME}%",))
+            connection.execute("INSERT INTO sequences VALUES (?, ?)", (_name(), distance))
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
     return distance
+
+
+def _name() -> str:
+    return f"{_NAME}{boot()}"
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    """Return when the newest webhook was stored, by the store's time; 0 for none."""
+    (newest,) = connection.execute("SELECT max(received) FROM dedupe_keys").fetchone()
+    return newest or 0
 
 
 def _wall() -> int:

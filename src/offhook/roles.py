@@ -280,7 +280,7 @@ def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
 
 
 def status_callback(settings: Settings) -> Callable[[int, str], str] | None:
-    """Return what makes the status callback's URL of a send; None when nobody could call it.
+    """Return the function that makes a send's status callback URL; None when it would not work.
 
     The URL refers to the send, and the signature covers the URL: a status that comes before the
     REST answer still finds its send. Its fragment has Twilio repeat it while we are

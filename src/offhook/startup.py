@@ -1,4 +1,4 @@
-"""What is told at the start, and stops nothing: slips that would otherwise go unseen."""
+"""Warnings at the start, for slips that would otherwise go unseen."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _ALIKE: Final = 0.75  # of 1.0: a letter or two, or a missing part of the name
 
 
 def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Trouble]:
-    """Yield what an operator should know of a bot that is about to start."""
+    """Yield the warnings about a bot that is about to start."""
     for name, nearest in unknown_variables().items():
         hint = f": did you mean {nearest}?" if nearest else ""
         yield Trouble(Topic.SETTINGS, f"{name} is set, but is not a setting{hint}")
@@ -32,7 +32,7 @@ def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Trouble]:
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what looks like a setting and is none, with the name that was probably meant.
+    """Return the variables that only look like settings, with the name that was probably meant.
 
     Of `TWILIO_*`, which others use as well, only what is much like a setting that is not set.
     """

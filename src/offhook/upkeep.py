@@ -113,7 +113,7 @@ class Upkeep:
         return pruned
 
     async def _warn(self) -> None:
-        """Say once a day that parked messages, of which nobody has decided, are deleted soon."""
+        """Warn once a day of parked messages that are deleted soon."""
         if time.monotonic() < self._next_warning:
             return
         counts = await self._store.counts()

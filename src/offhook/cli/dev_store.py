@@ -37,7 +37,7 @@ def own_store(directory: Path) -> Iterator[Path]:
 
 
 def _free(folder: Path) -> tuple[int, Path]:
-    """Return the first store that nobody holds, and the lock that holds it."""
+    """Return the first store that is not locked, and the lock that now holds it."""
     for number in count(1):
         name = "dev" if number == 1 else f"dev-{number}"
         lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)

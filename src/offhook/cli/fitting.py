@@ -1,4 +1,4 @@
-"""Tables that stay readable: what matters keeps its width, what is long is shortened."""
+"""Tables that fit the terminal: some columns keep their width, long ones are shortened."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""Exit statuses that say more than that it failed."""
+"""Exit statuses other than 0 and 1."""
 
 from typing import Final
 
 from offhook.errors import OffhookError, StoreBroken
 
 STORE_BROKEN: Final = 3
-"""The store's file is gone, replaced or damaged: to start again at once would be in vain."""
+"""The store's file is gone, replaced or damaged: starting again at once would not help."""
 
 
 def exit_status(error: OffhookError) -> int:

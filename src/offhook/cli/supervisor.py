@@ -127,7 +127,7 @@ class Supervisor:
         _log.debug("%s is process %d", seat.name, child.pid)
 
     def _put_off(self, seat: Seat, error: OSError | MemoryError) -> None:
-        """Try again later, and leave those that run alone: what is lacking may be had again."""
+        """Retry later, and leave the running processes alone: the shortage may pass."""
         self._seats[seat.name] = seat.not_started(time.monotonic())
         reason = getattr(error, "strerror", None) or type(error).__name__
         if self._failing.get(seat.name) != reason:

@@ -1,4 +1,4 @@
-"""A call of a message's method: to be awaited, or, in a `def` handler, done at once."""
+"""A call of a message's method: awaited, or, in a `def` handler, done at once."""
 
 import inspect
 from collections.abc import Callable, Coroutine, Generator

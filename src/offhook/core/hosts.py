@@ -48,9 +48,9 @@ class HostNames:
 
 
 def is_inner(name: str) -> bool:
-    """Return whether a name is none that a stranger could have lead to this machine.
+    """Return whether no stranger can make a name resolve to this machine.
 
-    An address leads nowhere else, and a name without a dot is not in the public DNS.
+    An address is not resolved, and a name without a dot is not in the public DNS.
     """
     if "." not in name:
         return True

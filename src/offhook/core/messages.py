@@ -157,7 +157,7 @@ Answer = str | Reply | Sequence[str | Reply] | None
 
 
 def replies(answer: object) -> tuple[Reply, ...]:
-    """Return what a handler returned as replies. What `message.reply` has written is none.
+    """Return what a handler returned, as replies. A `Send`, of `message.reply`, is not one.
 
     Raises:
         InvalidReply: when it is neither a str, a Reply, a list of them nor None.

@@ -90,7 +90,7 @@ def _shown(value: str | float) -> str:
 def stored(error: Error) -> str:
     """Return an error as a store's column holds it; `read` gives it back.
 
-    Foreign words that read like an explanation get a space in front, and are none.
+    Foreign words that read like an explanation get a space in front, so that they are not one.
     """
     if isinstance(error, str):
         alike = error.startswith(_MARK) or isinstance(read(error), Explanation)

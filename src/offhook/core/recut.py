@@ -77,7 +77,7 @@ _ONCE: Final = frozenset(
 
 
 def flaw(kind: Kind, form: Form, text: str, *, posted: bool) -> str:
-    """Return in which way a form is none that Twilio has cut; empty when it may be one.
+    """Return what shows that Twilio has not cut a form like this; empty when it may have.
 
     Fields that are absent are no flaw, unless their names are hidden in other fields.
 

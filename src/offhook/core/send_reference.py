@@ -1,4 +1,4 @@
-"""What the URL of a send's status callback calls the send by: its number, and a MAC."""
+"""The reference to a send in the URL of its status callback: its number, and a MAC."""
 
 import hashlib
 import hmac
@@ -12,7 +12,7 @@ _MAC_LENGTH: Final = 24  # hexadecimal digits: 96 bits
 
 
 def send_reference(send_id: int, account_sid: str, auth_token: str) -> str:
-    """Return the reference to a send, which nobody can make for another.
+    """Return the reference to a send, which can't be forged for another.
 
     Args:
         send_id: its number in the ledger.

@@ -1,4 +1,4 @@
-"""What other servers answer, believed within bounds: no longer, no deeper and of no other shape."""
+"""Answers of other servers, read within bounds of size, depth and shape."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def object_of(response: httpx2.Response) -> Mapping[str, Any]:
 
 
 def text_of(answer: Mapping[str, Any], name: str) -> str:
-    """Return a text that can be stored, logged and shown; empty where there is none."""
+    """Return a text as it can be stored, logged and shown; empty where there is no text."""
     value = answer.get(name)
     return shown(value) if isinstance(value, str) else ""
 
@@ -82,13 +82,13 @@ def code_of(answer: Mapping[str, Any]) -> str:
 
 
 def sid_of(answer: Mapping[str, Any]) -> str:
-    """Return the SID of a message; empty where there is none of that shape."""
+    """Return the SID of a message; empty where it has another shape."""
     sid = answer.get("sid")
     return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
 
 
 def status_of(answer: Mapping[str, Any]) -> str:
-    """Return the status of a message; empty where it is none of Twilio's."""
+    """Return the status of a message; empty where it is not one of Twilio's."""
     status = answer.get("status")
     return status if isinstance(status, str) and status in STATUSES else ""
 

@@ -67,7 +67,7 @@ _NOT_CONNECTED: Final = (
 
 
 class _TooLateError(Exception):
-    """What the claim was for may be somebody else's by now; no whole request has left."""
+    """Another worker may have the send by now; no complete request has left."""
 
 
 class TwilioSender:

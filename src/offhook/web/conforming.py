@@ -1,4 +1,4 @@
-"""What HTTP asks of every request, and not every server looks at."""
+"""Checks that HTTP demands of every request, and that not every server makes."""
 
 from typing import Final
 

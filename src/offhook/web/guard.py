@@ -130,10 +130,10 @@ class Local:
 
 
 class KnownHost:
-    """Stands before what must not be read through somebody's own name; an ASGI application.
+    """Refuses requests by names that may be a stranger's; an ASGI application.
 
-    A page anywhere can have its name lead here, and its visitors' browsers ask (DNS rebinding).
-    Addresses, and names without a dot, are nobody's.
+    A web page's name can resolve to this machine, and its visitors' browsers then ask (DNS
+    rebinding). Addresses, and names without a dot, belong to no stranger.
 
     Args:
         app: what may be seen, for `http` scopes.

@@ -68,7 +68,7 @@ class Health:
             await respond(send, _READY if await self._is_ready(self._check) else _NOT_READY)
 
     async def _is_ready(self, check: Check) -> bool:
-        """Ask once for all who ask at a time: anybody may, and it costs a write to the disk."""
+        """Check once for all requests of a moment: anybody may ask, and a check writes to disk."""
         if time.monotonic() < self._ready_until:
             return True
         if self._asking is None or self._asking.done():

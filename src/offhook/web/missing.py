@@ -1,4 +1,4 @@
-"""Where nothing is: 404, and a word to the operator whose webhook it was."""
+"""404 for paths that are no routes, and a warning if Twilio has signed the request."""
 
 from functools import partial
 from time import perf_counter
@@ -18,11 +18,10 @@ _METHODS: Final = frozenset({"GET", "POST"})  # that Twilio uses
 
 
 class Missing:
-    """Answers 404, as where nothing is; an ASGI application for `http` scopes.
+    """Answers 404; an ASGI application for `http` scopes.
 
-    A webhook that Twilio has signed, and sent to a path that is no route, is told to the operator.
-    What has no signature is answered at once; of the others one a second is read and verified, so
-    that a flood of them buys no work.
+    Warns of webhooks that Twilio has signed. A request without a signature is answered at once; of
+    the others one a second is read and verified, so that a flood of them causes no work.
 
     Args:
         processor: verifies, and tells.
@@ -37,7 +36,7 @@ class Missing:
         self._next_look = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and look whose it was."""
+        """Answer, and verify the request if it is due."""
         acknowledge: Acknowledge = partial(respond, send)
         request = None
         now = perf_counter()
@@ -52,7 +51,7 @@ class Missing:
             await self._processor.tell_astray(request, prefix + MESSAGES, prefix + STATUS)
 
     def _is_due(self, scope: Scope, now: float) -> bool:
-        """Return whether to look into a request: it may be signed, and none was of late."""
+        """Return whether to verify a request: it may be signed, and none was verified lately."""
         signed = any(name == SIGNATURE and value for name, value in scope["headers"])
         if not signed or scope["method"] not in _METHODS or now < self._next_look:
             return False

@@ -106,7 +106,7 @@ class Unreadable(Exception):  # noqa: N818 - caught where it is read, seen by no
 
 
 async def _say_nothing(_answer: Answer) -> None:
-    """Nobody is there to be answered."""
+    """Send nothing: the client has left."""
 
 
 def _declared_length(headers: Mapping[bytes, bytes]) -> int:

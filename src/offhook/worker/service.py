@@ -242,9 +242,9 @@ class Worker:
                 found[0].until = until
 
     def _woken(self) -> None:
-        """End what may run elsewhere: nobody has renewed its lease while the process stood still.
+        """Cancel runs whose leases ran out while the process stood still: others may have them.
 
-        A store that is away is no reason: then nobody can take it over either.
+        Not because the store is away: then no other worker can take them over either.
         """
         now = elapsed()
         for run, _ in self._running.values():

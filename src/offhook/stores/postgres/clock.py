@@ -1,7 +1,7 @@
-"""The time of a store in a database: the server's clock, put right when somebody has set it.
+"""The time of a store in a database: the server's clock, corrected when it has been set.
 
-A server has no clock that nobody sets; its clients have. So who claims says what time it must be at
-least, by the last claim's time and what has gone by since, and the server's clock is put right
+A server's clock can be set; its clients have one that can't. So a claim says what time it must be
+at least, by the last claim's time and the time elapsed since, and the server's clock is corrected
 before leases are judged by it (docs/decisions/0027-a-time-of-the-stores-own.md).
 """
 

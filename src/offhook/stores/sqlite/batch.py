@@ -1,4 +1,4 @@
-"""What one transaction writes: many calls at once, and each alone where one of them fails."""
+"""The writes of one transaction: all together, or each by itself when one of them fails."""
 
 import asyncio
 import sqlite3
@@ -19,7 +19,7 @@ repeated; what it wrote before is undone by then."""
 
 @dataclass(slots=True)
 class Call(Generic[T]):
-    """A write, and who waits for it."""
+    """A write, and the future of its caller."""
 
     work: Write[T]
     future: "asyncio.Future[T]"
@@ -28,7 +28,7 @@ class Call(Generic[T]):
 
 @dataclass(slots=True)
 class Accept:
-    """A webhook, and who waits for it."""
+    """A webhook, and the future of its caller."""
 
     inbound: Inbound
     future: "asyncio.Future[bool]"
@@ -80,12 +80,12 @@ def fill(connection: sqlite3.Connection, items: Sequence[Item], now: int) -> Seq
 
 
 def refuse(items: Sequence[Item], error: StoreUnavailable) -> Sequence[Result]:
-    """Return what to tell those whose batch was not written."""
+    """Return the results of a batch that was not written."""
     return [(item.future, None, error) for item in items]
 
 
 def is_urgent(items: Iterable[Item]) -> bool:
-    """Return whether a webhook, whose sender waits for the answer, is one of them."""
+    """Return whether one of them is a webhook, whose sender waits for the answer."""
     return any(type(item) is Accept for item in items)
 
 

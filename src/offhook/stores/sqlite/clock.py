@@ -1,4 +1,4 @@
-"""The time of a store in a file: it goes on evenly, however the wall clock is set.
+"""The time of a store in a file: it moves on evenly, however the wall clock is set.
 
 It is the machine's elapsed time plus a distance that the file holds, so that all processes agree.
 The distance is measured anew after each start of the machine, and never takes the time back
@@ -42,7 +42,7 @@ class StoreClock:
     def ahead(self) -> int:
         """Return how far the wall clock is ahead of the store's time: add it for people.
 
-        A difference that nobody has set the clock by is none.
+        A difference too small to come from setting the clock counts as 0.
         """
         measured = self._measured()
         return measured if abs(measured) >= STEP else 0

@@ -233,9 +233,9 @@ class Engine:
             self._loop.run_in_executor(self._reader, self._checkpoint)
 
     def _look_every_second(self) -> None:
-        """Let go of a file that is not the store any more, also when nobody asks for anything.
+        """Close connections to a file that is not the store any more, even when idle.
 
-        The last one to let go saves what a log holds, and others wait for it.
+        The last process to close one saves what the log holds, and others wait for that.
         """
         if self._loop is None:
             return

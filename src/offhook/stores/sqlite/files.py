@@ -1,7 +1,7 @@
 """Which files a store is made of, and whether their names still lead to those that are open.
 
-A file that was removed, or renamed, goes on working for those who have it open: what they commit is
-durable, and nobody finds it (docs/decisions/0021-a-store-that-is-broken.md).
+A file that was removed, or renamed, goes on working for processes that have it open: what they
+commit is durable, and can't be found (docs/decisions/0021-a-store-that-is-broken.md).
 """
 
 import os
@@ -46,7 +46,7 @@ class Opened:
         """Look whether all names still lead to the files that are open.
 
         Raises:
-            FileMoved: one does not. What was committed may be found by nobody.
+            FileMoved: one does not. What was committed may be out of reach.
         """
         for name in self._known:
             self._check(name)
@@ -134,7 +134,7 @@ class Files:
         """Look whether the store can be opened, before anything is made beside it.
 
         Raises:
-            FileMoved: there is none, and none may be made.
+            FileMoved: there is no store, and it may not be made.
         """
         if not self._path.exists():
             if not self._create:
@@ -220,7 +220,7 @@ class Files:
             time.sleep(_STEP)
 
     def _is_free(self) -> bool:
-        """Return whether nobody has the database open. A new one, which is empty, has no log."""
+        """Return whether no process has the database open. A new one, still empty, has no log."""
         if not self._path.exists() or not self._path.stat().st_size:
             return True
         probe = sqlite3.connect(

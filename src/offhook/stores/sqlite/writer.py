@@ -1,4 +1,4 @@
-"""Transactions that wait for nobody or for a second."""
+"""Write transactions, begun at once or within a second."""
 
 import sqlite3
 import time
@@ -31,7 +31,7 @@ def failure(doing: str, path: Path, error: Exception) -> StoreUnavailable:
 
 
 class Writer:
-    """The connection that writes, opened anew after a failure: what state it was in, nobody asks.
+    """The connection that writes, opened anew after a failure, whatever state it was in.
 
     Its methods raise `sqlite3.Error` or `OSError`; `fail` makes the error of them that callers see.
     """
@@ -97,7 +97,7 @@ class Writer:
     def commit(self) -> float:
         """Commit, and let the next one write. Blocks for an fsync.
 
-        Raises `FileMoved`, too, when it is done: in a file that nobody finds it is worth nothing.
+        Raises `FileMoved` after the commit, too: in a file that is out of reach it does not count.
 
         Returns:
             For how many seconds the others had to wait for it, when for one of them it is urgent.

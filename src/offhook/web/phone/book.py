@@ -92,7 +92,7 @@ class Book:
         return self.by_message(bubble.message_id or 0)
 
     def by_message(self, message_id: int) -> Incoming | None:
-        """Return what somebody wrote by its number in the store, once a handler has had it."""
+        """Return a person's message by its number in the store, once a handler has had it."""
         found = self._bubbles.get(self._by_message.get(message_id, ""))
         return found if isinstance(found, Incoming) else None
 

@@ -75,7 +75,9 @@ def test_a_path_that_only_looks_like_ours_is_taken(url: str) -> None:
     assert load(public_url=url).public_url == url
 
 
-@pytest.mark.parametrize("sid", ["XY1", "AC1", "SK" + "0" * 32, "AC" + "g" * 32, "AC" + "0" * 33])
+@pytest.mark.parametrize(
+    "sid", ["XY1", "AC1", "SK" + "0" * 32, "AC" + "g" * 32, "AC" + "F" * 32, "AC" + "0" * 33]
+)
 def test_a_malformed_account_sid_is_refused(sid: str) -> None:
     with pytest.raises(SettingsError, match=r"^TWILIO_ACCOUNT_SID: must be AC and 32 hex"):
         load(account_sid=sid)

@@ -231,9 +231,10 @@ class Settings(BaseSettings):
     @classmethod
     def _is_sid(cls, value: str, field: ValidationInfo) -> str:
         prefix = "AC" if field.field_name == "account_sid" else "SK"
-        if value and not re.fullmatch(f"{prefix}[0-9a-fA-F]{{32}}", value):
+        if value and not re.fullmatch(f"{prefix}[0-9a-f]{{32}}", value):
             raise ValueError(
-                f"must be {prefix} and 32 hexadecimal digits, as in https://console.twilio.com"
+                f"must be {prefix} and 32 hexadecimal digits in lower case, "
+                "as in https://console.twilio.com"
             )
         return value
 

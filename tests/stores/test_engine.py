@@ -1,6 +1,7 @@
 """What becomes of a write that nobody has thought of: others go on, and who asked is told."""
 
 import asyncio
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
+from offhook.stores.sqlite.wake import Wake
 from tests.conformance.support import inbound
 from tests.spool.support import bytes_of, locked
 
@@ -160,5 +162,40 @@ def test_a_write_that_fails_wakes_nobody(tmp_path: Path) -> None:
             assert work.is_set()
         finally:
             await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_commits_go_on_without_a_free_descriptor(tmp_path: Path) -> None:
+    """To look for whom to wake needs some; nobody is woken then, and workers look by themselves."""
+
+    async def scenario() -> None:
+        engine = Engine(tmp_path / "offhook.db")
+        await engine.open(migrate)
+        listener = Wake(engine.path)
+        try:
+            assert await engine.accept(inbound("SM1"))
+            listener.listen()
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                async with asyncio.timeout(10):
+                    assert await engine.accept(inbound("SM2"))
+                    assert await engine.accept(inbound("SM3"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            async with asyncio.timeout(10):
+                assert await engine.accept(inbound("SM4"))
+        finally:
+            listener.close()
+            await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_listener_without_a_directory_says_that_the_store_is_away() -> None:
+    async def scenario() -> None:
+        with pytest.raises(StoreUnavailable, match="cannot listen"):
+            Wake(Path("/gone/offhook.db")).listen()
 
     asyncio.run(scenario())

@@ -264,7 +264,7 @@ class Engine:
         held = 0.0
         try:
             held = self._writer.commit()
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - as in `_all_at_once`
             results = refuse(items, self._writer.fail(error))
         self._deliver(items, results, held)
         if _is_news(items, results):

@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from offhook.errors import StoreUnavailable
+
 _MAX_SOCKET_PATH: Final = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
@@ -31,9 +33,17 @@ class Wake:
         self._others: tuple[str, ...] = ()
 
     def listen(self) -> asyncio.Event:
-        """Return an event that is set when any process has stored something."""
+        """Return an event that is set when any process has stored something.
+
+        Raises:
+            StoreUnavailable: there is no room for a socket, or its directory is gone.
+        """
         if self._receiver is None:
-            self._bind()
+            try:
+                self._bind()
+            except OSError as error:
+                text = f"cannot listen in {self._folder}: {error.strerror or error}"
+                raise StoreUnavailable(text) from error
         event = asyncio.Event()
         self._events.append(event)
         return event
@@ -44,7 +54,11 @@ class Wake:
             event.set()
 
     def wake_others(self) -> None:
-        """Wake the listeners of all other processes. On any thread."""
+        """Wake the listeners of all other processes. On any thread. Raises nothing."""
+        with contextlib.suppress(OSError):  # no descriptor is free: they look by themselves
+            self._wake_others()
+
+    def _wake_others(self) -> None:
         for address in self._addresses():
             if self._sender is None:
                 self._sender = _socket()
@@ -73,7 +87,11 @@ class Wake:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         receiver = _socket()
         self._address = str(self._folder / f"{os.getpid()}-{secrets.token_hex(3)}")
-        receiver.bind(self._address)
+        try:
+            receiver.bind(self._address)
+        except OSError:
+            receiver.close()
+            raise
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(receiver, self._received)
@@ -88,10 +106,10 @@ class Wake:
         try:
             listed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - once a commit
             if listed != self._listed:
-                self._listed = listed
                 self._others = tuple(
                     entry.path for entry in os.scandir(self._folder) if entry.path != self._address
                 )
+                self._listed = listed
         except FileNotFoundError:
             return ()
         return self._others

@@ -99,7 +99,7 @@ class Expected:
 
 ANSWERED = Expected(200)
 NOT_FOUND = Expected(404, "not-found")
-NOT_ALLOWED = Expected(421, "host-not-allowed", "in OFFHOOK_ALLOWED_HOSTS")
+NOT_ALLOWED = Expected(421, "host-not-allowed", "to OFFHOOK_ALLOWED_HOSTS")
 
 
 def cases() -> Iterator[Case]:

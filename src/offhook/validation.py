@@ -83,6 +83,10 @@ class Validator:
         except FormError as error:
             return Outcome(REFUSED[error.refusal])
 
+    def is_signed(self, request: Request, tokens: tuple[str, ...]) -> bool:
+        """Return whether a request bears a valid signature, whatever else it says."""
+        return bool(_verdict(request, tokens))
+
     def claimed_account(self, request: Request) -> str:
         """Return the account that a request, not believed yet, says it is for.
 
@@ -184,13 +188,17 @@ def _is_form(request: Request) -> bool:
     """Say whether a POST claims to be a form: `verify` takes JSON too, which is not due here."""
     if request.content_type == _FORM:
         return True
-    media_type = (request.content_type or "").partition(";")[0].strip().lower()
+    media_type = _media_type(request)
     return media_type == _FORM or (not media_type and not request.body)
 
 
 def _is_json(request: Request) -> bool:
-    media_type = (request.content_type or "").partition(";")[0].strip().lower()
+    media_type = _media_type(request)
     return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _media_type(request: Request) -> str:
+    return (request.content_type or "").partition(";")[0].strip().lower()
 
 
 def _is_conversations_event(raw: Mapping[str, str]) -> bool:

@@ -1,7 +1,6 @@
 """Validation of requests whose tokens have to be found first."""
 
 from offhook.core.forms import Refusal
-from offhook.core.signature import verify
 from offhook.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.request import Request
@@ -36,16 +35,7 @@ class Verifier:
         tokens = self._credentials.everywhere
         if tokens is None:
             tokens = await self._credentials.find(self._validator.claimed_account(request))
-        return bool(
-            verify(
-                url=request.url,
-                method=request.method,
-                content_type=request.content_type,
-                body=request.body,
-                signature=request.signature,
-                auth_tokens=tokens,
-            )
-        )
+        return self._validator.is_signed(request, tokens)
 
     async def verify(self, request: Request) -> Inbound | Outcome:
         """Return what to store, or why not.

@@ -433,3 +433,15 @@ def test_a_process_that_goes_on_using_removed_files_is_named_and_nothing_is_open
         assert look(files.integrity, store=f"sqlite:///{file}") == []
         assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.FAIL
         assert not file.with_name(f"offhook.db{suffixes[0]}").exists()
+
+
+def test_a_store_that_was_there_and_is_gone_is_not_offered_to_be_made(file: Path) -> None:
+    """Nothing has the file open any more: a running service lets go of one within a second."""
+    for path in file.parent.glob("offhook.db*"):
+        if not path.name.endswith("-lock"):
+            path.unlink()
+    finding = one(store.reachable, store=f"sqlite:///{file}")
+    assert (finding.verdict, "is gone" in finding.text) == (Verdict.FAIL, True)
+    assert "migrate" not in finding.remedy
+    file.with_name("offhook.db-lock").unlink()
+    assert one(store.reachable, store=f"sqlite:///{file}").verdict is Verdict.WARN

@@ -64,9 +64,7 @@ def _schema(path: Path) -> Finding | None:
         remedy = "First end the processes that use it: as they exit, they save what its log holds."
         return fail("store", f"{path} was not opened: its files were removed while in use", remedy)
     if not path.exists():
-        if not path.parent.is_dir():
-            return fail("store", f"there is no directory {path.parent}", "Make it.")
-        return warn("store", f"there is none at {path} yet", "`offhook migrate` makes it.")
+        return _missing(path)
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -78,6 +76,17 @@ def _schema(path: Path) -> Finding | None:
         text = f"its schema is {version}, this offhook's is {known}"
         return warn("store", text, "`offhook migrate` brings it up to date, as every start does.")
     return None
+
+
+def _missing(path: Path) -> Finding:
+    """Return what is to be said where there is no file: there was none yet, or it is gone."""
+    if not path.parent.is_dir():
+        return fail("store", f"there is no directory {path.parent}", "Make it.")
+    lock = path.with_name(f"{path.name}-lock")
+    if lock.exists():  # made with the store; a command that made another would hide the loss
+        remedy = f"Put it back, or restore a backup. To start with an empty one, remove {lock}."
+        return fail("store", f"{path} is gone: it was removed or renamed", remedy)
+    return warn("store", f"there is none at {path} yet", "`offhook migrate` makes it.")
 
 
 def _waiting(counts: Counts) -> Findings:

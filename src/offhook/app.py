@@ -237,14 +237,12 @@ class Offhook:
         stop: asyncio.Event,
         *,
         owner: str = "",
-        beat: Callable[[], None] | None = None,
     ) -> None:
         """Be a worker until `stop` is set, then drain.
 
         Args:
             stop: set to end.
             owner: names this process in leases.
-            beat: called every second while the event loop is alive.
 
         Raises:
             SettingsError: a setting is missing or wrong.
@@ -256,7 +254,6 @@ class Offhook:
             self.handlers,
             self._observer,
             owner=owner or owner_name(),
-            beat=beat,
             create_store=self._create_store,
         )
         await role.run(stop)

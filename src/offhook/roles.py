@@ -154,7 +154,6 @@ class WorkerRole:
         handlers: of the app.
         observer: is told of every run and send.
         owner: names this process in leases.
-        beat: called every second while the event loop is alive.
         create_store: whether to make the store where there is none, when it is opened first.
     """
 
@@ -165,14 +164,12 @@ class WorkerRole:
         observer: Observer,
         *,
         owner: str,
-        beat: Callable[[], None] | None = None,
         create_store: bool = True,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._observer = observer
         self._owner = owner
-        self._beat = beat
         self._create_store = create_store
         self._broken = False
 
@@ -245,7 +242,6 @@ class WorkerRole:
             observer,
             owner=owner,
             open_store=self._make_store,
-            beat=self._beat,
             credentials=credentials,
             sender_limit=limit,
         )

@@ -364,16 +364,13 @@ def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Pa
     run(scenario)
 
 
-def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
-    tmp_path: Path,
-) -> None:
-    """A worker that does nothing any more must look dead, to its supervisor and to the store."""
+def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_path: Path) -> None:
+    """A worker that does nothing any more must look dead to the store."""
 
     async def scenario() -> None:
         async with opened(tmp_path, handled_by()) as line:
             await line.receive("hello")
             (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
-            beats: list[float] = []
             lost: list[frozenset[int]] = []
             told = Told()
 
@@ -391,14 +388,10 @@ def test_once_the_loop_stands_still_for_too_long_neither_beats_nor_leases_go_on(
                 observer=told,
                 lease=1.0,
                 stall_limit=0.5,
-                beat=lambda: beats.append(time.monotonic()),
             )
             heartbeat.start()
             await asyncio.sleep(1.5)  # longer than the lease, which is renewed
-            stalled = time.monotonic()
             time.sleep(2.5)  # noqa: ASYNC251 - the subject
-            assert any(beat < stalled for beat in beats)
-            assert not [beat for beat in beats if beat > stalled + 0.6]
             successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
             assert [taken.crashes for taken in successor.claims] == [1]
             await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())

@@ -1,4 +1,4 @@
-"""A worker's signs of life: leases renewed and the supervisor told, while its loop moves."""
+"""Renew a worker's leases, and report a blocked event loop."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from offhook.patience import StoreWatch
 from offhook.ports import Store
 
 _TICK: Final = 0.2  # seconds between two signs that the loop moves
-_BEAT: Final = 1.0  # seconds between two signs of life to the supervisor
+_RETRY: Final = 1.0  # seconds, at most, until a renewal that failed is repeated
 _RENEWALS: Final = 3  # in a lease: two may fail
 BLOCKED: Final = 0.5
 """Seconds for which the loop may stand still before it is told. Whoever shares it with the
@@ -79,7 +79,6 @@ class Heartbeat:
         observer: is told when leases can't be renewed.
         lease: seconds.
         stall_limit: seconds.
-        beat: the supervisor's sign of life; called every second on this thread.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class Heartbeat:
         observer: Observer,
         lease: float,
         stall_limit: float,
-        beat: Callable[[], None] | None,
     ) -> None:
         self._open_store = open_store
         self._pulse = pulse
@@ -103,7 +101,6 @@ class Heartbeat:
         self._watch = StoreWatch(observer, "leases are not renewed")
         self._lease = lease
         self._stall_limit = stall_limit
-        self._beat = beat
         self._home = asyncio.get_running_loop()
         self._stopped = False
         self._cancel: Callable[[], object] | None = None
@@ -133,26 +130,12 @@ class Heartbeat:
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._keep_beating()), group.create_task(self._renew())]
-
-            def cancel() -> None:
-                for task in tasks:
-                    task.cancel()
-
-            self._cancel = lambda: _call(loop, cancel)
-            # `stop` looks for `_cancel` after it has set this: whichever comes first, one sees it.
-            if self._stopped:
-                cancel()
-
-    def _is_alive(self) -> bool:
-        return self._pulse.age() <= self._stall_limit
-
-    async def _keep_beating(self) -> None:
-        while self._beat is not None:
-            if self._is_alive():
-                self._beat()
-            await asyncio.sleep(_BEAT)
+        renewing = asyncio.create_task(self._renew())
+        self._cancel = lambda: _call(loop, renewing.cancel)
+        # `stop` looks for `_cancel` after it has set this: whichever comes first, one sees it.
+        if self._stopped:
+            renewing.cancel()
+        await renewing
 
     async def _renew(self) -> None:
         """Renew for ever, with a new store after each failure."""
@@ -161,7 +144,7 @@ class Heartbeat:
             try:
                 await store.open()
                 while True:
-                    if self._is_alive():
+                    if self._pulse.age() <= self._stall_limit:
                         await self._renew_once(store)
                     await asyncio.sleep(self._lease / _RENEWALS)
             except StoreUnavailable as error:
@@ -169,7 +152,7 @@ class Heartbeat:
             finally:
                 await store.close()
             # Sooner than after a success: a third of the lease has gone by already.
-            await asyncio.sleep(min(_BEAT, self._lease / _RENEWALS / 2))
+            await asyncio.sleep(min(_RETRY, self._lease / _RENEWALS / 2))
 
     async def _renew_once(self, store: Store) -> None:
         tokens = frozenset(self._tokens())

@@ -41,7 +41,6 @@ class Worker:
         observer: is told of every run.
         owner: names this process in the leases.
         open_store: makes another store, not open yet, for the heartbeat's own event loop.
-        beat: called every second on a thread of its own, for as long as the event loop moves.
         credentials: verify deferred requests; None for those of the settings.
         sender_limit: counts messages of each sender; None for no limit.
     """
@@ -55,7 +54,6 @@ class Worker:
         *,
         owner: str,
         open_store: Callable[[], Store],
-        beat: Callable[[], None] | None = None,
         credentials: Credentials | None = None,
         sender_limit: SenderLimit | None = None,
     ) -> None:
@@ -64,7 +62,6 @@ class Worker:
         self._observer = observer
         self._owner = owner
         self._open_store = open_store
-        self._beat = beat
         self._watch = StoreWatch(observer, "messages are not handled")
         self._threads = Threads()
         verifier = Verifier(
@@ -116,7 +113,6 @@ class Worker:
             observer=self._observer,
             lease=self._settings.lease,
             stall_limit=self._settings.handler_timeout + _SLACK,
-            beat=self._beat,
         )
         heartbeat.start()
         try:

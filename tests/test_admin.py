@@ -12,7 +12,7 @@ import httpx2
 
 from offhook.admin import Admin
 from offhook.core.lifecycle import Trigger
-from offhook.events import Event, Trouble
+from offhook.events import Event, Problem
 from offhook.observe.sheet import Sheet
 from offhook.ports import Settlement
 from offhook.settings import Settings
@@ -74,7 +74,7 @@ def test_a_dead_letter_is_an_alert_until_somebody_sees_to_it(tmp_path: Path) -> 
             await looks(admin, 20)
             assert admin.watch.alerts == ()
             assert "offhook_alert_active{" not in (await get(admin, "/metrics")).text
-        assert [event.ok for event in told if isinstance(event, Trouble)] == [False, True]
+        assert [event.resolved for event in told if isinstance(event, Problem)] == [False, True]
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ import pytest
 from offhook.backpressure import Backpressure
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.ports import Store
 from tests.conformance.support import DONE, claim, inbound, opened
 
@@ -33,10 +33,10 @@ class Door:
         for one in await claim(self.store, number):
             await self.store.settle(one, DONE)
 
-    async def trouble(self) -> Trouble:
+    async def problem(self) -> Problem:
         async with asyncio.timeout(20):
             event = await self.told.get()
-        assert isinstance(event, Trouble)
+        assert isinstance(event, Problem)
         return event
 
 
@@ -55,8 +55,8 @@ async def door(path: Path, limit: int | None = LIMIT, waiting: int = LIMIT) -> A
 def test_beyond_the_limit_new_messages_are_refused_and_nothing_else(tmp_path: Path) -> None:
     async def main() -> None:
         async with door(tmp_path) as full:
-            trouble = await full.trouble()
-            assert (trouble.topic, trouble.ok) == (Topic.BACKLOG_FULL, False)
+            problem = await full.problem()
+            assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, False)
             for kind in (Kind.MESSAGE, Kind.DEFERRED):
                 with pytest.raises(BacklogFull, match="OFFHOOK_MAX_BACKLOG is 10"):
                     await full.intake.accept(inbound("new", kind=kind))
@@ -71,7 +71,7 @@ def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
     async def main() -> None:
         async with door(tmp_path, waiting=LIMIT - 1) as wide:
             assert await wide.intake.accept(inbound("new"))
-            assert (await wide.trouble()).topic is Topic.BACKLOG_FULL
+            assert (await wide.problem()).topic is Topic.BACKLOG_FULL
 
     asyncio.run(main())
 
@@ -79,7 +79,7 @@ def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
 def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Path) -> None:
     async def main() -> None:
         async with door(tmp_path, limit=20, waiting=20) as full:
-            await full.trouble()
+            await full.problem()
             counted = asyncio.Event()
             count = full.store.backlog
 
@@ -94,8 +94,8 @@ def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Pa
             with pytest.raises(BacklogFull):
                 await full.intake.accept(inbound("new"))
             await full.settle(1)
-            trouble = await full.trouble()
-            assert (trouble.topic, trouble.ok) == (Topic.BACKLOG_FULL, True)
+            problem = await full.problem()
+            assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, True)
             assert await full.intake.accept(inbound("new"))
 
     asyncio.run(main())

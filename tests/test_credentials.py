@@ -14,7 +14,7 @@ from offhook.credentials import (
     Credentials,
 )
 from offhook.errors import CredentialsUnavailable
-from offhook.events import Event, Trouble
+from offhook.events import Event, Problem
 from offhook.settings import Settings
 
 OWN, ANN, BOB = ("AC" + digit * 32 for digit in "012")
@@ -56,8 +56,8 @@ class Bench:
         self.credentials = Credentials(settings, source, self.events.append, clock=lambda: self.now)
 
     @property
-    def troubles(self) -> list[bool]:
-        return [event.ok for event in self.events if isinstance(event, Trouble)]
+    def problems(self) -> list[bool]:
+        return [event.resolved for event in self.events if isinstance(event, Problem)]
 
 
 def test_without_a_function_all_accounts_have_the_settings_tokens() -> None:
@@ -155,7 +155,7 @@ def test_a_failure_is_told_once_without_its_words_and_not_repeated_at_once(
         source.error, source.tokens[ANN] = None, "a"
         bench.now = FAILED_TTL
         assert await bench.credentials.find(ANN) == ("a",)
-        assert bench.troubles == [False, True]
+        assert bench.problems == [False, True]
         assert "hush" not in repr(bench.events)
 
     asyncio.run(main())

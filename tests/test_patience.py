@@ -1,7 +1,7 @@
 """What is told of a store that is away, and when it is over."""
 
 from offhook.errors import StoreBroken, StoreUnavailable
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.patience import StoreWatch
 
 AWAY, BROKEN = StoreUnavailable("it does not answer"), StoreBroken("its file is gone")
@@ -14,15 +14,15 @@ def test_a_store_that_was_away_and_then_broken_is_back_from_both() -> None:
     for error in (AWAY, AWAY, BROKEN, BROKEN, AWAY):
         watch.away(error)
     assert told == [
-        Trouble(Topic.STORE_UNAVAILABLE, "messages are not claimed: it does not answer"),
-        Trouble(Topic.STORE_BROKEN, "messages are not claimed: its file is gone"),
+        Problem(Topic.STORE_UNAVAILABLE, "messages are not claimed: it does not answer"),
+        Problem(Topic.STORE_BROKEN, "messages are not claimed: its file is gone"),
     ]
     told.clear()
     watch.back()
     watch.back()
     assert told == [
-        Trouble(Topic.STORE_BROKEN, "the store is back", ok=True),
-        Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True),
+        Problem(Topic.STORE_BROKEN, "the store is back", resolved=True),
+        Problem(Topic.STORE_UNAVAILABLE, "the store is back", resolved=True),
     ]
 
 

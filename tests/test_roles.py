@@ -9,7 +9,7 @@ import pytest
 from offhook import roles
 from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.handlers import Handlers
 from offhook.roles import WorkerRole, status_callback
 from offhook.settings import Settings
@@ -74,7 +74,7 @@ def test_an_inline_worker_that_fails_begins_again_under_another_name(
     asyncio.run(scenario())
     assert owners[0] == "first"
     assert len(set(owners)) == 2
-    assert told == [Trouble(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]
+    assert told == [Problem(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]
 
 
 def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_has_it(
@@ -88,8 +88,8 @@ def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_
     broken = asyncio.Queue[bool]()
 
     def tell(event: Event) -> None:
-        if isinstance(event, Trouble) and event.topic is Topic.STORE_BROKEN:
-            broken.put_nowait(not event.ok)
+        if isinstance(event, Problem) and event.topic is Topic.STORE_BROKEN:
+            broken.put_nowait(not event.resolved)
 
     async def scenario() -> None:
         stop = asyncio.Event()

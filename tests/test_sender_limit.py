@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from offhook.errors import SettingsError
-from offhook.events import Event, Trouble
+from offhook.events import Event, Problem
 from offhook.ports import Admission, SenderLimit
 from offhook.sender_limit import (
     LATE,
@@ -115,7 +115,7 @@ class Away:
         return self.now
 
     def oks(self) -> list[bool]:
-        return [event.ok for event in self.told if isinstance(event, Trouble)]
+        return [event.resolved for event in self.told if isinstance(event, Problem)]
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from offhook import Message, Offhook
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.startup import unknown_variables
 from tests.cli.support import Home, dev, free_port
 
@@ -99,7 +99,7 @@ def test_an_app_under_another_server_tells_it(
             pass
 
     asyncio.run(start())
-    topics = [event.topic for event in told if isinstance(event, Trouble)]
+    topics = [event.topic for event in told if isinstance(event, Problem)]
     assert topics.count(Topic.SETTINGS) == 1
     assert topics.count(Topic.NO_HANDLERS) == 1
     told.clear()
@@ -110,5 +110,5 @@ def test_an_app_under_another_server_tells_it(
 
     monkeypatch.delenv("OFFHOOK_WORKRES")
     asyncio.run(start())
-    topics = [event.topic for event in told if isinstance(event, Trouble)]
+    topics = [event.topic for event in told if isinstance(event, Problem)]
     assert not {Topic.SETTINGS, Topic.NO_HANDLERS} & {*topics}

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.errors import StoreError, StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.hosts import admin_hosts
 from offhook.observe.exposition import exposition
 from offhook.observe.survey import Surveyor
@@ -104,7 +104,7 @@ class Admin:
                 "its numbers are not known",
             )
         except StoreError as error:  # a newer offhook's: those who need it say more
-            self._observer(Trouble(Topic.STORE_UNAVAILABLE, f"its numbers are not known: {error}"))
+            self._observer(Problem(Topic.STORE_UNAVAILABLE, f"its numbers are not known: {error}"))
         try:
             await stop.wait()
         finally:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from offhook.core.answers import REFUSED, Fault
 from offhook.core.messages import Message, StatusUpdate
 from offhook.errors import ConfigurationError, OffhookError
-from offhook.events import Observer, Topic, Trouble, fan_out
+from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.handlers import Handlers, OnRetry
 from offhook.observe.log import LogObserver
 from offhook.roles import Ingress, WorkerRole, owner_name
@@ -210,7 +210,7 @@ class Offhook:
             try:
                 running = await self._start()
             except OffhookError as error:
-                self._observer(Trouble(Topic.NOT_STARTED, str(error)))
+                self._observer(Problem(Topic.NOT_STARTED, str(error)))
                 if scope["type"] == "websocket":
                     await send({"type": "websocket.close", "code": 1000})  # as ever
                 else:
@@ -321,15 +321,15 @@ class _Running:
         await self.ingress.start()
         if self._role is not None:
             self._observer(
-                Trouble(
+                Problem(
                     Topic.WORKER_INLINE,
                     "handlers run in the process that answers: one that blocks delays answers "
                     "(offhook run keeps them apart)",
                 )
             )
             # Under `offhook run`, its parent tells it.
-            for trouble in told_at_start(self._settings, self._handlers):
-                self._observer(trouble)
+            for problem in told_at_start(self._settings, self._handlers):
+                self._observer(problem)
             self._working = asyncio.create_task(
                 self._role.run_for_ever(self._stop), name="offhook worker"
             )

@@ -7,7 +7,7 @@ from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.ports import Entrance, Inbound
 
 _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
@@ -75,8 +75,8 @@ class Backpressure:
         if not self._full and backlog >= limit:
             self._full = True
             text = f"{limit} messages wait (OFFHOOK_MAX_BACKLOG): new ones are answered 503"
-            self._observer(Trouble(Topic.BACKLOG_FULL, text))
+            self._observer(Problem(Topic.BACKLOG_FULL, text))
         elif self._full and backlog <= limit * _RELIEF:
             self._full = False
             text = f"{backlog} messages wait: new ones are let in again"
-            self._observer(Trouble(Topic.BACKLOG_FULL, text, ok=True))
+            self._observer(Problem(Topic.BACKLOG_FULL, text, resolved=True))

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from offhook.core.expiring import Expiring
 from offhook.errors import CredentialsUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
 
 Lookup = Callable[[str], Awaitable[str | Sequence[str] | None]]
@@ -19,7 +19,7 @@ UNKNOWN_TTL: Final = 10.0
 """Seconds for which an account is taken to be unknown: a new tenant must not wait for long."""
 
 FAILED_TTL: Final = 1.0
-"""Seconds for which nobody asks again after a failure: a source in trouble needs no crowd."""
+"""Seconds for which nobody asks again after a failure: a failing source needs no crowd."""
 
 REFRESH_AFTER: Final = 1.0
 """Seconds after which a token that does not fit is asked for again; it may have been rotated."""
@@ -168,13 +168,13 @@ class Credentials:
             self._away = True
             # Its type, not its text, which may quote a token.
             text = f"@app.credentials failed: {type(error).__name__}"
-            self._observer(Trouble(Topic.CREDENTIALS_UNAVAILABLE, text))
+            self._observer(Problem(Topic.CREDENTIALS_UNAVAILABLE, text))
 
     def _tell_back(self) -> None:
         if self._away:
             self._away = False
             self._observer(
-                Trouble(Topic.CREDENTIALS_UNAVAILABLE, "@app.credentials works", ok=True)
+                Problem(Topic.CREDENTIALS_UNAVAILABLE, "@app.credentials works", resolved=True)
             )
 
 

@@ -125,7 +125,7 @@ _LASTING: Final = True
 
 
 class Topic(StrEnum):
-    """What a trouble is about; the value is its name in logs and metrics.
+    """What a problem is about; the value is its name in logs and metrics.
 
     Attributes:
         meaning: what is the matter, for the documentation.
@@ -151,32 +151,35 @@ class Topic(StrEnum):
     STORE_UNAVAILABLE = (
         "store-unavailable",
         (
-            "the store is away, and since it is back (`ok`); with a spool, webhooks are kept there "
-            "meanwhile"
+            "the store is away, and since it is back (`resolved`); with a spool, webhooks are kept "
+            "there meanwhile"
         ),
         _LASTING,
     )
     STORE_BROKEN = (
         "store-broken",
         (
-            "the store's file is gone, replaced or damaged, and since it can be used again (`ok`): "
-            "[what to do](../explanation/guarantees.md#when-the-store-is-broken)"
+            "the store's file is gone, replaced or damaged, and since it can be used again "
+            "(`resolved`): [what to do](../explanation/guarantees.md#when-the-store-is-broken)"
         ),
         _LASTING,
     )
     SPOOL = (
         "spool",
-        ("the spool can't be forwarded, is left for the next process, or is empty again (`ok`)"),
+        (
+            "the spool can't be forwarded, is left for the next process, or is empty again "
+            "(`resolved`)"
+        ),
         _LASTING,
     )
     CACHE_UNAVAILABLE = (
         "cache-unavailable",
-        "Redis is away, and since it is back (`ok`); memory is used meanwhile",
+        "Redis is away, and since it is back (`resolved`); memory is used meanwhile",
         _LASTING,
     )
     CREDENTIALS_UNAVAILABLE = (
         "credentials-unavailable",
-        "`@app.credentials` fails, and since it works again (`ok`)",
+        "`@app.credentials` fails, and since it works again (`resolved`)",
         _LASTING,
     )
     STATUS_AT_MESSAGES = (
@@ -185,7 +188,10 @@ class Topic(StrEnum):
     )
     BACKLOG_FULL = (
         "backlog-full",
-        "new messages are refused (`OFFHOOK_MAX_BACKLOG`), and since they are let in again (`ok`)",
+        (
+            "new messages are refused (`OFFHOOK_MAX_BACKLOG`), and since they are let in again "
+            "(`resolved`)"
+        ),
         _LASTING,
     )
     INTERNAL_ERROR = "internal-error", "a webhook was answered 503 because of a mistake in offhook"
@@ -223,12 +229,12 @@ class Topic(StrEnum):
         "alert",
         (
             "an [alert](../how-to/monitor.md#alerts) is raised or changes its level, and since it "
-            "is over (`ok`)"
+            "is over (`resolved`)"
         ),
     )
     ALERT_WEBHOOK = (
         "alert-webhook",
-        "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, and since it can be (`ok`)",
+        "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, and since it can be (`resolved`)",
     )
     REPLY_NOT_AWAITED = (
         "reply-not-awaited",
@@ -249,21 +255,21 @@ class Topic(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Problem:
     """Something an operator should know, said in a sentence.
 
     Attributes:
         topic: what it is about; it compares equal to its name, as `"lease-lost"`.
         text: the sentence; it quotes nobody.
-        ok: True when the trouble is over.
+        resolved: True when the problem is over.
     """
 
     topic: Topic
     text: str
-    ok: bool = False
+    resolved: bool = False
 
 
-Event = Answered | Started | Handled | Sent | Trouble
+Event = Answered | Started | Handled | Sent | Problem
 Observer = Callable[[Event], None]
 """Called on the event loop, or on a worker's heartbeat thread; must be quick and must not raise."""
 

@@ -16,7 +16,7 @@ from offhook.credentials import Credentials
 from offhook.deadline import Deadline
 from offhook.deferral import defer
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
-from offhook.events import Answered, Observer, Topic, Trouble
+from offhook.events import Answered, Observer, Problem, Topic
 from offhook.hosts import allowed_hosts
 from offhook.patience import StoreWatch
 from offhook.ports import (
@@ -141,7 +141,7 @@ class WebhookProcessor:
                 f"Twilio called {request.base + request.path!a}, which is not a route: set "
                 f"{ascii(messages)[1:-1]} for messages, {ascii(status)[1:-1]} for statuses"
             )
-            self._observe(Trouble(Topic.ASTRAY, text))
+            self._observe(Problem(Topic.ASTRAY, text))
 
     async def _process(self, request: Request, acknowledge: Acknowledge) -> Outcome:
         validated = self._validate(request)
@@ -266,14 +266,14 @@ class WebhookProcessor:
             f"recorded, but set {right!a} as the StatusCallback of what you send, or as the "
             "Messaging Service's Delivery Status Callback"
         )
-        self._observe(Trouble(Topic.STATUS_AT_MESSAGES, text))
+        self._observe(Problem(Topic.STATUS_AT_MESSAGES, text))
 
     def _unexpected(self, error: Exception) -> Outcome:
         # Its place and type, not its text, which may quote what a person wrote.
         frame = extract_tb(error.__traceback__)[-1]
         where = f"{PurePath(frame.filename).name}:{frame.lineno}"
         text = f"{type(error).__name__} at {where} while answering a webhook"
-        self._observe(Trouble(Topic.INTERNAL_ERROR, text))
+        self._observe(Problem(Topic.INTERNAL_ERROR, text))
         return Outcome(REFUSED[Fault.INTERNAL_ERROR], detail=text)
 
 

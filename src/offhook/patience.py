@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from offhook.errors import StoreBroken, StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.ports import Store
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class StoreWatch:
         if self._told:
             told, self._told, self._broken = self._told, set(), None
             for topic in sorted(told):  # one that was away first may be broken since
-                self._observer(Trouble(topic, "the store is back", ok=True))
+                self._observer(Problem(topic, "the store is back", resolved=True))
 
     def end_if_broken(self) -> None:
         """Raise what was last noted, if the store does not come back by itself.
@@ -152,7 +152,7 @@ class StoreWatch:
 
     def _tell(self, topic: Topic, reason: str) -> None:
         self._told.add(topic)
-        self._observer(Trouble(topic, f"{self._doing}: {reason}"))
+        self._observer(Problem(topic, f"{self._doing}: {reason}"))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it. Every error but `StoreUnavailable` passes."""

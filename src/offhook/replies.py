@@ -14,7 +14,7 @@ from offhook.core.messages import Reply, Send
 from offhook.core.reasons import Cause
 from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotAwaited, NotRunning, StoreUnavailable
-from offhook.events import Observer, Sent, Topic, Trouble
+from offhook.events import Observer, Problem, Sent, Topic
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
 from offhook.settings import Settings
@@ -89,7 +89,7 @@ class LedgerReplier:
         if lines:
             error = NotAwaited(*lines[:_LINES])
             text = f"message {self._claim.id}: {Cause.NOT_AWAITED(error.where)}"
-            self._observer(Trouble(Topic.REPLY_NOT_AWAITED, text))
+            self._observer(Problem(Topic.REPLY_NOT_AWAITED, text))
             raise error
 
     def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
@@ -162,7 +162,7 @@ class LedgerReplier:
                     f"attempt {self._claim.attempt} of message {self._claim.id} has another text "
                     f"for {draft.identity} than an earlier one, whose text stands"
                 )
-                self._observer(Trouble(Topic.REPLY_DIFFERS, text))
+                self._observer(Problem(Topic.REPLY_DIFFERS, text))
 
 
 class SendLoop:
@@ -262,7 +262,7 @@ class SendLoop:
         # must not be handed back as one that has not.
         self._adrift.add(claim.token)
         text = f"send {claim.id} could not be settled, and will be unknown: {type(error).__name__}"
-        self._observer(Trouble(Topic.SEND_FAILED, text))
+        self._observer(Problem(Topic.SEND_FAILED, text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _send(self, claim: SendClaim) -> None:
@@ -273,7 +273,7 @@ class SendLoop:
             await self._watch.persist(lambda: self._store.settle_send(claim, outcome))
         except LeaseLost:
             text = f"send {claim.id} took {took:.1f} s, longer than its lease"
-            self._observer(Trouble(Topic.LEASE_LOST, text))
+            self._observer(Problem(Topic.LEASE_LOST, text))
         self._observer(
             Sent(
                 claim.id,

@@ -17,7 +17,7 @@ from offhook.core.urls import RETRIES
 from offhook.credentials import Credentials, Lookup
 from offhook.deferral import DeferralLimit
 from offhook.errors import OffhookError, StoreBroken
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
 from offhook.hosts import allowed_hosts
 from offhook.ingest import WebhookProcessor
@@ -93,7 +93,7 @@ class Ingress:
         """
         if self._settings.signature is SignaturePolicy.OFF:
             self._observer(
-                Trouble(Topic.SIGNATURE_OFF, "webhooks are NOT validated: anybody can send them")
+                Problem(Topic.SIGNATURE_OFF, "webhooks are NOT validated: anybody can send them")
             )
         else:
             self._settings.require("account_sid", "auth_token")
@@ -102,7 +102,7 @@ class Ingress:
                 "OFFHOOK_PUBLIC_URL is not set: replies have no status callbacks, and webhooks are "
                 f"accepted only for {allowed_hosts(self._settings)} (OFFHOOK_ALLOWED_HOSTS)"
             )
-            self._observer(Trouble(Topic.SETTINGS, text))
+            self._observer(Problem(Topic.SETTINGS, text))
         await self._way.start()
         await self._backpressure.start()
         await self._cache.start()
@@ -188,7 +188,7 @@ class WorkerRole:
         self._create_store = False  # one that is gone from now on is not made anew, empty
         if self._broken:  # told by a worker that has ended
             self._broken = False
-            self._observer(Trouble(Topic.STORE_BROKEN, "the store is back", ok=True))
+            self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))
         limit = _sender_limit(self._settings, self._observer)
         sender = TwilioSender(self._settings, status_callback=status_callback(self._settings))
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
@@ -215,7 +215,7 @@ class WorkerRole:
                 reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
                 if reason != told:
                     told, text = reason, f"the worker begins again: {reason}"
-                    self._observer(Trouble(Topic.WORKER_FAILED, text))
+                    self._observer(Problem(Topic.WORKER_FAILED, text))
                 # A name of its own, or it would take what its predecessor left for its own.
                 self._owner = owner_name()
                 pause = min(_LAST_RESTART_AFTER, max(_RESTART_AFTER, 2 * pause))

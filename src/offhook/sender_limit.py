@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from offhook.clock import steady
 from offhook.core.expiring import Expiring
 from offhook.errors import SettingsError
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.ports import Admission, SenderLimit
 from offhook.settings import UNREADABLE_CACHE, Settings
 
@@ -164,13 +164,13 @@ class SharedLimit:
         if not self._away:
             self._away = True
             text = f"each worker counts senders for itself: {type(error).__name__}"
-            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, text))
+            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text))
 
     def _succeed(self) -> None:
         if self._away:
             self._away = False
             text = "Redis is back: workers count senders together"
-            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, text, ok=True))
+            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text, resolved=True))
 
 
 class BoundedStorage(Storage):

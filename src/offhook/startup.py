@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from offhook.core.urls import is_public
-from offhook.events import Topic, Trouble
+from offhook.events import Problem, Topic
 from offhook.handlers import Handlers
 from offhook.settings import ENV_FILE, Settings, variable
 
@@ -17,18 +17,18 @@ _PREFIXES: Final = ("OFFHOOK_", "TWILIO_")
 _ALIKE: Final = 0.75  # of 1.0: a letter or two, or a missing part of the name
 
 
-def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Trouble]:
+def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Problem]:
     """Yield the warnings about a bot that is about to start."""
     for name, nearest in unknown_variables().items():
         hint = f": did you mean {nearest}?" if nearest else ""
-        yield Trouble(Topic.SETTINGS, f"{name} is set, but is not a setting{hint}")
+        yield Problem(Topic.SETTINGS, f"{name} is set, but is not a setting{hint}")
     parts = urlsplit(settings.public_url)
     if parts.scheme == "http" and is_public(parts.hostname or ""):
         text = "OFFHOOK_PUBLIC_URL is not https: messages travel unencrypted"
-        yield Trouble(Topic.SETTINGS, text)
+        yield Problem(Topic.SETTINGS, text)
     if not handlers:
         text = "the bot has no handlers, so no message is answered: write one with @app.message()"
-        yield Trouble(Topic.NO_HANDLERS, text)
+        yield Problem(Topic.NO_HANDLERS, text)
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Final
 from offhook.core.lifecycle import State
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Overdue, Retention, Store
 from offhook.settings import Settings
@@ -124,7 +124,7 @@ class Upkeep:
                 f"{counts.parked / _DAY:.0f} days; each is deleted after "
                 f"{self._settings.parked_retention:g} days (OFFHOOK_PARKED_RETENTION)"
             )
-            self._observer(Trouble(Topic.PARKED_EXPIRE, text))
+            self._observer(Problem(Topic.PARKED_EXPIRE, text))
 
     async def _tell_overdue(self) -> bool:
         """Write some of the notices that are due, all at once; return whether there may be more."""

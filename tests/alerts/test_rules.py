@@ -9,7 +9,7 @@ from offhook.alerts import RULES, Level, Rule
 from offhook.alerts.window import Window
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
-from offhook.events import Handled, Topic, Trouble
+from offhook.events import Handled, Problem, Topic
 from offhook.observe.host import Host
 from offhook.observe.vocabulary import PHASES
 from tests.alerts.support import ANSWERED, COUNTS, Machine
@@ -60,7 +60,7 @@ def spools(machine: Machine) -> None:
 
 
 def told(topic: Topic) -> Work:
-    return lambda machine: machine.tell(Trouble(topic, "it is away"))
+    return lambda machine: machine.tell(Problem(topic, "it is away"))
 
 
 W, C = Level.WARNING, Level.CRITICAL
@@ -113,7 +113,7 @@ def test_a_rule_tells_by_what_has_happened(name: str, work: Work, level: Level |
     window = Window(before, machine.look(after=5.0))
     assert BY_NAME[name].level(BY_NAME[name].read(window)) is level
     others = {rule.name for rule in RULES if rule.level(rule.read(window))} - {name}
-    assert not others, "one trouble, one alert"
+    assert not others, "one problem, one alert"
 
 
 def test_each_rule_is_tried() -> None:

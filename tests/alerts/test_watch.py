@@ -15,7 +15,7 @@ from offhook.alerts import Alert, AlertWatch, Change, Level, Stage, to_log
 from offhook.alerts.webhook import SIGNATURE_HEADER, AlertWebhook
 from offhook.cli.listening import listen, server_for, serving, url_of
 from offhook.core.lifecycle import State
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from tests.alerts.support import ANSWERED, Machine
 
 SECRET = "a secret of the operator's"
@@ -39,14 +39,14 @@ def test_alerts_are_told_once_and_shown_as_long_as_they_last() -> None:
     assert (alert.name, alert.level, alert.value) == ("dead-letters", Level.WARNING, 2.0)
     assert alert.since == 1_015.0
     (event,) = told
-    assert isinstance(event, Trouble)
+    assert isinstance(event, Problem)
     assert event.text.startswith("dead-letters (warning): messages that were given up: 2. offhook")
 
     machine.set(State.DEAD, 0)
     for _ in range(20):
         watching.consider(machine.look(after=5.0))
     assert watching.alerts == ()
-    assert told[1:] == [Trouble(Topic.ALERT, "dead-letters is over", ok=True)]
+    assert told[1:] == [Problem(Topic.ALERT, "dead-letters is over", resolved=True)]
 
 
 def test_what_can_not_be_looked_at_is_not_over() -> None:
@@ -61,7 +61,7 @@ def test_what_can_not_be_looked_at_is_not_over() -> None:
         watching.consider(machine.look(after=5.0))
     names = {alert.name for alert in watching.alerts}
     assert names == {"dead-letters", "spool", "store-unavailable"}
-    assert not [event for event in told if isinstance(event, Trouble) and event.ok]
+    assert not [event for event in told if isinstance(event, Problem) and event.resolved]
 
 
 def test_the_worst_comes_first_and_a_minute_is_kept() -> None:
@@ -147,9 +147,9 @@ def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is_tried
             webhook(Change(Stage.CLEARED, DEAD))
             failed, again = await told.get(), await told.get()
         assert [json.loads(body)["stage"] for body, _ in receiver.requests][-1] == "cleared"
-        assert isinstance(failed, Trouble)
+        assert isinstance(failed, Problem)
         assert failed.text.endswith("OFFHOOK_ALERT_WEBHOOK: it answered 500")
-        assert again == Trouble(Topic.ALERT_WEBHOOK, "alerts are delivered again", ok=True)
+        assert again == Problem(Topic.ALERT_WEBHOOK, "alerts are delivered again", resolved=True)
 
     asyncio.run(scenario())
 
@@ -163,7 +163,7 @@ def test_a_url_that_leads_nowhere_is_a_failed_try() -> None:
             event = await told.get()
         assert not running.done()
         running.cancel()
-        assert isinstance(event, Trouble)
+        assert isinstance(event, Problem)
         assert "could not be delivered" in event.text
         assert "hidden" not in event.text
 

@@ -12,7 +12,7 @@ from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
 from offhook.core.answers import STORED
 from offhook.core.keys import Kind
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 PATIENCE = 20.0  # seconds until a test that waits in vain fails
@@ -36,17 +36,21 @@ class Told:
     """What was observed, and a way to wait for it."""
 
     def __init__(self) -> None:
-        self.troubles: list[Trouble] = []
+        self.problems: list[Problem] = []
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Trouble):
-            self.troubles.append(event)
+        if isinstance(event, Problem):
+            self.problems.append(event)
             self._changed.set()
 
     @property
     def states(self) -> list[bool]:
-        return [trouble.ok for trouble in self.troubles if trouble.topic is Topic.CACHE_UNAVAILABLE]
+        return [
+            problem.resolved
+            for problem in self.problems
+            if problem.topic is Topic.CACHE_UNAVAILABLE
+        ]
 
     async def until(self, fits: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):

@@ -8,7 +8,7 @@ from offhook.caches import open_cache
 from offhook.caches.memory import MemoryCache
 from offhook.caches.redis import RedisCache
 from offhook.errors import SettingsError
-from offhook.events import Event, Trouble
+from offhook.events import Event, Problem
 from offhook.settings import Settings
 
 
@@ -28,9 +28,9 @@ def test_redis_is_named_by_its_url(url: str) -> None:
 def test_without_a_token_nothing_could_be_sealed_so_redis_is_not_used() -> None:
     told: list[Event] = []
     assert isinstance(opened(told, cache="redis://h"), MemoryCache)
-    (trouble,) = told
-    assert isinstance(trouble, Trouble)
-    assert "TWILIO_AUTH_TOKEN" in trouble.text
+    (problem,) = told
+    assert isinstance(problem, Problem)
+    assert "TWILIO_AUTH_TOKEN" in problem.text
 
 
 def test_a_url_that_cannot_be_read_stops_the_start() -> None:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from offhook.caches import open_cache
 from offhook.core.answers import Answer
-from offhook.events import Answered, Event, Trouble
+from offhook.events import Answered, Event, Problem
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store, ValidationCache
 from offhook.stores import open_store
@@ -43,7 +43,7 @@ class Load:
 
     def told(self) -> list[bool]:
         """What was said of the cache, by both processes."""
-        return [event.ok for event in self.events if isinstance(event, Trouble)]
+        return [event.resolved for event in self.events if isinstance(event, Problem)]
 
     def cached(self, how: str) -> int:
         return sum(isinstance(event, Answered) and event.cached == how for event in self.events)

@@ -172,8 +172,8 @@ def test_a_password_is_used_and_a_wrong_one_is_told_without_it(tmp_path: Path) -
             wrong = server.url.replace("hush-hush", "wrong-secret")
             async with redis_cache(wrong, told=told):
                 assert told.states == [False]
-            assert "AuthenticationError" in told.troubles[0].text
-            assert "secret" not in repr(told.troubles)
+            assert "AuthenticationError" in told.problems[0].text
+            assert "secret" not in repr(told.problems)
 
     run(main())
 
@@ -201,7 +201,7 @@ def test_it_speaks_tls_and_trusts_no_stranger(tmp_path: Path) -> None:
                     assert await asked(cache, key) == one
                 async with redis_cache(url, told=told) as cache:
                     assert cache.ask(key) is None
-            assert "CERTIFICATE_VERIFY_FAILED" in told.troubles[0].text
+            assert "CERTIFICATE_VERIFY_FAILED" in told.problems[0].text
 
     run(main())
 

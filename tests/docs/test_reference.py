@@ -90,7 +90,7 @@ def test_events() -> None:
         assert f"### `{event.__name__}`" in text
 
 
-def test_topics_of_trouble() -> None:
+def test_topics_of_problems() -> None:
     assert table(REFERENCE / "events.md", "topic").keys() == set(events.Topic)
 
 

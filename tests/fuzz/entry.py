@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offhook.core.answers import REFUSED
-from offhook.events import Answered, Event, Topic, Trouble
+from offhook.events import Answered, Event, Problem, Topic
 from offhook.roles import Ingress
 from offhook.stores import store_of
 from tests.fuzz.shots import TENANT, Shot
@@ -41,7 +41,7 @@ class Entry:
         self._store = store_of(chosen)
         self.answers: Counter[tuple[int, str]] = Counter()
         self.stored = 0
-        self.troubles: list[Trouble] = []
+        self.problems: list[Problem] = []
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Entry"]:
@@ -57,9 +57,9 @@ class Entry:
         match event:
             case Answered():
                 self.stored += event.error == "" and not event.repeat
-            case Trouble(topic=topic):
+            case Problem(topic=topic):
                 assert topic not in {Topic.INTERNAL_ERROR, Topic.STORE_UNAVAILABLE}, event
-                self.troubles.append(event)
+                self.problems.append(event)
 
     async def fire(self, shot: Shot, dice: random.Random) -> tuple[int, str]:
         """Send one request; check that its answer has a name, or says that it is stored."""

@@ -9,7 +9,7 @@ import pytest
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Cause, read, stored
-from offhook.events import Answered, Event, Handled, Sent, Started, Topic, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Topic
 from offhook.observe.log import LogObserver, configure_logging
 from offhook.observe.masking import brief, mask, mask_numbers
 from offhook.observe.pace import LINES, Pace
@@ -107,8 +107,8 @@ def test_the_levels_tell_what_needs_somebody() -> None:
     sent = Sent(3, 7, "return:0", SendTrigger.ACCEPT, 0.1, sid="SM2")
     refused = Sent(3, 7, "return:0", SendTrigger.REFUSE, 0.1, error="21610: opted out")
     lost = Sent(3, 7, "return:0", SendTrigger.LOSE, 0.1)
-    away = Trouble(Topic.STORE_UNAVAILABLE, "the store is away")
-    back = Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True)
+    away = Problem(Topic.STORE_UNAVAILABLE, "the store is away")
+    back = Problem(Topic.STORE_UNAVAILABLE, "the store is back", resolved=True)
     lines = logged(sent, refused, lost, away, back, level="debug")
     assert [line.split()[1] for line in lines] == ["DEBUG", "ERROR", "WARNING", "WARNING", "INFO"]
 

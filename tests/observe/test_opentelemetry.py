@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Started, Topic, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Topic
 from offhook.observe.opentelemetry import OpenTelemetryObserver, trace_id
 
 SID = f"SM{'12ab' * 8}"
@@ -87,7 +87,7 @@ def test_a_span_lasts_as_long_as_what_it_tells_of() -> None:
     ("events", "reason"),
     [
         ([STARTED, replace(HANDLED, trigger=Trigger.RETRY, error="ValueError")], "ValueError"),
-        ([STARTED, Trouble(Topic.LEASE_LOST, "another run has it")], "lease-lost"),
+        ([STARTED, Problem(Topic.LEASE_LOST, "another run has it")], "lease-lost"),
         ([replace(SENT, trigger=SendTrigger.LOSE, sid="")], "lose"),
         ([ANSWERED._replace(status=503, error="store-unavailable")], "store-unavailable"),
     ],

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Topic, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
 from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet, added
@@ -117,21 +117,21 @@ def test_sends_by_what_they_are_and_never_by_a_key_of_the_users(identity: str, w
     assert "their own" not in samples.text
 
 
-def test_a_trouble_is_active_until_it_is_over() -> None:
-    away = Trouble(Topic.STORE_UNAVAILABLE, "it is away")
+def test_a_problem_is_active_until_it_is_resolved() -> None:
+    away = Problem(Topic.STORE_UNAVAILABLE, "it is away")
     assert Samples(away)("offhook_trouble_active", topic="store-unavailable") == 1
-    samples = Samples(away, replace(away, ok=True))
+    samples = Samples(away, replace(away, resolved=True))
     assert samples("offhook_trouble_active", topic="store-unavailable") == 0
     assert samples("offhook_troubles_total", topic="store-unavailable") == 1
     # Nobody will ever say that this is over.
-    lost = Samples(Trouble(Topic.LEASE_LOST, "another run has it"))
+    lost = Samples(Problem(Topic.LEASE_LOST, "another run has it"))
     assert lost("offhook_troubles_total", topic="lease-lost") == 1
     assert lost("offhook_trouble_active", topic="lease-lost") is None
 
 
-def test_a_successor_counts_on_but_has_no_trouble_yet() -> None:
+def test_a_successor_counts_on_but_has_no_problem_yet() -> None:
     sheet = Sheet.alone()
-    Samples(ANSWERED, Trouble(Topic.BACKLOG_FULL, "too many"), sheet=sheet)
+    Samples(ANSWERED, Problem(Topic.BACKLOG_FULL, "too many"), sheet=sheet)
     samples = Samples(ANSWERED, sheet=sheet)
     assert samples("offhook_webhooks_total", **webhooks()) == 2
     assert samples("offhook_trouble_active", topic="backlog-full") == 0

@@ -13,7 +13,7 @@ from contextlib import (
 )
 from pathlib import Path
 
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
@@ -32,7 +32,7 @@ class Machine:
         self.folder = path / "store"
         self.folder.mkdir()
         self.database = self.folder / "offhook.db"
-        self.troubles: list[Trouble] = []
+        self.problems: list[Problem] = []
         self.opened = 0
 
     @property
@@ -44,11 +44,11 @@ class Machine:
         return open_store(f"sqlite:///{self.database}")
 
     def observe(self, event: Event) -> None:
-        assert isinstance(event, Trouble)
-        self.troubles.append(event)
+        assert isinstance(event, Problem)
+        self.problems.append(event)
 
     def told(self, topic: Topic) -> Sequence[str]:
-        return [trouble.text for trouble in self.troubles if trouble.topic == topic]
+        return [problem.text for problem in self.problems if problem.topic == topic]
 
     @asynccontextmanager
     async def ingress(self, *, patience: float = 0.1) -> AsyncIterator["Way"]:

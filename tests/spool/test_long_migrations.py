@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from offhook.errors import StoreUnavailable
-from offhook.events import Event, Trouble
+from offhook.events import Event, Problem
 from offhook.ports import Filter, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
@@ -141,7 +141,7 @@ class Ingress:
     def __init__(self, path: Path, url: str) -> None:
         self._url = url
         self.attempts = 0
-        self.troubles: list[Trouble] = []
+        self.problems: list[Problem] = []
         spool = open_spool(f"sqlite:///{path}/spool.db")
         self.spooling = Spooling(self._open_store, spool, self._observe, patience=0.5)
         self._intake = self.spooling.through(self.spooling.store)
@@ -151,14 +151,14 @@ class Ingress:
         return open_store(self._url)
 
     def _observe(self, event: Event) -> None:
-        assert isinstance(event, Trouble)
-        self.troubles.append(event)
+        assert isinstance(event, Problem)
+        self.problems.append(event)
 
     async def accept_everything(self) -> list[bool]:
         return [await self._intake.accept(one) for one in EVERYTHING]
 
     async def told(self, text: str) -> None:
-        await eventually(lambda: any(text in trouble.text for trouble in self.troubles))
+        await eventually(lambda: any(text in problem.text for problem in self.problems))
 
 
 @HOLDUPS

@@ -14,7 +14,7 @@ import pytest
 
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
-from offhook.events import Event, Topic, Trouble
+from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
@@ -44,7 +44,7 @@ class Ingress:
     def __init__(self, path: Path, url: str, proxy: Proxy) -> None:
         self.url = url
         self.proxy = proxy
-        self.troubles: list[Trouble] = []
+        self.problems: list[Problem] = []
         self.spooling = Spooling(
             lambda: open_store(proxy.url),
             open_spool(f"sqlite:///{path}/spool.db"),
@@ -54,8 +54,8 @@ class Ingress:
         self._intake = self.spooling.through(self.spooling.store)
 
     def _observe(self, event: Event) -> None:
-        assert isinstance(event, Trouble)
-        self.troubles.append(event)
+        assert isinstance(event, Problem)
+        self.problems.append(event)
 
     async def accept(self, *inbounds: Inbound) -> list[bool]:
         """Accept webhooks, each when the one before is acknowledged."""
@@ -63,7 +63,9 @@ class Ingress:
 
     async def forwarded(self) -> Sequence[Record]:
         """Wait until the spool is empty; return what the store has, in its order."""
-        await eventually(lambda: any(one.topic is Topic.SPOOL and one.ok for one in self.troubles))
+        await eventually(
+            lambda: any(one.topic is Topic.SPOOL and one.resolved for one in self.problems)
+        )
         return await stored(self.url)
 
 
@@ -136,7 +138,7 @@ def test_a_network_in_which_everything_vanishes_and_arrives_late(tmp_path: Path,
             await here.accept(*EVERYTHING[:30])
             here.proxy.partition()
             await here.accept(*EVERYTHING[30:60])
-            assert "does not answer in time" in here.troubles[0].text
+            assert "does not answer in time" in here.problems[0].text
             here.proxy.mend()
             await here.accept(*EVERYTHING[60:])
             check(await here.forwarded(), EVERYTHING)
@@ -156,7 +158,7 @@ def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url: str) 
             await here.accept(inbound("SM3"))
             records = await here.forwarded()
             assert sids(records) == ["SM1", "SM2", "SM3"]
-            assert any("of which it had" in one.text for one in here.troubles)
+            assert any("of which it had" in one.text for one in here.problems)
 
     asyncio.run(scenario())
 

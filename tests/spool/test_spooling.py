@@ -37,7 +37,7 @@ def test_while_the_store_is_there_nothing_goes_through_the_spool(machine: Machin
         records = await machine.stored()
         assert sids(records) == sids_of(EVERYTHING)
         assert not any(record.spooled for record in records)
-        assert machine.troubles == []
+        assert machine.problems == []
 
     asyncio.run(scenario())
 
@@ -78,12 +78,12 @@ def test_an_outage_is_told_once_with_its_reason_and_so_is_its_end(machine: Machi
         async with machine.ingress(patience=2.0) as way:
             with machine.locked():  # SQLite gives up after a second
                 await way.accept(*EVERYTHING)
-            await eventually(lambda: len(machine.troubles) == 3)
-        away, *after = machine.troubles
-        assert (away.topic, away.ok) == (Topic.STORE_UNAVAILABLE, False)
+            await eventually(lambda: len(machine.problems) == 3)
+        away, *after = machine.problems
+        assert (away.topic, away.resolved) == (Topic.STORE_UNAVAILABLE, False)
         assert "kept in the spool" in away.text
         assert "database is locked" in away.text
-        assert {(one.topic, one.ok) for one in after} == {
+        assert {(one.topic, one.resolved) for one in after} == {
             (Topic.STORE_UNAVAILABLE, True),
             (Topic.SPOOL, True),
         }

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
-from offhook.events import Answered, Event, Trouble
+from offhook.events import Answered, Event, Problem
 from offhook.ingest import WebhookProcessor
 from offhook.ports import Filter, Record, Store
 from offhook.settings import Settings
@@ -94,7 +94,7 @@ class Line:
     port: int
     store: Store
     told: asyncio.Queue[Answered] = field(default_factory=asyncio.Queue)
-    troubles: list[Trouble] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def base(self) -> str:
@@ -110,8 +110,8 @@ class Line:
         match event:
             case Answered():
                 self.told.put_nowait(event)
-            case Trouble():
-                self.troubles.append(event)
+            case Problem():
+                self.problems.append(event)
 
     async def post(
         self,
@@ -241,5 +241,5 @@ async def refused(running: Line, reply: Awaitable[Reply], status: int, error: st
     assert (await running.post()).status == 200
     assert (await running.answered()).kind is Kind.MESSAGE
     assert running.told.empty()
-    assert running.troubles == []
+    assert running.problems == []
     return told

@@ -19,7 +19,7 @@ from offhook.clock import steady
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.errors import StoreUnavailable
-from offhook.events import Answered, Handled, Topic, Trouble
+from offhook.events import Answered, Handled, Problem, Topic
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Survey, Surveyor
@@ -44,7 +44,7 @@ def answered(total: float, *, status: int = 200, error: str = "") -> Answered:
     return Answered(Kind.MESSAGE, status, error, False, "SM1", "+1", 0.0, 0.0, total)
 
 
-async def surveyed(*events: Answered | Handled | Trouble) -> Survey:
+async def surveyed(*events: Answered | Handled | Problem) -> Survey:
     sheet = Sheet.alone()
     observer = PrometheusObserver(sheet)
     for event in events:
@@ -59,7 +59,7 @@ async def surveyed(*events: Answered | Handled | Trouble) -> Survey:
 def test_figures_are_those_of_the_events() -> None:
     hit = Answered(Kind.MESSAGE, 200, "", True, "SM1", "+1", 0.0, 0.0, 0.001, cached="memory")
     ran = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.RETRY, 0.0, 0.1)
-    away = Trouble(Topic.CACHE_UNAVAILABLE, "Redis is away")
+    away = Problem(Topic.CACHE_UNAVAILABLE, "Redis is away")
     survey = asyncio.run(
         surveyed(
             answered(0.004), hit, answered(0.1, status=503, error="store-unavailable"),
@@ -73,7 +73,7 @@ def test_figures_are_those_of_the_events() -> None:
     }  # fmt: skip
     assert figures.phases["total"].total == 2
     assert figures.processes == {"dev": 1}
-    assert figures.troubles == {"cache-unavailable"}
+    assert figures.problems == {"cache-unavailable"}
     nothing = figures.since(figures)
     assert not any(nothing.counters.values())
     assert nothing.phases["total"].quantile(0.5) is None

@@ -11,7 +11,7 @@ import pytest
 from offhook import Offhook
 from offhook.core.hosts import HostNames
 from offhook.errors import SettingsError
-from offhook.events import Trouble
+from offhook.events import Problem
 from offhook.web.admin import admin_routes
 from tests.web.helpers import (
     ACCOUNT,
@@ -89,7 +89,7 @@ def test_the_start_says_which_names_are_taken(tmp_path: Path, public_url: str) -
             allowed_hosts="a.example.com, b.example.com",
         )  # fmt: skip
         async with app.lifespan():
-            texts = [event.text for event in told.events if isinstance(event, Trouble)]
+            texts = [event.text for event in told.events if isinstance(event, Problem)]
         named = ["only for a.example.com, b.example.com (" in text for text in texts]
         assert named == [True] * (not public_url)
 

@@ -13,7 +13,7 @@ from offhook.core.answers import REFUSED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind, dedupe_key
 from offhook.core.signature import sign
-from offhook.events import Answered, Event, Topic, Trouble
+from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingest import DIAGNOSIS_INTERVAL, Request, WebhookProcessor
 from offhook.ports import Inbound, Store
 from offhook.settings import Settings
@@ -336,10 +336,10 @@ def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(tmp_path:
         told = await watched.process(webhook())
         assert watched.answers == [REFUSED[Fault.INTERNAL_ERROR]]
         assert (told.status, told.error) == (503, "internal-error")
-        trouble = watched.events[0]
-        assert isinstance(trouble, Trouble)
-        assert trouble.topic is Topic.INTERNAL_ERROR
-        assert trouble.text.startswith("ZeroDivisionError at test_ingest.py:")
+        problem = watched.events[0]
+        assert isinstance(problem, Problem)
+        assert problem.topic is Topic.INTERNAL_ERROR
+        assert problem.text.startswith("ZeroDivisionError at test_ingest.py:")
         assert "person" not in repr(watched.events)
 
     watching(tmp_path, test, accept=broken)

@@ -7,7 +7,7 @@ import pytest
 
 from offhook.core.keys import Kind
 from offhook.core.signature import sign, with_body_sha256
-from offhook.events import Topic, Trouble
+from offhook.events import Problem, Topic
 from offhook.ingest import DIAGNOSIS_INTERVAL
 from offhook.ports import Filter
 from tests.web.helpers import (
@@ -54,13 +54,13 @@ def test_a_status_at_the_messages_route_is_recorded_as_one(
             assert len(await running.store.find(Filter(kind=Kind.STATUS))) == 1
             assert await running.store.find(Filter(kind=Kind.MESSAGE)) == []
             assert (await running.answered()).error == ""
-            (trouble,) = running.troubles
-            assert trouble.topic is Topic.STATUS_AT_MESSAGES
-            assert f"{PUBLIC}/twilio/status" in trouble.text
+            (problem,) = running.problems
+            assert problem.topic is Topic.STATUS_AT_MESSAGES
+            assert f"{PUBLIC}/twilio/status" in problem.text
             # At the right route it is a repeat of itself, and nothing is to be told.
             assert (await running.post("/twilio/status", fields)).status == 204
             assert (await running.answered()).repeat
-            assert len(running.troubles) == 1
+            assert len(running.problems) == 1
 
     run(main())
 
@@ -71,7 +71,7 @@ def test_a_status_at_the_messages_route_is_told_at_a_pace(tmp_path: Path) -> Non
             sid = f"SM{n:032x}"
             status = changed(STATUS, MessageSid=sid, SmsSid=sid)
             assert (await watched.process(webhook(status, started=100.0 + after))).status == 200
-        told = [event for event in watched.events if isinstance(event, Trouble)]
+        told = [event for event in watched.events if isinstance(event, Problem)]
         assert len(told) == 2
 
     watching(tmp_path, test)
@@ -84,7 +84,7 @@ def test_a_message_says_that_it_was_received(tmp_path: Path) -> None:
             (stored,) = await running.stored()
             assert stored.kind is Kind.MESSAGE
             await running.answered()
-            assert running.troubles == []
+            assert running.problems == []
 
     run(main())
 

@@ -37,7 +37,7 @@ ASTRAY = (
 
 
 def told(running: Line) -> list[str]:
-    return [trouble.text for trouble in running.troubles if trouble.topic is Topic.ASTRAY]
+    return [problem.text for problem in running.problems if problem.topic is Topic.ASTRAY]
 
 
 async def until_told(running: Line, count: int) -> None:
@@ -106,7 +106,7 @@ def test_others_are_answered_404_and_not_told(tmp_path: Path) -> None:
                 request("GET", "/sms", b"", {"X-Twilio-Signature": ""}),
             ):
                 assert (await running.exchange(data)).error == "not-found"
-            assert running.troubles == []
+            assert running.problems == []
 
     run(main())
 

@@ -134,7 +134,7 @@ def test_no_host_however_odd_is_more_than_refused(tmp_path: Path, host: str) -> 
         async with line(tmp_path, public_url="") as running:
             reply = await running.post(headers={"Host": host})
             assert (reply.status, reply.error) == (400, "bad-host")
-            assert running.troubles == []
+            assert running.problems == []
             assert await running.stored() == []
 
     run(main())

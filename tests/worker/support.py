@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
 from offhook.core.lifecycle import SendTrigger, State
 from offhook.core.messages import Message, Send
-from offhook.events import Event, Handled, Topic, Trouble
+from offhook.events import Event, Handled, Problem, Topic
 from offhook.handlers import Handlers
 from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
 from offhook.replies import SendLoop
@@ -45,7 +45,7 @@ class Told:
         return [event for event in self.events if isinstance(event, kind)]
 
     def topics(self) -> list[Topic]:
-        return [trouble.topic for trouble in self.of(Trouble)]
+        return [problem.topic for problem in self.of(Problem)]
 
     async def until(self, fits: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -58,9 +58,9 @@ class Told:
         await self.until(lambda: len(self.of(Handled)) >= count)
         return self.of(Handled)
 
-    async def trouble(self, topic: Topic) -> Trouble:
+    async def problem(self, topic: Topic) -> Problem:
         await self.until(lambda: topic in self.topics())
-        return next(trouble for trouble in self.of(Trouble) if trouble.topic == topic)
+        return next(problem for problem in self.of(Problem) if problem.topic == topic)
 
 
 class Outbox:

@@ -132,7 +132,7 @@ def test_a_send_that_could_not_be_settled_is_never_sent_again(tmp_path: Path) ->
             line.store.claim_sends = claimed  # type: ignore[method-assign]
             sid = await line.receive("hello")
             async with serving(line, sends=True):
-                await line.told.trouble(Topic.SEND_FAILED)
+                await line.told.problem(Topic.SEND_FAILED)
                 claimed.next = StoreUnavailable("away")
                 await line.receive("and then?", sender=BOB)  # wakes the sender
                 await line.told.until(lambda: len(line.outbox.sent) == 2)
@@ -151,7 +151,7 @@ def test_a_run_that_could_not_settle_is_not_taken_for_one_that_never_was(tmp_pat
             line.store.settle = settled  # type: ignore[method-assign]
             sid = await line.receive("hello")
             async with serving(line):
-                await line.told.trouble(Topic.RUN_FAILED)
+                await line.told.problem(Topic.RUN_FAILED)
                 claimed.next = StoreUnavailable("away")
                 await line.receive("and then?", sender=BOB)
                 await line.told.runs(1)

@@ -171,8 +171,8 @@ def test_a_reply_that_nobody_awaited_is_an_error_that_names_its_line(
         record = await line.record(sid)
         assert record.state is State.DEAD
         assert record.error == handled[0].error == Cause.NOT_AWAITED(where)
-        trouble = await line.told.trouble(Topic.REPLY_NOT_AWAITED)
-        assert where in trouble.text
+        problem = await line.told.problem(Topic.REPLY_NOT_AWAITED)
+        assert where in problem.text
         assert list(await line.ledger(sid)) == ["notice:failure"]
 
     settle_one(tmp_path, handled_by(handler, max_attempts=1), look=look)

@@ -13,7 +13,7 @@ import pytest
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
 from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
-from offhook.events import Handled, Topic, Trouble
+from offhook.events import Handled, Problem, Topic
 from offhook.ports import Claim, Claimed, Settlement
 from offhook.stores import open_store
 from offhook.worker.heartbeat import Heartbeat, Pulse
@@ -196,7 +196,7 @@ def test_a_run_whose_lease_is_gone_is_cancelled_and_can_do_nothing(tmp_path: Pat
             async with serving(line):
                 await started.wait()
                 theirs = await steal(line)
-                await line.told.trouble(Topic.LEASE_LOST)
+                await line.told.problem(Topic.LEASE_LOST)
                 assert await line.state(sid) is State.RUNNING
                 await line.store.settle(theirs, Settlement(Trigger.COMPLETE))
             assert not await line.ledger(sid)
@@ -230,7 +230,7 @@ def test_a_reply_under_a_lost_lease_is_refused_before_the_run_has_heard_of_it(
                 await started.wait()
                 await steal(line)
                 stolen.set()
-                await line.told.trouble(Topic.LEASE_LOST)
+                await line.told.problem(Topic.LEASE_LOST)
             assert not await line.ledger(sid)
         assert len(outcomes) == 1
 
@@ -278,7 +278,7 @@ def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
             sid = await line.receive("poison")
             await crash(line.store, 5)
             async with serving(line):
-                await line.told.trouble(Topic.BURIED)
+                await line.told.problem(Topic.BURIED)
             assert await line.state(sid) is State.DEAD
             (notice,) = (await line.ledger(sid)).values()
             assert (notice.identity, notice.body, notice.to) == ("notice:failure", "sorry", ANN)
@@ -310,7 +310,7 @@ def test_a_store_that_is_away_for_the_settling_is_waited_for(tmp_path: Path) -> 
             async with serving(line):
                 await line.told.runs(1)
             assert await line.state(sid) is State.DONE
-            told = [trouble.ok for trouble in line.told.of(Trouble)]
+            told = [problem.resolved for problem in line.told.of(Problem)]
             assert told == [False, True]
         assert runs == [1]
 
@@ -338,7 +338,7 @@ def test_a_store_that_takes_small_writes_only_is_not_asked_in_a_busy_loop(
                     await line.told.runs(1)
             setattr(line.store, call, full)
             async with serving(line, sends=True):
-                await line.told.trouble(Topic.STORE_UNAVAILABLE)
+                await line.told.problem(Topic.STORE_UNAVAILABLE)
                 await asyncio.sleep(
                     1.5
                 )  # a busy loop, from the second time on, would ask a hundred
@@ -356,7 +356,7 @@ def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Pa
             sid = await line.receive("hello")
             async with serving(line):
                 (handled,) = await line.told.runs(1)
-                await line.told.trouble(Topic.HANDLER_BLOCKS)
+                await line.told.problem(Topic.HANDLER_BLOCKS)
             assert handled.trigger is Trigger.COMPLETE
             assert (await line.record(sid)).crashes == 0
             assert Topic.LEASE_LOST not in line.told.topics()
@@ -376,7 +376,7 @@ def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_path: P
 
             def lose(tokens: frozenset[int]) -> None:
                 lost.append(tokens)
-                told(Trouble(Topic.LEASE_LOST, "as a worker would tell"))
+                told(Problem(Topic.LEASE_LOST, "as a worker would tell"))
 
             pulse = Pulse(told)
             heartbeat = Heartbeat(
@@ -395,7 +395,7 @@ def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_path: P
             successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
             assert [taken.crashes for taken in successor.claims] == [1]
             await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
-            await told.trouble(Topic.LEASE_LOST)
+            await told.problem(Topic.LEASE_LOST)
             assert lost[0] == {claim.token}
             pulse.stop()
             await heartbeat.stop()
@@ -491,7 +491,7 @@ def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(tmp_path:
             ((running, _),) = line.worker._running.values()
             running.until = 0.0
             time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
-            await line.told.trouble(Topic.HANDLER_BLOCKS)
+            await line.told.problem(Topic.HANDLER_BLOCKS)
             go.set()
             (handled,) = await line.told.runs(1)
             assert (handled.trigger, handled.attempt) == (Trigger.COMPLETE, 1)

@@ -7,7 +7,7 @@ import pytest
 from offhook import upkeep
 from offhook.core.lifecycle import SendState, State
 from offhook.errors import StoreUnavailable
-from offhook.events import Handled, Topic, Trouble
+from offhook.events import Handled, Problem, Topic
 from offhook.ports import Filter, Overdue
 from offhook.stores.sqlite.writer import Writer
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, run, serving
@@ -103,10 +103,10 @@ def test_a_store_that_is_away_is_told_once_and_once_more_when_it_is_back(tmp_pat
 
             line.store.overdue = away  # type: ignore[method-assign]
             working = asyncio.create_task(line.upkeep.run())
-            await line.told.until(lambda: len(line.told.of(Trouble)) == 2)
+            await line.told.until(lambda: len(line.told.of(Problem)) == 2)
             line.upkeep.stop()
             await working
-            assert [trouble.ok for trouble in line.told.of(Trouble)] == [False, True]
+            assert [problem.resolved for problem in line.told.of(Problem)] == [False, True]
 
     run(scenario)
 
@@ -140,8 +140,8 @@ def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Path) -> 
             async with serving(line):
                 await line.told.runs(2)
             async with serving(line, upkeep=True):
-                trouble = await line.told.trouble(Topic.PARKED_EXPIRE)
-            assert trouble.text.startswith("parked messages: 1, the oldest for 0 days")
+                problem = await line.told.problem(Topic.PARKED_EXPIRE)
+            assert problem.text.startswith("parked messages: 1, the oldest for 0 days")
             assert await line.state(sids[1]) is State.PARKED
 
     run(scenario)
@@ -193,7 +193,7 @@ def test_a_store_that_is_away_is_told_of_once_though_there_are_no_notices(
             async with serving(line, upkeep=True):
                 for _ in range(3):
                     await asked.acquire()
-            told = [t.ok for t in line.told.of(Trouble) if t.topic is Topic.STORE_UNAVAILABLE]
+            told = [t.resolved for t in line.told.of(Problem) if t.topic is Topic.STORE_UNAVAILABLE]
             assert told == [False]
 
     run(scenario)

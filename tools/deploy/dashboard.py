@@ -128,7 +128,7 @@ ROWS: Final = (
             },
         ),
         Panel("In spools", {"{{instance}}": "offhook_spool_messages"}),
-        Panel("Troubles", {"{{topic}}": _rate("offhook_troubles_total", "topic")}, "ops"),
+        Panel("Problems", {"{{topic}}": _rate("offhook_troubles_total", "topic")}, "ops"),
         Panel("Processes", {"{{instance}} {{role}}": "offhook_processes"}),
         Panel(
             "CPU of processes",

@@ -47,7 +47,7 @@ def events() -> str:
 
 
 def topics() -> str:
-    """Return what a `Trouble` may be about, as a table."""
+    """Return what a `Problem` may be about, as a table."""
     rows = [f"| `{topic}` | {topic.meaning} |" for topic in events_module.Topic]
     return "\n".join(["| topic | what is the matter |", "|---|---|", *rows])
 

@@ -8,7 +8,7 @@ from typing import Final
 from offhook.alerts.rules import RULES, Level, Rule
 from offhook.alerts.standing import Alert, Change, Stage, Standing, advance
 from offhook.alerts.window import Window
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.observe.survey import Survey
 from offhook.patience import woken
 
@@ -88,9 +88,9 @@ def to_log(observer: Observer) -> Tell:
     def tell(change: Change) -> None:
         alert = change.alert
         if change.stage is Stage.CLEARED:
-            observer(Trouble(Topic.ALERT, f"{alert.name} is over", ok=True))
+            observer(Problem(Topic.ALERT, f"{alert.name} is over", resolved=True))
         else:
             text = f"{alert.name} ({alert.level}): {alert.text}. {alert.remedy}"
-            observer(Trouble(Topic.ALERT, text))
+            observer(Problem(Topic.ALERT, text))
 
     return tell

@@ -13,7 +13,7 @@ from typing import Final
 import httpx2
 
 from offhook.alerts.standing import Change
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"
 
@@ -89,12 +89,14 @@ class AlertWebhook:
     def _delivered(self) -> None:
         if self._failing:
             self._failing = False
-            self._observer(Trouble(Topic.ALERT_WEBHOOK, "alerts are delivered again", ok=True))
+            self._observer(
+                Problem(Topic.ALERT_WEBHOOK, "alerts are delivered again", resolved=True)
+            )
 
     def _failed(self, reason: str) -> None:
         self._failing = True
         text = f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}"
-        self._observer(Trouble(Topic.ALERT_WEBHOOK, text))
+        self._observer(Problem(Topic.ALERT_WEBHOOK, text))
 
 
 def signature(secret: bytes, body: bytes, at: int) -> str:

@@ -1,7 +1,7 @@
 """What was answered before, so that a repeat costs nothing. Every cache keeps `ValidationCache`."""
 
 from offhook.caches.memory import MemoryCache
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.ports import ValidationCache
 from offhook.settings import Settings
 
@@ -24,7 +24,7 @@ def open_cache(settings: Settings, observer: Observer) -> ValidationCache:
     if not any(settings.auth_tokens):
         # Without a secret, anybody who can write to Redis could say that we have a message.
         text = "OFFHOOK_CACHE needs TWILIO_AUTH_TOKEN: only this process' memory is used"
-        observer(Trouble(Topic.CACHE_UNAVAILABLE, text))
+        observer(Problem(Topic.CACHE_UNAVAILABLE, text))
         return MemoryCache(ttl=settings.cache_ttl)
     # Imported when asked for: it takes 0.2 s, and most have no Redis.
     from offhook.caches.link import Link  # noqa: PLC0415

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from offhook.core.backoff import delay as backoff
 from offhook.errors import SettingsError
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.settings import UNREADABLE_CACHE
 
 EXCHANGE_TIMEOUT: Final = 0.02
@@ -100,7 +100,7 @@ class Link:
         self._failures = 0
         if self._told:
             self._told = False
-            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, "Redis is back", ok=True))
+            self._observer(Problem(Topic.CACHE_UNAVAILABLE, "Redis is back", resolved=True))
         return answers
 
     async def _exchange(self, commands: Sequence[bytes], replies: int) -> list[Any]:
@@ -119,7 +119,7 @@ class Link:
         if self._failures >= _TOLD_AFTER and not self._told:
             self._told = True
             text = f"repeats are answered by this process' memory and the store: {_words(error)}"
-            self._observer(Trouble(Topic.CACHE_UNAVAILABLE, text))
+            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text))
 
     async def _reconnect(self) -> None:
         while True:

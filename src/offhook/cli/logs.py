@@ -29,8 +29,8 @@ def for_development(settings: Settings) -> None:
 def tell_slips(settings: Settings, handlers: Handlers) -> None:
     """Log what looks wrong with a bot and its settings, and stops nothing."""
     tell = LogObserver()
-    for trouble in told_at_start(settings, handlers):
-        tell(trouble)
+    for problem in told_at_start(settings, handlers):
+        tell(problem)
 
 
 def mute() -> None:

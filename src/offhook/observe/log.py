@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Started, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Started
 from offhook.observe.masking import json_line, mask, mask_numbers, printable, printable_lines
 from offhook.observe.outline import is_ours, outline
 from offhook.observe.pace import Pace
@@ -167,8 +167,8 @@ def _level(event: Event) -> int:
             return _RUNS.get(trigger, logging.INFO)
         case Sent(trigger=trigger):
             return _SENDS.get(trigger, logging.WARNING)
-        case Trouble(ok=ok):
-            return logging.INFO if ok else logging.WARNING
+        case Problem(resolved=resolved):
+            return logging.INFO if resolved else logging.WARNING
 
 
 def _sentence(event: Event) -> str:
@@ -185,7 +185,7 @@ def _sentence(event: Event) -> str:
             return f"{event.kind} handled: {event.trigger}"
         case Sent():
             return f"send {event.identity}: {event.trigger}"
-        case Trouble():
+        case Problem():
             return f"{event.topic}: {printable(event.text)}"
 
 
@@ -221,8 +221,8 @@ def _fields(event: Event) -> dict[str, object]:
                 "ms": _ms(event.took),
                 "error": printable(mask_numbers(event.error)),
             }
-        case Trouble():
-            found = {"ok": True} if event.ok else {}
+        case Problem():
+            found = {"resolved": True} if event.resolved else {}
     return {name: value for name, value in found.items() if value != ""}
 
 

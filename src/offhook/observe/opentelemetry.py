@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Started, Topic, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Topic
 
 try:
     from opentelemetry import context, trace
@@ -68,7 +68,7 @@ class OpenTelemetryObserver:
                 _handled(event)
             case Sent():
                 self._sent(event)
-            case Trouble():
+            case Problem():
                 _troubled(event)
 
     def _answered(self, event: Answered) -> None:
@@ -165,7 +165,7 @@ def _handled(event: Handled) -> None:
     span.end()
 
 
-def _troubled(event: Trouble) -> None:
+def _troubled(event: Problem) -> None:
     span = _run.get()
     if span is None:
         return

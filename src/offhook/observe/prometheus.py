@@ -15,7 +15,7 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Sent, Topic, Trouble
+from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
 from offhook.observe.sheet import Sheet
 from offhook.observe.vocabulary import (
     PHASES,
@@ -48,7 +48,7 @@ class PrometheusObserver:
         self._numbers = sheet.numbers
         self._places: dict[tuple[str, ...], int] = {}
         self._answers: dict[tuple[bool, int, bool, str, str, bool], tuple[int, _Phases]] = {}
-        # Troubles are also told by a worker's heartbeat thread.
+        # Problems are also told by a worker's heartbeat thread.
         self._lock = threading.Lock()
         self._sign()
         self._begin()
@@ -62,8 +62,8 @@ class PrometheusObserver:
                 self._count_run(event)
             case Sent():
                 self._count_send(event)
-            case Trouble():
-                self._count_trouble(event)
+            case Problem():
+                self._count_problem(event)
 
     def _count_answer(self, event: Answered) -> None:
         # Not the kind itself: an enum's hash is a call of Python.
@@ -106,12 +106,12 @@ class PrometheusObserver:
         self._numbers[self._place(SENDS, known, event.trigger)] += 1
         _observe(self._numbers, self._place(SEND_TIME), SEND_TIME.buckets, event.took)
 
-    def _count_trouble(self, event: Trouble) -> None:
+    def _count_problem(self, event: Problem) -> None:
         with self._lock:
-            if not event.ok:
+            if not event.resolved:
                 self._numbers[self._place(TROUBLES, event.topic)] += 1
             if event.topic.lasting:
-                self._numbers[self._place(TROUBLED, event.topic)] = not event.ok
+                self._numbers[self._place(TROUBLED, event.topic)] = not event.resolved
 
     def _place(self, metric: Metric, *labels: str) -> int:
         key = (metric.name, *labels)

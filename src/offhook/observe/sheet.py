@@ -82,7 +82,7 @@ class Sheet:
         """
         found = self._places.get(key)
         if found is None:
-            with self._adding:  # a worker's heartbeat tells of trouble from a thread of its own
+            with self._adding:  # a worker's heartbeat reports problems from a thread of its own
                 if key not in self._places:
                     self._places[key] = self._add(key.encode(), width)
                 found = self._places[key]

@@ -83,10 +83,10 @@ SENDS: Final = Metric(
 )
 SEND_TIME: Final = Metric("offhook_send_seconds", _H, "Time until Twilio had answered.", (), _REST)
 TROUBLES: Final = Metric(
-    "offhook_troubles_total", _C, "Troubles that were told, by topic.", ("topic",)
+    "offhook_troubles_total", _C, "Problems that were reported, by topic.", ("topic",)
 )
 TROUBLED: Final = Metric(
-    "offhook_trouble_active", _G, "Processes that are in a trouble which can end.", ("topic",)
+    "offhook_trouble_active", _G, "Processes with a problem that is not resolved.", ("topic",)
 )
 STORE_UP: Final = Metric("offhook_store_up", _G, "1 if the store could be read.")
 MESSAGES: Final = Metric("offhook_store_messages", _G, "Webhooks in the store.", ("state",))

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.patience import woken
 from offhook.ports import Spool, Spooled
 from offhook.spool.primary import Primary, describe
@@ -122,7 +122,7 @@ class Forwarder:
     def _complain(self, text: str) -> None:
         if text != self._complaint:
             self._complaint = text
-            self._observer(Trouble(Topic.SPOOL, text))
+            self._observer(Problem(Topic.SPOOL, text))
 
     def _tell(self) -> None:
         self._complaint = ""
@@ -131,7 +131,7 @@ class Forwarder:
         known = f", {self._known} of which it had" if self._known else ""
         text = f"empty again: {self._forwarded} webhooks were forwarded to the store{known}"
         self._forwarded = self._known = 0
-        self._observer(Trouble(Topic.SPOOL, text, ok=True))
+        self._observer(Problem(Topic.SPOOL, text, resolved=True))
 
     async def _flush(self) -> None:
         deadline = time.monotonic() + _FLUSH
@@ -145,9 +145,9 @@ class Forwarder:
             left = await self._spool.count()
         except StoreUnavailable as error:
             self._observer(
-                Trouble(Topic.SPOOL, f"what is left in the spool can't be counted: {error}")
+                Problem(Topic.SPOOL, f"what is left in the spool can't be counted: {error}")
             )
             return
         if left:
             text = f"{left} webhooks are left in it; the next ingress on this disk forwards them"
-            self._observer(Trouble(Topic.SPOOL, text))
+            self._observer(Problem(Topic.SPOOL, text))

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from offhook.core.backoff import delay as backoff
 from offhook.deadline import Deadline
 from offhook.errors import OffhookError, StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.patience import MOMENT, ended, opened
 from offhook.ports import Inbound, Store
 
@@ -168,7 +168,7 @@ class Primary:
         self._up, self._up_since = True, time.monotonic()
         if self._complaint:
             self._complaint = ""
-            self._observer(Trouble(Topic.STORE_UNAVAILABLE, "the store is back", ok=True))
+            self._observer(Problem(Topic.STORE_UNAVAILABLE, "the store is back", resolved=True))
 
     async def _is_back(self, attempt: Awaitable[None]) -> bool:
         try:
@@ -185,7 +185,7 @@ class Primary:
     def _complain(self, text: str) -> None:
         if text != self._complaint:
             self._complaint = text
-            self._observer(Trouble(Topic.STORE_UNAVAILABLE, text))
+            self._observer(Problem(Topic.STORE_UNAVAILABLE, text))
 
     async def _attempt(self) -> None:
         if self._store is not None:

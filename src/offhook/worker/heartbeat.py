@@ -8,7 +8,7 @@ from typing import Final
 
 from offhook.clock import elapsed
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch
 from offhook.ports import Store
 
@@ -61,7 +61,7 @@ class Pulse:
                 "(make it a def, which runs in a thread, or await what it waits for), or the "
                 "process was stopped"
             )
-            self._observer(Trouble(Topic.HANDLER_BLOCKS, text))
+            self._observer(Problem(Topic.HANDLER_BLOCKS, text))
 
 
 class Heartbeat:

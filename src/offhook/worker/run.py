@@ -20,7 +20,7 @@ from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
 from offhook.drafts import ReturnAddress, drafts_of, notice
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
-from offhook.events import Handled, Observer, Started, Topic, Trouble
+from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.handlers import Handler, Handlers, Subject
 from offhook.patience import StoreWatch
 from offhook.ports import Admission, Claim, Draft, SenderLimit, Store
@@ -204,7 +204,7 @@ class Run:
                 f"message {claim.id} is parked, and so is what its sender sends until the window "
                 f"is over: more than {amount} messages in {seconds:g} s (OFFHOOK_SENDER_LIMIT)"
             )
-            self._tools.observer(Trouble(Topic.SENDER_LIMIT, text))
+            self._tools.observer(Problem(Topic.SENDER_LIMIT, text))
         return SenderLimited(amount, seconds, tells=first)
 
     async def _slow_down(
@@ -224,7 +224,7 @@ class Run:
                 f"message {claim.id} is parked: {claim.turns} replies were answered faster than by "
                 "any person, as when two bots talk with each other (OFFHOOK_LOOP_LIMIT)"
             )
-            self._tools.observer(Trouble(Topic.LOOP_SUSPECTED, text))
+            self._tools.observer(Problem(Topic.LOOP_SUSPECTED, text))
             return LoopSuspected(claim.turns)
         if seconds := hold(claim.turns, limit, time.time() - claim.received):
             await _first(self._over, within=seconds)
@@ -318,7 +318,7 @@ class Run:
         text = (
             f"message {self.claim.id} belongs to another run now; the result of this one is dropped"
         )
-        self._tools.observer(Trouble(Topic.LEASE_LOST, text))
+        self._tools.observer(Problem(Topic.LEASE_LOST, text))
 
     def _has_lapsed(self) -> bool:
         return self._over.done() and self._over.result() is _Over.LAPSED

@@ -13,7 +13,7 @@ from offhook.core.loops import Loop
 from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Topic, Trouble
+from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Claimed, Overdue, SenderLimit, Store
@@ -183,7 +183,7 @@ class Worker:
         # been run: it must not be handed back as one that nobody has had.
         self._adrift.add(claim.token)
         text = f"the run of message {claim.id} could not settle it: {type(error).__name__}"
-        self._observer(Trouble(Topic.RUN_FAILED, text))
+        self._observer(Problem(Topic.RUN_FAILED, text))
         task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _run_suspect(self) -> None:
@@ -215,11 +215,11 @@ class Worker:
             f"the clock was set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s: "
             "order, leases and retries go by elapsed time, and are not affected"
         )
-        self._observer(Trouble(Topic.CLOCK_STEPPED, text))
+        self._observer(Problem(Topic.CLOCK_STEPPED, text))
 
     def _bury(self, message: Overdue) -> None:
         text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while running it"
-        self._observer(Trouble(Topic.BURIED, text))
+        self._observer(Problem(Topic.BURIED, text))
         task = asyncio.create_task(self._tell_buried(message))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

@@ -61,13 +61,13 @@ class Figures:
         phases: of what was accepted, by the names in `PHASES`; `total` is until the answer.
         counters: `accepted`, `refused`, `failed`, `repeated`, `cached`, `retried`, `died`.
         processes: how many are at work, by role.
-        troubles: topics of what has not ended.
+        problems: topics of the problems that are not resolved.
     """
 
     phases: Mapping[str, Histogram]
     counters: Mapping[str, float]
     processes: Mapping[str, int] = field(default_factory=dict)
-    troubles: frozenset[str] = frozenset()
+    problems: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, survey: Survey) -> Self:
@@ -89,7 +89,7 @@ class Figures:
             {name: self.phases[name].since(before.phases[name]) for name in PHASES},
             {name: max(0.0, n - before.counters.get(name, 0)) for name, n in self.counters.items()},
             self.processes,
-            self.troubles,
+            self.problems,
         )
 
 

@@ -14,11 +14,9 @@ from offhook.sender_limit import (
     LATE,
     PAUSE,
     SENDERS,
-    BoundedStorage,
     LocalLimit,
     SharedLimit,
-    _Limits,
-    _pool,
+    Windows,
     open_sender_limit,
 )
 from tests.valkey import Valkey, valkey
@@ -72,7 +70,7 @@ def test_a_count_outlives_the_time_that_its_messages_take_to_handle() -> None:
 
     async def scenario() -> None:
         now = 1_000.0
-        limit = LocalLimit(_Limits(20, 60, [TOKEN]), clock=lambda: now)
+        limit = LocalLimit(Windows(20, 60, [TOKEN]), clock=lambda: now)
         found = []
         for _ in range(60):
             found.append(await admit(limit))
@@ -108,7 +106,7 @@ class Away:
         self.now = 100.0
         self.told: list[Event] = []
         self.limit = SharedLimit(
-            _Limits(2, WINDOW, [TOKEN]), _pool(server.url), self.told.append, clock=self.clock
+            Windows(2, WINDOW, [TOKEN]), server.url, self.told.append, clock=self.clock
         )
 
     def clock(self) -> float:
@@ -145,23 +143,17 @@ def test_while_redis_is_away_each_worker_counts_for_itself(tmp_path: Path, how: 
 def test_memory_is_bounded_and_forgets_the_silent_first() -> None:
     async def scenario() -> None:
         now = 0.0
-        storage = BoundedStorage(clock=lambda: now)
-        assert [await storage.incr("loud", 60) for _ in range(2)] == [1, 2]
+        limit = LocalLimit(Windows(2, 60, [TOKEN]), clock=lambda: now)
+        assert [await admit(limit) for _ in range(2)] == [YES, YES]
         for n in range(SENDERS - 1):
-            await storage.incr(f"{n}", 60)
-        assert await storage.incr("loud", 60) == 3
-        await storage.incr("one more", 60)
-        assert await storage.get("0") == 0
-        assert await storage.get("loud") == 3
-        assert await storage.get_expiry("loud") == 60
-        now = 60.0
-        assert await storage.get("loud") == 0
-        assert await storage.incr("loud", 60) == 1
-        await storage.clear("loud")
-        assert await storage.get("loud") == 0
-        assert await storage.check()
-        assert await storage.reset() > 0
-        assert await storage.reset() == 0
+            await admit(limit, f"{n}")
+        assert await admit(limit) is FIRST
+        assert [await admit(limit, "1") for _ in range(2)] == [YES, FIRST]
+        await admit(limit, "one more")
+        assert [await admit(limit, "0") for _ in range(2)] == [YES, YES], "forgotten"
+        assert await admit(limit) is NO
+        now = 60.0 + LATE
+        assert await admit(limit) is YES
 
     run(scenario)
 

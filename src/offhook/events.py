@@ -284,3 +284,42 @@ def fan_out(*observers: Observer) -> Observer:
             observer(event)
 
     return tell
+
+
+class Incident:
+    """Report a problem once while it lasts, and once that it is resolved.
+
+    Args:
+        observer: called with the problems.
+        topic: theirs.
+
+    Attributes:
+        lasts: whether it was reported, and is not resolved yet.
+    """
+
+    def __init__(self, observer: Observer, topic: Topic) -> None:
+        self._observer = observer
+        self._topic = topic
+        self._text = ""
+        self.lasts = False
+
+    def begin(self, text: str) -> None:
+        """Report the problem, unless it lasts already."""
+        if not self.lasts:
+            self.report(text)
+
+    def update(self, text: str) -> None:
+        """Report the problem, unless this text was its last report."""
+        if not self.lasts or text != self._text:
+            self.report(text)
+
+    def report(self, text: str) -> None:
+        """Report the problem, whatever was reported before."""
+        self.lasts, self._text = True, text
+        self._observer(Problem(self._topic, text))
+
+    def end(self, text: str) -> None:
+        """Report that the problem is resolved, if it lasts."""
+        if self.lasts:
+            self.lasts = False
+            self._observer(Problem(self._topic, text, resolved=True))

@@ -1,7 +1,7 @@
-"""How many messages of one sender are handled in a time; the rest is set aside.
+"""Limit the messages of one sender that are handled; the worker parks what exceeds the limit.
 
-Counted by the library `limits`, in fixed windows of the time of receipt: what one person has sent
-within a minute stays within that minute, however long it waited for a worker.
+Counted in fixed windows of the time of receipt: what one person has sent within a minute belongs to
+that minute, however long it waited for a worker.
 """
 
 import asyncio
@@ -10,18 +10,15 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
-from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.aio.storage import RedisStorage, Storage
-from limits.aio.strategies import FixedWindowRateLimiter
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from offhook.clock import steady
 from offhook.core.expiring import Expiring
 from offhook.errors import SettingsError
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.ports import Admission, SenderLimit
 from offhook.settings import UNREADABLE_CACHE, Settings
 
@@ -40,17 +37,16 @@ LATE: Final = 3600
 CONNECTIONS: Final = 8
 """To Redis, for one worker; counting takes it a tenth of a millisecond."""
 
-_PREFIX: Final = "offhook:senders"
 _SALT: Final = b"offhook sender limit 1"
 _FAILURES: Final = (RedisError, OSError, TimeoutError)
 
 
 def open_sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
-    """Return what counts senders, as the settings ask for; None without a limit.
+    """Return the sender limit of the settings; None without one.
 
     Args:
         settings: `sender_limit`, `cache` and `auth_token` are read.
-        observer: is told when Redis can't be asked, and when it can.
+        observer: called when Redis becomes unavailable, and when it is available again.
 
     Raises:
         SettingsError: the cache's URL cannot be read.
@@ -58,175 +54,123 @@ def open_sender_limit(settings: Settings, observer: Observer) -> SenderLimit | N
     if settings.sender_limit is None:
         return None
     amount, seconds = settings.sender_limit
-    limits = _Limits(amount, int(seconds), settings.auth_tokens)
+    windows = Windows(amount, int(seconds), settings.auth_tokens)
     url = settings.cache.get_secret_value()
-    if url == "memory://":
-        return LocalLimit(limits)
-    return SharedLimit(limits, _pool(url), observer)
+    return LocalLimit(windows) if url == "memory://" else SharedLimit(windows, url, observer)
 
 
-class _Item(RateLimitItemPerSecond):
-    """A number in a window, whose count outlives it: its key names the window."""
+class Windows:
+    """Names the counts, and says what a count means.
 
-    def get_expiry(self) -> int:
-        """Return for how many seconds a count is kept after its first message was handled."""
-        return super().get_expiry() + LATE
+    Args:
+        amount: messages of a sender that are admitted in each window.
+        seconds: of a window.
+        tokens: make the secret in the names.
 
-
-class _Limits:
-    """The two counts of a sender: of messages, and of the notices about their being too many."""
+    Attributes:
+        kept: seconds for which a count is kept after its last message.
+    """
 
     def __init__(self, amount: int, seconds: int, tokens: Iterable[str]) -> None:
+        self._amount = amount
         self._seconds = seconds
-        self._messages = _Item(amount, seconds, namespace="messages")
-        self._notices = _Item(1, seconds, namespace="notices")
-        # Redis is to hold no number of a person, nor what a table of all numbers leads back to one.
+        self.kept = seconds + LATE
+        # A keyed hash: an unkeyed one of a phone number can be reversed by enumeration.
         self._secret = hmac.digest(_SALT, "\0".join(sorted(tokens)).encode(), "sha256")
 
-    async def admit(
-        self, limiter: FixedWindowRateLimiter, account_sid: str, sender: str, received: float
-    ) -> Admission:
-        """Count one message."""
+    def key(self, account_sid: str, sender: str, received: float) -> str:
+        """Return the name of the count that a message belongs to."""
         name = f"{account_sid}\0{sender}".encode("utf-8", "surrogatepass")
-        who = blake2b(name, key=self._secret, digest_size=16).hexdigest()
-        window = str(int(received // self._seconds))
+        digest = blake2b(name, key=self._secret, digest_size=16).hexdigest()
+        return f"offhook:senders:{self._seconds}:{received // self._seconds:.0f}:{digest}"
 
-        async def hit(item: RateLimitItem) -> bool:
-            return await limiter.hit(item, who, window)
-
-        if await hit(self._messages):
+    def admission(self, count: int) -> Admission:
+        """Return whether the last of `count` messages is within the limit."""
+        if count <= self._amount:
             return Admission.ADMITTED
-        return Admission.FIRST_EXCESS if await hit(self._notices) else Admission.EXCESS
+        return Admission.FIRST_EXCESS if count == self._amount + 1 else Admission.EXCESS
 
 
 class LocalLimit:
-    """Keeps `ports.SenderLimit` for this process: each worker counts what it runs itself."""
+    """Implements `ports.SenderLimit` for this process: each worker counts what it runs itself."""
 
-    def __init__(self, limits: _Limits, *, clock: Callable[[], float] = steady) -> None:
-        self._limits = limits
-        self._limiter = FixedWindowRateLimiter(BoundedStorage(clock=clock))
+    def __init__(self, windows: Windows, *, clock: Callable[[], float] = steady) -> None:
+        self._windows = windows
+        self._clock = clock
+        self._counts: Expiring[str, int] = Expiring(entries=SENDERS, size=SENDERS)
 
     async def admit(self, account_sid: str, sender: str, received: float) -> Admission:
         """Count one message."""
-        return await self._limits.admit(self._limiter, account_sid, sender, received)
+        key, now = self._windows.key(account_sid, sender, received), self._clock()
+        count = (self._counts.get(key, now) or 0) + 1
+        self._counts.put(key, count, expires=now + self._windows.kept, now=now)
+        return self._windows.admission(count)
 
     async def close(self) -> None:
-        """Nothing is to be let go."""
+        """Do nothing."""
 
 
 class SharedLimit:
-    """Keeps `ports.SenderLimit` for all workers that share a Redis.
+    """Implements `ports.SenderLimit` for all workers that share a Redis.
 
-    While it can't be asked, each counts for itself: nobody waits for it, or is let in or kept out
-    because of it, but for what the others have counted.
+    While Redis is unavailable, each worker counts for itself.
+
+    Args:
+        windows: what is counted.
+        url: of Redis.
+        observer: called when Redis becomes unavailable, and when it is available again.
+        clock: monotonic, in seconds.
+
+    Raises:
+        SettingsError: the URL cannot be read.
     """
 
     def __init__(
         self,
-        limits: _Limits,
-        pool: BlockingConnectionPool,
+        windows: Windows,
+        url: str,
         observer: Observer,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits = limits
-        self._pool = pool
-        # The library reads URLs otherwise than redis-py does: it is given a pool in place of one.
-        options: Any = {"implementation": "redispy", "connection_pool": pool}
-        storage = RedisStorage("async+redis://", key_prefix=_PREFIX, **options)
-        self._limiter = FixedWindowRateLimiter(storage)
-        self._alone = LocalLimit(limits)
-        self._observer = observer
+        self._windows = windows
+        self._redis = _client(url)
+        self._local = LocalLimit(windows)
+        self._incident = Incident(observer, Topic.CACHE_UNAVAILABLE)
         self._clock = clock
         self._not_before = 0.0
-        self._away = False
 
     async def admit(self, account_sid: str, sender: str, received: float) -> Admission:
         """Count one message."""
         if self._clock() >= self._not_before:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    found = await self._limits.admit(self._limiter, account_sid, sender, received)
+                    count = await self._count(self._windows.key(account_sid, sender, received))
             except _FAILURES as error:
-                self._fail(error)
+                self._not_before = self._clock() + PAUSE
+                self._incident.begin(f"each worker counts senders alone: {type(error).__name__}")
             else:
-                self._succeed()
-                return found
-        return await self._alone.admit(account_sid, sender, received)
+                self._incident.end("Redis is available again: workers count senders together")
+                return self._windows.admission(count)
+        return await self._local.admit(account_sid, sender, received)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         with suppress(*_FAILURES):
-            await self._pool.aclose()
+            await self._redis.aclose(close_connection_pool=True)
 
-    def _fail(self, error: BaseException) -> None:
-        self._not_before = self._clock() + PAUSE
-        if not self._away:
-            self._away = True
-            text = f"each worker counts senders for itself: {type(error).__name__}"
-            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text))
-
-    def _succeed(self) -> None:
-        if self._away:
-            self._away = False
-            text = "Redis is back: workers count senders together"
-            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text, resolved=True))
+    async def _count(self, key: str) -> int:
+        # In one transaction: a count without an expiry would stay for ever.
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.incr(key)
+            pipeline.expire(key, self._windows.kept)
+            count, _ = await pipeline.execute()
+        return int(count)
 
 
-class BoundedStorage(Storage):
-    """Counts in memory, of a bounded number of senders, each in constant time.
-
-    The library's own memory looks through all counts at every hit, and has no bound.
-    """
-
-    STORAGE_SCHEME = None
-
-    def __init__(self, *, clock: Callable[[], float] = steady) -> None:
-        super().__init__()
-        self._clock = clock
-        self._counts: Expiring[str, tuple[int, float]] = Expiring(entries=SENDERS, size=SENDERS)
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What the storage raises: nothing."""
-        return ValueError
-
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count; return the new count."""
-        now = self._clock()
-        count, expires = self._counts.get(key, now) or (0, now + expiry)
-        self._counts.put(key, (count + amount, expires), expires=expires, now=now)
-        return count + amount
-
-    async def get(self, key: str) -> int:
-        """Return the count."""
-        found = self._counts.get(key, self._clock())
-        return 0 if found is None else found[0]
-
-    async def get_expiry(self, key: str) -> float:
-        """Return when the count ends, in seconds since the epoch."""
-        now = self._clock()
-        found = self._counts.get(key, now)
-        return now if found is None else found[1]
-
-    async def check(self) -> bool:
-        """Return whether it can count: always."""
-        return True
-
-    async def reset(self) -> int:
-        """Forget everything; return how much."""
-        held = len(self._counts)
-        self._counts = Expiring(entries=SENDERS, size=SENDERS)
-        return held
-
-    async def clear(self, key: str) -> None:
-        """Forget one count."""
-        self._counts.drop(key)
-
-
-def _pool(url: str) -> BlockingConnectionPool:
+def _client(url: str) -> Redis:
     try:
-        return BlockingConnectionPool.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
             timeout=PATIENCE,
@@ -235,3 +179,4 @@ def _pool(url: str) -> BlockingConnectionPool:
         )
     except (ValueError, TypeError, RedisError):
         raise SettingsError(UNREADABLE_CACHE) from None
+    return Redis(connection_pool=pool)

@@ -105,6 +105,17 @@ def test_wrong_tokens_lock_the_door_for_a_while_to_the_right_one_too() -> None:
             assert (await log_in(visitor, "wrong")).status_code == HTTPStatus.FORBIDDEN
         assert (await log_in(visitor)).status_code == HTTPStatus.TOO_MANY_REQUESTS
         assert not await is_inside(visitor)
+        clock.now += 60
+        for _ in range(55):
+            assert (await log_in(visitor, "wrong")).status_code == HTTPStatus.FORBIDDEN
+            clock.now += 12
+        clock.now += 3600 - 60 - 55 * 12 - 1
+        locked = await log_in(visitor)
+        assert locked.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert "an hour" in locked.text
+        clock.now += 1
+        assert (await log_in(visitor)).status_code == HTTPStatus.SEE_OTHER
+        assert await is_inside(visitor)
 
     visited(scenario)
 

@@ -4,14 +4,12 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -30,8 +28,10 @@ LASTS: Final = 12 * 3600
 """Seconds until somebody has to log in again."""
 
 _OPEN: Final = (f"{PATH}/static/", "/design/")  # the login page needs them; they hold no secret
-_EACH: Final = parse("5 per minute")  # failed attempts from one address
-_ALL: Final = parse("60 per hour")  # failed attempts in all
+_EACH: Final = 5  # failed attempts from one address in a minute
+_ALL: Final = 60  # failed attempts in an hour
+_MINUTE: Final = 60.0
+_HOUR: Final = 3600.0
 _MAX_COOKIE: Final = 200
 _FRESH: Final = {"Cache-Control": "no-store"}
 
@@ -64,7 +64,7 @@ class Access:
         self._key = hmac.digest(token.encode(), b"offhook dashboard", hashlib.sha256)
         self._render = render
         self._clock = clock
-        self._failures = MovingWindowRateLimiter(MemoryStorage())
+        self._failures: deque[tuple[float, str]] = deque(maxlen=_ALL)  # when, and from where
         self._ended: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,13 +113,11 @@ class Access:
         given = parameters(await body_of(request)).get("token", "")
         # From here on nothing is awaited: those who ask at once are counted one by one.
         address = request.client.host if request.client else ""
-        for limit, who, wait in ((_ALL, "all", "an hour"), (_EACH, address, "a minute")):
-            if not self._failures.test(limit, who):
-                problem = f"Too many wrong tokens. Wait {wait}, then try again."
-                return self._form(request, problem, HTTPStatus.TOO_MANY_REQUESTS)
+        if wait := self._lockout(address):
+            problem = f"Too many wrong tokens. Wait {wait}, then try again."
+            return self._form(request, problem, HTTPStatus.TOO_MANY_REQUESTS)
         if not hmac.compare_digest(_digest(given), self._token):
-            self._failures.hit(_EACH, address)
-            self._failures.hit(_ALL, "all")
+            self._failures.append((self._clock(), address))
             problem = "That is not the token (OFFHOOK_DASHBOARD_TOKEN)."
             return self._form(request, problem, HTTPStatus.FORBIDDEN)
         answer = _to(_safe(request.query_params.get("next", "")))
@@ -133,6 +131,14 @@ class Access:
             secure=_is_over_tls(request),
         )
         return answer
+
+    def _lockout(self, address: str) -> str:
+        """Return how long no token from an address is looked at; empty when it is."""
+        now = self._clock()
+        if sum(at > now - _HOUR for at, _ in self._failures) >= _ALL:
+            return "an hour"
+        last_minute = [origin for at, origin in self._failures if at > now - _MINUTE]
+        return "a minute" if last_minute.count(address) >= _EACH else ""
 
     async def _log_out(self, request: Request, login: str) -> Response:
         given = parameters(await body_of(request)).get("csrf", "")

@@ -56,46 +56,40 @@ async def get(admin: Admin, path: str) -> httpx2.Response:
         return await client.get(path)
 
 
-def test_a_dead_letter_is_an_alert_until_somebody_sees_to_it(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        told: list[Event] = []
-        async with running(tmp_path, told) as admin:
-            await admin.store.accept(inbound("SM1", "lane"))
-            claim = await claim_one(admin.store)
-            await admin.store.settle(claim, Settlement(Trigger.GIVE_UP, error="ValueError"))
-            await looks(admin, 3)
-            assert [alert.name for alert in admin.watch.alerts] == ["dead-letters"]
-            text = (await get(admin, "/metrics")).text
-            assert 'offhook_alert_active{alert="dead-letters",level="warning"} 1.0' in text
-            assert 'offhook_disk_used_ratio{what="store"}' in text
-            assert f'offhook_build_info{{version="{VERSION}"}} 1.0' in text
+async def test_a_dead_letter_is_an_alert_until_somebody_sees_to_it(tmp_path: Path) -> None:
+    told: list[Event] = []
+    async with running(tmp_path, told) as admin:
+        await admin.store.accept(inbound("SM1", "lane"))
+        claim = await claim_one(admin.store)
+        await admin.store.settle(claim, Settlement(Trigger.GIVE_UP, error="ValueError"))
+        await looks(admin, 3)
+        assert [alert.name for alert in admin.watch.alerts] == ["dead-letters"]
+        text = (await get(admin, "/metrics")).text
+        assert 'offhook_alert_active{alert="dead-letters",level="warning"} 1.0' in text
+        assert 'offhook_disk_used_ratio{what="store"}' in text
+        assert f'offhook_build_info{{version="{VERSION}"}} 1.0' in text
 
-            assert await admin.store.replay(claim.id)
-            await looks(admin, 20)
-            assert admin.watch.alerts == ()
-            assert "offhook_alert_active{" not in (await get(admin, "/metrics")).text
-        assert [event.resolved for event in told if isinstance(event, Problem)] == [False, True]
-
-    asyncio.run(scenario())
+        assert await admin.store.replay(claim.id)
+        await looks(admin, 20)
+        assert admin.watch.alerts == ()
+        assert "offhook_alert_active{" not in (await get(admin, "/metrics")).text
+    assert [event.resolved for event in told if isinstance(event, Problem)] == [False, True]
 
 
-def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        writer = open_spool(spool)
-        await writer.open()
-        await writer.accept(inbound("SM1", "lane"))
-        ingress = {"ingress-1": Sheet.alone().memory}
-        async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
-            async with asyncio.timeout(20):
-                while (await admin.surveyor.look()).spooled is None:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.01)
-            assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
-        await writer.close()
-        async with running(tmp_path, [], sheets={}, spool=spool) as admin:
-            assert "offhook_spool_messages 1.0" not in (await get(admin, "/metrics")).text
-
-    asyncio.run(scenario())
+async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    writer = open_spool(spool)
+    await writer.open()
+    await writer.accept(inbound("SM1", "lane"))
+    ingress = {"ingress-1": Sheet.alone().memory}
+    async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
+        async with asyncio.timeout(20):
+            while (await admin.surveyor.look()).spooled is None:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
+    await writer.close()
+    async with running(tmp_path, [], sheets={}, spool=spool) as admin:
+        assert "offhook_spool_messages 1.0" not in (await get(admin, "/metrics")).text
 
 
 async def looks(admin: Admin, times: int) -> None:

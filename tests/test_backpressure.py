@@ -52,77 +52,62 @@ async def door(path: Path, limit: int | None = LIMIT, waiting: int = LIMIT) -> A
             await made.intake.stop()
 
 
-def test_beyond_the_limit_new_messages_are_refused_and_nothing_else(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with door(tmp_path) as full:
-            problem = await full.problem()
-            assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, False)
-            for kind in (Kind.MESSAGE, Kind.DEFERRED):
-                with pytest.raises(BacklogFull, match="OFFHOOK_MAX_BACKLOG is 10"):
-                    await full.intake.accept(inbound("new", kind=kind))
-            assert not await full.intake.accept(inbound("SM1", "1"))
-            assert await full.intake.accept(inbound("new", kind=Kind.STATUS))
-            assert await full.store.backlog(100) == LIMIT + 1
-
-    asyncio.run(main())
+async def test_beyond_the_limit_new_messages_are_refused_and_nothing_else(tmp_path: Path) -> None:
+    async with door(tmp_path) as full:
+        problem = await full.problem()
+        assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, False)
+        for kind in (Kind.MESSAGE, Kind.DEFERRED):
+            with pytest.raises(BacklogFull, match="OFFHOOK_MAX_BACKLOG is 10"):
+                await full.intake.accept(inbound("new", kind=kind))
+        assert not await full.intake.accept(inbound("SM1", "1"))
+        assert await full.intake.accept(inbound("new", kind=Kind.STATUS))
+        assert await full.store.backlog(100) == LIMIT + 1
 
 
-def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with door(tmp_path, waiting=LIMIT - 1) as wide:
-            assert await wide.intake.accept(inbound("new"))
-            assert (await wide.problem()).topic is Topic.BACKLOG_FULL
-
-    asyncio.run(main())
+async def test_below_the_limit_everything_is_let_in(tmp_path: Path) -> None:
+    async with door(tmp_path, waiting=LIMIT - 1) as wide:
+        assert await wide.intake.accept(inbound("new"))
+        assert (await wide.problem()).topic is Topic.BACKLOG_FULL
 
 
-def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with door(tmp_path, limit=20, waiting=20) as full:
-            await full.problem()
-            counted = asyncio.Event()
-            count = full.store.backlog
+async def test_it_opens_again_when_there_is_room_and_not_a_message_before(tmp_path: Path) -> None:
+    async with door(tmp_path, limit=20, waiting=20) as full:
+        await full.problem()
+        counted = asyncio.Event()
+        count = full.store.backlog
 
-            async def backlog(at_most: int) -> int:
-                number = await count(at_most)
-                counted.set()
-                return number
+        async def backlog(at_most: int) -> int:
+            number = await count(at_most)
+            counted.set()
+            return number
 
-            full.store.backlog = backlog  # type: ignore[method-assign]
-            await full.settle(1)
-            await counted.wait()
-            with pytest.raises(BacklogFull):
-                await full.intake.accept(inbound("new"))
-            await full.settle(1)
-            problem = await full.problem()
-            assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, True)
-            assert await full.intake.accept(inbound("new"))
-
-    asyncio.run(main())
+        full.store.backlog = backlog  # type: ignore[method-assign]
+        await full.settle(1)
+        await counted.wait()
+        with pytest.raises(BacklogFull):
+            await full.intake.accept(inbound("new"))
+        await full.settle(1)
+        problem = await full.problem()
+        assert (problem.topic, problem.resolved) == (Topic.BACKLOG_FULL, True)
+        assert await full.intake.accept(inbound("new"))
 
 
-def test_a_store_that_can_not_be_counted_changes_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with door(tmp_path, waiting=0) as wide:
-            asked = asyncio.Semaphore(0)
+async def test_a_store_that_can_not_be_counted_changes_nothing(tmp_path: Path) -> None:
+    async with door(tmp_path, waiting=0) as wide:
+        asked = asyncio.Semaphore(0)
 
-            async def away(at_most: int) -> int:
-                asked.release()
-                raise StoreUnavailable("away")
+        async def away(at_most: int) -> int:
+            asked.release()
+            raise StoreUnavailable("away")
 
-            wide.store.backlog = away  # type: ignore[method-assign]
-            await asked.acquire()
-            await asked.acquire()
-            assert await wide.intake.accept(inbound("new"))
-            assert wide.told.empty()
-
-    asyncio.run(main())
+        wide.store.backlog = away  # type: ignore[method-assign]
+        await asked.acquire()
+        await asked.acquire()
+        assert await wide.intake.accept(inbound("new"))
+        assert wide.told.empty()
 
 
-def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with door(tmp_path, limit=None) as wide:
-            assert await wide.intake.accept(inbound("new")._replace(age=1.0))
-            assert wide.told.empty()
-
-    asyncio.run(main())
+async def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
+    async with door(tmp_path, limit=None) as wide:
+        assert await wide.intake.accept(inbound("new")._replace(age=1.0))
+        assert wide.told.empty()

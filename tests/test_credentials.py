@@ -65,151 +65,123 @@ def test_without_a_function_all_accounts_have_the_settings_tokens() -> None:
     assert bench.credentials.everywhere == ("own", "older")
 
 
-def test_the_own_account_is_not_asked_for() -> None:
-    async def main() -> None:
-        source = Source()
-        assert await Bench(source).credentials.find(OWN) == ("own", "older")
-        assert source.asked == []
-
-    asyncio.run(main())
+async def test_the_own_account_is_not_asked_for() -> None:
+    source = Source()
+    assert await Bench(source).credentials.find(OWN) == ("own", "older")
+    assert source.asked == []
 
 
 @pytest.mark.parametrize(
     ("given", "read"),
     [("t", ("t",)), (["new", "old"], ("new", "old")), (("t", ""), ("t",))],
 )
-def test_tokens_are_asked_for_once_in_five_minutes(given: Given, read: tuple[str, ...]) -> None:
-    async def main() -> None:
-        source = Source(**{ANN: given})
-        bench = Bench(source)
-        for moment in (0.0, KNOWN_TTL - 1, KNOWN_TTL + 1):
-            bench.now = moment
-            assert await bench.credentials.find(ANN) == read
-        assert source.asked == [ANN, ANN]
-
-    asyncio.run(main())
+async def test_tokens_are_asked_for_once_in_five_minutes(
+    given: Given, read: tuple[str, ...]
+) -> None:
+    source = Source(**{ANN: given})
+    bench = Bench(source)
+    for moment in (0.0, KNOWN_TTL - 1, KNOWN_TTL + 1):
+        bench.now = moment
+        assert await bench.credentials.find(ANN) == read
+    assert source.asked == [ANN, ANN]
 
 
 @pytest.mark.parametrize("given", [None, "", [], [""]])
-def test_an_unknown_account_gets_a_token_that_nobody_has(given: Given) -> None:
-    async def main() -> None:
-        source = Source(**{ANN: given})
-        bench = Bench(source)
-        (token,) = await bench.credentials.find(ANN)
-        assert len(token) == 32
-        assert await bench.credentials.find("") == (token,)  # nobody's request at all
-        assert source.asked == [ANN]
-        source.tokens[ANN] = "t"
-        bench.now = UNKNOWN_TTL
-        assert await bench.credentials.find(ANN) == ("t",)
-
-    asyncio.run(main())
+async def test_an_unknown_account_gets_a_token_that_nobody_has(given: Given) -> None:
+    source = Source(**{ANN: given})
+    bench = Bench(source)
+    (token,) = await bench.credentials.find(ANN)
+    assert len(token) == 32
+    assert await bench.credentials.find("") == (token,)  # nobody's request at all
+    assert source.asked == [ANN]
+    source.tokens[ANN] = "t"
+    bench.now = UNKNOWN_TTL
+    assert await bench.credentials.find(ANN) == ("t",)
 
 
-def test_many_who_ask_for_one_account_share_one_call() -> None:
-    async def main() -> None:
-        source = Source(**{ANN: "a", BOB: "b"})
-        source.open.clear()
-        bench = Bench(source)
-        asking = [
-            asyncio.create_task(bench.credentials.find(account)) for account in (ANN, BOB) * 20
-        ]
-        await source.called(2)
-        source.open.set()
-        assert await asyncio.gather(*asking) == [("a",), ("b",)] * 20
-        assert source.asked == [ANN, BOB]
-
-    asyncio.run(main())
+async def test_many_who_ask_for_one_account_share_one_call() -> None:
+    source = Source(**{ANN: "a", BOB: "b"})
+    source.open.clear()
+    bench = Bench(source)
+    asking = [asyncio.create_task(bench.credentials.find(account)) for account in (ANN, BOB) * 20]
+    await source.called(2)
+    source.open.set()
+    assert await asyncio.gather(*asking) == [("a",), ("b",)] * 20
+    assert source.asked == [ANN, BOB]
 
 
-def test_a_call_goes_on_when_who_asked_has_lost_patience() -> None:
-    async def main() -> None:
-        source = Source(**{ANN: "a"})
-        source.open.clear()
-        bench = Bench(source)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(bench.credentials.find(ANN), 0.01)
-        source.open.set()
-        assert await bench.credentials.find(ANN) == ("a",)
-        assert source.asked == [ANN]
-
-    asyncio.run(main())
+async def test_a_call_goes_on_when_who_asked_has_lost_patience() -> None:
+    source = Source(**{ANN: "a"})
+    source.open.clear()
+    bench = Bench(source)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bench.credentials.find(ANN), 0.01)
+    source.open.set()
+    assert await bench.credentials.find(ANN) == ("a",)
+    assert source.asked == [ANN]
 
 
 @pytest.mark.parametrize(
     ("error", "wrong"),
     [(OSError("the database is away: password=hush"), None), (None, 7), (None, "\udcff")],
 )
-def test_a_failure_is_told_once_without_its_words_and_not_repeated_at_once(
+async def test_a_failure_is_told_once_without_its_words_and_not_repeated_at_once(
     error: Exception | None, wrong: object
 ) -> None:
-    async def main() -> None:
-        source = Source()
-        source.error = error
-        source.tokens[ANN] = wrong  # type: ignore[assignment]  # a mistake of the user's
-        bench = Bench(source)
-        for _ in range(3):
-            with pytest.raises(CredentialsUnavailable):
-                await bench.credentials.find(ANN)
-        assert source.asked == [ANN]
-        source.error, source.tokens[ANN] = None, "a"
-        bench.now = FAILED_TTL
-        assert await bench.credentials.find(ANN) == ("a",)
-        assert bench.problems == [False, True]
-        assert "hush" not in repr(bench.events)
-
-    asyncio.run(main())
-
-
-def test_only_so_many_accounts_are_looked_up_at_once() -> None:
-    async def main() -> None:
-        source = Source()
-        source.open.clear()
-        bench = Bench(source)
-        asking = [
-            asyncio.create_task(bench.credentials.find(f"AC{n + 1:032x}"))
-            for n in range(MAX_LOOKUPS)
-        ]
-        await source.called(MAX_LOOKUPS)
+    source = Source()
+    source.error = error
+    source.tokens[ANN] = wrong  # type: ignore[assignment]  # a mistake of the user's
+    bench = Bench(source)
+    for _ in range(3):
         with pytest.raises(CredentialsUnavailable):
             await bench.credentials.find(ANN)
-        await bench.credentials.close()
-        ended = await asyncio.gather(*asking, return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+    assert source.asked == [ANN]
+    source.error, source.tokens[ANN] = None, "a"
+    bench.now = FAILED_TTL
+    assert await bench.credentials.find(ANN) == ("a",)
+    assert bench.problems == [False, True]
+    assert "hush" not in repr(bench.events)
 
-    asyncio.run(main())
 
-
-def test_made_up_accounts_push_out_no_known_one() -> None:
-    async def main() -> None:
-        source = Source(**{ANN: "a"})
-        bench = Bench(source)
+async def test_only_so_many_accounts_are_looked_up_at_once() -> None:
+    source = Source()
+    source.open.clear()
+    bench = Bench(source)
+    asking = [
+        asyncio.create_task(bench.credentials.find(f"AC{n + 1:032x}")) for n in range(MAX_LOOKUPS)
+    ]
+    await source.called(MAX_LOOKUPS)
+    with pytest.raises(CredentialsUnavailable):
         await bench.credentials.find(ANN)
-        for n in range(12_000):
-            await bench.credentials.find(f"ACff{n:030x}")
-        source.asked.clear()
-        assert await bench.credentials.find(ANN) == ("a",)
-        assert source.asked == []
-
-    asyncio.run(main())
+    await bench.credentials.close()
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended)
 
 
-def test_a_rotated_token_is_asked_for_when_the_old_one_does_not_fit() -> None:
-    async def main() -> None:
-        source = Source(**{ANN: "old"})
-        bench = Bench(source)
-        await bench.credentials.find(ANN)
-        source.tokens[ANN] = "new"
-        assert await bench.credentials.renewed(ANN) is None  # asked a moment ago
-        bench.now = REFRESH_AFTER
-        assert await bench.credentials.renewed(ANN) == ("new",)
-        assert await bench.credentials.find(ANN) == ("new",)
-        bench.now = 2 * REFRESH_AFTER
-        assert await bench.credentials.renewed(ANN) is None  # nothing newer
-        source.error, bench.now = OSError(), 3 * REFRESH_AFTER
-        with pytest.raises(CredentialsUnavailable):
-            await bench.credentials.renewed(ANN)
-        assert await bench.credentials.renewed(BOB) is None  # never known
-        assert source.asked == [ANN] * 4
+async def test_made_up_accounts_push_out_no_known_one() -> None:
+    source = Source(**{ANN: "a"})
+    bench = Bench(source)
+    await bench.credentials.find(ANN)
+    for n in range(12_000):
+        await bench.credentials.find(f"ACff{n:030x}")
+    source.asked.clear()
+    assert await bench.credentials.find(ANN) == ("a",)
+    assert source.asked == []
 
-    asyncio.run(main())
+
+async def test_a_rotated_token_is_asked_for_when_the_old_one_does_not_fit() -> None:
+    source = Source(**{ANN: "old"})
+    bench = Bench(source)
+    await bench.credentials.find(ANN)
+    source.tokens[ANN] = "new"
+    assert await bench.credentials.renewed(ANN) is None  # asked a moment ago
+    bench.now = REFRESH_AFTER
+    assert await bench.credentials.renewed(ANN) == ("new",)
+    assert await bench.credentials.find(ANN) == ("new",)
+    bench.now = 2 * REFRESH_AFTER
+    assert await bench.credentials.renewed(ANN) is None  # nothing newer
+    source.error, bench.now = OSError(), 3 * REFRESH_AFTER
+    with pytest.raises(CredentialsUnavailable):
+        await bench.credentials.renewed(ANN)
+    assert await bench.credentials.renewed(BOB) is None  # never known
+    assert source.asked == [ANN] * 4

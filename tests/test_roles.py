@@ -38,7 +38,7 @@ def test_without_a_public_url_there_are_no_status_callbacks() -> None:
     assert status_callback(Settings.load(env_file=None, public_url="")) is None
 
 
-def test_an_inline_worker_that_fails_begins_again_under_another_name(
+async def test_an_inline_worker_that_fails_begins_again_under_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody supervises it: a worker that ended would leave messages to nobody, without a word."""
@@ -63,21 +63,18 @@ def test_an_inline_worker_that_fails_begins_again_under_another_name(
     )  # fmt: skip
     told: list[Event] = []
 
-    async def scenario() -> None:
-        stop = asyncio.Event()
-        role = WorkerRole(settings, Handlers(), told.append, owner="first")
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-            group.create_task(role.run_for_ever(stop))
-            await begins.wait()
-            stop.set()
-
-    asyncio.run(scenario())
+    stop = asyncio.Event()
+    role = WorkerRole(settings, Handlers(), told.append, owner="first")
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(role.run_for_ever(stop))
+        await begins.wait()
+        stop.set()
     assert owners[0] == "first"
     assert len(set(owners)) == 2
     assert told == [Problem(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]
 
 
-def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_has_it(
+async def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_has_it(
     tmp_path: Path,
 ) -> None:
     """The worker that has found it broken has ended: its alert would last for ever."""
@@ -91,22 +88,19 @@ def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_
         if isinstance(event, Problem) and event.topic is Topic.STORE_BROKEN:
             broken.put_nowait(not event.resolved)
 
-    async def scenario() -> None:
-        stop = asyncio.Event()
-        store = store_of(settings)
-        await store.open()
-        role = WorkerRole(settings, Handlers(), tell, owner="first", create_store=False)
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-            group.create_task(role.run_for_ever(stop))
-            await store.accept(inbound("SM1"))
-            while (await store.counts()).messages[State.OPEN]:  # noqa: ASYNC110 - it tells nobody
-                await asyncio.sleep(0.01)
-            await store.close()
-            with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(f"{path}2")) as new:
-                old.backup(new)
-            Path(f"{path}2").replace(path)
-            while await broken.get():
-                pass
-            stop.set()
-
-    asyncio.run(scenario())
+    stop = asyncio.Event()
+    store = store_of(settings)
+    await store.open()
+    role = WorkerRole(settings, Handlers(), tell, owner="first", create_store=False)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(role.run_for_ever(stop))
+        await store.accept(inbound("SM1"))
+        while (await store.counts()).messages[State.OPEN]:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        await store.close()
+        with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(f"{path}2")) as new:
+            old.backup(new)
+        Path(f"{path}2").replace(path)
+        while await broken.get():
+            pass
+        stop.set()

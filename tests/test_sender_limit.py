@@ -1,7 +1,6 @@
 """Senders are counted in windows of the time of receipt, together as far as Redis can be asked."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,64 +38,47 @@ async def admit(limit: SenderLimit, sender: str = ANN, received: float = 0.0) ->
     return await limit.admit(ACCOUNT, sender, received)
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60):
-            await scenario()
-
-    asyncio.run(main())
-
-
 def test_there_is_none_unless_it_is_asked_for() -> None:
     assert open_sender_limit(settings(), print) is None
 
 
-def test_each_sender_has_a_count_of_each_window() -> None:
-    async def scenario() -> None:
-        limit = opened()
-        assert [await admit(limit) for _ in range(5)] == [YES, YES, FIRST, NO, NO]
-        assert await admit(limit, BOB) is YES
-        assert await limit.admit("AC" + "9" * 32, ANN, 0.0) is YES
-        # What has waited for a worker counts where it was received, and not where it is run.
-        late = [await admit(limit, received=WINDOW * n + 1.0) for n in range(1, 40)]
-        assert late == [YES] * 39
-        await limit.close()
-
-    run(scenario)
+async def test_each_sender_has_a_count_of_each_window() -> None:
+    limit = opened()
+    assert [await admit(limit) for _ in range(5)] == [YES, YES, FIRST, NO, NO]
+    assert await admit(limit, BOB) is YES
+    assert await limit.admit("AC" + "9" * 32, ANN, 0.0) is YES
+    # What has waited for a worker counts where it was received, and not where it is run.
+    late = [await admit(limit, received=WINDOW * n + 1.0) for n in range(1, 40)]
+    assert late == [YES] * 39
+    await limit.close()
 
 
-def test_a_count_outlives_the_time_that_its_messages_take_to_handle() -> None:
+async def test_a_count_outlives_the_time_that_its_messages_take_to_handle() -> None:
     """60 messages of one minute, and a handler of 5 s: the last is run five minutes later."""
 
-    async def scenario() -> None:
-        now = 1_000.0
-        limit = LocalLimit(Windows(20, 60, [TOKEN]), clock=lambda: now)
-        found = []
-        for _ in range(60):
-            found.append(await admit(limit))
-            now += 5.0
-        assert found == [YES] * 20 + [FIRST] + [NO] * 39
-        now += 60 + LATE
-        assert await admit(limit) is YES, "it is forgotten in the end"
-
-    run(scenario)
+    now = 1_000.0
+    limit = LocalLimit(Windows(20, 60, [TOKEN]), clock=lambda: now)
+    found = []
+    for _ in range(60):
+        found.append(await admit(limit))
+        now += 5.0
+    assert found == [YES] * 20 + [FIRST] + [NO] * 39
+    now += 60 + LATE
+    assert await admit(limit) is YES, "it is forgotten in the end"
 
 
-def test_workers_that_share_a_redis_count_together(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with valkey(tmp_path, password="secret") as server:
-            one, other = (opened(cache=server.url) for _ in range(2))
-            found = [await admit(limit) for _ in range(2) for limit in (one, other)]
-            assert found == [YES, YES, FIRST, NO]
-            await one.close()
-            await other.close()
-            with server.client() as client:
-                keys = client.keys("*")
-                assert keys
-                assert all(client.ttl(key) > WINDOW for key in keys)
-                assert not any(b"1555" in key for key in keys), "Redis holds nobody's number"
-
-    run(scenario)
+async def test_workers_that_share_a_redis_count_together(tmp_path: Path) -> None:
+    with valkey(tmp_path, password="secret") as server:
+        one, other = (opened(cache=server.url) for _ in range(2))
+        found = [await admit(limit) for _ in range(2) for limit in (one, other)]
+        assert found == [YES, YES, FIRST, NO]
+        await one.close()
+        await other.close()
+        with server.client() as client:
+            keys = client.keys("*")
+            assert keys
+            assert all(client.ttl(key) > WINDOW for key in keys)
+            assert not any(b"1555" in key for key in keys), "Redis holds nobody's number"
 
 
 class Away:
@@ -117,45 +99,39 @@ class Away:
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_while_redis_is_away_each_worker_counts_for_itself(tmp_path: Path, how: str) -> None:
-    async def scenario() -> None:
-        with valkey(tmp_path) as server:
-            away = Away(server)
-            assert [await admit(away.limit) for _ in range(3)] == [YES, YES, FIRST]
-            (server.kill if how == "killed" else server.freeze)()
-            try:
-                assert [await admit(away.limit) for _ in range(4)] == [YES, YES, FIRST, NO]
-                assert away.oks() == [False]
-            finally:
-                (server.start if how == "killed" else server.thaw)()
-            assert await admit(away.limit) is NO, "not asked again so soon"
-            away.now += PAUSE
-            if how == "killed":
-                assert await admit(away.limit) is YES, "it has forgotten all"
-            else:
-                assert await admit(away.limit) is NO
-            assert away.oks() == [False, True]
-            await away.limit.close()
-
-    run(scenario)
+async def test_while_redis_is_away_each_worker_counts_for_itself(tmp_path: Path, how: str) -> None:
+    with valkey(tmp_path) as server:
+        away = Away(server)
+        assert [await admit(away.limit) for _ in range(3)] == [YES, YES, FIRST]
+        (server.kill if how == "killed" else server.freeze)()
+        try:
+            assert [await admit(away.limit) for _ in range(4)] == [YES, YES, FIRST, NO]
+            assert away.oks() == [False]
+        finally:
+            (server.start if how == "killed" else server.thaw)()
+        assert await admit(away.limit) is NO, "not asked again so soon"
+        away.now += PAUSE
+        if how == "killed":
+            assert await admit(away.limit) is YES, "it has forgotten all"
+        else:
+            assert await admit(away.limit) is NO
+        assert away.oks() == [False, True]
+        await away.limit.close()
 
 
-def test_memory_is_bounded_and_forgets_the_silent_first() -> None:
-    async def scenario() -> None:
-        now = 0.0
-        limit = LocalLimit(Windows(2, 60, [TOKEN]), clock=lambda: now)
-        assert [await admit(limit) for _ in range(2)] == [YES, YES]
-        for n in range(SENDERS - 1):
-            await admit(limit, f"{n}")
-        assert await admit(limit) is FIRST
-        assert [await admit(limit, "1") for _ in range(2)] == [YES, FIRST]
-        await admit(limit, "one more")
-        assert [await admit(limit, "0") for _ in range(2)] == [YES, YES], "forgotten"
-        assert await admit(limit) is NO
-        now = 60.0 + LATE
-        assert await admit(limit) is YES
-
-    run(scenario)
+async def test_memory_is_bounded_and_forgets_the_silent_first() -> None:
+    now = 0.0
+    limit = LocalLimit(Windows(2, 60, [TOKEN]), clock=lambda: now)
+    assert [await admit(limit) for _ in range(2)] == [YES, YES]
+    for n in range(SENDERS - 1):
+        await admit(limit, f"{n}")
+    assert await admit(limit) is FIRST
+    assert [await admit(limit, "1") for _ in range(2)] == [YES, FIRST]
+    await admit(limit, "one more")
+    assert [await admit(limit, "0") for _ in range(2)] == [YES, YES], "forgotten"
+    assert await admit(limit) is NO
+    now = 60.0 + LATE
+    assert await admit(limit) is YES
 
 
 @pytest.mark.parametrize("url", ["redis://host:port/0", "redis://:hu#sh@host:6379/0"])

@@ -114,79 +114,67 @@ async def posting(
                 running.cancel()
 
 
-def test_what_is_posted_is_signed_and_repeated_until_it_arrives() -> None:
-    async def scenario() -> None:
-        receiver, told = Receiver(failures=2), asyncio.Queue[Event]()
-        async with posting(receiver, told, tries=5) as webhook, asyncio.timeout(20):
-            webhook(Change(Stage.RAISED, DEAD))
-            await receiver.accepted.wait()
-        bodies = {body for body, _ in receiver.requests}
-        assert len(receiver.requests) == 3
-        (body,) = bodies
-        payload = json.loads(body)
-        assert payload.pop("id")
-        assert payload.pop("machine")
-        assert payload == {
-            "stage": "raised", "name": "dead-letters", "level": "warning", "value": 1.0,
-            "text": "given up: 1", "remedy": "Replay them.", "since": 1_000.0,
-        }  # fmt: skip
-        for _, header in receiver.requests:
-            at, mac = (part.partition("=")[2] for part in header.split(","))
-            expected = hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256)
-            assert mac == expected.hexdigest()
-        assert told.empty()
-
-    asyncio.run(scenario())
+async def test_what_is_posted_is_signed_and_repeated_until_it_arrives() -> None:
+    receiver, told = Receiver(failures=2), asyncio.Queue[Event]()
+    async with posting(receiver, told, tries=5) as webhook, asyncio.timeout(20):
+        webhook(Change(Stage.RAISED, DEAD))
+        await receiver.accepted.wait()
+    bodies = {body for body, _ in receiver.requests}
+    assert len(receiver.requests) == 3
+    (body,) = bodies
+    payload = json.loads(body)
+    assert payload.pop("id")
+    assert payload.pop("machine")
+    assert payload == {
+        "stage": "raised", "name": "dead-letters", "level": "warning", "value": 1.0,
+        "text": "given up: 1", "remedy": "Replay them.", "since": 1_000.0,
+    }  # fmt: skip
+    for _, header in receiver.requests:
+        at, mac = (part.partition("=")[2] for part in header.split(","))
+        expected = hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256)
+        assert mac == expected.hexdigest()
+    assert told.empty()
 
 
-def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is_tried() -> None:
-    async def scenario() -> None:
-        receiver, told = Receiver(failures=3), asyncio.Queue[Event]()
-        async with posting(receiver, told, tries=3) as webhook, asyncio.timeout(20):
-            webhook(Change(Stage.RAISED, DEAD))
-            webhook(Change(Stage.CLEARED, DEAD))
-            failed, again = await told.get(), await told.get()
-        assert [json.loads(body)["stage"] for body, _ in receiver.requests][-1] == "cleared"
-        assert isinstance(failed, Problem)
-        assert failed.text.endswith("OFFHOOK_ALERT_WEBHOOK: it answered 500")
-        assert again == Problem(Topic.ALERT_WEBHOOK, "alerts are delivered again", resolved=True)
-
-    asyncio.run(scenario())
+async def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is_tried() -> None:
+    receiver, told = Receiver(failures=3), asyncio.Queue[Event]()
+    async with posting(receiver, told, tries=3) as webhook, asyncio.timeout(20):
+        webhook(Change(Stage.RAISED, DEAD))
+        webhook(Change(Stage.CLEARED, DEAD))
+        failed, again = await told.get(), await told.get()
+    assert [json.loads(body)["stage"] for body, _ in receiver.requests][-1] == "cleared"
+    assert isinstance(failed, Problem)
+    assert failed.text.endswith("OFFHOOK_ALERT_WEBHOOK: it answered 500")
+    assert again == Problem(Topic.ALERT_WEBHOOK, "alerts are delivered again", resolved=True)
 
 
-def test_a_url_that_leads_nowhere_is_a_failed_try() -> None:
-    async def scenario() -> None:
-        told = asyncio.Queue[Event]()
-        url = "http://127.0.0.1:99999/?token=hidden"
-        running = asyncio.create_task(_posted(url, told))
-        async with asyncio.timeout(20):
-            event = await told.get()
-        assert not running.done()
-        running.cancel()
-        assert isinstance(event, Problem)
-        assert "could not be delivered" in event.text
-        assert "hidden" not in event.text
-
+async def test_a_url_that_leads_nowhere_is_a_failed_try() -> None:
     async def _posted(url: str, told: asyncio.Queue[Event]) -> None:
         webhook = AlertWebhook(url, SECRET, told.put_nowait, pauses=())
         webhook(Change(Stage.RAISED, DEAD))
         await webhook.run()
 
-    asyncio.run(scenario())
+    told = asyncio.Queue[Event]()
+    url = "http://127.0.0.1:99999/?token=hidden"
+    running = asyncio.create_task(_posted(url, told))
+    async with asyncio.timeout(20):
+        event = await told.get()
+    assert not running.done()
+    running.cancel()
+    assert isinstance(event, Problem)
+    assert "could not be delivered" in event.text
+    assert "hidden" not in event.text
 
 
-def test_a_receiver_that_is_away_raises_nothing() -> None:
-    async def scenario() -> None:
-        told = asyncio.Queue[Event]()
-        with listen("127.0.0.1", 0) as listener:
-            url = url_of(listener)
-        webhook = AlertWebhook(f"{url}/?token=hidden", SECRET, told.put_nowait, pauses=())
-        running = asyncio.create_task(webhook.run())
-        webhook(Change(Stage.RAISED, DEAD))
-        async with asyncio.timeout(20):
-            event = await told.get()
-        running.cancel()
-        assert "ConnectError" in str(event)
-        assert "hidden" not in str(event)
-
-    asyncio.run(scenario())
+async def test_a_receiver_that_is_away_raises_nothing() -> None:
+    told = asyncio.Queue[Event]()
+    with listen("127.0.0.1", 0) as listener:
+        url = url_of(listener)
+    webhook = AlertWebhook(f"{url}/?token=hidden", SECRET, told.put_nowait, pauses=())
+    running = asyncio.create_task(webhook.run())
+    webhook(Change(Stage.RAISED, DEAD))
+    async with asyncio.timeout(20):
+        event = await told.get()
+    running.cancel()
+    assert "ConnectError" in str(event)
+    assert "hidden" not in str(event)

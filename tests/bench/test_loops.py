@@ -48,86 +48,67 @@ def load(target: Target, tally: Tally, mix: Mix | None = None, **options: Any) -
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_an_open_loop_sends_all_that_is_due(fresh: bool) -> None:
-    async def main() -> Tally:
-        tally = Tally(keep=True)
-        async with serving(Empty) as target:
-            await load(target, tally, fresh=fresh).open(rate=500, seconds=0.2)
-        return tally
-
-    tally = asyncio.run(main())
+async def test_an_open_loop_sends_all_that_is_due(fresh: bool) -> None:
+    tally = Tally(keep=True)
+    async with serving(Empty) as target:
+        await load(target, tally, fresh=fresh).open(rate=500, seconds=0.2)
     assert tally.statuses == {200: 100}
     assert len(set(tally.acknowledged or ())) == 100
     assert tally.good
 
 
-def test_a_closed_loop_goes_on_until_its_time_is_over() -> None:
-    async def main() -> Tally:
-        tally = Tally()
-        async with serving(Empty) as target:
-            await load(target, tally).closed(0.2)
-        return tally
-
-    tally = asyncio.run(main())
+async def test_a_closed_loop_goes_on_until_its_time_is_over() -> None:
+    tally = Tally()
+    async with serving(Empty) as target:
+        await load(target, tally).closed(0.2)
     assert tally.answers > 4
     assert tally.seconds >= 0.2
     assert tally.good
 
 
-def test_a_server_that_stalls_cannot_hide_it() -> None:
+async def test_a_server_that_stalls_cannot_hide_it() -> None:
     """Two connections, held for 0.4 s: the other requests wait as well, and are timed."""
 
-    async def main() -> Tally:
-        tally = Tally()
-        loop = asyncio.get_running_loop()
-        up: list[float] = []  # 0.4 s after the first request
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    up: list[float] = []  # 0.4 s after the first request
 
-        def act(transport: Any) -> None:
-            up.append(loop.time() + 0.4)
-            loop.call_later(max(0, up[0] - loop.time()), transport.write, ANSWER)
+    def act(transport: Any) -> None:
+        up.append(loop.time() + 0.4)
+        loop.call_later(max(0, up[0] - loop.time()), transport.write, ANSWER)
 
-        async with serving(lambda: Scripted(act)) as target:
-            await load(target, tally, connections=2).open(rate=100, seconds=0.4)
-        return tally
-
-    times = asyncio.run(main()).all_times()
+    async with serving(lambda: Scripted(act)) as target:
+        await load(target, tally, connections=2).open(rate=100, seconds=0.4)
+    times = tally.all_times()
     assert times.count == 40
     assert times.percentile(50) > 0.15
 
 
-def test_what_is_refused_is_as_it_should_be_only_if_it_was_forged() -> None:
+async def test_what_is_refused_is_as_it_should_be_only_if_it_was_forged() -> None:
     async def main(mix: Mix) -> Tally:
         tally = Tally()
         async with serving(lambda: Scripted(lambda t: t.write(FORBIDDEN))) as target:
             await load(target, tally, mix).open(rate=500, seconds=0.1)
         return tally
 
-    assert asyncio.run(main(Mix(forged=100))).good
-    refused = asyncio.run(main(Mix()))
+    assert (await main(Mix(forged=100))).good
+    refused = await main(Mix())
     assert (refused.unexpected, refused.good) == (50, False)
 
 
-def test_a_connection_that_the_server_closes_is_an_error_and_the_next_is_made() -> None:
-    async def main() -> Tally:
-        tally = Tally()
-        async with serving(lambda: Scripted(lambda t: t.close())) as target:
-            await load(target, tally).open(rate=200, seconds=0.1)
-        return tally
-
-    tally = asyncio.run(main())
+async def test_a_connection_that_the_server_closes_is_an_error_and_the_next_is_made() -> None:
+    tally = Tally()
+    async with serving(lambda: Scripted(lambda t: t.close())) as target:
+        await load(target, tally).open(rate=200, seconds=0.1)
     assert tally.errors.total() == 20
     assert not tally.answers
 
 
-def test_what_is_never_answered_is_counted_with_the_time_it_was_waited_for() -> None:
-    async def main() -> Tally:
-        tally = Tally()
-        stop = asyncio.Event()
-        async with serving(lambda: Scripted(lambda _: stop.set())) as target:
-            await load(target, tally).open(rate=1000, seconds=30, stop=stop)
-        return tally
-
-    tally = asyncio.run(main())
+async def test_what_is_never_answered_is_counted_with_the_time_it_was_waited_for() -> None:
+    tally = Tally()
+    stop = asyncio.Event()
+    async with serving(lambda: Scripted(lambda _: stop.set())) as target:
+        await load(target, tally).open(rate=1000, seconds=30, stop=stop)
     assert set(tally.errors) == {"no answer"}
     assert tally.all_times().percentile(1) > 0.9  # seconds that an interrupted run still waits
 
@@ -143,26 +124,22 @@ def test_all_connections_share_what_encrypts_them() -> None:
     assert Target.parse("http://a.example.com").context() is None
 
 
-def test_a_course_that_is_stopped_keeps_what_it_has() -> None:
-    async def main() -> Course:
-        stop = asyncio.Event()
-        seen = 0
+async def test_a_course_that_is_stopped_keeps_what_it_has() -> None:
+    stop = asyncio.Event()
+    seen = 0
 
-        class Stopping(Empty):
-            def data_received(self, data: bytes) -> None:
-                nonlocal seen
-                super().data_received(data)
-                seen += 1
-                if seen > 20:
-                    stop.set()
+    class Stopping(Empty):
+        def data_received(self, data: bytes) -> None:
+            nonlocal seen
+            super().data_received(data)
+            seen += 1
+            if seen > 20:
+                stop.set()
 
-        async with serving(Stopping) as target:
-            plan = Plan(target, "AC", "made up", seconds=60, warm_up=0, ceiling=False)
-            course = Course(plan, stop)
-            await course.run()
-        return course
-
-    course = asyncio.run(main())
+    async with serving(Stopping) as target:
+        plan = Plan(target, "AC", "made up", seconds=60, warm_up=0, ceiling=False)
+        course = Course(plan, stop)
+        await course.run()
     assert course.interrupted
     [phase] = course.phases
     assert phase.tally.answers > 20

@@ -1,11 +1,8 @@
 """Entries, and caches on a real Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
-
-import uvloop
 
 from offhook.caches.link import Link
 from offhook.caches.redis import RedisCache
@@ -81,9 +78,3 @@ async def asked(cache: RedisCache, key: bytes) -> ValidationCacheEntry | None:
             if answer is not None and cache.connected:
                 return None
             await asyncio.sleep(0.01)
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a test on the event loop that `offhook run` uses."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)

@@ -13,7 +13,7 @@ from offhook.events import Answered, Event, Problem
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store, ValidationCache
 from offhook.stores import open_store
-from tests.caches.support import PATIENCE, run
+from tests.caches.support import PATIENCE
 from tests.valkey import Valkey, valkey
 from tests.web.helpers import MESSAGE, changed, named, settings
 from tests.web.test_ingest import webhook
@@ -98,7 +98,7 @@ async def loaded(path: Path, server: Valkey) -> AsyncIterator[Load]:
         await store.close()
 
 
-def test_no_answer_depends_on_redis(tmp_path: Path) -> None:
+async def test_no_answer_depends_on_redis(tmp_path: Path) -> None:
     async def on_threads(step: Callable[[], None]) -> None:
         await asyncio.to_thread(step)
 
@@ -132,9 +132,6 @@ def test_no_answer_depends_on_redis(tmp_path: Path) -> None:
         }
         assert acknowledged <= set(sids)
 
-    async def main(server: Valkey) -> None:
+    with valkey(tmp_path / "valkey") as server:
         async with asyncio.timeout(4 * PATIENCE):
             await scenario(server)
-
-    with valkey(tmp_path / "valkey") as server:
-        run(main(server))

@@ -8,12 +8,12 @@ from tests.cli.roles import ended, in_thread, listening, site
 from tests.valkey import Valkey
 
 
-def test_an_ingress_starts_without_its_redis_and_finds_it_later(tmp_path: Path) -> None:
+async def test_an_ingress_starts_without_its_redis_and_finds_it_later(tmp_path: Path) -> None:
     directory = tmp_path / "valkey"
     directory.mkdir()
     server = Valkey(directory)  # an address; nobody is there
 
-    async def scenario() -> None:
+    try:
         async with site(tmp_path, OFFHOOK_CACHE=server.url) as here:
             with here.ingress("a") as one:
                 await listening(one)
@@ -25,8 +25,5 @@ def test_an_ingress_starts_without_its_redis_and_finds_it_later(tmp_path: Path) 
                         assert (await here.simulator.text("two", duplicates=1)).status == 200
                 one.send(signal.SIGTERM)
                 assert await ended(one) == 0
-
-    try:
-        asyncio.run(scenario())
     finally:
         server.kill()

@@ -26,7 +26,7 @@ from offhook.events import Event
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store
 from offhook.stores import open_store
-from tests.caches.support import entry, run, seal
+from tests.caches.support import entry, seal
 from tests.valkey import Valkey, valkey
 from tests.web.helpers import MESSAGE, changed, encoded, named, settings
 from tests.web.test_ingest import webhook
@@ -151,11 +151,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(steps=st.lists(st.one_of(deliveries, meddling), min_size=20, max_size=40))
-def test_whatever_redis_does_the_store_is_right(
+async def test_whatever_redis_does_the_store_is_right(
     server: Valkey, steps: Sequence[Deliver | Meddle]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run(play(server, Path(folder), steps))
+        await play(server, Path(folder), steps)
 
 
 async def play(server: Valkey, folder: Path, steps: Sequence[Deliver | Meddle]) -> None:
@@ -187,7 +187,7 @@ async def play(server: Valkey, folder: Path, steps: Sequence[Deliver | Meddle]) 
         await store.close()
 
 
-def test_an_entry_outlives_a_store_that_was_wiped_by_no_more_than_its_time(
+async def test_an_entry_outlives_a_store_that_was_wiped_by_no_more_than_its_time(
     server: Valkey, tmp_path: Path
 ) -> None:
     """What is left: within 5 minutes, a repeat of what a wiped store held is acknowledged.
@@ -195,20 +195,17 @@ def test_an_entry_outlives_a_store_that_was_wiped_by_no_more_than_its_time(
     It was acknowledged before, and lost with the store. A store of another name is not affected.
     """
 
-    async def main() -> None:
-        meddle(server, "flush", STRANGER)
-        for name, sealed, stored in (
-            ("first", seal(), 1),
-            ("wiped", seal(), 0),
-            ("another", seal(store="postgresql://another/offhook"), 1),
-        ):
-            store = open_store(f"sqlite:///{tmp_path}/{name}.db")
-            await store.open()
-            deployment = Deployment(store, server.url, sealed)
-            await deployment.start()
-            assert await deployment.deliver(GENUINE[0], 0) == 200
-            assert len(await store.find(Filter())) == stored
-            await deployment.stop()
-            await store.close()
-
-    run(main())
+    meddle(server, "flush", STRANGER)
+    for name, sealed, stored in (
+        ("first", seal(), 1),
+        ("wiped", seal(), 0),
+        ("another", seal(store="postgresql://another/offhook"), 1),
+    ):
+        store = open_store(f"sqlite:///{tmp_path}/{name}.db")
+        await store.open()
+        deployment = Deployment(store, server.url, sealed)
+        await deployment.start()
+        assert await deployment.deliver(GENUINE[0], 0) == 200
+        assert len(await store.find(Filter())) == stored
+        await deployment.stop()
+        await store.close()

@@ -1,10 +1,18 @@
+import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from offhook import cli
 from tests.cli.support import Call, Ended
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the tests on the event loop that `offhook run` uses."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

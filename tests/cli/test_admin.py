@@ -29,26 +29,23 @@ async def get(process: Process, path: str) -> httpx2.Response:
         return await client.get(admin_of(process) + path, timeout=30)
 
 
-def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
-            with here.ingress("a") as ingress, here.worker("b") as worker:
-                await listening(ingress)
-                await working(worker)
-                await here.simulator.text("hello")
-                await here.reply()
-                for process in (ingress, worker):
-                    assert (await get(process, "/healthz")).text == "alive\n"
-                    await ready(process)
-                    metrics = await get(process, "/metrics")
-                    assert metrics.headers["content-type"].startswith("text/plain; version=")
-                    assert "offhook_store_up 1.0" in metrics.text
-                    assert 'offhook_store_messages{state="dead"} 0.0' in metrics.text
-                    assert (await get(process, "/twilio/messages")).status_code == 404
-                    process.send(signal.SIGTERM)
-                    assert await ended(process) == 0, process.explain()
-
-    asyncio.run(scenario())
+async def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
+    async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+        with here.ingress("a") as ingress, here.worker("b") as worker:
+            await listening(ingress)
+            await working(worker)
+            await here.simulator.text("hello")
+            await here.reply()
+            for process in (ingress, worker):
+                assert (await get(process, "/healthz")).text == "alive\n"
+                await ready(process)
+                metrics = await get(process, "/metrics")
+                assert metrics.headers["content-type"].startswith("text/plain; version=")
+                assert "offhook_store_up 1.0" in metrics.text
+                assert 'offhook_store_messages{state="dead"} 0.0' in metrics.text
+                assert (await get(process, "/twilio/messages")).status_code == 404
+                process.send(signal.SIGTERM)
+                assert await ended(process) == 0, process.explain()
 
 
 async def ready(process: Process) -> None:
@@ -56,56 +53,50 @@ async def ready(process: Process) -> None:
     await in_thread(lambda: until(lambda: httpx2.get(url, timeout=30).status_code == 200))
 
 
-def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
-            with here.worker() as worker:
-                await working(worker)
-                (admin,) = worker.children("cli.admin")
-                (handlers,) = worker.children("roles worker")
-                os.kill(admin, signal.SIGKILL)
-                # The socket is the supervisor's: this waits in it for the next process.
-                assert (await get(worker, "/healthz")).text == "alive\n"
-                assert worker.children("cli.admin") != [admin]
-                assert worker.children("roles worker") == [handlers]
-
-    asyncio.run(scenario())
+async def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: Path) -> None:
+    async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+        with here.worker() as worker:
+            await working(worker)
+            (admin,) = worker.children("cli.admin")
+            (handlers,) = worker.children("roles worker")
+            os.kill(admin, signal.SIGKILL)
+            # The socket is the supervisor's: this waits in it for the next process.
+            assert (await get(worker, "/healthz")).text == "alive\n"
+            assert worker.children("cli.admin") != [admin]
+            assert worker.children("roles worker") == [handlers]
 
 
-def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
-            with here.run("one", "--ingresses", "2", "--workers", "2") as machine:
-                await listening(machine)
-                for number in range(20):
-                    await here.simulator.text("hello", from_=f"+155512300{number:02}")
-                await here.simulator.text("again", duplicates=2)
-                await shows(machine, "offhook_sends_total", 21, trigger="accept")
+async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: Path) -> None:
+    async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+        with here.run("one", "--ingresses", "2", "--workers", "2") as machine:
+            await listening(machine)
+            for number in range(20):
+                await here.simulator.text("hello", from_=f"+155512300{number:02}")
+            await here.simulator.text("again", duplicates=2)
+            await shows(machine, "offhook_sends_total", 21, trigger="accept")
 
-                for child in machine.children("roles"):
-                    os.kill(child, signal.SIGKILL)
-                await here.simulator.text("hello", from_="+15551239999")
-                await shows(machine, "offhook_sends_total", 22, trigger="accept")
-                # The others may take longer to be there again.
-                await shows(machine, "offhook_processes", 2, role="ingress")
-                found = await shows(machine, "offhook_processes", 2, role="worker")
-                accepted = found("offhook_webhooks_total", result="stored") + 2
-                stored = {"kind": "message", "code": "200", "error": ""}
-                assert found("offhook_webhooks_total", **stored, result="stored") == 22
-                assert found("offhook_webhooks_total", **stored, result="repeated") == 2
-                assert found("offhook_webhook_phase_seconds_count", phase="total") == accepted
-                assert found("offhook_handler_runs_total", kind="message") == 22
-                assert found("offhook_sends_total", trigger="accept") == 22
-                assert found("offhook_store_messages", state="dead") == 0
-                async with asyncio.timeout(30):  # all that were killed have been replaced
-                    while found("offhook_processes", role="worker") < 2 or (
-                        found("offhook_processes", role="ingress") < 2
-                    ):
-                        found = await metrics(machine)
-                assert found("offhook_process_resident_memory_bytes", process="admin-1") > 1e6
-                assert found("offhook_process_cpu_seconds_total", process="worker-2") > 0
-
-    asyncio.run(scenario())
+            for child in machine.children("roles"):
+                os.kill(child, signal.SIGKILL)
+            await here.simulator.text("hello", from_="+15551239999")
+            await shows(machine, "offhook_sends_total", 22, trigger="accept")
+            # The others may take longer to be there again.
+            await shows(machine, "offhook_processes", 2, role="ingress")
+            found = await shows(machine, "offhook_processes", 2, role="worker")
+            accepted = found("offhook_webhooks_total", result="stored") + 2
+            stored = {"kind": "message", "code": "200", "error": ""}
+            assert found("offhook_webhooks_total", **stored, result="stored") == 22
+            assert found("offhook_webhooks_total", **stored, result="repeated") == 2
+            assert found("offhook_webhook_phase_seconds_count", phase="total") == accepted
+            assert found("offhook_handler_runs_total", kind="message") == 22
+            assert found("offhook_sends_total", trigger="accept") == 22
+            assert found("offhook_store_messages", state="dead") == 0
+            async with asyncio.timeout(30):  # all that were killed have been replaced
+                while found("offhook_processes", role="worker") < 2 or (
+                    found("offhook_processes", role="ingress") < 2
+                ):
+                    found = await metrics(machine)
+            assert found("offhook_process_resident_memory_bytes", process="admin-1") > 1e6
+            assert found("offhook_process_cpu_seconds_total", process="worker-2") > 0
 
 
 async def shows(process: Process, name: str, value: float, **labels: str) -> Callable[..., float]:
@@ -133,51 +124,42 @@ async def metrics(process: Process) -> Callable[..., float]:
     return total
 
 
-def test_a_taken_address_is_told_and_stops_nobody(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            address = f"127.0.0.1:{taken.getsockname()[1]}"
-            async with site(tmp_path, OFFHOOK_ADMIN_BIND=address) as here:
-                with here.ingress() as ingress, here.worker() as worker:
-                    await listening(ingress)
-                    assert f"the admin address {address} is in use" in ingress.output
-                    assert ingress.children("cli.admin") == []
-                    await here.simulator.text("hello")
-                    assert (await here.reply()).split()[0] == "hello"
-                    assert "OFFHOOK_ADMIN_BIND" in worker.output
-
-    asyncio.run(scenario())
+async def test_a_taken_address_is_told_and_stops_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with site(tmp_path, OFFHOOK_ADMIN_BIND=address) as here:
+            with here.ingress() as ingress, here.worker() as worker:
+                await listening(ingress)
+                assert f"the admin address {address} is in use" in ingress.output
+                assert ingress.children("cli.admin") == []
+                await here.simulator.text("hello")
+                assert (await here.reply()).split()[0] == "hello"
+                assert "OFFHOOK_ADMIN_BIND" in worker.output
 
 
-def test_a_store_that_is_away_is_told_of(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
-            here.store.rename(tmp_path / "elsewhere")
-            with here.worker() as worker:
-                await in_thread(lambda: worker.wait_for("messages are not handled"))
-                await in_thread(lambda: until(lambda: "cli.admin" in children(worker)))
-                assert (await get(worker, "/readyz")).status_code == 503
-                assert "offhook_store_up 0.0" in (await get(worker, "/metrics")).text
-                (tmp_path / "elsewhere").rename(here.store)
-                await ready(worker)
-
-    asyncio.run(scenario())
+async def test_a_store_that_is_away_is_told_of(tmp_path: Path) -> None:
+    async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
+        here.store.rename(tmp_path / "elsewhere")
+        with here.worker() as worker:
+            await in_thread(lambda: worker.wait_for("messages are not handled"))
+            await in_thread(lambda: until(lambda: "cli.admin" in children(worker)))
+            assert (await get(worker, "/readyz")).status_code == 503
+            assert "offhook_store_up 0.0" in (await get(worker, "/metrics")).text
+            (tmp_path / "elsewhere").rename(here.store)
+            await ready(worker)
 
 
 def children(process: Process) -> str:
     return "cli.admin" if process.children("cli.admin") else ""
 
 
-def test_an_address_that_can_not_be_is_named(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            for address, told in (
-                ("8001", "OFFHOOK_ADMIN_BIND: must look like 127.0.0.1:8001"),
-                ("192.0.2.1:8001", "OFFHOOK_ADMIN_BIND: can't listen on 192.0.2.1:8001"),
-            ):
-                await refused(here, address, told)
-
-    asyncio.run(scenario())
+async def test_an_address_that_can_not_be_is_named(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        for address, told in (
+            ("8001", "OFFHOOK_ADMIN_BIND: must look like 127.0.0.1:8001"),
+            ("192.0.2.1:8001", "OFFHOOK_ADMIN_BIND: can't listen on 192.0.2.1:8001"),
+        ):
+            await refused(here, address, told)
 
 
 async def refused(here: Site, address: str, told: str) -> None:

@@ -112,85 +112,78 @@ def sids(database: Path) -> set[str]:
         return {sid for (sid,) in connection.execute("SELECT sid FROM messages")}
 
 
-def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_backup(
+async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_backup(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        database = tmp_path / "offhook.db"
-        async with service(tmp_path, "run", "bot:app") as running:
-            await running.is_ready()
-            with running.without_room():
-                await running.is_not_ready()
-            await running.is_ready()
-            assert await running.answer_to("before") == "You said: before"
-            backup = backed_up(database)
-            remove(database)
-            assert {await running.text(f"lost {n}") for n in range(5)} == {503}
+    database = tmp_path / "offhook.db"
+    async with service(tmp_path, "run", "bot:app") as running:
+        await running.is_ready()
+        with running.without_room():
             await running.is_not_ready()
-            assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
-            await running.printed("worker-1 ended with status 3: its store is broken")
-            await running.printed(BROKEN)  # the one that was started instead
-            began, size = running.cpu(), len(running.process.output)
-            await asyncio.sleep(2)  # what it does in that time is the question
-            assert running.cpu() - began < 0.5, "it spins"
-            assert len(running.process.output) - size < 500, running.process.explain()
-            assert not database.exists()
-            backup.replace(database)
-            await running.is_ready()
-            # Not the same person: the backup may have been made while they were being answered.
-            answer = await running.answer_to("after", from_="+15551230002")
-            assert answer == "You said: after"
-            output = running.process.output
-            assert "Traceback" not in output
-            assert output.count("store-broken: webhooks are answered 503") == 1
-        assert sids(database)
+        await running.is_ready()
+        assert await running.answer_to("before") == "You said: before"
+        backup = backed_up(database)
+        remove(database)
+        assert {await running.text(f"lost {n}") for n in range(5)} == {503}
+        await running.is_not_ready()
+        assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
+        await running.printed("worker-1 ended with status 3: its store is broken")
+        await running.printed(BROKEN)  # the one that was started instead
+        began, size = running.cpu(), len(running.process.output)
+        await asyncio.sleep(2)  # what it does in that time is the question
+        assert running.cpu() - began < 0.5, "it spins"
+        assert len(running.process.output) - size < 500, running.process.explain()
+        assert not database.exists()
+        backup.replace(database)
+        await running.is_ready()
+        # Not the same person: the backup may have been made while they were being answered.
+        answer = await running.answer_to("after", from_="+15551230002")
+        assert answer == "You said: after"
+        output = running.process.output
+        assert "Traceback" not in output
+        assert output.count("store-broken: webhooks are answered 503") == 1
+    assert sids(database)
 
-    asyncio.run(scenario())
 
-
-def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with_a_backup(
+async def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with_a_backup(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        database = tmp_path / "offhook.db"
-        async with service(tmp_path, "run", "bot:app") as running:
-            assert await running.answer_to("before") == "You said: before"
-            backup = backed_up(database)
-            with closing(sqlite3.connect(database)) as connection:
-                while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                    pass  # the service is at it itself
-            with database.open("r+b") as file:
-                file.seek(8192)
-                file.write(os.urandom(database.stat().st_size - 8192))
-            assert {await running.text(f"lost {n}") for n in range(5)} == {503}
-            await running.is_not_ready()
-            await running.printed("worker-1 ended with status 3: its store is broken")
-            backup.replace(database)
-            await running.is_ready()
-            # Not the same person: the backup may have been made while they were being answered.
-            answer = await running.answer_to("after", from_="+15551230002")
-            assert answer == "You said: after"
-            assert "Traceback" not in running.process.output
-
-    asyncio.run(scenario())
+    database = tmp_path / "offhook.db"
+    async with service(tmp_path, "run", "bot:app") as running:
+        assert await running.answer_to("before") == "You said: before"
+        backup = backed_up(database)
+        with closing(sqlite3.connect(database)) as connection:
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                pass  # the service is at it itself
+        with database.open("r+b") as file:
+            file.seek(8192)
+            file.write(os.urandom(database.stat().st_size - 8192))
+        assert {await running.text(f"lost {n}") for n in range(5)} == {503}
+        await running.is_not_ready()
+        await running.printed("worker-1 ended with status 3: its store is broken")
+        backup.replace(database)
+        await running.is_ready()
+        # Not the same person: the backup may have been made while they were being answered.
+        answer = await running.answer_to("after", from_="+15551230002")
+        assert answer == "You said: after"
+        assert "Traceback" not in running.process.output
 
 
-def test_a_service_whose_log_is_removed_saves_what_it_holds_and_goes_on(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        database = tmp_path / "offhook.db"
-        async with service(tmp_path, "run", "bot:app") as running:
-            before = [await running.simulator.text(f"before {n}") for n in range(10)]
-            for suffix in ("-wal", "-shm"):
-                database.with_name(f"offhook.db{suffix}").unlink()
-            await running.is_ready()
-            after = [await running.simulator.text(f"after {n}") for n in range(10)]
-            acknowledged = {one.sid for one in (*before, *after) if one.status == 200}
-            assert len(acknowledged) > 10
-            running.process.interrupt()
-            assert await asyncio.to_thread(running.process.exit_status) == 0
-        assert acknowledged <= sids(database)
-
-    asyncio.run(scenario())
+async def test_a_service_whose_log_is_removed_saves_what_it_holds_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "offhook.db"
+    async with service(tmp_path, "run", "bot:app") as running:
+        before = [await running.simulator.text(f"before {n}") for n in range(10)]
+        for suffix in ("-wal", "-shm"):
+            database.with_name(f"offhook.db{suffix}").unlink()
+        await running.is_ready()
+        after = [await running.simulator.text(f"after {n}") for n in range(10)]
+        acknowledged = {one.sid for one in (*before, *after) if one.status == 200}
+        assert len(acknowledged) > 10
+        running.process.interrupt()
+        assert await asyncio.to_thread(running.process.exit_status) == 0
+    assert acknowledged <= sids(database)
 
 
 def _cpu(pid: int) -> float:

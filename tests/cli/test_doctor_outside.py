@@ -22,7 +22,7 @@ from tests.twilio.background import Twilio, twilio
 from tests.twilio.helpers import Webhook, closed_port
 from tests.twilio.line import CREDENTIALS
 from tests.valkey import valkey
-from tests.web.helpers import line, run
+from tests.web.helpers import line
 
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
 SECOND = Simulator.credentials().auth_token
@@ -46,26 +46,20 @@ def by_subject(findings: Findings) -> dict[str, Finding]:
 # The public URL
 
 
-def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, **own()) as running:
-            found = await outside.webhook(settings(public_url=running.base))
-            assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
-            assert await running.stored() == []
-
-    run(main())
+async def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None:
+    async with line(tmp_path, **own()) as running:
+        found = await outside.webhook(settings(public_url=running.base))
+        assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
+        assert await running.stored() == []
 
 
-def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, **own(signature="off")) as running:
-            (finding,) = await outside.webhook(settings(public_url=running.base, signature="off"))
-            assert (finding.verdict, "takes what is not" in finding.text) == (Verdict.WARN, True)
-            (finding,) = await outside.webhook(settings(public_url=running.base))
-            assert (finding.verdict, "missing-message-sid" in finding.text) == (Verdict.FAIL, True)
-            assert await running.stored() == []
-
-    run(main())
+async def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
+    async with line(tmp_path, **own(signature="off")) as running:
+        (finding,) = await outside.webhook(settings(public_url=running.base, signature="off"))
+        assert (finding.verdict, "takes what is not" in finding.text) == (Verdict.WARN, True)
+        (finding,) = await outside.webhook(settings(public_url=running.base))
+        assert (finding.verdict, "missing-message-sid" in finding.text) == (Verdict.FAIL, True)
+        assert await running.stored() == []
 
 
 def own(**given: Any) -> dict[str, Any]:
@@ -78,15 +72,12 @@ def own(**given: Any) -> dict[str, Any]:
     "theirs",
     [{"auth_token": "f" * 32}, {"public_url": "https://old.example.com"}],
 )
-def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, str]) -> None:
-    async def main() -> None:
-        async with line(tmp_path, **own(**theirs)) as running:
-            found = by_subject(await outside.webhook(settings(public_url=running.base)))
-            assert found["webhook"].verdict is Verdict.OK
-            assert found["signature"].verdict is Verdict.FAIL
-            assert "signature-mismatch" in found["signature"].text
-
-    run(main())
+async def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, str]) -> None:
+    async with line(tmp_path, **own(**theirs)) as running:
+        found = by_subject(await outside.webhook(settings(public_url=running.base)))
+        assert found["webhook"].verdict is Verdict.OK
+        assert found["signature"].verdict is Verdict.FAIL
+        assert "signature-mismatch" in found["signature"].text
 
 
 @pytest.mark.parametrize(
@@ -101,30 +92,24 @@ def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, s
         ((503, "text/xml", b""), {"x-offhook-error": "store-unavailable"}, "store-unavailable"),
     ],
 )
-def test_somebody_else_at_the_public_url(
+async def test_somebody_else_at_the_public_url(
     answer: tuple[int, str, bytes], headers: dict[str, str], said: str
 ) -> None:
-    async def main() -> None:
-        webhook = Webhook(answers=[answer], headers=headers)
-        async with serving(webhook, host="127.0.0.1", port=0) as base:
-            (finding,) = await outside.webhook(settings(public_url=base))
-            assert finding.verdict is Verdict.FAIL
-            assert said in finding.text
-            assert finding.remedy
-
-    run(main())
+    webhook = Webhook(answers=[answer], headers=headers)
+    async with serving(webhook, host="127.0.0.1", port=0) as base:
+        (finding,) = await outside.webhook(settings(public_url=base))
+        assert finding.verdict is Verdict.FAIL
+        assert said in finding.text
+        assert finding.remedy
 
 
-def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
+async def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
     async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
         await (Health() if scope["path"] == "/healthz" else Webhook())(scope, receive, send)
 
-    async def main() -> None:
-        async with serving(elsewhere, host="127.0.0.1", port=0) as base:
-            (finding,) = await outside.webhook(settings(public_url=base))
-            assert finding.text.endswith("not offhook, which answers /healthz")
-
-    run(main())
+    async with serving(elsewhere, host="127.0.0.1", port=0) as base:
+        (finding,) = await outside.webhook(settings(public_url=base))
+        assert finding.text.endswith("not offhook, which answers /healthz")
 
 
 def test_nobody_at_the_public_url() -> None:
@@ -139,18 +124,15 @@ def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
     assert "its certificate can't be verified" in finding.text
 
 
-def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, **own(auth_token=BOTH)) as running:
-            chosen = settings(public_url=running.base, auth_token=BOTH)
-            found = by_subject(await outside.webhook(chosen))["signature"]
-            assert (found.verdict, "each of the 2 tokens" in found.text) == (Verdict.OK, True)
-            chosen = settings(public_url=running.base, auth_token=f"{BOTH},a-third")
-            found = by_subject(await outside.webhook(chosen))["signature"]
-            assert (found.verdict, "with token 3" in found.text) == (Verdict.FAIL, True)
-            assert await running.stored() == []
-
-    run(main())
+async def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
+    async with line(tmp_path, **own(auth_token=BOTH)) as running:
+        chosen = settings(public_url=running.base, auth_token=BOTH)
+        found = by_subject(await outside.webhook(chosen))["signature"]
+        assert (found.verdict, "each of the 2 tokens" in found.text) == (Verdict.OK, True)
+        chosen = settings(public_url=running.base, auth_token=f"{BOTH},a-third")
+        found = by_subject(await outside.webhook(chosen))["signature"]
+        assert (found.verdict, "with token 3" in found.text) == (Verdict.FAIL, True)
+        assert await running.stored() == []
 
 
 # The account at Twilio
@@ -263,14 +245,12 @@ async def far_away(port: int) -> AsyncIterator[int]:
         server.close()
 
 
-def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
-    async def main(real: int) -> None:
+async def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
+    with valkey(tmp_path / "valkey") as server:
+        real = server.port
         async with far_away(real) as port:
             (finding,) = await cache.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
             assert (finding.verdict, finding.remedy[:13]) == (Verdict.WARN, "Have one near")
-
-    with valkey(tmp_path / "valkey") as server:
-        run(main(server.port))
 
 
 # The command

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from offhook.cli.door import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
-from offhook.cli.listening import listen, run_loop, server_for, serving
+from offhook.cli.listening import listen, server_for, serving
 from tests.web.helpers import TWIML, Reply, read_reply, request
 
 PATIENCE = 30.0
@@ -128,12 +128,10 @@ async def served(bounds: Bounds) -> AsyncIterator[Server]:
             yield Server(listener.getsockname()[1], app, stack)
 
 
-def run(scenario: Callable[[Server], Awaitable[None]], bounds: Bounds = PATIENT) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(2 * PATIENCE), served(bounds) as server:
-            await scenario(server)
-
-    run_loop(main)
+@asynccontextmanager
+async def running(bounds: Bounds = PATIENT) -> AsyncIterator[Server]:
+    async with asyncio.timeout(2 * PATIENCE), served(bounds) as server:
+        yield server
 
 
 def refused(reply: Reply, status: int, error: str) -> None:
@@ -153,8 +151,8 @@ TOO_LARGE = [
 
 
 @pytest.mark.parametrize("data", TOO_LARGE, ids=range(len(TOO_LARGE)))
-def test_a_head_that_is_too_large_is_refused(data: bytes) -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_head_that_is_too_large_is_refused(data: bytes) -> None:
+    async with running() as server:
         client = await server.client()
         await client.send(data)
         await client.send(b"a" * 10)  # a byte more than the limit, whatever came in which chunk
@@ -162,28 +160,22 @@ def test_a_head_that_is_too_large_is_refused(data: bytes) -> None:
         assert server.app.served == 0
         assert await server.answers()
 
-    run(scenario)
 
-
-def test_a_head_as_large_as_a_get_of_twilio_can_be_is_served() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_head_as_large_as_a_get_of_twilio_can_be_is_served() -> None:
+    async with running() as server:
         client = await server.client()
         target = b"/?Body=" + b"%F0%9F%98%80" * 1600
         for _ in range(5):  # the count begins anew with each
             await client.send(b"GET " + target + b" HTTP/1.1\r\n" + b"a: b\r\n" * 90 + b"\r\n")
             assert (await client.reply()).status == 200
 
-    run(scenario)
 
-
-def test_bodies_are_the_applications_to_bound() -> None:
-    async def scenario(server: Server) -> None:
+async def test_bodies_are_the_applications_to_bound() -> None:
+    async with running() as server:
         client = await server.client()
         for _ in range(2):
             await client.send(request("POST", "/", b"a" * 10 * HEAD_BYTES, {}))
             assert (await client.reply()).status == 200
-
-    run(scenario)
 
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -200,8 +192,8 @@ AROUND = {
 
 @pytest.mark.parametrize("pieces", [100, 5000])
 @pytest.mark.parametrize(("begin", "more"), AROUND.values(), ids=AROUND)
-def test_what_stands_around_a_body_is_bounded(begin: bytes, more: bytes, pieces: int) -> None:
-    async def scenario(server: Server) -> None:
+async def test_what_stands_around_a_body_is_bounded(begin: bytes, more: bytes, pieces: int) -> None:
+    async with running() as server:
         client = await server.client()
         flooding = asyncio.create_task(client.flood(CHUNKED + begin, more * pieces))
         refused(await client.reply(), 400, "framing-too-large")
@@ -209,12 +201,10 @@ def test_what_stands_around_a_body_is_bounded(begin: bytes, more: bytes, pieces:
         await flooding
         assert await server.answers()
 
-    run(scenario)
-
 
 @pytest.mark.parametrize(("begin", "more"), AROUND.values(), ids=AROUND)
-def test_so_is_what_stands_around_a_body_that_nobody_reads(begin: bytes, more: bytes) -> None:
-    async def scenario(server: Server) -> None:
+async def test_so_is_what_stands_around_a_body_that_nobody_reads(begin: bytes, more: bytes) -> None:
+    async with running() as server:
         client = await server.client()
         head = CHUNKED.replace(b"/", b"/unread", 1)
         await client.send(head + begin)
@@ -223,11 +213,9 @@ def test_so_is_what_stands_around_a_body_that_nobody_reads(begin: bytes, more: b
         assert await client.closed()
         assert await server.answers()
 
-    run(scenario)
 
-
-def test_a_trailer_is_no_header() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_trailer_is_no_header() -> None:
+    async with running() as server:
         client = await server.client()
         body = b"2\r\nhi\r\n0\r\nX-Twilio-Signature: a\r\nHost: b\r\n\r\n"
         for pieces in ((CHUNKED + body,), (CHUNKED, body), (CHUNKED + body[:20], body[20:])):
@@ -237,22 +225,18 @@ def test_a_trailer_is_no_header() -> None:
             assert (await client.reply()).status == 200
             assert server.app.headers == [(b"host", b"a"), (b"transfer-encoding", b"chunked")]
 
-    run(scenario)
 
-
-def test_a_body_in_many_chunks_is_read() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_body_in_many_chunks_is_read() -> None:
+    async with running() as server:
         client = await server.client()
         for _ in range(2):  # the count begins anew with each
             chunks = (b"40;a=b\r\n" + b"x" * 64 + b"\r\n") * 1024
             await client.send(CHUNKED + chunks + b"0\r\n\r\n")
             assert (await client.reply()).status == 200
 
-    run(scenario)
 
-
-def test_blank_lines_before_a_request_are_bounded_in_bytes_and_time() -> None:
-    async def scenario(server: Server) -> None:
+async def test_blank_lines_before_a_request_are_bounded_in_bytes_and_time() -> None:
+    async with running(Bounds(1000, head_timeout=0.2)) as server:
         for blank in (b"\r\n", b"\n"):
             client = await server.client()
             await client.send(blank * (BLANK_BYTES + 1))
@@ -269,32 +253,26 @@ def test_blank_lines_before_a_request_are_bounded_in_bytes_and_time() -> None:
         await dripping
         assert await server.answers()
 
-    run(scenario, Bounds(1000, head_timeout=0.2))
 
-
-def test_who_does_not_read_the_answer_makes_room() -> None:
-    async def scenario(server: Server) -> None:
+async def test_who_does_not_read_the_answer_makes_room() -> None:
+    async with running(Bounds(1, head_timeout=PATIENCE)) as server:
         client = await server.client()
         await client.send(LARGE_GET)
         await server.app.begun.wait()
         while not await server.answers():  # noqa: ASYNC110 - until what a connection holds is full
             await asyncio.sleep(0.01)
 
-    run(scenario, Bounds(1, head_timeout=PATIENCE))
 
-
-def test_who_does_not_read_the_answer_is_cut_off() -> None:
-    async def scenario(server: Server) -> None:
+async def test_who_does_not_read_the_answer_is_cut_off() -> None:
+    async with running(Bounds(1000, head_timeout=0.2)) as server:
         client = await server.client()
         await client.send(LARGE_GET)
         await server.app.done.wait()
         assert await client.rest() < 10 * LARGE
 
-    run(scenario, Bounds(1000, head_timeout=0.2))
 
-
-def test_who_reads_slowly_has_it_all() -> None:
-    async def scenario(server: Server) -> None:
+async def test_who_reads_slowly_has_it_all() -> None:
+    async with running(Bounds(1000, head_timeout=1.0)) as server:
         client = await server.client()
         await client.send(LARGE_GET)
         await client.reader.readuntil(b"\r\n\r\n")
@@ -304,11 +282,9 @@ def test_who_reads_slowly_has_it_all() -> None:
         await client.send(GET)
         assert (await client.reply()).status == 200
 
-    run(scenario, Bounds(1000, head_timeout=1.0))
 
-
-def test_what_is_no_http_is_refused_by_name(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(server: Server) -> None:
+async def test_what_is_no_http_is_refused_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as server:
         for data in (
             b"\x16\x03\x01\x02\x00\x01",
             b"GET nothing\r\n\r\n",
@@ -321,11 +297,9 @@ def test_what_is_no_http_is_refused_by_name(caplog: pytest.LogCaptureFixture) ->
         assert await server.answers()
         assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
-    run(scenario)
 
-
-def test_a_head_that_comes_slowly_is_cut_off() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_head_that_comes_slowly_is_cut_off() -> None:
+    async with running(Bounds(1000, head_timeout=0.2)) as server:
         client = await server.client()
 
         async def drip() -> None:
@@ -340,11 +314,9 @@ def test_a_head_that_comes_slowly_is_cut_off() -> None:
         await dripping
         assert await server.answers()
 
-    run(scenario, Bounds(1000, head_timeout=0.2))
 
-
-def test_a_body_that_nobody_wants_can_not_be_dripped_for_ever() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_body_that_nobody_wants_can_not_be_dripped_for_ever() -> None:
+    async with running(Bounds(1000, head_timeout=0.2)) as server:
         client = await server.client()
         await client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
         assert (await client.reply()).status == 200
@@ -358,11 +330,9 @@ def test_a_body_that_nobody_wants_can_not_be_dripped_for_ever() -> None:
         assert await client.closed()
         await dripping
 
-    run(scenario, Bounds(1000, head_timeout=0.2))
 
-
-def test_who_sends_a_body_that_was_not_read_may_ask_again() -> None:
-    async def scenario(server: Server) -> None:
+async def test_who_sends_a_body_that_was_not_read_may_ask_again() -> None:
+    async with running(Bounds(1000, head_timeout=2.0)) as server:
         client = await server.client()
         await client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n12")
         assert (await client.reply()).status == 200
@@ -371,11 +341,9 @@ def test_who_sends_a_body_that_was_not_read_may_ask_again() -> None:
         await client.send(b"\r\n\r\n" + GET)  # blank lines before a request are allowed
         assert (await client.reply()).status == 200
 
-    run(scenario, Bounds(1000, head_timeout=2.0))
 
-
-def test_requests_that_are_sent_ahead_are_bounded() -> None:
-    async def scenario(server: Server) -> None:
+async def test_requests_that_are_sent_ahead_are_bounded() -> None:
+    async with running() as server:
         server.app.go.clear()
         some = await server.client()
         await some.send(GET * PIPELINED)
@@ -386,11 +354,9 @@ def test_requests_that_are_sent_ahead_are_bounded() -> None:
         assert [(await some.reply()).status for _ in range(PIPELINED)] == [200] * PIPELINED
         assert server.app.served < 3 * PIPELINED
 
-    run(scenario)
 
-
-def test_who_is_silent_makes_room_for_who_speaks(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(server: Server) -> None:
+async def test_who_is_silent_makes_room_for_who_speaks(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(Bounds(8, head_timeout=PATIENCE)) as server:
         silent = [await server.client() for _ in range(5)]
         halting = await server.client()
         await halting.send(b"GET / HTTP/1.1\r\n")
@@ -406,11 +372,9 @@ def test_who_is_silent_makes_room_for_who_speaks(caplog: pytest.LogCaptureFixtur
         await kept.send(GET)
         assert (await kept.reply()).status == 200, "it has been waited for for a shorter time"
 
-    run(scenario, Bounds(8, head_timeout=PATIENCE))
 
-
-def test_a_body_that_does_not_come_makes_room_too() -> None:
-    async def scenario(server: Server) -> None:
+async def test_a_body_that_does_not_come_makes_room_too() -> None:
+    async with running(Bounds(2, head_timeout=PATIENCE)) as server:
         stalling = await server.client()
         await stalling.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
         await server.app.begun.wait()
@@ -419,11 +383,9 @@ def test_a_body_that_does_not_come_makes_room_too() -> None:
         await server.app.left.wait()
         assert await stalling.closed()
 
-    run(scenario, Bounds(2, head_timeout=PATIENCE))
 
-
-def test_while_all_are_being_served_one_more_is_refused_and_none_cut() -> None:
-    async def scenario(server: Server) -> None:
+async def test_while_all_are_being_served_one_more_is_refused_and_none_cut() -> None:
+    async with running(Bounds(2, head_timeout=PATIENCE)) as server:
         server.app.go.clear()
         busy = []
         for _ in range(2):
@@ -436,8 +398,6 @@ def test_while_all_are_being_served_one_more_is_refused_and_none_cut() -> None:
         server.app.go.set()
         assert [(await one.reply()).status for one in busy] == [200, 200]
         assert await server.answers()
-
-    run(scenario, Bounds(2, head_timeout=PATIENCE))
 
 
 def test_connections_are_no_more_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,24 +69,21 @@ class Exchange:
         task.add_done_callback(self._carrying.discard)
 
 
-def test_two_bots_that_talk_with_each_other_are_stopped_and_let_go(tmp_path: Path) -> None:
+async def test_two_bots_that_talk_with_each_other_are_stopped_and_let_go(tmp_path: Path) -> None:
     homes = {ALICE: home(tmp_path / "alice", ONE), BOB: home(tmp_path / "bob", THREE)}
 
-    async def scenario() -> None:
-        exchange = Exchange()
-        async with AsyncExitStack() as stack, asyncio.timeout(120):
-            for number, one in homes.items():
-                exchange.add(await started(stack, one, number, exchange))
-            await exchange.simulators[ALICE].text("Hello?", from_=BOB)
-            said = await exchange.rests(PROBE + 1)
-            # Three answers come to each of hers, and she answers each of them: it grows.
-            assert said >= LIMIT
-            assert parked(homes[ALICE]) or parked(homes[BOB])
-            # Now it is a person who writes, from the same number.
-            await exchange.simulators[ALICE].text("Are you a person?", from_=BOB)
-            await exchange.simulators[ALICE].wait_for(lambda sent: "17 letters" in sent.body)
-
-    asyncio.run(scenario())
+    exchange = Exchange()
+    async with AsyncExitStack() as stack, asyncio.timeout(120):
+        for number, one in homes.items():
+            exchange.add(await started(stack, one, number, exchange))
+        await exchange.simulators[ALICE].text("Hello?", from_=BOB)
+        said = await exchange.rests(PROBE + 1)
+        # Three answers come to each of hers, and she answers each of them: it grows.
+        assert said >= LIMIT
+        assert parked(homes[ALICE]) or parked(homes[BOB])
+        # Now it is a person who writes, from the same number.
+        await exchange.simulators[ALICE].text("Are you a person?", from_=BOB)
+        await exchange.simulators[ALICE].wait_for(lambda sent: "17 letters" in sent.body)
 
 
 def home(directory: Path, bot: str) -> Home:

@@ -11,181 +11,151 @@ from tests.cli.roles import ended, in_thread, listening, site, working
 from tests.cli.support import is_alive, until
 
 
-def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with (
-                here.ingress("a", "--ingresses", "2") as ingress,
-                here.worker("b", "--workers", "2") as worker,
-            ):
-                await listening(ingress)
-                await working(worker)
-                assert len(ingress.children("roles ingress")) == 2
-                assert ingress.children("roles worker") == []
-                assert worker.children("roles ingress") == []
-                handlers = worker.children("roles worker")
-                assert len(handlers) == 2
+async def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with (
+            here.ingress("a", "--ingresses", "2") as ingress,
+            here.worker("b", "--workers", "2") as worker,
+        ):
+            await listening(ingress)
+            await working(worker)
+            assert len(ingress.children("roles ingress")) == 2
+            assert ingress.children("roles worker") == []
+            assert worker.children("roles ingress") == []
+            handlers = worker.children("roles worker")
+            assert len(handlers) == 2
 
-                assert (await here.simulator.text("hello")).status == 200
-                body, pid = (await here.reply()).split()
-                assert (body, int(pid) in handlers) == ("hello", True)
+            assert (await here.simulator.text("hello")).status == 200
+            body, pid = (await here.reply()).split()
+            assert (body, int(pid) in handlers) == ("hello", True)
 
-                for process in (ingress, worker):
-                    process.send(signal.SIGTERM)
-                    assert await ended(process) == 0, process.explain()
-                    assert "Traceback" not in process.output
-
-    asyncio.run(scenario())
+            for process in (ingress, worker):
+                process.send(signal.SIGTERM)
+                assert await ended(process) == 0, process.explain()
+                assert "Traceback" not in process.output
 
 
-def test_an_ingress_stores_while_no_worker_is_there(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress() as ingress:
-                await listening(ingress)
-                assert (await here.simulator.text("hello")).status == 200
-            with here.worker():
-                assert (await here.reply()).split()[0] == "hello"
-
-    asyncio.run(scenario())
+async def test_an_ingress_stores_while_no_worker_is_there(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress() as ingress:
+            await listening(ingress)
+            assert (await here.simulator.text("hello")).status == 200
+        with here.worker():
+            assert (await here.reply()).split()[0] == "hello"
 
 
-def test_a_dead_machine_s_messages_go_on_elsewhere_when_their_leases_run_out(
+async def test_a_dead_machine_s_messages_go_on_elsewhere_when_their_leases_run_out(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_LEASE="1") as here:
-            with here.ingress() as ingress, here.worker("a") as worker:
-                await listening(ingress)
-                await here.simulator.text("hang")
-                handler = await here.hanging("a")
-                os.killpg(worker.pid, signal.SIGKILL)  # supervisor and all: a power cut
-                (here.path / "b").mkdir()
-                (here.path / "b" / "first").touch()  # there, nothing hangs
-                with here.worker("b") as other:
-                    body, pid = (await here.reply()).split()
-                    assert (body, int(pid) != handler) == ("hang", True)
-                    assert int(pid) in other.children("roles worker")
-
-    asyncio.run(scenario())
+    async with site(tmp_path, OFFHOOK_LEASE="1") as here:
+        with here.ingress() as ingress, here.worker("a") as worker:
+            await listening(ingress)
+            await here.simulator.text("hang")
+            handler = await here.hanging("a")
+            os.killpg(worker.pid, signal.SIGKILL)  # supervisor and all: a power cut
+            (here.path / "b").mkdir()
+            (here.path / "b" / "first").touch()  # there, nothing hangs
+            with here.worker("b") as other:
+                body, pid = (await here.reply()).split()
+                assert (body, int(pid) != handler) == ("hang", True)
+                assert int(pid) in other.children("roles worker")
 
 
-def test_a_worker_machine_replaces_what_dies(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_LEASE="120") as here:
-            with here.ingress() as ingress, here.worker("a") as worker:
-                await listening(ingress)
-                await here.simulator.text("hang")
-                handler = await here.hanging("a")
-                os.kill(handler, signal.SIGKILL)
-                assert int((await here.reply()).split()[1]) != handler
-                assert "worker-1 was killed by SIGKILL" in worker.output
-
-    asyncio.run(scenario())
+async def test_a_worker_machine_replaces_what_dies(tmp_path: Path) -> None:
+    async with site(tmp_path, OFFHOOK_LEASE="120") as here:
+        with here.ingress() as ingress, here.worker("a") as worker:
+            await listening(ingress)
+            await here.simulator.text("hang")
+            handler = await here.hanging("a")
+            os.kill(handler, signal.SIGKILL)
+            assert int((await here.reply()).split()[1]) != handler
+            assert "worker-1 was killed by SIGKILL" in worker.output
 
 
-def test_a_worker_that_is_told_to_end_finishes_what_it_has(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress() as ingress, here.worker("a") as worker:
-                await listening(ingress)
-                await here.simulator.text("hang")
-                handler = await here.hanging("a")
-                worker.send(signal.SIGTERM)
-                here.let_go("a")
-                assert await ended(worker) == 0
-                assert (await here.reply()) == f"hang {handler}"
-
-    asyncio.run(scenario())
+async def test_a_worker_that_is_told_to_end_finishes_what_it_has(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress() as ingress, here.worker("a") as worker:
+            await listening(ingress)
+            await here.simulator.text("hang")
+            handler = await here.hanging("a")
+            worker.send(signal.SIGTERM)
+            here.let_go("a")
+            assert await ended(worker) == 0
+            assert (await here.reply()) == f"hang {handler}"
 
 
-def test_a_second_signal_ends_a_worker_now(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress() as ingress, here.worker("a") as worker:
-                await listening(ingress)
-                await here.simulator.text("hang")
-                handler = await here.hanging("a")
-                worker.send(signal.SIGTERM)
-                # What comes now is left to others: it drains.
-                await here.simulator.text("hello", from_="+15551230002")
+async def test_a_second_signal_ends_a_worker_now(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress() as ingress, here.worker("a") as worker:
+            await listening(ingress)
+            await here.simulator.text("hang")
+            handler = await here.hanging("a")
+            worker.send(signal.SIGTERM)
+            # What comes now is left to others: it drains.
+            await here.simulator.text("hello", from_="+15551230002")
+            assert is_alive(handler)
+            worker.send(signal.SIGTERM)
+            async with asyncio.timeout(10):  # the time for draining is 30 s
+                await ended(worker)
+            assert not is_alive(handler)
+
+
+async def test_a_worker_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress() as ingress:
+            await listening(ingress)
+            await here.simulator.text("hello")
+        here.store.rename(tmp_path / "elsewhere")
+        with here.worker() as worker:
+            await in_thread(lambda: worker.wait_for("messages are not handled"))
+            assert "starting without the store, which is waited for" in worker.output
+            (tmp_path / "elsewhere").rename(here.store)
+            assert (await here.reply()).split()[0] == "hello"
+            assert worker.output.count("another is started") == 0, "nothing crashed"
+
+
+async def test_an_ingress_without_spool_does_not_start_without_a_store(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.store.rmdir()
+        with here.ingress() as ingress:
+            assert await ended(ingress) == 1
+            assert "offhook: cannot open" in ingress.output
+
+
+async def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress(OFFHOOK_PUBLIC_URL="") as ingress:
+            assert await ended(ingress) == 1
+            assert "OFFHOOK_PUBLIC_URL must be set" in ingress.output
+        with here.ingress(OFFHOOK_SPOOL=f"sqlite:///{here.store}/offhook.db") as ingress:
+            assert await ended(ingress) == 1
+            assert "OFFHOOK_SPOOL: must be another file than OFFHOOK_STORE" in ingress.output
+        with here.worker(TWILIO_AUTH_TOKEN="") as worker:
+            assert await ended(worker) == 1
+            assert "TWILIO_AUTH_TOKEN must be set" in worker.output
+        with here.worker(OFFHOOK_PUBLIC_URL="") as worker:
+            await working(worker)
+            assert "Twilio reports to nobody" in worker.output
+
+
+async def test_two_machines_of_a_kind_can_be_replaced_one_after_the_other(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with here.ingress() as ingress, here.worker("a") as old:
+            await listening(ingress)
+            await here.simulator.text("hang")
+            handler = await here.hanging("a")
+            with here.worker("b") as new:
+                await working(new)
+                old.send(signal.SIGTERM)
+                # The old one finishes its own; the new one has the rest already.
+                first = await here.simulator.text("hello", from_="+15551230002")
+                reply = await here.reply(first.from_, first.after)
                 assert is_alive(handler)
-                worker.send(signal.SIGTERM)
-                async with asyncio.timeout(10):  # the time for draining is 30 s
-                    await ended(worker)
-                assert not is_alive(handler)
-
-    asyncio.run(scenario())
-
-
-def test_a_worker_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress() as ingress:
-                await listening(ingress)
-                await here.simulator.text("hello")
-            here.store.rename(tmp_path / "elsewhere")
-            with here.worker() as worker:
-                await in_thread(lambda: worker.wait_for("messages are not handled"))
-                assert "starting without the store, which is waited for" in worker.output
-                (tmp_path / "elsewhere").rename(here.store)
-                assert (await here.reply()).split()[0] == "hello"
-                assert worker.output.count("another is started") == 0, "nothing crashed"
-
-    asyncio.run(scenario())
-
-
-def test_an_ingress_without_spool_does_not_start_without_a_store(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            here.store.rmdir()
-            with here.ingress() as ingress:
-                assert await ended(ingress) == 1
-                assert "offhook: cannot open" in ingress.output
-
-    asyncio.run(scenario())
-
-
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress(OFFHOOK_PUBLIC_URL="") as ingress:
-                assert await ended(ingress) == 1
-                assert "OFFHOOK_PUBLIC_URL must be set" in ingress.output
-            with here.ingress(OFFHOOK_SPOOL=f"sqlite:///{here.store}/offhook.db") as ingress:
-                assert await ended(ingress) == 1
-                assert "OFFHOOK_SPOOL: must be another file than OFFHOOK_STORE" in ingress.output
-            with here.worker(TWILIO_AUTH_TOKEN="") as worker:
-                assert await ended(worker) == 1
-                assert "TWILIO_AUTH_TOKEN must be set" in worker.output
-            with here.worker(OFFHOOK_PUBLIC_URL="") as worker:
-                await working(worker)
-                assert "Twilio reports to nobody" in worker.output
-
-    asyncio.run(scenario())
-
-
-def test_two_machines_of_a_kind_can_be_replaced_one_after_the_other(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path) as here:
-            with here.ingress() as ingress, here.worker("a") as old:
-                await listening(ingress)
-                await here.simulator.text("hang")
-                handler = await here.hanging("a")
-                with here.worker("b") as new:
-                    await working(new)
-                    old.send(signal.SIGTERM)
-                    # The old one finishes its own; the new one has the rest already.
-                    first = await here.simulator.text("hello", from_="+15551230002")
-                    reply = await here.reply(first.from_, first.after)
-                    assert is_alive(handler)
-                    assert int(reply.split()[1]) != handler
-                    here.let_go("a")
-                    assert await ended(old) == 0
-                    await in_thread(lambda: until(lambda: not is_alive(handler)))
-                    assert await here.reply() == f"hang {handler}"
-
-    asyncio.run(scenario())
+                assert int(reply.split()[1]) != handler
+                here.let_go("a")
+                assert await ended(old) == 0
+                await in_thread(lambda: until(lambda: not is_alive(handler)))
+                assert await here.reply() == f"hang {handler}"
 
 
 def test_a_child_loads_no_command_line() -> None:

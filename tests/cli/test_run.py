@@ -6,10 +6,10 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from offhook.twilio.simulator import Simulator
 from tests.cli.support import Home, Process, free_port, is_alive, until
@@ -110,142 +110,111 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work)
 
 
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(scenario)
+async def test_answers_come_from_workers_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    async with answering(tmp_path, "--ingresses", "2", "--workers", "2") as line:
+        children = line.process.children()
+        workers = line.process.children("roles worker")
+        assert (len(children), len(workers)) == (4, 2)
+
+        reply = await line.reply_to("hello")
+        assert reply.split()[0] == "hello"
+        assert int(reply.split()[1]) in workers
+
+        line.process.interrupt()  # all processes of the terminal get it
+        assert await line.ended() == 0
+        assert "Traceback" not in line.process.output
+        assert not any(is_alive(child) for child in children)
 
 
-def test_answers_come_from_workers_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path, "--ingresses", "2", "--workers", "2") as line:
-            children = line.process.children()
-            workers = line.process.children("roles worker")
-            assert (len(children), len(workers)) == (4, 2)
-
-            reply = await line.reply_to("hello")
-            assert reply.split()[0] == "hello"
-            assert int(reply.split()[1]) in workers
-
-            line.process.interrupt()  # all processes of the terminal get it
-            assert await line.ended() == 0
-            assert "Traceback" not in line.process.output
-            assert not any(is_alive(child) for child in children)
-
-    run(scenario())
-
-
-def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_ends(
+async def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_ends(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        # 20 s is all the patience this test has; without the release the lease would outlast it.
-        async with answering(tmp_path, OFFHOOK_LEASE="120") as line:
-            worker = await line.hanging("hang")
-            os.kill(worker, signal.SIGKILL)
-            reply = await line.reply("+15551230001")
-            assert reply.split()[0] == "hang"
-            assert int(reply.split()[1]) != worker
-            assert "worker-1 was killed by SIGKILL" in line.process.output
-
-    run(scenario())
+    # 20 s is all the patience this test has; without the release the lease would outlast it.
+    async with answering(tmp_path, OFFHOOK_LEASE="120") as line:
+        worker = await line.hanging("hang")
+        os.kill(worker, signal.SIGKILL)
+        reply = await line.reply("+15551230001")
+        assert reply.split()[0] == "hang"
+        assert int(reply.split()[1]) != worker
+        assert "worker-1 was killed by SIGKILL" in line.process.output
 
 
-def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(
-            tmp_path,
-            OFFHOOK_LEASE="120",
-            OFFHOOK_HANDLER_TIMEOUT="0.5",
-            OFFHOOK_TIMEOUT_NOTICE="",
-            OFFHOOK_SLOW_NOTICE="",
-        ) as line:
-            worker = await line.hanging("block")
-            reply = await line.reply("+15551230001")
-            assert int(reply.split()[1]) != worker
-            assert "worker-1 stands still and is killed" in line.process.output
-            assert not is_alive(worker)
-
-    run(scenario())
+async def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
+    async with answering(
+        tmp_path,
+        OFFHOOK_LEASE="120",
+        OFFHOOK_HANDLER_TIMEOUT="0.5",
+        OFFHOOK_TIMEOUT_NOTICE="",
+        OFFHOOK_SLOW_NOTICE="",
+    ) as line:
+        worker = await line.hanging("block")
+        reply = await line.reply("+15551230001")
+        assert int(reply.split()[1]) != worker
+        assert "worker-1 stands still and is killed" in line.process.output
+        assert not is_alive(worker)
 
 
-def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path) as line:
-            (ingress,) = line.process.children("roles ingress")
-            os.kill(ingress, signal.SIGKILL)
-            # The socket is the supervisor's: this waits in it until the next ingress is there.
-            reply = await line.reply_to("hello")
-            assert reply.split()[0] == "hello"
-            assert line.process.children("roles ingress") != [ingress]
-
-    run(scenario())
+async def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(tmp_path: Path) -> None:
+    async with answering(tmp_path) as line:
+        (ingress,) = line.process.children("roles ingress")
+        os.kill(ingress, signal.SIGKILL)
+        # The socket is the supervisor's: this waits in it until the next ingress is there.
+        reply = await line.reply_to("hello")
+        assert reply.split()[0] == "hello"
+        assert line.process.children("roles ingress") != [ingress]
 
 
-def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path) as line:
-            worker = await line.hanging("hang")
-            line.process.send(signal.SIGTERM)
-            await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
-            assert is_alive(worker), "it drains"
+async def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_path: Path) -> None:
+    async with answering(tmp_path) as line:
+        worker = await line.hanging("hang")
+        line.process.send(signal.SIGTERM)
+        await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
+        assert is_alive(worker), "it drains"
 
-            line.let_go()
+        line.let_go()
+        assert await line.ended() == 0
+        assert await line.reply("+15551230001") == f"hang {worker}"
+
+
+async def test_what_does_not_finish_in_time_is_there_at_the_next_start(tmp_path: Path) -> None:
+    async with answering(tmp_path, OFFHOOK_DRAIN_TIMEOUT="0.2") as line:
+        await line.hanging("hang")
+        line.process.send(signal.SIGTERM)
+        assert await line.ended() == 0
+        listed = await in_thread(lambda: line.home.run("messages", "list", "--json"))
+        assert json.loads(listed.stdout)["state"] == "open"
+
+    async with answering(tmp_path) as line:
+        stats = await in_thread(lambda: line.home.run("stats", "--json"))
+        assert json.loads(stats.stdout)["messages"]["dead"] == 0
+        assert (await line.reply("+15551230001")).split()[0] == "hang"
+
+
+async def test_a_second_signal_ends_it_now(tmp_path: Path) -> None:
+    async with answering(tmp_path) as line:
+        worker = await line.hanging("hang")
+        line.process.send(signal.SIGTERM)
+        await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
+        line.process.send(signal.SIGTERM)
+        async with asyncio.timeout(5):  # the time for draining is 30 s
             assert await line.ended() == 0
-            assert await line.reply("+15551230001") == f"hang {worker}"
-
-    run(scenario())
+        assert not is_alive(worker)
 
 
-def test_what_does_not_finish_in_time_is_there_at_the_next_start(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path, OFFHOOK_DRAIN_TIMEOUT="0.2") as line:
-            await line.hanging("hang")
-            line.process.send(signal.SIGTERM)
-            assert await line.ended() == 0
-            listed = await in_thread(lambda: line.home.run("messages", "list", "--json"))
-            assert json.loads(listed.stdout)["state"] == "open"
-
-        async with answering(tmp_path) as line:
-            stats = await in_thread(lambda: line.home.run("stats", "--json"))
-            assert json.loads(stats.stdout)["messages"]["dead"] == 0
-            assert (await line.reply("+15551230001")).split()[0] == "hang"
-
-    run(scenario())
+async def test_children_end_by_themselves_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    async with answering(tmp_path) as line:
+        children = line.process.children()
+        assert len(children) == 2
+        line.process.send(signal.SIGKILL)
+        await in_thread(lambda: until(lambda: not any(is_alive(child) for child in children)))
 
 
-def test_a_second_signal_ends_it_now(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path) as line:
-            worker = await line.hanging("hang")
-            line.process.send(signal.SIGTERM)
-            await in_thread(lambda: until(lambda: refuses(line.simulator.webhook_url)))
-            line.process.send(signal.SIGTERM)
-            async with asyncio.timeout(5):  # the time for draining is 30 s
-                assert await line.ended() == 0
-            assert not is_alive(worker)
-
-    run(scenario())
-
-
-def test_children_end_by_themselves_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path) as line:
-            children = line.process.children()
-            assert len(children) == 2
-            line.process.send(signal.SIGKILL)
-            await in_thread(lambda: until(lambda: not any(is_alive(child) for child in children)))
-
-    run(scenario())
-
-
-def test_workers_are_nice_so_that_answers_are_not_delayed(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path, "--worker-nice", "7") as line:
-            await line.reply_to("hello")
-            (worker,) = line.process.children("roles worker")
-            (ingress,) = line.process.children("roles ingress")
-            assert (niceness(worker) - niceness(ingress)) == 7
-
-    run(scenario())
+async def test_workers_are_nice_so_that_answers_are_not_delayed(tmp_path: Path) -> None:
+    async with answering(tmp_path, "--worker-nice", "7") as line:
+        await line.reply_to("hello")
+        (worker,) = line.process.children("roles worker")
+        (ingress,) = line.process.children("roles ingress")
+        assert (niceness(worker) - niceness(ingress)) == 7
 
 
 def niceness(pid: int) -> int:
@@ -261,27 +230,26 @@ def refuses(url: str) -> bool:
     return False
 
 
-def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with answering(tmp_path) as line:
-            assert (await line.reply_to("before")).startswith("before")
-            supervisor = line.process.pid
-            (worker,) = line.process.children("roles worker")
-            limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-            # What is open stays open; there is nothing left for a lifeline, or for the store.
-            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
-            os.kill(worker, signal.SIGKILL)
-            text = "worker-1 can't be started, and will be retried: Too many open files"
-            await in_thread(lambda: line.process.wait_for(text))
-            delivered = await line.simulator.text("meanwhile", from_="+15551230002")
-            assert delivered.status == 200, line.process.explain()
-            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
-            reply = await line.reply("+15551230002", delivered.after)
-            assert reply.startswith("meanwhile")
-            assert line.process.output.count(text) == 1
-            assert "worker-1 has been started again" in line.process.output
-            assert "Traceback" not in line.process.output
-            line.process.interrupt()
-            assert await line.ended() == 0
-
-    run(scenario())
+async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone(
+    tmp_path: Path,
+) -> None:
+    async with answering(tmp_path) as line:
+        assert (await line.reply_to("before")).startswith("before")
+        supervisor = line.process.pid
+        (worker,) = line.process.children("roles worker")
+        limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        # What is open stays open; there is nothing left for a lifeline, or for the store.
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(worker, signal.SIGKILL)
+        text = "worker-1 can't be started, and will be retried: Too many open files"
+        await in_thread(lambda: line.process.wait_for(text))
+        delivered = await line.simulator.text("meanwhile", from_="+15551230002")
+        assert delivered.status == 200, line.process.explain()
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+        reply = await line.reply("+15551230002", delivered.after)
+        assert reply.startswith("meanwhile")
+        assert line.process.output.count(text) == 1
+        assert "worker-1 has been started again" in line.process.output
+        assert "Traceback" not in line.process.output
+        line.process.interrupt()
+        assert await line.ended() == 0

@@ -33,24 +33,21 @@ def settings(path: Path) -> Settings:
     return Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db")
 
 
-def test_a_command_waits_a_moment_for_a_store_that_another_makes(tmp_path: Path) -> None:
+async def test_a_command_waits_a_moment_for_a_store_that_another_makes(tmp_path: Path) -> None:
     async def look() -> int:
         async with existing(settings(tmp_path)) as store:
             return sum((await store.counts()).messages.values())
 
-    async def scenario() -> None:
-        looking = asyncio.create_task(look())
-        await asyncio.sleep(0)  # it has looked once now, and found nothing
-        assert not (tmp_path / "offhook.db").exists()
-        store = store_of(settings(tmp_path))
-        await store.open()
-        assert await looking == 0
-        await store.close()
-
-    asyncio.run(scenario())
+    looking = asyncio.create_task(look())
+    await asyncio.sleep(0)  # it has looked once now, and found nothing
+    assert not (tmp_path / "offhook.db").exists()
+    store = store_of(settings(tmp_path))
+    await store.open()
+    assert await looking == 0
+    await store.close()
 
 
-def test_several_processes_open_a_fresh_store_at_once(tmp_path: Path) -> None:
+async def test_several_processes_open_a_fresh_store_at_once(tmp_path: Path) -> None:
     home = Home(tmp_path)
 
     async def opener() -> asyncio.subprocess.Process:
@@ -63,13 +60,11 @@ def test_several_processes_open_a_fresh_store_at_once(tmp_path: Path) -> None:
         await process.stdout.readline()
         return process
 
-    async def scenario() -> list[str]:
+    for _ in range(3):
         async with asyncio.timeout(60):
             processes = await asyncio.gather(*(opener() for _ in range(5)))
             said = await asyncio.gather(*(process.communicate(b"") for process in processes))
-        return [errors.decode() for _, errors in said]
-
-    for _ in range(3):
-        assert asyncio.run(scenario()) == [""] * 5
+        result = [errors.decode() for _, errors in said]
+        assert result == [""] * 5
         for file in tmp_path.glob("offhook.db*"):
             file.unlink()

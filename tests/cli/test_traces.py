@@ -1,6 +1,5 @@
 """A trace, and the fields of the log, over the real processes of `offhook run`."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -40,28 +39,27 @@ def answer(message: Message) -> str:
 WANTED = ["handle message", "handle message", "receive message", "send", "think", "think"]
 
 
-def test_one_trace_leads_from_the_webhook_through_the_attempts_to_the_reply(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, BOT, OFFHOOK_ADMIN_BIND="127.0.0.1:0") as here:
-            with here.run("one") as machine:
-                await listening(machine)
-                sid = (await here.simulator.text("a secret")).sid
-                told = tmp_path / "one"
-                await in_thread(lambda: until(lambda: len(spans(told, sid)) >= len(WANTED)))
+async def test_one_trace_leads_from_the_webhook_through_the_attempts_to_the_reply(
+    tmp_path: Path,
+) -> None:
+    async with site(tmp_path, BOT, OFFHOOK_ADMIN_BIND="127.0.0.1:0") as here:
+        with here.run("one") as machine:
+            await listening(machine)
+            sid = (await here.simulator.text("a secret")).sid
+            told = tmp_path / "one"
+            await in_thread(lambda: until(lambda: len(spans(told, sid)) >= len(WANTED)))
 
-                found = spans(told, sid)
-                assert sorted(span["name"] for span in found) == WANTED
-                assert len({span["file"] for span in found}) == 2, "two processes have told it"
-                (admin,) = machine.children("cli.admin")
-                assert not (told / f"spans-{admin}.jsonl").exists(), "it has no use for the bot"
-                runs = {s["context"]["span_id"] for s in found if s["name"] == "handle message"}
-                assert {s["parent_id"] for s in found if s["name"] == "think"} == runs
-                assert "a secret" not in json.dumps(found)
+            found = spans(told, sid)
+            assert sorted(span["name"] for span in found) == WANTED
+            assert len({span["file"] for span in found}) == 2, "two processes have told it"
+            (admin,) = machine.children("cli.admin")
+            assert not (told / f"spans-{admin}.jsonl").exists(), "it has no use for the bot"
+            runs = {s["context"]["span_id"] for s in found if s["name"] == "handle message"}
+            assert {s["parent_id"] for s in found if s["name"] == "think"} == runs
+            assert "a secret" not in json.dumps(found)
 
-                thoughts = [line for line in lines(machine) if line["logger"] == "bot"]
-                assert [(line["sid"], line["attempt"]) for line in thoughts] == [(sid, 1), (sid, 2)]
-
-    asyncio.run(scenario())
+            thoughts = [line for line in lines(machine) if line["logger"] == "bot"]
+            assert [(line["sid"], line["attempt"]) for line in thoughts] == [(sid, 1), (sid, 2)]
 
 
 def spans(directory: Path, sid: str) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What the store's tests say a webhook is."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
@@ -52,14 +51,6 @@ async def opened(place: Path | str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
-
-
-def run(url: str, scenario: Scenario) -> None:
-    async def main() -> None:
-        async with opened(url) as store:
-            await scenario(store)
-
-    asyncio.run(main())
 
 
 async def claim(

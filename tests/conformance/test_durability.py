@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from offhook.errors import SchemaTooNew, StoreUnavailable
-from offhook.ports import Filter, Store
-from tests.conformance.support import inbound, opened, run
+from offhook.ports import Filter
+from tests.conformance.support import inbound, opened
 
 _ACCEPT_FOR_EVER = """
 import asyncio, sys
@@ -32,8 +32,8 @@ asyncio.run(main())
 """
 
 
-def test_what_was_accepted_survives_sigkill(tmp_path: Path) -> None:
-    path = tmp_path / "offhook.db"
+def accept_until_killed(path: Path) -> int:
+    """Return how many a process had accepted, by its own account, when it was killed."""
     with subprocess.Popen(
         [sys.executable, "-c", _ACCEPT_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -47,20 +47,22 @@ def test_what_was_accepted_survives_sigkill(tmp_path: Path) -> None:
         for line in process.stdout:  # what it told before it died
             if line.endswith("\n"):
                 accepted = int(line)
-
-    async def scenario() -> None:
-        async with opened(path) as store:
-            stored = {record.sid for record in await store.find(Filter(limit=100_000))}
-            assert {f"SM{n}" for n in range(accepted)} <= stored
-            assert await store.accept(inbound("SMnew"))
-
-    asyncio.run(scenario())
+    return accepted
 
 
-def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
+async def test_what_was_accepted_survives_sigkill(tmp_path: Path) -> None:
+    path = tmp_path / "offhook.db"
+    accepted = accept_until_killed(path)
+    async with opened(path) as store:
+        stored = {record.sid for record in await store.find(Filter(limit=100_000))}
+        assert {f"SM{n}" for n in range(accepted)} <= stored
+        assert await store.accept(inbound("SMnew"))
+
+
+async def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    async def scenario(store: Store) -> None:
+    async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         await store.accept(inbound("SM0"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
         accepted = ["SM0"]
@@ -78,17 +80,15 @@ def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
         assert await store.accept(inbound("SMafter"))
         stored = {record.sid for record in await store.find(Filter(limit=1000))}
         assert stored == {*accepted, "SMafter"}
-
-    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
     with sqlite3.connect(tmp_path / "offhook.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
 
 
-def test_where_nothing_can_be_written_a_check_says_so(tmp_path: Path) -> None:
+async def test_where_nothing_can_be_written_a_check_says_so(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    async def scenario(store: Store) -> None:
+    async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         await store.accept(inbound("SM0"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
         try:
@@ -98,11 +98,9 @@ def test_where_nothing_can_be_written_a_check_says_so(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         await store.check()
 
-    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
-
-def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: Path) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         intruder = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         intruder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
@@ -111,11 +109,9 @@ def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: Path) -
         intruder.close()
         assert await store.accept(inbound("SM1"))
 
-    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
-
-def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         intruder = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         intruder.execute("BEGIN IMMEDIATE")
         held_up = asyncio.ensure_future(store.accept(inbound("SM1")))
@@ -129,45 +125,35 @@ def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
         assert await store.accept(inbound("SM3"))
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
 
-    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
-
-def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
-    async def scenario(store: Store) -> None:
+async def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         await store.accept(inbound("SM1"))
         names = [p for p in tmp_path.iterdir() if p.is_file()]
         assert len(names) >= 3
         for name in names:
             assert stat.S_IMODE(name.stat().st_mode) == 0o600, name
 
-    run(f"sqlite:///{tmp_path}/offhook.db", scenario)
 
-
-def test_a_store_of_a_newer_offhook_is_not_touched(tmp_path: Path) -> None:
-    async def nothing(store: Store) -> None:
+async def test_a_store_of_a_newer_offhook_is_not_touched(tmp_path: Path) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         await store.tidy()
-
-    run(f"sqlite:///{tmp_path}/offhook.db", nothing)
     connection = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
     connection.execute("PRAGMA user_version = 4711")
     connection.close()
     with pytest.raises(SchemaTooNew):
-        run(f"sqlite:///{tmp_path}/offhook.db", nothing)
+        async with opened(tmp_path / "offhook.db"):
+            pass
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    async def nothing(store: Store) -> None:
-        await store.tidy()
-
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="cannot open"):
-        run(f"sqlite:///{tmp_path}/missing/offhook.db", nothing)
+        async with opened(f"sqlite:///{tmp_path}/missing/offhook.db") as store:
+            await store.tidy()
 
 
-def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path / "offhook.db") as store:
-            pending = [asyncio.ensure_future(store.accept(inbound(f"SM{n}"))) for n in range(50)]
-            await asyncio.sleep(0)
-        assert all(await asyncio.gather(*pending))
-
-    asyncio.run(scenario())
+async def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
+        pending = [asyncio.ensure_future(store.accept(inbound(f"SM{n}"))) for n in range(50)]
+        await asyncio.sleep(0)
+    assert all(await asyncio.gather(*pending))

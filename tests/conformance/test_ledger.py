@@ -17,7 +17,7 @@ from tests.conformance.support import (
     claim_one,
     draft,
     inbound,
-    run,
+    opened,
     transactions_of_sends,
 )
 
@@ -44,8 +44,8 @@ async def only_send(store: Store, claim: Claim) -> Send:
     return send
 
 
-def test_a_reply_is_written_once_and_comes_back_as_repeated(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_reply_is_written_once_and_comes_back_as_repeated(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         (first,) = await store.write(one, [draft(body="hello")])
         (again,) = await store.write(one, [draft(body="other words")])
@@ -53,31 +53,25 @@ def test_a_reply_is_written_once_and_comes_back_as_repeated(url: str) -> None:
         assert (again.repeated, again.body) == (True, "hello")
         assert len(await claim_sends(store)) == 1
 
-    run(url, scenario)
 
-
-def test_returned_replies_are_written_with_the_settling(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_returned_replies_are_written_with_the_settling(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         drafts = (draft("return:0", "a"), draft("return:1", "b"))
         written = await store.settle(one, Settlement(Trigger.COMPLETE, drafts=drafts))
         assert [send.identity for send in written] == ["return:0", "return:1"]
 
-    run(url, scenario)
 
-
-def test_a_settled_run_can_send_no_more(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_settled_run_can_send_no_more(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.settle(one, DONE)
         with pytest.raises(LeaseLost):
             await store.write(one, [draft()])
 
-    run(url, scenario)
 
-
-def test_a_conversations_sends_leave_in_order_one_at_a_time(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_conversations_sends_leave_in_order_one_at_a_time(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft("reply:0", "a"), draft("reply:1", "b")])
         (first,) = await claim_sends(store)
@@ -87,11 +81,9 @@ def test_a_conversations_sends_leave_in_order_one_at_a_time(url: str) -> None:
         await store.settle_send(first, ACCEPTED)
         assert [send.draft.body for send in await claim_sends(store)] == ["b"]
 
-    run(url, scenario)
 
-
-def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
+    async with opened(url) as store:
         for lane in ("a", "b"):
             await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
         first, _ = await claim_sends(store)
@@ -99,22 +91,18 @@ def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
         assert await claim_sends(store) == []
         assert await store.next_send_due() == pytest.approx(30, abs=2)  # the other's lease
 
-    run(url, scenario)
 
-
-def test_a_postponed_send_comes_again_and_counts_its_tries(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_postponed_send_comes_again_and_counts_its_tries(url: str) -> None:
+    async with opened(url) as store:
         await store.write(await running(store), [draft()])
         (first,) = await claim_sends(store)
         await store.settle_send(first, SendOutcome(SendTrigger.POSTPONE, error="429"))
         (second,) = await claim_sends(store)
         assert (first.tries, second.tries) == (1, 2)
 
-    run(url, scenario)
 
-
-def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -126,11 +114,9 @@ def test_an_accepted_send_keeps_its_sid_and_what_is_said_of_it(url: str) -> None
         assert send.delivery == Delivery("delivered")
         assert await store.next_send_due() is None
 
-    run(url, scenario)
 
-
-def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft("reply:0", "a"), draft("reply:1", "b")])
         await claim_sends(store, lease=-1)
@@ -138,11 +124,9 @@ def test_what_was_being_sent_in_a_crash_is_unknown_and_holds_nothing_up(url: str
         lost = (await sends_of(store, one))[0]
         assert (lost.state, lost.error) == (SendState.UNKNOWN, str(Cause.SEND_LOST()))
 
-    run(url, scenario)
 
-
-def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -152,11 +136,9 @@ def test_a_lost_answer_makes_it_unknown_and_a_callback_resolves_it(url: str) -> 
         send = await only_send(store, one)
         assert (send.state, send.sid, send.error) == (SendState.SENT, "SMout", "")
 
-    run(url, scenario)
 
-
-def test_what_stays_unknown_is_counted_after_a_while(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_stays_unknown_is_counted_after_a_while(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -167,11 +149,9 @@ def test_what_stays_unknown_is_counted_after_a_while(url: str) -> None:
         await store.record_delivery(claimed.id, "SMout", Delivery("sent"), account_sid="AC1")
         assert (await store.counts(unresolved_after=0.0)).unresolved == 0
 
-    run(url, scenario)
 
-
-def test_a_callback_before_the_answer_is_not_undone_by_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_callback_before_the_answer_is_not_undone_by_it(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
         (claimed,) = await claim_sends(store)
@@ -181,11 +161,9 @@ def test_a_callback_before_the_answer_is_not_undone_by_it(url: str) -> None:
         assert (send.state, send.delivery) == (SendState.SENT, Delivery("delivered"))
         assert [later.draft.body for later in await claim_sends(store)] == ["next"]
 
-    run(url, scenario)
 
-
-def test_a_callback_lets_the_next_send_go_without_waiting_for_the_answer(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_callback_lets_the_next_send_go_without_waiting_for_the_answer(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft("reply:0"), draft("reply:1", "next")])
         (claimed,) = await claim_sends(store)
@@ -198,11 +176,9 @@ def test_a_callback_lets_the_next_send_go_without_waiting_for_the_answer(url: st
         await store.settle_send(later, replace(ACCEPTED, sid="SMlater"))
         assert [send.sid for send in await sends_of(store, one)] == ["SMout", "SMlater"]
 
-    run(url, scenario)
 
-
-def test_a_late_acceptance_makes_an_unknown_send_sent(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_late_acceptance_makes_an_unknown_send_sent(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store, lease=-1)
@@ -210,11 +186,9 @@ def test_a_late_acceptance_makes_an_unknown_send_sent(url: str) -> None:
         await store.settle_send(claimed, ACCEPTED)
         assert (await only_send(store, one)).state is SendState.SENT
 
-    run(url, scenario)
 
-
-def test_a_callback_of_another_message_is_not_taken_for_a_send(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_callback_of_another_message_is_not_taken_for_a_send(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -228,11 +202,9 @@ def test_a_callback_of_another_message_is_not_taken_for_a_send(url: str) -> None
         assert not await store.record_delivery(4711, "SMout", Delivery("sent"), account_sid="AC1")
         assert (await only_send(store, one)).delivery == Delivery("queued")
 
-    run(url, scenario)
 
-
-def test_what_another_account_says_is_not_taken_for_a_send(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_another_account_says_is_not_taken_for_a_send(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -245,11 +217,9 @@ def test_what_another_account_says_is_not_taken_for_a_send(url: str) -> None:
         assert not await store.record_delivery(None, "SMout", forged, account_sid="")
         assert (await only_send(store, one)).delivery == Delivery("queued")
 
-    run(url, scenario)
 
-
-def test_a_notice_is_written_at_most_once_a_message(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_notice_is_written_at_most_once_a_message(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", notice_after=0))
         (late,) = await store.overdue(10)
         assert late.sender == "+1555lane"
@@ -257,11 +227,9 @@ def test_a_notice_is_written_at_most_once_a_message(url: str) -> None:
         assert await store.notify(late.id, draft("notice:slow")) is None
         assert await store.overdue(10) == []
 
-    run(url, scenario)
 
-
-def test_a_notice_is_written_at_most_once_a_lane_in_its_time(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_notice_is_written_at_most_once_a_lane_in_its_time(url: str) -> None:
+    async with opened(url) as store:
         for n in range(2):
             await store.accept(inbound(f"SM{n}", notice_after=0))
         written = [
@@ -271,11 +239,9 @@ def test_a_notice_is_written_at_most_once_a_lane_in_its_time(url: str) -> None:
         assert [send is not None for send in written] == [True, False]
         assert await store.overdue(10) == []
 
-    run(url, scenario)
 
-
-def test_notices_asked_for_at_once_are_as_if_asked_for_one_after_the_other(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_notices_asked_for_at_once_are_as_if_asked_for_one_after_the_other(url: str) -> None:
+    async with opened(url) as store:
         for sid, lane in (("SM1", "a"), ("SM2", "a"), ("SM3", "b"), ("SM4", "c")):
             await store.accept(inbound(sid, lane, notice_after=0))
         first, second, third, settled = [late.id for late in await store.overdue(10)]
@@ -301,11 +267,9 @@ def test_notices_asked_for_at_once_are_as_if_asked_for_one_after_the_other(url: 
             (first, "notice:slow"), (third, "notice:slow"), (settled, "notice:failure")
         ]  # fmt: skip
 
-    run(url, scenario)
 
-
-def test_notices_asked_for_at_once_share_a_transaction(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_notices_asked_for_at_once_share_a_transaction(url: str) -> None:
+    async with opened(url) as store:
         await asyncio.gather(
             *(store.accept(inbound(f"SM{n}", f"{n}", notice_after=0)) for n in range(100))
         )
@@ -317,11 +281,9 @@ def test_notices_asked_for_at_once_share_a_transaction(url: str) -> None:
         assert len([send for send in told if send is not None]) == 100
         assert await transactions_of_sends(url) - before <= 5
 
-    run(url, scenario)
 
-
-def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "a", notice_after=60))
         await store.accept(inbound("SM2", "b", notice_after=0))
         await store.accept(inbound("SM3", "c"))
@@ -331,21 +293,17 @@ def test_a_message_that_is_not_late_yet_or_has_settled_gets_no_notice(url: str) 
         assert await store.notify(late.id, draft("notice:slow")) is None
         assert await store.overdue(10) == []
 
-    run(url, scenario)
 
-
-def test_a_failure_notice_may_follow_the_settling(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_failure_notice_may_follow_the_settling(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.settle(one, Settlement(Trigger.GIVE_UP, "Traceback"))
         assert await store.notify(one.id, draft("notice:failure")) is None
         assert await store.notify(one.id, draft("notice:failure"), settled=True)
 
-    run(url, scenario)
 
-
-def test_a_slow_notice_is_cancelled_when_its_message_settles_first(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_slow_notice_is_cancelled_when_its_message_settles_first(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", notice_after=0))
         one = await claim_one(store)
         await store.notify(one.id, draft("notice:slow"))
@@ -353,11 +311,9 @@ def test_a_slow_notice_is_cancelled_when_its_message_settles_first(url: str) -> 
         assert (await only_send(store, one)).state is SendState.CANCELED
         assert await claim_sends(store) == []
 
-    run(url, scenario)
 
-
-def test_what_stood_behind_a_cancelled_notice_leaves_at_once(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_stood_behind_a_cancelled_notice_leaves_at_once(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", notice_after=0))
         one = await claim_one(store)
         await store.notify(one.id, draft("notice:slow"))
@@ -368,11 +324,9 @@ def test_what_stood_behind_a_cancelled_notice_leaves_at_once(url: str) -> None:
         await store.settle(one, DONE)
         assert [send.draft.body for send in await claim_sends(store)] == ["next"]
 
-    run(url, scenario)
 
-
-def test_an_opt_out_cancels_what_the_lane_has_not_sent(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_an_opt_out_cancels_what_the_lane_has_not_sent(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         await store.settle(one, DONE)
@@ -382,11 +336,9 @@ def test_an_opt_out_cancels_what_the_lane_has_not_sent(url: str) -> None:
         assert (await only_send(store, one)).state is SendState.CANCELED
         assert await claim_sends(store) == []
 
-    run(url, scenario)
 
-
-def test_a_replay_repeats_what_failed_and_not_what_was_sent(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_replay_repeats_what_failed_and_not_what_was_sent(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft("reply:0", "sent"), draft("reply:1", "refused")])
         (first,) = await claim_sends(store)
@@ -399,8 +351,6 @@ def test_a_replay_repeats_what_failed_and_not_what_was_sent(url: str) -> None:
         repeated = await store.write(again, [draft("reply:0", "sent"), draft("reply:1", "refused")])
         assert [send.repeated for send in repeated] == [True, False]
 
-    run(url, scenario)
-
 
 async def answered(store: Store, sid: str, lane: str = "lane", *, to: str = "+1555lane") -> int:
     """Let a message come and be answered; return its turns."""
@@ -412,16 +362,14 @@ async def answered(store: Store, sid: str, lane: str = "lane", *, to: str = "+15
     return one.turns
 
 
-def test_replies_that_were_answered_at_once_come_with_the_claim(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_replies_that_were_answered_at_once_come_with_the_claim(url: str) -> None:
+    async with opened(url) as store:
         assert [await answered(store, f"SM{n}") for n in range(6)] == [0, 1, 2, 3, 4, 5]
         assert await answered(store, "SM7", "elsewhere", to="+1555elsewhere") == 0
 
-    run(url, scenario)
 
-
-def test_replies_that_have_not_left_or_went_to_others_are_no_turns(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_replies_that_have_not_left_or_went_to_others_are_no_turns(url: str) -> None:
+    async with opened(url) as store:
         await answered(store, "SM1", to="+15559999999")
         two = await running(store, "SM2")
         assert two.turns == 0
@@ -437,11 +385,17 @@ def test_replies_that_have_not_left_or_went_to_others_are_no_turns(url: str) -> 
         await store.settle(four, DONE)
         assert (await running(store, "SM5")).turns == 0
 
-    run(url, scenario)
 
+async def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> None:
+    async def claimed_and_answered(store: Store) -> int:
+        one = await claim_one(store)
+        await store.write(one, [replace(draft(), to="+1555lane")])
+        await store.settle(one, DONE)
+        for send in await claim_sends(store):
+            await store.settle_send(send, ACCEPTED)
+        return one.turns
 
-def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         for number in range(4):
             await store.accept(inbound(f"SM{number}"))
         assert [await claimed_and_answered(store) for _ in range(4)] == [0, 0, 0, 0]
@@ -451,19 +405,9 @@ def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> None:
         assert [await claimed_and_answered(store) for _ in range(4)] == [1, 1, 1, 1]
         assert await answered(store, "SM8") == 2
 
-    async def claimed_and_answered(store: Store) -> int:
-        one = await claim_one(store)
-        await store.write(one, [replace(draft(), to="+1555lane")])
-        await store.settle(one, DONE)
-        for send in await claim_sends(store):
-            await store.settle_send(send, ACCEPTED)
-        return one.turns
 
-    run(url, scenario)
-
-
-def test_who_answers_after_a_pause_is_no_program(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_who_answers_after_a_pause_is_no_program(url: str) -> None:
+    async with opened(url) as store:
         await answered(store, "SM1")
         assert await answered(store, "SM2") == 1
         async with clock_of(url) as clock:
@@ -475,11 +419,9 @@ def test_who_answers_after_a_pause_is_no_program(url: str) -> None:
         assert await answered(store, "SM5") == 0
         assert await answered(store, "SM6") == 1
 
-    run(url, scenario)
 
-
-def test_a_send_that_was_claimed_without_an_answer_is_pending_again(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_send_that_was_claimed_without_an_answer_is_pending_again(url: str) -> None:
+    async with opened(url) as store:
         for lane in ("a", "b"):
             await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
         (held,) = await store.claim_sends(1, lease=30.0, owner="w1")
@@ -492,11 +434,9 @@ def test_a_send_that_was_claimed_without_an_answer_is_pending_again(url: str) ->
         await store.settle_send(again, SendOutcome(SendTrigger.POSTPONE, delay=60))
         assert await claim_sends(store) == []
 
-    run(url, scenario)
 
-
-def test_a_send_that_a_callback_has_confirmed_is_not_handed_back(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_send_that_a_callback_has_confirmed_is_not_handed_back(url: str) -> None:
+    async with opened(url) as store:
         one = await running(store)
         await store.write(one, [draft()])
         (claimed,) = await claim_sends(store)
@@ -504,13 +444,11 @@ def test_a_send_that_a_callback_has_confirmed_is_not_handed_back(url: str) -> No
         assert await store.hand_back_sends("w1", []) == 0
         assert (await only_send(store, one)).state is SendState.SENT
 
-    run(url, scenario)
 
-
-def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) -> None:
+async def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) -> None:
     """NUL is a character of a form, and none of PostgreSQL's texts."""
 
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM\0", "a\0b")._replace(sender="+1\0", recipient="\0"))
         one = await claim_one(store)
         odd = replace(
@@ -531,14 +469,12 @@ def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) -> None:
         assert not await store.accept(inbound("SM\0", "a\0b"))
         assert await store.find(Filter(sender="+1\0", sid="SM\0")) == [record]
 
-    run(url, scenario)
 
-
-def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
+async def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
     """A slice of JSON or of UTF-16 may end in the middle of a character, in any text of ours."""
     half, pair = "\ud83d", "\ud83d\ude00"
 
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         one, other = await running(store, "SM1", "a"), await running(store, "SM2", "b")
         odd = replace(
             draft(f"key:{half}", f"{pair} {half}"), to=f"+1{half}", media=(f"https://a/{half}",),
@@ -559,5 +495,3 @@ def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
         assert await store.find(Filter(sender=half)) == await store.find(Filter(sid=half)) == []
         assert (await store.erase(half, 10)).erased == 0
         assert {record.state for record in await store.find(Filter())} == {State.DEAD, State.DONE}
-
-    run(url, scenario)

@@ -16,7 +16,7 @@ from offhook.core.messages import Send
 from offhook.core.searching import Phrase
 from offhook.errors import StoreUnavailable
 from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, run
+from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
 
 NOTHING = Retention(settled=3600, dead=3600, parked=3600, keys=3600)
 OVER = -1.0  # seconds: what ends in this second is over
@@ -61,8 +61,8 @@ async def sends_of(store: Store, sid: str) -> tuple[Send, ...]:
 # A spool's messages
 
 
-def test_a_spooled_message_is_as_old_as_it_is(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_spooled_message_is_as_old_as_it_is(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "1"))
         late = inbound("SM2", "2", notice_after=10.0)._replace(age=60.0, spooled=True)
         await store.accept(late)
@@ -74,14 +74,12 @@ def test_a_spooled_message_is_as_old_as_it_is(url: str) -> None:
         assert counts.oldest is not None
         assert counts.oldest >= 60
 
-    run(url, scenario)
-
 
 # Counting
 
 
-def test_the_backlog_is_counted_as_far_as_it_is_asked_for(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_the_backlog_is_counted_as_far_as_it_is_asked_for(url: str) -> None:
+    async with opened(url) as store:
         for n in range(5):
             await store.accept(inbound(f"SM{n}", f"{n}"))
         await settle_next(store)
@@ -90,23 +88,19 @@ def test_the_backlog_is_counted_as_far_as_it_is_asked_for(url: str) -> None:
         assert await store.backlog(100) == 4
         assert await store.backlog(3) == 3
 
-    run(url, scenario)
 
-
-def test_a_known_webhook_is_known_and_another_is_not(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_known_webhook_is_known_and_another_is_not(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         assert await store.knows(inbound("SM1"))
         assert not await store.knows(inbound("SM2"))
         assert not await store.knows(inbound("SM1", kind=Kind.STATUS))
 
-    run(url, scenario)
 
-
-def test_counts_are_those_of_the_messages_and_sends_that_are_there(url: str) -> None:
+async def test_counts_are_those_of_the_messages_and_sends_that_are_there(url: str) -> None:
     """Invariant: whatever has happened to them, each is counted once, in its state."""
 
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         for n in range(14):
             await store.accept(inbound(f"SM{n:02}", f"{n:02}"))
         endings = [
@@ -140,14 +134,12 @@ def test_counts_are_those_of_the_messages_and_sends_that_are_there(url: str) -> 
         assert counts.sends[SendState.SENDING] == 1
         assert counts.received == 14
 
-    run(url, scenario)
-
 
 # Finding
 
 
-def test_messages_are_found_in_every_state(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_messages_are_found_in_every_state(url: str) -> None:
+    async with opened(url) as store:
         triggers = {
             State.DONE: Trigger.COMPLETE,
             State.DISCARDED: Trigger.DISCARD,
@@ -164,11 +156,9 @@ def test_messages_are_found_in_every_state(url: str) -> None:
         for state in State:
             assert [record.sid for record in await store.find(Filter(state=state))] == [state]
 
-    run(url, scenario)
 
-
-def test_messages_are_found_from_a_moment_on_spooled_ones_by_their_receipt(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_messages_are_found_from_a_moment_on_spooled_ones_by_their_receipt(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1")._replace(age=5.0))
         await store.accept(inbound("SM2"))
         await store.accept(inbound("SM3")._replace(age=60.0, spooled=True))
@@ -177,14 +167,12 @@ def test_messages_are_found_from_a_moment_on_spooled_ones_by_their_receipt(url: 
         assert [r.sid for r in await store.find(Filter(until=since))] == ["SM3", "SM1"]
         assert not await store.find(Filter(since=since + 60))
 
-    run(url, scenario)
-
 
 # Pruning
 
 
-def test_what_is_settled_goes_when_its_time_is_over_and_its_key_stays(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_is_settled_goes_when_its_time_is_over_and_its_key_stays(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "1"))
         await settle_next(store, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
         await send_next(store)
@@ -197,21 +185,19 @@ def test_what_is_settled_goes_when_its_time_is_over_and_its_key_stays(url: str) 
         assert await store.prune(replace(SETTLED, keys=OVER), 100) == 2
         assert await store.accept(inbound("SM1", "1"))
 
-    run(url, scenario)
 
-
-def test_the_dead_are_kept_for_a_time_of_their_own(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_the_dead_are_kept_for_a_time_of_their_own(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await settle_next(store, Settlement(Trigger.GIVE_UP))
         assert await store.prune(SETTLED, 100) == 0
         assert await store.prune(ALL, 100) == 1
 
-    run(url, scenario)
 
-
-def test_the_parked_are_kept_for_a_time_of_their_own_and_go_with_all_of_them(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_the_parked_are_kept_for_a_time_of_their_own_and_go_with_all_of_them(
+    url: str,
+) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         assert (await store.counts()).parked is None
         parked = await settle_next(store, Settlement(Trigger.PARK, drafts=(draft(),)))
@@ -227,11 +213,9 @@ def test_the_parked_are_kept_for_a_time_of_their_own_and_go_with_all_of_them(url
         assert await store.show(parked) is None
         assert not await store.accept(inbound("SM1"))
 
-    run(url, scenario)
 
-
-def test_nothing_is_pruned_that_is_live_or_has_something_to_send(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_nothing_is_pruned_that_is_live_or_has_something_to_send(url: str) -> None:
+    async with opened(url) as store:
         for n in range(4):
             await store.accept(inbound(f"SM{n}", f"{n}"))
         await settle_next(store, Settlement(Trigger.RETRY, delay=60))
@@ -244,23 +228,19 @@ def test_nothing_is_pruned_that_is_live_or_has_something_to_send(url: str) -> No
         assert await store.prune(ALL, 100) == 1
         assert len(await listed(store)) == 3
 
-    run(url, scenario)
 
-
-def test_pruning_takes_no_more_than_it_is_told_to(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_pruning_takes_no_more_than_it_is_told_to(url: str) -> None:
+    async with opened(url) as store:
         for n in range(7):
             await store.accept(inbound(f"SM{n}"))
             await settle_next(store)
         assert [await store.prune(ALL, 3) for _ in range(4)] == [3, 3, 1, 0]
 
-    run(url, scenario)
 
-
-def test_writers_go_on_while_a_thousand_messages_are_pruned(url: str) -> None:
+async def test_writers_go_on_while_a_thousand_messages_are_pruned(url: str) -> None:
     """Invariant: what is accepted meanwhile is all there, and no pruning takes one of it."""
 
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         await asyncio.gather(*(store.accept(inbound(f"old{n}", f"{n}")) for n in range(1000)))
         while claims := await claim(store):
             await asyncio.gather(*(store.settle(one, DONE) for one in claims))
@@ -288,14 +268,12 @@ def test_writers_go_on_while_a_thousand_messages_are_pruned(url: str) -> None:
         # Far above what a batch takes and far below what all would: no writer waited for the rest.
         assert statistics.median(took) < 0.25
 
-    run(url, scenario)
-
 
 # Reducing
 
 
-def test_a_reduced_message_has_lost_its_texts_and_kept_its_names(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_reduced_message_has_lost_its_texts_and_kept_its_names(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", ANN))
         await settle_next(store, Settlement(Trigger.RETRY, "ValueError: my secret"))
         await settle_next(store, Settlement(Trigger.COMPLETE, drafts=(draft(body="my secret"),)))
@@ -316,11 +294,9 @@ def test_a_reduced_message_has_lost_its_texts_and_kept_its_names(url: str) -> No
         assert not await store.accept(message("SM1", ANN))
         assert await store.prune(SETTLED, 100) == 1
 
-    run(url, scenario)
 
-
-def test_what_may_still_be_needed_keeps_its_texts(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_may_still_be_needed_keeps_its_texts(url: str) -> None:
+    async with opened(url) as store:
         for n in range(4):
             await store.accept(message(f"SM{n}", ANN))
         await settle_next(store, Settlement(Trigger.GIVE_UP))
@@ -334,8 +310,6 @@ def test_what_may_still_be_needed_keeps_its_texts(url: str) -> None:
         reduced = [record.sid for record in await store.find(Filter()) if record.reduced]
         assert reduced == ["SM2"]
 
-    run(url, scenario)
-
 
 # Erasing
 
@@ -347,8 +321,8 @@ async def erase_all(store: Store, address: str) -> int:
     return erased
 
 
-def test_a_person_is_erased_in_all_channels_and_states(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_person_is_erased_in_all_channels_and_states(url: str) -> None:
+    async with opened(url) as store:
         whatsapp = f"whatsapp:{ANN}"
         to_ann = replace(draft(), to=whatsapp)
         for sid, sender, settlement in (
@@ -371,11 +345,9 @@ def test_a_person_is_erased_in_all_channels_and_states(url: str) -> None:
         assert not await store.accept(message("SM1", ANN))
         assert (await store.counts()).messages[State.DONE] == 1
 
-    run(url, scenario)
 
-
-def test_what_is_at_work_is_erased_when_it_has_ended(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_is_at_work_is_erased_when_it_has_ended(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", ANN))
         running = await claim_one(store)
         assert (await store.erase(ANN, 10)).busy == 1
@@ -389,13 +361,11 @@ def test_what_is_at_work_is_erased_when_it_has_ended(url: str) -> None:
         assert (await store.erase(ANN, 10)).erased == 2
         assert (await store.erase(ANN, 10)).busy == 0
 
-    run(url, scenario)
 
-
-def test_a_run_that_is_repeated_finds_what_it_has_sent_though_its_person_was_erased(
+async def test_a_run_that_is_repeated_finds_what_it_has_sent_though_its_person_was_erased(
     url: str,
 ) -> None:
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", ANN))
         running = await claim_one(store, lease=0.0)
         await store.write(running, [draft()])
@@ -408,11 +378,11 @@ def test_a_run_that_is_repeated_finds_what_it_has_sent_though_its_person_was_era
         await store.settle(again, DONE)
         assert await erase_all(store, ANN) == 2
 
-    run(url, scenario)
 
-
-def test_a_message_that_will_run_again_keeps_its_sends_while_one_is_under_way(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_message_that_will_run_again_keeps_its_sends_while_one_is_under_way(
+    url: str,
+) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", ANN))
         drafts = (draft("reply:0"), draft("reply:1"))
         await settle_next(store, Settlement(Trigger.RETRY, drafts=drafts))
@@ -426,11 +396,9 @@ def test_a_message_that_will_run_again_keeps_its_sends_while_one_is_under_way(ur
         await store.settle(again, DONE)
         assert await erase_all(store, ANN) == 3
 
-    run(url, scenario)
 
-
-def test_what_somebody_elses_message_has_sent_stays_until_it_has_settled(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_somebody_elses_message_has_sent_stays_until_it_has_settled(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", BOB))
         await settle_next(store, Settlement(Trigger.RETRY, drafts=(draft(),)))
         await send_next(store)
@@ -440,11 +408,9 @@ def test_what_somebody_elses_message_has_sent_stays_until_it_has_settled(url: st
         assert await erase_all(store, ANN) == 1
         assert await listed(store) == ["SM1"]
 
-    run(url, scenario)
 
-
-def test_a_waiting_message_goes_with_all_its_sends_or_keeps_them(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_waiting_message_goes_with_all_its_sends_or_keeps_them(url: str) -> None:
+    async with opened(url) as store:
         for n in range(3):
             await store.accept(message(f"SM{n}", ANN))
         for one in await claim(store):
@@ -455,25 +421,23 @@ def test_a_waiting_message_goes_with_all_its_sends_or_keeps_them(url: str) -> No
                 assert len(await sends_of(store, sid)) == 1
         assert await listed(store) == []
 
-    run(url, scenario)
 
-
-def test_what_stood_behind_an_erased_message_goes_on(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_stood_behind_an_erased_message_goes_on(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1")._replace(sender=ANN))
         await store.accept(inbound("SM2")._replace(sender=BOB))
         await settle_next(store, Settlement(Trigger.RETRY, delay=600))
         assert await erase_all(store, ANN) == 1
         assert (await claim_one(store)).sid == "SM2"
 
-    run(url, scenario)
-
 
 # Searching
 
 
-def test_a_phrase_is_found_newest_first_and_the_search_goes_on_where_it_ended(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_phrase_is_found_newest_first_and_the_search_goes_on_where_it_ended(
+    url: str,
+) -> None:
+    async with opened(url) as store:
         for n in range(6):
             body = "A table, please" if n % 2 else "Are you open?"
             await store.accept(message(f"SM{n}", ANN, body=body))
@@ -500,11 +464,9 @@ def test_a_phrase_is_found_newest_first_and_the_search_goes_on_where_it_ended(ur
         assert before == (await record_of(store, "SM6")).id
         assert (await search("are you", within=2, before_id=before))[0] == ["SM4"]
 
-    run(url, scenario)
 
-
-def test_many_that_might_fit_are_looked_through_to_the_end(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_many_that_might_fit_are_looked_through_to_the_end(url: str) -> None:
+    async with opened(url) as store:
         bodies = ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", *["cafe"] * 450]
         inbounds = [message(f"SM{n:03}", ANN, body=body) for n, body in enumerate(bodies)]
         await asyncio.gather(*map(store.accept, inbounds))
@@ -514,11 +476,9 @@ def test_many_that_might_fit_are_looked_through_to_the_end(url: str) -> None:
         assert [record.sid for record in found.records] == ["SM000"]
         assert found.before is None
 
-    run(url, scenario)
 
-
-def test_a_persons_messages_are_found_in_every_state(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_persons_messages_are_found_in_every_state(url: str) -> None:
+    async with opened(url) as store:
         for n, sender in enumerate([ANN, BOB, ANN]):
             await store.accept(message(f"SM{n}", sender))
         await settle_next(store, Settlement(Trigger.GIVE_UP, "ValueError"))
@@ -529,11 +489,9 @@ def test_a_persons_messages_are_found_in_every_state(url: str) -> None:
         assert await store.find(replace(of_ann, sid="SM1")) == []
         assert await store.find(replace(of_ann, kind=Kind.STATUS)) == []
 
-    run(url, scenario)
 
-
-def test_a_check_writes_and_changes_nothing(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_check_writes_and_changes_nothing(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(message("SM1", ANN))
         before = await store.counts()
         for _ in range(3):
@@ -541,13 +499,11 @@ def test_a_check_writes_and_changes_nothing(url: str) -> None:
         after = await store.counts()
         assert (after.messages, after.sends) == (before.messages, before.sends)
 
-    run(url, scenario)
 
-
-def test_a_database_that_takes_no_writes_is_told_by_a_check(postgres_url: str) -> None:
+async def test_a_database_that_takes_no_writes_is_told_by_a_check(postgres_url: str) -> None:
     """As of a standby, to which an address leads after a failover."""
 
-    async def scenario(store: Store) -> None:
+    async with opened(postgres_url) as store:
         await store.check()
         server = await asyncpg.connect(postgres_url)
         name = await server.fetchval("SELECT current_database()")
@@ -563,5 +519,3 @@ def test_a_database_that_takes_no_writes_is_told_by_a_check(postgres_url: str) -
         await server.execute("SET default_transaction_read_only = off")
         await server.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         await server.close()
-
-    run(postgres_url, scenario)

@@ -9,20 +9,18 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import LeaseLost, StoreError
 from offhook.ports import Filter, Settlement, Store
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened, run
+from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
 
 
-def test_a_webhook_is_stored_once(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_webhook_is_stored_once(url: str) -> None:
+    async with opened(url) as store:
         assert await store.accept(inbound("SM1"))
         assert not await store.accept(inbound("SM1"))
         assert [record.sid for record in await store.find(Filter())] == ["SM1"]
 
-    run(url, scenario)
 
-
-def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
+    async with opened(url) as store:
         async with opened(url) as other:
             batch = [inbound(f"SM{n % 20}", f"{n % 20}") for n in range(200)]
             new = await asyncio.gather(
@@ -31,22 +29,18 @@ def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
         assert sum(new) == 20
         assert len(await store.find(Filter(limit=1000))) == 20
 
-    run(url, scenario)
 
-
-def test_a_webhook_is_stored_once_whichever_lane_it_is_for(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_webhook_is_stored_once_whichever_lane_it_is_for(url: str) -> None:
+    async with opened(url) as store:
         elsewhere = inbound("SM1")._replace(lane="another")
         assert sorted(await asyncio.gather(store.accept(inbound("SM1")), store.accept(elsewhere)))
         assert not await store.accept(elsewhere._replace(lane="a third"))
         assert await store.knows(elsewhere._replace(lane="a fourth"))
         assert len(await store.find(Filter())) == 1
 
-    run(url, scenario)
 
-
-def test_of_many_deliveries_for_different_lanes_at_once_one_is_new(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_of_many_deliveries_for_different_lanes_at_once_one_is_new(url: str) -> None:
+    async with opened(url) as store:
         async with opened(url) as other:
             here = [inbound(f"SM{n}", f"a{n}") for n in range(100)]
             there = [inbound(f"SM{n}")._replace(lane=f"b{n}") for n in reversed(range(100))]
@@ -56,21 +50,17 @@ def test_of_many_deliveries_for_different_lanes_at_once_one_is_new(url: str) -> 
         assert sum(stored) == 100
         assert len(await store.find(Filter(limit=1000))) == 100
 
-    run(url, scenario)
 
-
-def test_a_message_that_is_settled_is_still_a_repeat(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_message_that_is_settled_is_still_a_repeat(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), DONE)
         assert not await store.accept(inbound("SM1"))
         assert await claim(store) == ()
 
-    run(url, scenario)
 
-
-def test_a_lane_gives_one_message_at_a_time_in_order(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_lane_gives_one_message_at_a_time_in_order(url: str) -> None:
+    async with opened(url) as store:
         for n in range(3):
             await store.accept(inbound(f"SM{n}"))
         for n in range(3):
@@ -80,11 +70,9 @@ def test_a_lane_gives_one_message_at_a_time_in_order(url: str) -> None:
             await store.settle(one, DONE)
         assert await claim(store) == ()
 
-    run(url, scenario)
 
-
-def test_a_held_lane_does_not_delay_others(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_held_lane_does_not_delay_others(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "a"))
         stuck = await claim_one(store)
         await store.accept(inbound("SM2", "a"))
@@ -93,22 +81,18 @@ def test_a_held_lane_does_not_delay_others(url: str) -> None:
         await store.settle(stuck, DONE)
         assert [one.sid for one in await claim(store)] == ["SM2"]
 
-    run(url, scenario)
 
-
-def test_lanes_due_longest_come_first_and_the_limit_is_kept(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_lanes_due_longest_come_first_and_the_limit_is_kept(url: str) -> None:
+    async with opened(url) as store:
         for n in range(5):
             await store.accept(inbound(f"SM{n}", f"{n}"))
             await asyncio.sleep(0.002)  # due is kept in milliseconds
         assert [one.sid for one in await claim(store, 2)] == ["SM0", "SM1"]
         assert [one.sid for one in await claim(store, 2)] == ["SM2", "SM3"]
 
-    run(url, scenario)
 
-
-def test_a_retry_holds_its_lane_until_it_falls_due(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_retry_holds_its_lane_until_it_falls_due(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         await store.settle(await claim_one(store), Settlement(Trigger.RETRY, "boom", delay=60))
@@ -118,11 +102,9 @@ def test_a_retry_holds_its_lane_until_it_falls_due(url: str) -> None:
         await store.accept(inbound("SM3"))  # a newcomer does not open the lane
         assert await claim(store) == ()
 
-    run(url, scenario)
 
-
-def test_a_retry_that_is_due_comes_again_before_its_successors(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_retry_that_is_due_comes_again_before_its_successors(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         first = await claim_one(store)
@@ -131,11 +113,9 @@ def test_a_retry_that_is_due_comes_again_before_its_successors(url: str) -> None
         again = await claim_one(store)
         assert (again.sid, again.attempt) == ("SM1", 2)
 
-    run(url, scenario)
 
-
-def test_a_retry_may_let_its_lane_go_on(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_retry_may_let_its_lane_go_on(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         skipped = Settlement(Trigger.RETRY, "boom", delay=60, holds_lane=False)
@@ -146,11 +126,9 @@ def test_a_retry_may_let_its_lane_go_on(url: str) -> None:
         await store.accept(inbound("SM3"))
         assert (await claim_one(store)).sid == "SM3"
 
-    run(url, scenario)
 
-
-def test_a_lane_of_skipped_retries_falls_due_with_the_first(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_lane_of_skipped_retries_falls_due_with_the_first(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         skipped = Settlement(Trigger.RETRY, "boom", delay=40, holds_lane=False)
         await store.settle(await claim_one(store), skipped)
@@ -158,21 +136,17 @@ def test_a_lane_of_skipped_retries_falls_due_with_the_first(url: str) -> None:
         assert claimed.claims == ()
         assert claimed.next_due == pytest.approx(40, abs=2)
 
-    run(url, scenario)
 
-
-def test_an_expired_lease_is_rescued_and_counted_as_a_crash(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_an_expired_lease_is_rescued_and_counted_as_a_crash(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await claim_one(store, lease=-1)
         again = await claim_one(store)
         assert (again.attempt, again.crashes) == (1, 1)
 
-    run(url, scenario)
 
-
-def test_a_late_worker_cannot_settle_a_rescued_message(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_late_worker_cannot_settle_a_rescued_message(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         late = await claim_one(store, lease=-1)
         now = await claim_one(store)
@@ -184,20 +158,16 @@ def test_a_late_worker_cannot_settle_a_rescued_message(url: str) -> None:
         with pytest.raises(LeaseLost):
             await store.settle(late, DONE)
 
-    run(url, scenario)
 
-
-def test_a_lease_that_ran_out_still_settles_when_nobody_took_over(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_lease_that_ran_out_still_settles_when_nobody_took_over(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store, lease=-1), DONE)
         assert (await store.find(Filter()))[0].state is State.DONE
 
-    run(url, scenario)
 
-
-def test_settling_again_with_the_same_token_changes_nothing(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_settling_again_with_the_same_token_changes_nothing(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         one = await claim_one(store)
@@ -209,11 +179,9 @@ def test_settling_again_with_the_same_token_changes_nothing(url: str) -> None:
         assert history.record.state is State.DONE
         assert history.sends == ()
 
-    run(url, scenario)
 
-
-def test_a_settling_that_repeats_does_not_touch_the_next_lease(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_settling_that_repeats_does_not_touch_the_next_lease(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         first = await claim_one(store)
@@ -223,11 +191,9 @@ def test_a_settling_that_repeats_does_not_touch_the_next_lease(url: str) -> None
         await store.settle(first, DONE)
         assert await claim(store) == ()  # SM2 still holds the lane
 
-    run(url, scenario)
 
-
-def test_renewing_keeps_a_lease_and_tells_what_is_lost(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_renewing_keeps_a_lease_and_tells_what_is_lost(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "a"))
         await store.accept(inbound("SM2", "b"))
         kept, lost = await claim(store, lease=-1)
@@ -235,11 +201,9 @@ def test_renewing_keeps_a_lease_and_tells_what_is_lost(url: str) -> None:
         assert [one.sid for one in await claim(store)] == [lost.sid]
         assert await store.renew([kept.token, lost.token], lease=30) == {lost.token}
 
-    run(url, scenario)
 
-
-def test_a_dead_workers_leases_are_released_at_once(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_dead_workers_leases_are_released_at_once(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "a"))
         await store.accept(inbound("SM2", "b"))
         await claim_one(store, owner="dead")
@@ -247,11 +211,9 @@ def test_a_dead_workers_leases_are_released_at_once(url: str) -> None:
         assert await store.release("dead") == 1
         assert [one.sid for one in await claim(store)] == ["SM1"]
 
-    run(url, scenario)
 
-
-def test_after_two_crashes_a_message_is_claimed_alone(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_after_two_crashes_a_message_is_claimed_alone(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1", "a"))
         for _ in range(2):
             await claim_one(store, lease=-1)
@@ -262,11 +224,9 @@ def test_after_two_crashes_a_message_is_claimed_alone(url: str) -> None:
         await store.accept(inbound("SM3", "c"))
         assert [one.sid for one in await claim(store, alone=True)] == ["SM1"]
 
-    run(url, scenario)
 
-
-def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         for crash in range(5):
@@ -285,11 +245,9 @@ def test_after_five_crashes_a_message_is_dead_and_its_lane_goes_on(url: str) -> 
             Cause.WORKER_DIED(crash, 5) for crash in range(1, 6)
         ]
 
-    run(url, scenario)
 
-
-def test_explanations_come_back_and_foreign_words_are_none(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_explanations_come_back_and_foreign_words_are_none(url: str) -> None:
+    async with opened(url) as store:
         forged = stored(Cause.NO_HANDLER("Ann"))
         errors: tuple[Error, ...] = (Cause.TIMED_OUT(0.25), forged, "my\nwords")
         for number, error in enumerate(errors):
@@ -304,40 +262,32 @@ def test_explanations_come_back_and_foreign_words_are_none(url: str) -> None:
         assert history is not None
         assert history.attempts[-1].error == Cause.OPERATOR()
 
-    run(url, scenario)
 
-
-def test_an_interrupted_run_costs_no_attempt(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_an_interrupted_run_costs_no_attempt(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, "going down"))
         again = await claim_one(store)
         assert (again.attempt, again.crashes) == (1, 0)
 
-    run(url, scenario)
 
-
-def test_an_interrupted_run_may_be_held_back(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_an_interrupted_run_may_be_held_back(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), Settlement(Trigger.INTERRUPT, delay=60))
         assert await claim(store) == ()
 
-    run(url, scenario)
 
-
-def test_a_parked_message_leaves_its_lane(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_parked_message_leaves_its_lane(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         await store.settle(await claim_one(store), Settlement(Trigger.PARK, "loop-suspected"))
         assert (await claim_one(store)).sid == "SM2"
 
-    run(url, scenario)
 
-
-def test_a_replay_comes_with_the_claim(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_replay_comes_with_the_claim(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         first = await claim_one(store)
         assert not first.replayed
@@ -345,11 +295,9 @@ def test_a_replay_comes_with_the_claim(url: str) -> None:
         assert await store.replay(first.id)
         assert (await claim_one(store)).replayed
 
-    run(url, scenario)
 
-
-def test_a_replayed_message_goes_to_the_tail(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_replayed_message_goes_to_the_tail(url: str) -> None:
+    async with opened(url) as store:
         for n in range(2):
             await store.accept(inbound(f"SM{n}"))
         first = await claim_one(store)
@@ -368,25 +316,21 @@ def test_a_replayed_message_goes_to_the_tail(url: str) -> None:
             Trigger.REPLAY,
         ]
 
-    run(url, scenario)
 
-
-def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_live_message_cannot_be_replayed_and_a_running_one_not_dropped(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         one = await claim_one(store)
         assert not await store.replay(one.id)
         assert not await store.drop(one.id)
         assert not await store.replay(10_000)
 
-    run(url, scenario)
-
 
 AGAIN = Settlement(Trigger.RETRY, "it failed", delay=600)
 
 
-def test_a_waiting_message_that_is_replayed_is_due_at_once_in_its_place(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_waiting_message_that_is_replayed_is_due_at_once_in_its_place(url: str) -> None:
+    async with opened(url) as store:
         for sid in ("SM1", "SM2"):
             await store.accept(inbound(sid))
         first = await claim_one(store)
@@ -403,11 +347,11 @@ def test_a_waiting_message_that_is_replayed_is_due_at_once_in_its_place(url: str
         await store.settle(again, DONE)
         assert (await claim_one(store)).sid == "SM2"
 
-    run(url, scenario)
 
-
-def test_what_is_replayed_while_a_later_one_runs_goes_next_and_not_beside_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_is_replayed_while_a_later_one_runs_goes_next_and_not_beside_it(
+    url: str,
+) -> None:
+    async with opened(url) as store:
         for sid in ("SM1", "SM2", "SM3"):
             await store.accept(inbound(sid))
         first = await claim_one(store)
@@ -419,11 +363,9 @@ def test_what_is_replayed_while_a_later_one_runs_goes_next_and_not_beside_it(url
         await store.settle(second, DONE)
         assert (await claim_one(store)).sid == "SM1"
 
-    run(url, scenario)
 
-
-def test_a_replay_does_not_overtake_what_holds_the_lane(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_replay_does_not_overtake_what_holds_the_lane(url: str) -> None:
+    async with opened(url) as store:
         for sid in ("SM1", "SM2"):
             await store.accept(inbound(sid))
         first = await claim_one(store)
@@ -439,8 +381,6 @@ def test_a_replay_does_not_overtake_what_holds_the_lane(url: str) -> None:
         await store.settle(await claim_one(store), DONE)
         assert (await claim_one(store)).sid == "SM2"
 
-    run(url, scenario)
-
 
 async def behind(store: Store, sid: str) -> tuple[str, State] | None:
     """Return the SID and the state of what a message waits behind."""
@@ -455,8 +395,8 @@ async def behind(store: Store, sid: str) -> tuple[str, State] | None:
     return ahead.record.sid, history.behind.state
 
 
-def test_it_is_known_what_a_message_waits_behind(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_it_is_known_what_a_message_waits_behind(url: str) -> None:
+    async with opened(url) as store:
         for sid, lane in (("SM1", "a"), ("SM2", "a"), ("SM3", "a"), ("SM4", "b")):
             await store.accept(inbound(sid, lane))
         assert await behind(store, "SM1") is None
@@ -476,11 +416,9 @@ def test_it_is_known_what_a_message_waits_behind(url: str) -> None:
         await store.settle(other, DONE)
         assert await behind(store, "SM4") is None
 
-    run(url, scenario)
 
-
-def test_dropping_what_holds_a_lane_opens_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_dropping_what_holds_a_lane_opens_it(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         first = await claim_one(store)
@@ -488,11 +426,11 @@ def test_dropping_what_holds_a_lane_opens_it(url: str) -> None:
         assert await store.drop(first.id)
         assert (await claim_one(store)).sid == "SM2"
 
-    run(url, scenario)
 
-
-def test_a_crashed_run_is_rescued_before_a_retry_that_has_come_due_in_front_of_it(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_crashed_run_is_rescued_before_a_retry_that_has_come_due_in_front_of_it(
+    url: str,
+) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         skipped = Settlement(Trigger.RETRY, delay=2.0, holds_lane=False)
@@ -506,11 +444,9 @@ def test_a_crashed_run_is_rescued_before_a_retry_that_has_come_due_in_front_of_i
             await store.settle(crashed, DONE)
         assert [r.sid for r in await store.find(Filter(state=State.RUNNING))] == ["SM1"]
 
-    run(url, scenario)
 
-
-def test_what_comes_after_a_dropped_suspect_is_no_suspect(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_comes_after_a_dropped_suspect_is_no_suspect(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
         for _ in range(2):
@@ -519,26 +455,21 @@ def test_what_comes_after_a_dropped_suspect_is_no_suspect(url: str) -> None:
         assert await store.drop(suspect.id)
         assert [one.sid for one in await claim(store)] == ["SM2"]
 
-    run(url, scenario)
+
+async def test_listeners_of_all_processes_are_woken(url: str) -> None:
+    async with opened(url) as store, opened(url) as other:
+        here, there = store.listen(), other.listen()
+        await store.accept(inbound("SM1"))
+        async with asyncio.timeout(5):
+            await here.wait()
+            await there.wait()
 
 
-def test_listeners_of_all_processes_are_woken(url: str) -> None:
-    async def scenario(store: Store) -> None:
-        async with opened(url) as other:
-            here, there = store.listen(), other.listen()
-            await store.accept(inbound("SM1"))
-            async with asyncio.timeout(5):
-                await here.wait()
-                await there.wait()
-
-    run(url, scenario)
-
-
-def test_many_workers_settle_everything_once_and_in_order(url: str) -> None:
+async def test_many_workers_settle_everything_once_and_in_order(url: str) -> None:
     """Invariant: over 3 stores on one database, each message settles once, lanes in order."""
     lanes, each = 20, 10
 
-    async def scenario(store: Store) -> None:
+    async with opened(url) as store:
         settled: list[str] = []
 
         async def work(owner: str) -> None:
@@ -562,11 +493,9 @@ def test_many_workers_settle_everything_once_and_in_order(url: str) -> None:
                 f"{lane}-{n}" for n in range(each)
             ]
 
-    run(url, scenario)
 
-
-def test_the_store_at_a_glance(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_the_store_at_a_glance(url: str) -> None:
+    async with opened(url) as store:
         for n in range(4):
             await store.accept(inbound(f"SM{n}", f"{n}"))
         done, dead, _ = await claim(store, 3)
@@ -584,11 +513,9 @@ def test_the_store_at_a_glance(url: str) -> None:
         assert counts.oldest is not None
         assert counts.oldest < 10
 
-    run(url, scenario)
 
-
-def test_listing_filters_and_pages(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_listing_filters_and_pages(url: str) -> None:
+    async with opened(url) as store:
         for n in range(6):
             await store.accept(inbound(f"SM{n}", f"{n % 2}"))
         newest = await store.find(Filter(limit=2))
@@ -599,11 +526,9 @@ def test_listing_filters_and_pages(url: str) -> None:
         assert [r.sid for r in await store.find(Filter(sid="SM1"))] == ["SM1"]
         assert await store.find(Filter(until=newest[0].received - 3600)) == []
 
-    run(url, scenario)
 
-
-def test_what_was_claimed_without_an_answer_is_handed_back(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_was_claimed_without_an_answer_is_handed_back(url: str) -> None:
+    async with opened(url) as store:
         for lane in ("a", "b", "c"):
             await store.accept(inbound(f"SM{lane}", lane))
         held = await claim_one(store)
@@ -620,21 +545,17 @@ def test_what_was_claimed_without_an_answer_is_handed_back(url: str) -> None:
         assert history is not None
         assert [attempt.trigger for attempt in history.attempts] == [Trigger.INTERRUPT]
 
-    run(url, scenario)
 
-
-def test_what_has_been_settled_is_not_handed_back(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_what_has_been_settled_is_not_handed_back(url: str) -> None:
+    async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.settle(await claim_one(store), DONE)
         assert await store.hand_back("w1", []) == 0
         assert await claim(store) == ()
 
-    run(url, scenario)
 
-
-def test_a_webhook_that_cannot_be_stored_fails_alone(url: str) -> None:
-    async def scenario(store: Store) -> None:
+async def test_a_webhook_that_cannot_be_stored_fails_alone(url: str) -> None:
+    async with opened(url) as store:
         beyond = inbound("SM2", notice_after=1e300)  # no store's time reaches that far
         first, unstorable, last = await asyncio.gather(
             store.accept(inbound("SM1")),
@@ -645,5 +566,3 @@ def test_a_webhook_that_cannot_be_stored_fails_alone(url: str) -> None:
         assert (first, last) == (True, True)
         assert type(unstorable) is StoreError  # and not that it may succeed later
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
-
-    run(url, scenario)

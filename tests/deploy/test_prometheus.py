@@ -85,20 +85,17 @@ async def prometheus(directory: Path, target: str) -> AsyncIterator[Prometheus]:
         process.wait(30)
 
 
-def test_the_counts_of_two_ingresses_and_two_workers_add_up(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        target = f"127.0.0.1:{free_port()}"
-        async with site(tmp_path, OFFHOOK_ADMIN_BIND=target) as here:
-            with here.run("one", "--ingresses", "2", "--workers", "2") as machine:
-                await listening(machine)
-                async with prometheus(tmp_path, target) as scraping:
-                    people = [f"+155512300{number:02}" for number in range(40)]
-                    await asyncio.gather(*(here.simulator.text("hello", from_=p) for p in people))
-                    for person in people[:5]:
-                        await here.simulator.text("hello", from_=person, duplicates=1)
-                    await add_up(scraping)
-
-    asyncio.run(scenario())
+async def test_the_counts_of_two_ingresses_and_two_workers_add_up(tmp_path: Path) -> None:
+    target = f"127.0.0.1:{free_port()}"
+    async with site(tmp_path, OFFHOOK_ADMIN_BIND=target) as here:
+        with here.run("one", "--ingresses", "2", "--workers", "2") as machine:
+            await listening(machine)
+            async with prometheus(tmp_path, target) as scraping:
+                people = [f"+155512300{number:02}" for number in range(40)]
+                await asyncio.gather(*(here.simulator.text("hello", from_=p) for p in people))
+                for person in people[:5]:
+                    await here.simulator.text("hello", from_=person, duplicates=1)
+                await add_up(scraping)
 
 
 async def add_up(scraping: Prometheus) -> None:

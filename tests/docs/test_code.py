@@ -1,6 +1,5 @@
 """The code on the pages runs: what is Python compiles, and each whole bot answers."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -42,7 +41,9 @@ def test_python_compiles(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", BOTS, ids=str)
-def test_a_whole_bot_answers(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_whole_bot_answers(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Each in a module of its own: one process imports them all.
     module = f"bot_{str(block).replace('-', '_')}"
     (tmp_path / f"{module}.py").write_text(block.code)
@@ -50,18 +51,15 @@ def test_a_whole_bot_answers(block: Block, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(tmp_path)
     app = AppName.parse(f"{module}:app", tmp_path).load()
 
-    async def scenario() -> None:
-        with listen("127.0.0.1", 0) as listener:
-            session = Session.begin(url_of(listener))
-            configure(app, session, store=f"sqlite:///{tmp_path / 'bot.db'}")
-            async with dev_server(app, listener, session) as server:
-                steps = [step async for step in server.desk.text(TextOrder(body="hello"))]
-        assert isinstance(steps[0], Acknowledged)
-        assert steps[0].status == 200
-        assert isinstance(steps[-1], Settled)
-        assert steps[-1].state is State.DONE
-
-    asyncio.run(scenario())
+    with listen("127.0.0.1", 0) as listener:
+        session = Session.begin(url_of(listener))
+        configure(app, session, store=f"sqlite:///{tmp_path / 'bot.db'}")
+        async with dev_server(app, listener, session) as server:
+            steps = [step async for step in server.desk.text(TextOrder(body="hello"))]
+    assert isinstance(steps[0], Acknowledged)
+    assert steps[0].status == 200
+    assert isinstance(steps[-1], Settled)
+    assert steps[-1].state is State.DONE
 
 
 def test_the_tests_of_the_how_to_pass(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a machine's processes are, and what is measured of them, while its clock is set."""
 
-import asyncio
 import os
 import time
 from types import ModuleType
@@ -34,17 +33,14 @@ def test_a_process_is_known_whatever_the_clock_was_set_to_meanwhile(
 
 
 @HOURS
-def test_the_last_minute_is_a_minute_whatever_the_clock_was_set_to(
+async def test_the_last_minute_is_a_minute_whatever_the_clock_was_set_to(
     monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     async def away() -> Counts:
         raise TimeoutError
 
-    async def scenario() -> None:
-        look = Surveyor({}, away).look
-        before = await look()
-        now = time.time
-        monkeypatch.setattr(time, "time", lambda: now() + seconds)
-        assert (await look()).at - before.at == pytest.approx(0, abs=5)
-
-    asyncio.run(scenario())
+    look = Surveyor({}, away).look
+    before = await look()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+    assert (await look()).at - before.at == pytest.approx(0, abs=5)

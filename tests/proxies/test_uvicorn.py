@@ -18,7 +18,6 @@ from tests.web.helpers import (
     encoded,
     read_reply,
     request,
-    run,
 )
 
 CALLED = "https://bot.example.com/twilio/messages"
@@ -34,7 +33,7 @@ CALLED = "https://bot.example.com/twilio/messages"
         (False, "https://bot.example.com", 200),
     ],
 )
-def test_a_bot_behind_a_proxy_and_plain_uvicorn(
+async def test_a_bot_behind_a_proxy_and_plain_uvicorn(
     tmp_path: Path, proxy_headers: bool, public_url: str, status: int
 ) -> None:
     app = Offhook(
@@ -47,18 +46,15 @@ def test_a_bot_behind_a_proxy_and_plain_uvicorn(
         store=f"sqlite:///{tmp_path}/offhook.db",
     )
 
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(app, proxy_headers=proxy_headers, log_config=None)
-            server = uvicorn.Server(config)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                assert (await post(listener.getsockname()[1])).status == status
-            finally:
-                server.should_exit = True
-                await serving
-
-    run(main())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, proxy_headers=proxy_headers, log_config=None)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            assert (await post(listener.getsockname()[1])).status == status
+        finally:
+            server.should_exit = True
+            await serving
 
 
 async def post(port: int) -> Reply:

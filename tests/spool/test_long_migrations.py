@@ -162,110 +162,97 @@ class Ingress:
 
 
 @HOLDUPS
-def test_an_ingress_acknowledges_and_one_attempt_finishes(
+async def test_an_ingress_acknowledges_and_one_attempt_finishes(
     tmp_path: Path, url: str, holdup: str, reason: str
 ) -> None:
-    async def scenario() -> None:
-        here = Ingress(tmp_path, url)
-        async with Holdup(url, holdup) as held:
-            await here.spooling.start()
-            assert all(await here.accept_everything())
-            await here.told(f"webhooks are kept in the spool: {place(url)}: {reason}")
-            with pytest.raises(StoreUnavailable):
-                await here.spooling.store.backlog(1)
-            began = await held.migrating() if holdup == A_TABLE else None
-            await held.let_go()
-            await here.told("the store is back")
-            await here.told(f"{len(EVERYTHING)} webhooks were forwarded")
-            assert here.attempts == 1
-            assert began in {None, await held.applied()}
+    here = Ingress(tmp_path, url)
+    async with Holdup(url, holdup) as held:
+        await here.spooling.start()
+        assert all(await here.accept_everything())
+        await here.told(f"webhooks are kept in the spool: {place(url)}: {reason}")
+        with pytest.raises(StoreUnavailable):
+            await here.spooling.store.backlog(1)
+        began = await held.migrating() if holdup == A_TABLE else None
+        await held.let_go()
+        await here.told("the store is back")
+        await here.told(f"{len(EVERYTHING)} webhooks were forwarded")
+        assert here.attempts == 1
+        assert began in {None, await held.applied()}
+    await here.spooling.stop()
+    async with opened(url) as store:
+        stored = await store.find(Filter(limit=100))
+    assert sorted(one.sid for one in stored) == [one.sid for one in EVERYTHING]
+
+
+async def test_a_migration_that_fails_is_tried_again_and_why_is_told(
+    tmp_path: Path, url: str
+) -> None:
+    here = Ingress(tmp_path, url)
+    async with Holdup(url, A_TABLE) as held:
+        await here.spooling.start()
+        await here.told(OURS)
+        await held.break_off()
+        await here.told("terminating connection due to administrator command")
+        await held.let_go()
+        await here.told("the store is back")
+        assert here.attempts > 1
+    await here.spooling.stop()
+
+
+async def test_an_ingress_that_stops_leaves_no_migration_going_on(tmp_path: Path, url: str) -> None:
+    here = Ingress(tmp_path, url)
+    async with Holdup(url, A_TABLE) as held:
+        await here.spooling.start()
+        assert all(await here.accept_everything())
+        await held.migrating()
         await here.spooling.stop()
-        async with opened(url) as store:
-            stored = await store.find(Filter(limit=100))
-        assert sorted(one.sid for one in stored) == [one.sid for one in EVERYTHING]
-
-    asyncio.run(scenario())
-
-
-def test_a_migration_that_fails_is_tried_again_and_why_is_told(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        here = Ingress(tmp_path, url)
-        async with Holdup(url, A_TABLE) as held:
-            await here.spooling.start()
-            await here.told(OURS)
-            await held.break_off()
-            await here.told("terminating connection due to administrator command")
-            await held.let_go()
-            await here.told("the store is back")
-            assert here.attempts > 1
-        await here.spooling.stop()
-
-    asyncio.run(scenario())
-
-
-def test_an_ingress_that_stops_leaves_no_migration_going_on(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        here = Ingress(tmp_path, url)
-        async with Holdup(url, A_TABLE) as held:
-            await here.spooling.start()
-            assert all(await here.accept_everything())
-            await held.migrating()
-            await here.spooling.stop()
-            await eventually(held.is_over)  # though the table is not free yet
-            await here.told(f"{len(EVERYTHING)} webhooks are left in it")
-
-    asyncio.run(scenario())
+        await eventually(held.is_over)  # though the table is not free yet
+        await here.told(f"{len(EVERYTHING)} webhooks are left in it")
 
 
 @HOLDUPS
-def test_a_worker_starts_beside_one_migration_and_says_so(
+async def test_a_worker_starts_beside_one_migration_and_says_so(
     tmp_path: Path, url: str, holdup: str, reason: str
 ) -> None:
-    async def scenario() -> None:
-        async with site(tmp_path, OFFHOOK_STORE=url) as here, Holdup(url, holdup) as held:
-            with here.worker() as worker:
-                await in_thread(lambda: worker.wait_for(f"waited for: {place(url)}: {reason}"))
-                await in_thread(lambda: worker.wait_for(f"not handled: {place(url)}: {ANOTHERS}"))
-                began = await held.migrating() if holdup == A_TABLE else None
-                await held.let_go()
-                await in_thread(lambda: worker.wait_for("the store is ready"))
-                await in_thread(lambda: worker.wait_for("the store is back"))
-                assert began in {None, await held.applied()}
-                with here.ingress() as ingress:
-                    await listening(ingress)
-                    assert (await here.simulator.text("hello")).status == 200
-                    assert (await here.reply()).split()[0] == "hello"
-                    ingress.send(signal.SIGTERM)
-                    assert await ended(ingress) == 0
-                worker.send(signal.SIGTERM)
-                assert await ended(worker) == 0
-                assert "another is started" not in worker.output, "nothing crashed"
-
-    asyncio.run(scenario())
+    async with site(tmp_path, OFFHOOK_STORE=url) as here, Holdup(url, holdup) as held:
+        with here.worker() as worker:
+            await in_thread(lambda: worker.wait_for(f"waited for: {place(url)}: {reason}"))
+            await in_thread(lambda: worker.wait_for(f"not handled: {place(url)}: {ANOTHERS}"))
+            began = await held.migrating() if holdup == A_TABLE else None
+            await held.let_go()
+            await in_thread(lambda: worker.wait_for("the store is ready"))
+            await in_thread(lambda: worker.wait_for("the store is back"))
+            assert began in {None, await held.applied()}
+            with here.ingress() as ingress:
+                await listening(ingress)
+                assert (await here.simulator.text("hello")).status == 200
+                assert (await here.reply()).split()[0] == "hello"
+                ingress.send(signal.SIGTERM)
+                assert await ended(ingress) == 0
+            worker.send(signal.SIGTERM)
+            assert await ended(worker) == 0
+            assert "another is started" not in worker.output, "nothing crashed"
 
 
 @pytest.mark.parametrize("by", ["SIGTERM", "Ctrl-C"])
 @pytest.mark.parametrize("role", ["worker", "ingress", "ingress with a spool"])
-def test_who_is_told_to_end_during_a_migration_ends_in_good_order(
+async def test_who_is_told_to_end_during_a_migration_ends_in_good_order(
     tmp_path: Path, url: str, role: str, by: str
 ) -> None:
-    async def scenario() -> None:
-        environment = {"OFFHOOK_STORE": url}
-        if "spool" in role:
-            environment["OFFHOOK_SPOOL"] = f"sqlite:///{tmp_path}/spool.db"
-        async with site(tmp_path, **environment) as here, Holdup(url, A_TABLE) as held:
-            with here.worker() if role == "worker" else here.ingress() as process:
-                await in_thread(lambda: process.wait_for(f"waited for: {place(url)}: {OURS}"))
-                if "spool" in role:
-                    await listening(process)
-                    assert (await here.simulator.text("hello")).status == 200
-                if by == "SIGTERM":
-                    process.send(signal.SIGTERM)
-                else:
-                    process.interrupt()
-                assert await ended(process) == 0, process.explain()
-                assert "Traceback" not in process.output
-                assert "has not ended in time" not in process.output
-            await eventually(held.is_over)  # though the table is not free yet
-
-    asyncio.run(scenario())
+    environment = {"OFFHOOK_STORE": url}
+    if "spool" in role:
+        environment["OFFHOOK_SPOOL"] = f"sqlite:///{tmp_path}/spool.db"
+    async with site(tmp_path, **environment) as here, Holdup(url, A_TABLE) as held:
+        with here.worker() if role == "worker" else here.ingress() as process:
+            await in_thread(lambda: process.wait_for(f"waited for: {place(url)}: {OURS}"))
+            if "spool" in role:
+                await listening(process)
+                assert (await here.simulator.text("hello")).status == 200
+            if by == "SIGTERM":
+                process.send(signal.SIGTERM)
+            else:
+                process.interrupt()
+            assert await ended(process) == 0, process.explain()
+            assert "Traceback" not in process.output
+            assert "has not ended in time" not in process.output
+        await eventually(held.is_over)  # though the table is not free yet

@@ -102,124 +102,109 @@ def check(records: Sequence[Record], expected: Sequence[Inbound]) -> None:
         assert sids(records, lane) == sorted(sids(records, lane))
 
 
-def test_a_server_that_is_killed_and_comes_back(
+async def test_a_server_that_is_killed_and_comes_back(
     tmp_path: Path, server: PostgresServer, url: str
 ) -> None:
-    async def scenario() -> None:
-        async with ingress(tmp_path, url) as here:
-            await here.accept(*EVERYTHING[:30])
-            await asyncio.to_thread(server.stop, "immediate")
-            assert all(await here.accept(*EVERYTHING[30:60]))
-            # Twilio delivers one of them once more.
-            assert await here.accept(EVERYTHING[45]) == [False]
-            await asyncio.to_thread(server.start)
-            await here.accept(*EVERYTHING[60:])
-            check(await here.forwarded(), EVERYTHING)
-
-    asyncio.run(scenario())
+    async with ingress(tmp_path, url) as here:
+        await here.accept(*EVERYTHING[:30])
+        await asyncio.to_thread(server.stop, "immediate")
+        assert all(await here.accept(*EVERYTHING[30:60]))
+        # Twilio delivers one of them once more.
+        assert await here.accept(EVERYTHING[45]) == [False]
+        await asyncio.to_thread(server.start)
+        await here.accept(*EVERYTHING[60:])
+        check(await here.forwarded(), EVERYTHING)
 
 
-def test_a_network_that_is_cut(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        async with ingress(tmp_path, url) as here:
-            await here.accept(*EVERYTHING[:30])
-            here.proxy.cut()
-            await here.accept(*EVERYTHING[30:60])
-            here.proxy.mend()
-            await here.accept(*EVERYTHING[60:])
-            check(await here.forwarded(), EVERYTHING)
-
-    asyncio.run(scenario())
+async def test_a_network_that_is_cut(tmp_path: Path, url: str) -> None:
+    async with ingress(tmp_path, url) as here:
+        await here.accept(*EVERYTHING[:30])
+        here.proxy.cut()
+        await here.accept(*EVERYTHING[30:60])
+        here.proxy.mend()
+        await here.accept(*EVERYTHING[60:])
+        check(await here.forwarded(), EVERYTHING)
 
 
-def test_a_network_in_which_everything_vanishes_and_arrives_late(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        async with ingress(tmp_path, url) as here:
-            await here.accept(*EVERYTHING[:30])
-            here.proxy.partition()
-            await here.accept(*EVERYTHING[30:60])
-            assert "does not answer in time" in here.problems[0].text
-            here.proxy.mend()
-            await here.accept(*EVERYTHING[60:])
-            check(await here.forwarded(), EVERYTHING)
-
-    asyncio.run(scenario())
-
-
-def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        async with ingress(tmp_path, url) as here:
-            await here.accept(inbound("SM1"))
-            here.proxy.lose_answer_to(b"SM2")
-            assert await here.accept(inbound("SM2")) == [True]
-            assert here.proxy.swallowed.is_set()
-            assert sids(await stored(url)) == ["SM1", "SM2"], "it was committed before it was lost"
-            here.proxy.mend()
-            await here.accept(inbound("SM3"))
-            records = await here.forwarded()
-            assert sids(records) == ["SM1", "SM2", "SM3"]
-            assert any("of which it had" in one.text for one in here.problems)
-
-    asyncio.run(scenario())
+async def test_a_network_in_which_everything_vanishes_and_arrives_late(
+    tmp_path: Path, url: str
+) -> None:
+    async with ingress(tmp_path, url) as here:
+        await here.accept(*EVERYTHING[:30])
+        here.proxy.partition()
+        await here.accept(*EVERYTHING[30:60])
+        assert "does not answer in time" in here.problems[0].text
+        here.proxy.mend()
+        await here.accept(*EVERYTHING[60:])
+        check(await here.forwarded(), EVERYTHING)
 
 
-def test_without_a_spool_a_lost_answer_is_a_refusal_and_the_repeat_a_repeat(url: str) -> None:
-    async def scenario() -> None:
-        async with Proxy(url).serve() as proxy, opened(proxy.url) as store:
-            await store.accept(inbound("SM1"))
-            proxy.lose_answer_to(b"SM2")
-            with pytest.raises(StoreUnavailable):
-                await store.accept(inbound("SM2"))
-            assert proxy.swallowed.is_set()
-            proxy.mend()
-            assert await store.accept(inbound("SM2")) is False
-            assert sids(await stored(url)) == ["SM1", "SM2"]
+async def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url: str) -> None:
+    async with ingress(tmp_path, url) as here:
+        await here.accept(inbound("SM1"))
+        here.proxy.lose_answer_to(b"SM2")
+        assert await here.accept(inbound("SM2")) == [True]
+        assert here.proxy.swallowed.is_set()
+        assert sids(await stored(url)) == ["SM1", "SM2"], "it was committed before it was lost"
+        here.proxy.mend()
+        await here.accept(inbound("SM3"))
+        records = await here.forwarded()
+        assert sids(records) == ["SM1", "SM2", "SM3"]
+        assert any("of which it had" in one.text for one in here.problems)
 
-    asyncio.run(scenario())
+
+async def test_without_a_spool_a_lost_answer_is_a_refusal_and_the_repeat_a_repeat(url: str) -> None:
+    async with Proxy(url).serve() as proxy, opened(proxy.url) as store:
+        await store.accept(inbound("SM1"))
+        proxy.lose_answer_to(b"SM2")
+        with pytest.raises(StoreUnavailable):
+            await store.accept(inbound("SM2"))
+        assert proxy.swallowed.is_set()
+        proxy.mend()
+        assert await store.accept(inbound("SM2")) is False
+        assert sids(await stored(url)) == ["SM1", "SM2"]
 
 
-def test_conversations_go_on_in_order_through_an_outage(
+async def test_conversations_go_on_in_order_through_an_outage(
     tmp_path: Path, server: PostgresServer, url: str
 ) -> None:
-    async def scenario() -> None:
-        async with site(
-            tmp_path,
-            OFFHOOK_STORE=url,
-            OFFHOOK_SPOOL=f"sqlite:///{tmp_path}/spool.db",
-            OFFHOOK_LOOP_LIMIT="1000/minute",  # they talk fast
-            OFFHOOK_SLOW_NOTICE="",  # a busy machine may need 10 s for all of it
-        ) as here:
-            with here.ingress("a", "--ingresses", "2") as one, here.worker("b") as worker:
-                await listening(one)
-                await working(worker)
+    async with site(
+        tmp_path,
+        OFFHOOK_STORE=url,
+        OFFHOOK_SPOOL=f"sqlite:///{tmp_path}/spool.db",
+        OFFHOOK_LOOP_LIMIT="1000/minute",  # they talk fast
+        OFFHOOK_SLOW_NOTICE="",  # a busy machine may need 10 s for all of it
+    ) as here:
+        with here.ingress("a", "--ingresses", "2") as one, here.worker("b") as worker:
+            await listening(one)
+            await working(worker)
 
-                async def talk(person: int) -> list[int]:
-                    return [
-                        (await here.simulator.text(f"{n}", from_=f"+1555123000{person}")).status
-                        for n in range(30)
-                    ]
+            async def talk(person: int) -> list[int]:
+                return [
+                    (await here.simulator.text(f"{n}", from_=f"+1555123000{person}")).status
+                    for n in range(30)
+                ]
 
-                talking = asyncio.gather(*map(talk, range(5)))
-                await here.reply()
-                await in_thread(lambda: server.stop("immediate"))
-                assert await talking == [[200] * 30] * 5
-                await in_thread(server.start)
-                await eventually(lambda: len(here.simulator.sent) == 150)
-                for person in range(5):
-                    replies = [s for s in here.simulator.sent if s.to == f"+1555123000{person}"]
-                    said = [int(reply.body.split()[0]) for reply in replies]
-                    assert said == list(range(30))
-                for process in (one, worker):
-                    process.send(signal.SIGTERM)
-                    assert await ended(process) == 0
-
-    asyncio.run(scenario())
+            talking = asyncio.gather(*map(talk, range(5)))
+            await here.reply()
+            await in_thread(lambda: server.stop("immediate"))
+            assert await talking == [[200] * 30] * 5
+            await in_thread(server.start)
+            await eventually(lambda: len(here.simulator.sent) == 150)
+            for person in range(5):
+                replies = [s for s in here.simulator.sent if s.to == f"+1555123000{person}"]
+                said = [int(reply.body.split()[0]) for reply in replies]
+                assert said == list(range(30))
+            for process in (one, worker):
+                process.send(signal.SIGTERM)
+                assert await ended(process) == 0
 
 
-def test_an_ingress_starts_without_its_server_and_says_why(
+async def test_an_ingress_starts_without_its_server_and_says_why(
     tmp_path: Path, server: PostgresServer, url: str
 ) -> None:
-    async def scenario() -> None:
+    server.stop("immediate")
+    try:
         spool = f"sqlite:///{tmp_path}/spool.db"
         async with site(tmp_path, OFFHOOK_STORE=url, OFFHOOK_SPOOL=spool) as here:
             with here.ingress("a") as one:
@@ -232,62 +217,54 @@ def test_an_ingress_starts_without_its_server_and_says_why(
                 one.send(signal.SIGTERM)
                 assert await ended(one) == 0
         assert len(await stored(url)) == 1
-
-    server.stop("immediate")
-    try:
-        asyncio.run(scenario())
     finally:
         server.stop()
         server.start()
 
 
-def test_an_ingress_whose_answer_is_lost_stores_once_and_spools(tmp_path: Path, url: str) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        async with (
-            Proxy(url).serve() as proxy,
-            site(tmp_path, OFFHOOK_STORE=proxy.url, OFFHOOK_SPOOL=spool) as here,
-        ):
-            with here.ingress() as machine, here.worker(OFFHOOK_STORE=url, OFFHOOK_SPOOL=""):
-                await listening(machine)
-                assert (await here.simulator.text("first")).status == 200
-                await here.reply()
-                proxy.lose_answer_to(b"vanishing")
-                assert (await here.simulator.text("vanishing")).status == 200
-                assert proxy.swallowed.is_set()
-                await eventually(lambda: len(here.simulator.sent) == 2)  # it was committed
-                proxy.mend()
-                assert (await here.simulator.text("last")).status == 200
-                await eventually(lambda: len(here.simulator.sent) == 3)
-                await in_thread(lambda: machine.wait_for("of which it had"))
-                said = [reply.body.split()[0] for reply in here.simulator.sent]
-                assert said == ["first", "vanishing", "last"]
-                assert len(await stored_messages(url)) == 3
-
-    asyncio.run(scenario())
+async def test_an_ingress_whose_answer_is_lost_stores_once_and_spools(
+    tmp_path: Path, url: str
+) -> None:
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    async with (
+        Proxy(url).serve() as proxy,
+        site(tmp_path, OFFHOOK_STORE=proxy.url, OFFHOOK_SPOOL=spool) as here,
+    ):
+        with here.ingress() as machine, here.worker(OFFHOOK_STORE=url, OFFHOOK_SPOOL=""):
+            await listening(machine)
+            assert (await here.simulator.text("first")).status == 200
+            await here.reply()
+            proxy.lose_answer_to(b"vanishing")
+            assert (await here.simulator.text("vanishing")).status == 200
+            assert proxy.swallowed.is_set()
+            await eventually(lambda: len(here.simulator.sent) == 2)  # it was committed
+            proxy.mend()
+            assert (await here.simulator.text("last")).status == 200
+            await eventually(lambda: len(here.simulator.sent) == 3)
+            await in_thread(lambda: machine.wait_for("of which it had"))
+            said = [reply.body.split()[0] for reply in here.simulator.sent]
+            assert said == ["first", "vanishing", "last"]
+            assert len(await stored_messages(url)) == 3
 
 
 SIDS = ("MessageSid", "SmsMessageSid", "SmsSid")
 
 
-def test_an_ingress_without_a_spool_refuses_then_and_knows_the_repeat(
+async def test_an_ingress_without_a_spool_refuses_then_and_knows_the_repeat(
     tmp_path: Path, url: str
 ) -> None:
-    async def scenario() -> None:
-        async with Proxy(url).serve() as proxy, site(tmp_path, OFFHOOK_STORE=proxy.url) as here:
-            with here.ingress() as machine:
-                await listening(machine)
-                sid = "SM" + "1" * 32
-                proxy.lose_answer_to(b"vanishing")
-                lost = await here.simulator.text("vanishing", extra=dict.fromkeys(SIDS, sid))
-                assert lost.status == 503
-                assert proxy.swallowed.is_set()
-                proxy.mend()
-                again = await here.simulator.text("vanishing", extra=dict.fromkeys(SIDS, sid))
-                assert again.status == 200
-                assert sids(await stored_messages(url)) == [sid]
-
-    asyncio.run(scenario())
+    async with Proxy(url).serve() as proxy, site(tmp_path, OFFHOOK_STORE=proxy.url) as here:
+        with here.ingress() as machine:
+            await listening(machine)
+            sid = "SM" + "1" * 32
+            proxy.lose_answer_to(b"vanishing")
+            lost = await here.simulator.text("vanishing", extra=dict.fromkeys(SIDS, sid))
+            assert lost.status == 503
+            assert proxy.swallowed.is_set()
+            proxy.mend()
+            again = await here.simulator.text("vanishing", extra=dict.fromkeys(SIDS, sid))
+            assert again.status == 200
+            assert sids(await stored_messages(url)) == [sid]
 
 
 async def stored_messages(url: str) -> Sequence[Record]:

@@ -65,99 +65,85 @@ def spoken(records: Sequence[Record]) -> dict[str, list[int]]:
     return said
 
 
-def test_a_killed_ingress_forwards_after_its_restart_once_and_in_order(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
-            here.store.rmdir()
-            with here.ingress("a", "--ingresses", "2") as ingress:
-                await listening(ingress)
-                assert len(await texts(here, range(10), duplicates=1)) == 50
-                os.killpg(ingress.pid, signal.SIGKILL)
-            assert not here.store.exists()
-
-            with here.ingress("a", "--ingresses", "2") as ingress:
-                await listening(ingress)
-                assert len(await texts(here, range(10, 20))) == 50
-                here.store.mkdir()
-                records = await until_stored(here, 100)
-                assert len(await texts(here, range(20, 25))) == 25
-                records = await until_stored(here, 125)
-                ingress.send(signal.SIGTERM)
-                assert await ended(ingress) == 0
-            assert all(count == 1 for count in Counter(one.sid for one in records).values())
-            assert spoken(records) == {
-                f"+1555123000{person}": list(range(25)) for person in range(5)
-            }
-
-            with here.worker():
-                for person in range(5):
-                    await here.reply(f"+1555123000{person}")
-
-    asyncio.run(scenario())
-
-
-def test_an_outage_is_told_in_few_words(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
-            here.store.rmdir()
-            with here.ingress() as ingress:
-                await listening(ingress)
-                assert len(await texts(here, range(20))) == 100
-                here.store.mkdir()
-                await until_stored(here, 100)
-                await in_thread(lambda: ingress.wait_for("the store is back"))
-                await in_thread(lambda: ingress.wait_for("webhooks were forwarded"))
-                told = ingress.output.splitlines()
-            assert len(told) < 10, ingress.explain()
-            assert sum("webhooks are kept in the spool" in line for line in told) == 1
-
-    asyncio.run(scenario())
-
-
-def test_two_processes_on_one_spool_keep_the_order_when_the_forwarder_dies(
+async def test_a_killed_ingress_forwards_after_its_restart_once_and_in_order(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
-            here.store.rmdir()
-            with here.ingress("a", "--ingresses", "2") as ingress:
-                await listening(ingress)
-                await in_thread(lambda: until(lambda: len(ingress.children("roles")) == 2))
-                sending = asyncio.create_task(texts(here, range(60)))
-                here.store.mkdir()
-                for child in ingress.children("roles ingress"):
-                    os.kill(child, signal.SIGKILL)
-                    await in_thread(
-                        lambda: until(lambda: len(ingress.children("roles ingress")) == 2)
-                    )
-                acknowledged = await sending
-                records = await until_stored(here, len(acknowledged))
-                await eventually(lambda: spool_is_empty(spool))
-                records = await stored(here)
-            sids = [one.sid for one in records]
-            assert len(acknowledged) > 200
-            assert acknowledged <= set(sids)
-            assert len(set(sids)) == len(sids)
-            assert all(said == sorted(said) for said in spoken(records).values())
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
+        here.store.rmdir()
+        with here.ingress("a", "--ingresses", "2") as ingress:
+            await listening(ingress)
+            assert len(await texts(here, range(10), duplicates=1)) == 50
+            os.killpg(ingress.pid, signal.SIGKILL)
+        assert not here.store.exists()
 
-    asyncio.run(scenario())
+        with here.ingress("a", "--ingresses", "2") as ingress:
+            await listening(ingress)
+            assert len(await texts(here, range(10, 20))) == 50
+            here.store.mkdir()
+            records = await until_stored(here, 100)
+            assert len(await texts(here, range(20, 25))) == 25
+            records = await until_stored(here, 125)
+            ingress.send(signal.SIGTERM)
+            assert await ended(ingress) == 0
+        assert all(count == 1 for count in Counter(one.sid for one in records).values())
+        assert spoken(records) == {f"+1555123000{person}": list(range(25)) for person in range(5)}
+
+        with here.worker():
+            for person in range(5):
+                await here.reply(f"+1555123000{person}")
 
 
-def test_run_takes_messages_without_its_store_and_answers_them_when_it_is_back(
+async def test_an_outage_is_told_in_few_words(tmp_path: Path) -> None:
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
+        here.store.rmdir()
+        with here.ingress() as ingress:
+            await listening(ingress)
+            assert len(await texts(here, range(20))) == 100
+            here.store.mkdir()
+            await until_stored(here, 100)
+            await in_thread(lambda: ingress.wait_for("the store is back"))
+            await in_thread(lambda: ingress.wait_for("webhooks were forwarded"))
+            told = ingress.output.splitlines()
+        assert len(told) < 10, ingress.explain()
+        assert sum("webhooks are kept in the spool" in line for line in told) == 1
+
+
+async def test_two_processes_on_one_spool_keep_the_order_when_the_forwarder_dies(
     tmp_path: Path,
 ) -> None:
-    async def scenario() -> None:
-        spool = f"sqlite:///{tmp_path}/spool.db"
-        async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
-            here.store.rmdir()
-            port = here.simulator.webhook_url.split(":")[2].partition("/")[0]
-            with here.start("a", "run", "bot:app", "--port", port) as process:
-                await listening(process)
-                assert (await here.simulator.text("hello")).status == 200
-                here.store.mkdir()
-                assert (await here.reply()).split()[0] == "hello"
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
+        here.store.rmdir()
+        with here.ingress("a", "--ingresses", "2") as ingress:
+            await listening(ingress)
+            await in_thread(lambda: until(lambda: len(ingress.children("roles")) == 2))
+            sending = asyncio.create_task(texts(here, range(60)))
+            here.store.mkdir()
+            for child in ingress.children("roles ingress"):
+                os.kill(child, signal.SIGKILL)
+                await in_thread(lambda: until(lambda: len(ingress.children("roles ingress")) == 2))
+            acknowledged = await sending
+            records = await until_stored(here, len(acknowledged))
+            await eventually(lambda: spool_is_empty(spool))
+            records = await stored(here)
+        sids = [one.sid for one in records]
+        assert len(acknowledged) > 200
+        assert acknowledged <= set(sids)
+        assert len(set(sids)) == len(sids)
+        assert all(said == sorted(said) for said in spoken(records).values())
 
-    asyncio.run(scenario())
+
+async def test_run_takes_messages_without_its_store_and_answers_them_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    spool = f"sqlite:///{tmp_path}/spool.db"
+    async with site(tmp_path, OFFHOOK_SPOOL=spool) as here:
+        here.store.rmdir()
+        port = here.simulator.webhook_url.split(":")[2].partition("/")[0]
+        with here.start("a", "run", "bot:app", "--port", port) as process:
+            await listening(process)
+            assert (await here.simulator.text("hello")).status == 200
+            here.store.mkdir()
+            assert (await here.reply()).split()[0] == "hello"

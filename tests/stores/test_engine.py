@@ -20,182 +20,161 @@ def broken(_connection: sqlite3.Connection, _now: int) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["on the loop", "on the thread"])
-def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committed(
+async def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committed(
     tmp_path: Path, elsewhere: bool
 ) -> None:
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        try:
-            if elsewhere:  # another process writes: the thread waits for its turn
-                with locked(engine.path):
-                    writing = asyncio.create_task(engine.write(broken))
-                    await asyncio.sleep(0.1)
-            else:
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    try:
+        if elsewhere:  # another process writes: the thread waits for its turn
+            with locked(engine.path):
                 writing = asyncio.create_task(engine.write(broken))
-            with pytest.raises(StoreError, match="NameError") as refused:
-                await writing
-            assert "somebody" not in str(refused.value)
-            assert isinstance(refused.value.__cause__, NameError)
-            assert await engine.accept(inbound("SM1"))
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
-
-
-def test_an_opening_that_is_cancelled_does_not_wait_for_the_migration(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        begun = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def migrate_for_ever(connection: sqlite3.Connection) -> None:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("CREATE TABLE half_done (n)")
-            loop.call_soon_threadsafe(begun.set)
-            connection.execute(
-                "INSERT INTO half_done "
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT 1 FROM n "
-                "WHERE i = 2"
-            )
-
-        engine = Engine(tmp_path / "offhook.db")
-        opening = asyncio.create_task(engine.open(migrate_for_ever))
-        await begun.wait()
-        opening.cancel()
-        await asyncio.wait({opening})
-        assert opening.cancelled()
+                await asyncio.sleep(0.1)
+        else:
+            writing = asyncio.create_task(engine.write(broken))
+        with pytest.raises(StoreError, match="NameError") as refused:
+            await writing
+        assert "somebody" not in str(refused.value)
+        assert isinstance(refused.value.__cause__, NameError)
+        assert await engine.accept(inbound("SM1"))
+    finally:
         await engine.close()
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        tables = await engine.read(
-            lambda connection: connection.execute("SELECT name FROM sqlite_schema").fetchall()
+
+
+async def test_an_opening_that_is_cancelled_does_not_wait_for_the_migration(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def migrate_for_ever(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE half_done (n)")
+        loop.call_soon_threadsafe(begun.set)
+        connection.execute(
+            "INSERT INTO half_done "
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT 1 FROM n "
+            "WHERE i = 2"
         )
-        assert ("messages",) in tables
-        assert ("half_done",) not in tables
+
+    engine = Engine(tmp_path / "offhook.db")
+    opening = asyncio.create_task(engine.open(migrate_for_ever))
+    await begun.wait()
+    opening.cancel()
+    await asyncio.wait({opening})
+    assert opening.cancelled()
+    await engine.close()
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    tables = await engine.read(
+        lambda connection: connection.execute("SELECT name FROM sqlite_schema").fetchall()
+    )
+    assert ("messages",) in tables
+    assert ("half_done",) not in tables
+    await engine.close()
+
+
+async def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(
+    tmp_path: Path,
+) -> None:
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    try:
+        async with asyncio.timeout(20):
+            n = 0
+            # Far fewer than a commit by itself would move the log for.
+            while b"SMmoved0" not in await asyncio.to_thread(bytes_of, engine.path):
+                await engine.accept(inbound(f"SMmoved{n}"))
+                n += 1
+                await asyncio.sleep(0.01)
+    finally:
         await engine.close()
-
-    asyncio.run(scenario())
-
-
-def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        try:
-            async with asyncio.timeout(20):
-                n = 0
-                # Far fewer than a commit by itself would move the log for.
-                while b"SMmoved0" not in await asyncio.to_thread(bytes_of, engine.path):
-                    await engine.accept(inbound(f"SMmoved{n}"))
-                    n += 1
-                    await asyncio.sleep(0.01)
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["on the loop", "on the thread"])
-def test_of_a_batch_only_the_write_that_fails_is_refused(tmp_path: Path, elsewhere: bool) -> None:
+async def test_of_a_batch_only_the_write_that_fails_is_refused(
+    tmp_path: Path, elsewhere: bool
+) -> None:
     def half_done(connection: sqlite3.Connection, _now: int) -> None:
         connection.execute("UPDATE sequences SET value = 4711 WHERE name = 'token'")
         connection.execute("INSERT INTO dedupe_keys (key, message, received) VALUES ('k', 1, NULL)")
 
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
 
-        def begin() -> list[asyncio.Future[object]]:
-            unstorable = inbound("SM2")._replace(sender="\ud83d")
-            return [
-                asyncio.ensure_future(engine.accept(inbound("SM1"))),
-                asyncio.ensure_future(engine.accept(unstorable)),
-                asyncio.ensure_future(engine.write(half_done)),
-                asyncio.ensure_future(engine.accept(inbound("SM3"))),
-            ]
+    def begin() -> list[asyncio.Future[object]]:
+        unstorable = inbound("SM2")._replace(sender="\ud83d")
+        return [
+            asyncio.ensure_future(engine.accept(inbound("SM1"))),
+            asyncio.ensure_future(engine.accept(unstorable)),
+            asyncio.ensure_future(engine.write(half_done)),
+            asyncio.ensure_future(engine.accept(inbound("SM3"))),
+        ]
 
-        try:
-            if elsewhere:
-                with locked(engine.path):
-                    pending = begin()
-                    await asyncio.sleep(0.1)
-            else:
+    try:
+        if elsewhere:
+            with locked(engine.path):
                 pending = begin()
-            first, unstorable, failing, last = await asyncio.gather(
-                *pending, return_exceptions=True
+                await asyncio.sleep(0.1)
+        else:
+            pending = begin()
+        first, unstorable, failing, last = await asyncio.gather(*pending, return_exceptions=True)
+        assert (first, last) == (True, True)
+        # Not `StoreUnavailable`: whoever repeats those until they succeed would never end.
+        assert type(unstorable) is StoreError
+        assert type(failing) is StoreError
+        assert "IntegrityError" in str(failing)
+        (token,), stored = await engine.read(
+            lambda connection: (
+                connection.execute("SELECT value FROM sequences WHERE name = 'token'").fetchone(),
+                connection.execute("SELECT sid FROM messages ORDER BY id").fetchall(),
             )
-            assert (first, last) == (True, True)
-            # Not `StoreUnavailable`: whoever repeats those until they succeed would never end.
-            assert type(unstorable) is StoreError
-            assert type(failing) is StoreError
-            assert "IntegrityError" in str(failing)
-            (token,), stored = await engine.read(
-                lambda connection: (
-                    connection.execute(
-                        "SELECT value FROM sequences WHERE name = 'token'"
-                    ).fetchone(),
-                    connection.execute("SELECT sid FROM messages ORDER BY id").fetchall(),
-                )
-            )
-            assert token != 4711
-            assert stored == [("SM1",), ("SM3",)]
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
+        )
+        assert token != 4711
+        assert stored == [("SM1",), ("SM3",)]
+    finally:
+        await engine.close()
 
 
-def test_a_write_that_fails_wakes_nobody(tmp_path: Path) -> None:
+async def test_a_write_that_fails_wakes_nobody(tmp_path: Path) -> None:
     def full(_connection: sqlite3.Connection, _now: int) -> None:
         raise OSError("the disk is full")
 
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        try:
-            work = engine.wake.listen()
-            with pytest.raises(StoreUnavailable, match="full"):
-                await engine.write(full, wakes=True)
-            assert not work.is_set()
-            await engine.write(lambda _connection, _now: None, wakes=True)
-            assert work.is_set()
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    try:
+        work = engine.wake.listen()
+        with pytest.raises(StoreUnavailable, match="full"):
+            await engine.write(full, wakes=True)
+        assert not work.is_set()
+        await engine.write(lambda _connection, _now: None, wakes=True)
+        assert work.is_set()
+    finally:
+        await engine.close()
 
 
-def test_commits_go_on_without_a_free_descriptor(tmp_path: Path) -> None:
+async def test_commits_go_on_without_a_free_descriptor(tmp_path: Path) -> None:
     """To look for whom to wake needs some; nobody is woken then, and workers look by themselves."""
 
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        listener = Wake(engine.path)
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    listener = Wake(engine.path)
+    try:
+        assert await engine.accept(inbound("SM1"))
+        listener.listen()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
-            assert await engine.accept(inbound("SM1"))
-            listener.listen()
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-            try:
-                async with asyncio.timeout(10):
-                    assert await engine.accept(inbound("SM2"))
-                    assert await engine.accept(inbound("SM3"))
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             async with asyncio.timeout(10):
-                assert await engine.accept(inbound("SM4"))
+                assert await engine.accept(inbound("SM2"))
+                assert await engine.accept(inbound("SM3"))
         finally:
-            listener.close()
-            await engine.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        async with asyncio.timeout(10):
+            assert await engine.accept(inbound("SM4"))
+    finally:
+        listener.close()
+        await engine.close()
 
-    asyncio.run(scenario())
 
-
-def test_a_listener_without_a_directory_says_that_the_store_is_away() -> None:
-    async def scenario() -> None:
-        with pytest.raises(StoreUnavailable, match="cannot listen"):
-            Wake(Path("/gone/offhook.db")).listen()
-
-    asyncio.run(scenario())
+async def test_a_listener_without_a_directory_says_that_the_store_is_away() -> None:
+    with pytest.raises(StoreUnavailable, match="cannot listen"):
+        Wake(Path("/gone/offhook.db")).listen()

@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, closing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -59,16 +59,14 @@ DAMAGES = [
 ]
 
 
-def scenario(path: Path, steps: Callable[[SqliteStore], Awaitable[None]], **how: bool) -> None:
-    async def main() -> None:
-        store = SqliteStore(path, **how)
-        await store.open()
-        try:
-            await steps(store)
-        finally:
-            await store.close()
-
-    asyncio.run(main())
+@asynccontextmanager
+async def store_at(path: Path, **how: bool) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, **how)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def accepted(store: SqliteStore, sid: str) -> bool:
@@ -85,39 +83,35 @@ def sids(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_would_not_be_found_is_not_acknowledged(tmp_path: Path, damage: Damage) -> None:
+async def test_what_would_not_be_found_is_not_acknowledged(tmp_path: Path, damage: Damage) -> None:
     path = tmp_path / "offhook.db"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path) as store:
         await store.accept(inbound("SM1"))
         damage(path)
         with pytest.raises(StoreBroken):
             await store.accept(inbound("SM2"))
 
-    scenario(path, steps)
-
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_would_not_be_found_is_not_read(tmp_path: Path, damage: Damage) -> None:
+async def test_what_would_not_be_found_is_not_read(tmp_path: Path, damage: Damage) -> None:
     path = tmp_path / "offhook.db"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path) as store:
         await store.accept(inbound("SM1"))
         assert len(await store.find(Filter())) == 1
         damage(path)
         with pytest.raises(StoreBroken):
             await store.find(Filter())
 
-    scenario(path, steps)
-
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_store_that_is_gone_is_not_made_anew_and_is_used_again_when_it_is_back(
+async def test_a_store_that_is_gone_is_not_made_anew_and_is_used_again_when_it_is_back(
     tmp_path: Path, follow: bool
 ) -> None:
     path, aside = tmp_path / "offhook.db", tmp_path / "aside.db"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path, follow=follow) as store:
         await store.accept(inbound("SM1"))
         path.rename(aside)
         for _ in range(3):
@@ -130,38 +124,31 @@ def test_a_store_that_is_gone_is_not_made_anew_and_is_used_again_when_it_is_back
         async with asyncio.timeout(10):
             while not await accepted(store, "SM3"):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
-
-    scenario(path, steps, follow=follow)
     assert {"SM1", "SM3"} <= sids(path)
 
 
-def test_a_replacement_is_gone_on_with_only_by_those_who_hold_nothing_of_the_former(
+async def test_a_replacement_is_gone_on_with_only_by_those_who_hold_nothing_of_the_former(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "offhook.db"
-
-    async def ingress(store: SqliteStore) -> None:
+    async with store_at(path, follow=True) as store:
         await store.accept(inbound("SM1"))
         replace(path)
         with pytest.raises(StoreBroken, match="was replaced"):
             await store.accept(inbound("SM2"))
         assert await store.accept(inbound("SM3"))
-
-    async def worker(store: SqliteStore) -> None:
+    assert sids(path) == {"SM1", "SM3"}
+    async with store_at(path, follow=False) as store:
         replace(path)
         for _ in range(3):
             with pytest.raises(StoreBroken, match="was replaced"):
                 await store.claim(1, lease=30.0, owner="w", alone=False)
 
-    scenario(path, ingress, follow=True)
-    assert sids(path) == {"SM1", "SM3"}
-    scenario(path, worker, follow=False)
 
-
-def test_a_replacement_with_another_schema_is_not_gone_on_with(tmp_path: Path) -> None:
+async def test_a_replacement_with_another_schema_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "offhook.db"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path) as store:
         await store.accept(inbound("SM1"))
         with closing(sqlite3.connect(tmp_path / "other.db")) as other:
             other.execute("PRAGMA user_version = 1")
@@ -170,49 +157,44 @@ def test_a_replacement_with_another_schema_is_not_gone_on_with(tmp_path: Path) -
             with pytest.raises(StoreBroken, match="replaced"):
                 await store.accept(inbound("SM2"))
 
-    scenario(path, steps)
-
 
 @pytest.mark.parametrize(
     "displace", [replace, gone(""), lambda path: path.rename(path.parent / "x")]
 )
-def test_a_former_file_leaves_no_log_behind_that_another_would_take_for_its_own(
+async def test_a_former_file_leaves_no_log_behind_that_another_would_take_for_its_own(
     tmp_path: Path, displace: Damage
 ) -> None:
     path = tmp_path / "offhook.db"
 
-    async def main() -> None:
-        async with opened(path) as former, opened(path) as idle:
-            await former.accept(inbound("SM1"))
-            await idle.accept(inbound("SM2"))
-            with (
-                closing(sqlite3.connect(path)) as source,
-                closing(sqlite3.connect(tmp_path / "restored.db")) as backup,
-            ):
-                source.backup(backup)
-            await former.accept(inbound("SM3"))
-            displace(path)
-            with pytest.raises(StoreBroken):
-                await former.accept(inbound("SM4"))
-            assert not path.with_name("offhook.db-wal").exists()
-            (tmp_path / "restored.db").replace(path)
-            async with opened(path) as present:
-                await present.accept(inbound("SM5"))
-                for store in (former, idle):
-                    await asyncio.sleep(0)
-                    with suppress(StoreBroken):
-                        await store.accept(inbound("SM6"))
-                assert path.with_name("offhook.db-wal").stat().st_size
-                assert await present.accept(inbound("SM7"))
-
-    asyncio.run(main())
+    async with opened(path) as former, opened(path) as idle:
+        await former.accept(inbound("SM1"))
+        await idle.accept(inbound("SM2"))
+        with (
+            closing(sqlite3.connect(path)) as source,
+            closing(sqlite3.connect(tmp_path / "restored.db")) as backup,
+        ):
+            source.backup(backup)
+        await former.accept(inbound("SM3"))
+        displace(path)
+        with pytest.raises(StoreBroken):
+            await former.accept(inbound("SM4"))
+        assert not path.with_name("offhook.db-wal").exists()
+        (tmp_path / "restored.db").replace(path)
+        async with opened(path) as present:
+            await present.accept(inbound("SM5"))
+            for store in (former, idle):
+                await asyncio.sleep(0)
+                with suppress(StoreBroken):
+                    await store.accept(inbound("SM6"))
+            assert path.with_name("offhook.db-wal").stat().st_size
+            assert await present.accept(inbound("SM7"))
     assert {"SM1", "SM2", "SM5", "SM7"} <= sids(path) <= {"SM1", "SM2", "SM5", "SM6", "SM7"}
 
 
-def test_a_replacement_is_not_opened_with_the_log_of_a_damaged_file(tmp_path: Path) -> None:
+async def test_a_replacement_is_not_opened_with_the_log_of_a_damaged_file(tmp_path: Path) -> None:
     path, log = tmp_path / "offhook.db", tmp_path / "offhook.db-wal"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path) as store:
         await store.accept(inbound("SM1"))
         with closing(sqlite3.connect(path)) as source:
             with closing(sqlite3.connect(tmp_path / "restored.db")) as backup:
@@ -227,69 +209,62 @@ def test_a_replacement_is_not_opened_with_the_log_of_a_damaged_file(tmp_path: Pa
             (tmp_path / "restored.db").replace(path)
             assert await store.accept(inbound("SM3"))
             assert log.stat().st_ino != former
-
-    scenario(path, steps)
     assert sids(path) == {"SM1", "SM3"}
 
 
-def test_an_idle_process_lets_go_of_a_file_that_is_not_the_store_any_more(tmp_path: Path) -> None:
+async def test_an_idle_process_lets_go_of_a_file_that_is_not_the_store_any_more(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "offhook.db"
-
-    async def main() -> None:
-        async with opened(path) as idle:
-            await idle.accept(inbound("SM1"))
-            await idle.find(Filter())
-            gone("-wal", "-shm")(path)
-            async with asyncio.timeout(10):
-                while held():  # noqa: ASYNC110 - it tells nobody
-                    await asyncio.sleep(0.05)
-            async with opened(path) as other:
-                assert [record.sid for record in await other.find(Filter())] == ["SM1"]
 
     def held() -> bool:
         files = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
         return any(str(tmp_path) in file and "(deleted)" in file for file in files)
 
-    asyncio.run(main())
+    async with opened(path) as idle:
+        await idle.accept(inbound("SM1"))
+        await idle.find(Filter())
+        gone("-wal", "-shm")(path)
+        async with asyncio.timeout(10):
+            while held():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+        async with opened(path) as other:
+            assert [record.sid for record in await other.find(Filter())] == ["SM1"]
     assert sids(path) == {"SM1"}
 
 
-def test_a_second_log_is_not_begun_while_the_first_is_in_use_and_nothing_is_lost(
+async def test_a_second_log_is_not_begun_while_the_first_is_in_use_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "offhook.db"
 
-    async def main() -> None:
-        with closing(sqlite3.connect(path)) as foreign:  # does not look whether its files are there
-            async with opened(path) as first:
-                for n in range(10):
-                    await first.accept(inbound(f"SM{n}"))
-                foreign.execute("SELECT count(*) FROM messages").fetchall()
-                gone("-wal", "-shm")(path)
-                with pytest.raises(StoreBroken, match="was removed"):
-                    await SqliteStore(path).open()
-                for _ in range(3):
-                    with pytest.raises(StoreBroken):
-                        await first.accept(inbound("SMlost"))
-                assert not path.with_name("offhook.db-wal").exists()
-                foreign.close()
-                assert await first.accept(inbound("SMafter"))
-
-    asyncio.run(main())
+    with closing(sqlite3.connect(path)) as foreign:  # does not look whether its files are there
+        async with opened(path) as first:
+            for n in range(10):
+                await first.accept(inbound(f"SM{n}"))
+            foreign.execute("SELECT count(*) FROM messages").fetchall()
+            gone("-wal", "-shm")(path)
+            with pytest.raises(StoreBroken, match="was removed"):
+                await SqliteStore(path).open()
+            for _ in range(3):
+                with pytest.raises(StoreBroken):
+                    await first.accept(inbound("SMlost"))
+            assert not path.with_name("offhook.db-wal").exists()
+            foreign.close()
+            assert await first.accept(inbound("SMafter"))
     assert {*(f"SM{n}" for n in range(10)), "SMafter"} <= sids(path)
 
 
-def test_several_that_let_go_of_a_removed_log_at_once_save_what_it_holds(tmp_path: Path) -> None:
+async def test_several_that_let_go_of_a_removed_log_at_once_save_what_it_holds(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "offhook.db"
 
-    async def main() -> None:
-        async with AsyncExitStack() as stack:
-            stores = [await stack.enter_async_context(opened(path)) for _ in range(4)]
-            for n in range(40):
-                await stores[n % 4].accept(inbound(f"SM{n}"))
-            gone("-wal", "-shm")(path)
-
-    asyncio.run(main())
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(path)) for _ in range(4)]
+        for n in range(40):
+            await stores[n % 4].accept(inbound(f"SM{n}"))
+        gone("-wal", "-shm")(path)
     assert sids(path) == {f"SM{n}" for n in range(40)}
 
 
@@ -300,10 +275,10 @@ def test_a_store_is_made_only_where_that_is_asked_for_and_nothing_beside_it(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_store_is_made_beside_a_log_that_holds_messages(tmp_path: Path) -> None:
+async def test_no_store_is_made_beside_a_log_that_holds_messages(tmp_path: Path) -> None:
     path = tmp_path / "offhook.db"
 
-    async def steps(store: SqliteStore) -> None:
+    async with store_at(path) as store:
         await store.accept(inbound("SM1"))
         path.rename(tmp_path / "aside.db")
         log = path.with_name("offhook.db-wal").read_bytes()
@@ -311,6 +286,4 @@ def test_no_store_is_made_beside_a_log_that_holds_messages(tmp_path: Path) -> No
             await SqliteStore(path).open()
         assert path.with_name("offhook.db-wal").read_bytes() == log
         (tmp_path / "aside.db").rename(path)
-
-    scenario(path, steps)
     assert sids(path) == {"SM1"}

@@ -67,78 +67,67 @@ def opens(request: pytest.FixtureRequest) -> Opens:
     return chosen
 
 
-def test_a_second_opening_leaves_the_locks_of_the_first(opens: Opens, tmp_path: Path) -> None:
+async def test_a_second_opening_leaves_the_locks_of_the_first(opens: Opens, tmp_path: Path) -> None:
     database = tmp_path / "offhook.db"
 
-    async def scenario() -> None:
-        async with opened(opens, database) as first:
+    async with opened(opens, database) as first:
+        assert holds_the_lock(database)
+        async with opened(opens, database):
             assert holds_the_lock(database)
-            async with opened(opens, database):
-                assert holds_the_lock(database)
-            assert holds_the_lock(database), "closing the second has dropped the first one's"
-            await first.accept(inbound("SM1"))
-
-    asyncio.run(scenario())
+        assert holds_the_lock(database), "closing the second has dropped the first one's"
+        await first.accept(inbound("SM1"))
 
 
-def test_another_process_that_comes_and_goes_leaves_the_log(opens: Opens, tmp_path: Path) -> None:
+async def test_another_process_that_comes_and_goes_leaves_the_log(
+    opens: Opens, tmp_path: Path
+) -> None:
     database = tmp_path / "offhook.db"
     log = database.with_name("offhook.db-wal")
 
-    async def scenario() -> None:
-        async with opened(opens, database) as one, opened(opens, database):
-            await one.accept(inbound("SM1"))
-            written = log.stat().st_ino
-            await asyncio.to_thread(visit, database)
-            assert log.exists(), "deleted under the running process"
-            assert log.stat().st_ino == written, "replaced under the running process"
-            await one.accept(inbound("SM2"))
-        async with support.opened(database) as store:
-            assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM2"}
-
-    asyncio.run(scenario())
+    async with opened(opens, database) as one, opened(opens, database):
+        await one.accept(inbound("SM1"))
+        written = log.stat().st_ino
+        await asyncio.to_thread(visit, database)
+        assert log.exists(), "deleted under the running process"
+        assert log.stat().st_ino == written, "replaced under the running process"
+        await one.accept(inbound("SM2"))
+    async with support.opened(database) as store:
+        assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM2"}
 
 
-def test_two_that_open_a_fresh_file_at_once_keep_their_locks(opens: Opens, tmp_path: Path) -> None:
+async def test_two_that_open_a_fresh_file_at_once_keep_their_locks(
+    opens: Opens, tmp_path: Path
+) -> None:
     async def enter(stack: AsyncExitStack, database: Path, after: float) -> None:
         await asyncio.sleep(after)
         await stack.enter_async_context(opened(opens, database))
 
-    async def scenario() -> None:
-        for n in range(20):
-            database = tmp_path / f"{n}.db"
-            async with AsyncExitStack() as stack:
-                await asyncio.gather(*(enter(stack, database, n * k / 5000) for k in range(3)))
-                assert holds_the_lock(database), f"round {n}"
-
-    asyncio.run(scenario())
+    for n in range(20):
+        database = tmp_path / f"{n}.db"
+        async with AsyncExitStack() as stack:
+            await asyncio.gather(*(enter(stack, database, n * k / 5000) for k in range(3)))
+            assert holds_the_lock(database), f"round {n}"
 
 
-def test_a_fresh_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+async def test_a_fresh_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     database = tmp_path / "what a name?%41#.db"
-
-    async def scenario() -> None:
-        async with opened(open_store, database):
-            assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
     before = os.umask(0)
     try:
-        asyncio.run(scenario())
+        async with opened(open_store, database):
+            assert stat.S_IMODE(database.stat().st_mode) == 0o600
     finally:
         os.umask(before)
 
 
-def test_a_file_is_opened_while_another_process_is_stopped_within_a_transaction(
+async def test_a_file_is_opened_while_another_process_is_stopped_within_a_transaction(
     opens: Opens, tmp_path: Path
 ) -> None:
     """Commands look into the store of a bot that stands still, and a bot starts beside it."""
     database = tmp_path / "offhook.db"
 
-    async def scenario() -> None:
-        async with opened(opens, database) as first:
-            await first.accept(inbound("SM1"))
-        with locked(database):
-            async with opened(opens, database):
-                pass
-
-    asyncio.run(scenario())
+    async with opened(opens, database) as first:
+        await first.accept(inbound("SM1"))
+    with locked(database):
+        async with opened(opens, database):
+            pass

@@ -1,6 +1,5 @@
 """Old and new versions on one schema: what was added does not keep the old ones out."""
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -60,16 +59,13 @@ def test_numbers_have_no_gaps(
             migrations("any")
 
 
-def test_an_older_version_goes_on_beside_a_newer_one(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path / "offhook.db") as store:
-            connection = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute("ALTER TABLE messages ADD COLUMN added INTEGER")
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.close()
-            assert await store.accept(inbound("SM1"))
-        async with opened(tmp_path / "offhook.db") as again:
-            assert await again.accept(inbound("SM2"))
-
-    asyncio.run(scenario())
+async def test_an_older_version_goes_on_beside_a_newer_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
+        connection = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("ALTER TABLE messages ADD COLUMN added INTEGER")
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.close()
+        assert await store.accept(inbound("SM1"))
+    async with opened(tmp_path / "offhook.db") as again:
+        assert await again.accept(inbound("SM2"))

@@ -51,86 +51,74 @@ async def soon(event: asyncio.Event) -> None:
     event.clear()
 
 
-def test_many_workers_settle_everything_once_and_in_order(
+async def test_many_workers_settle_everything_once_and_in_order(
     server: PostgresServer, direct: str, pooled: str
 ) -> None:
     """Invariant: as without a pooler, though four processes share three sessions."""
     of_it = f"WHERE datname = '{direct.rpartition('/')[2]}'"
 
-    async def scenario() -> None:
-        settled: list[str] = []
+    settled: list[str] = []
 
-        async def end(store: Store, one: Claim) -> None:
-            await store.write(one, [draft()])
-            await store.settle(one, Settlement(Trigger.COMPLETE, drafts=(draft("return:0"),)))
-            settled.append(one.sid)
+    async def end(store: Store, one: Claim) -> None:
+        await store.write(one, [draft()])
+        await store.settle(one, Settlement(Trigger.COMPLETE, drafts=(draft("return:0"),)))
+        settled.append(one.sid)
 
-        async def work(owner: str) -> None:
-            async with opened(pooled) as mine:
-                while len(settled) < LANES * EACH:
-                    claims = await claim(mine, 7, owner=owner)
-                    await mine.renew([one.token for one in claims], lease=30.0)
-                    await asyncio.gather(*(end(mine, one) for one in claims))
-                    for send in await mine.claim_sends(7, lease=30.0, owner=owner):
-                        sent = SendOutcome(SendTrigger.ACCEPT, sid=f"SMout{send.id}")
-                        await mine.settle_send(send, sent)
+    async def work(owner: str) -> None:
+        async with opened(pooled) as mine:
+            while len(settled) < LANES * EACH:
+                claims = await claim(mine, 7, owner=owner)
+                await mine.renew([one.token for one in claims], lease=30.0)
+                await asyncio.gather(*(end(mine, one) for one in claims))
+                for send in await mine.claim_sends(7, lease=30.0, owner=owner):
+                    sent = SendOutcome(SendTrigger.ACCEPT, sid=f"SMout{send.id}")
+                    await mine.settle_send(send, sent)
 
-        async def feed(store: Store) -> None:
-            for n in range(EACH):
-                webhooks = (inbound(f"{lane}-{n}", f"{lane}") for lane in range(LANES))
-                assert all(await asyncio.gather(*map(store.accept, webhooks)))
+    async def feed(store: Store) -> None:
+        for n in range(EACH):
+            webhooks = (inbound(f"{lane}-{n}", f"{lane}") for lane in range(LANES))
+            assert all(await asyncio.gather(*map(store.accept, webhooks)))
 
-        async with asyncio.timeout(60), opened(pooled) as store:
-            await asyncio.gather(feed(store), *(work(f"w{n}") for n in range(3)))
-            shared = server.execute(f"SELECT count(*) FROM pg_stat_activity {of_it}")
-            assert int(shared) == SESSIONS
-            records = await store.find(Filter(limit=1000))
-        assert [record.state for record in records] == [State.DONE] * LANES * EACH
-        for lane in range(LANES):
-            in_lane = [sid for sid in settled if sid.startswith(f"{lane}-")]
-            assert in_lane == [f"{lane}-{n}" for n in range(EACH)]
-
-    asyncio.run(scenario())
+    async with asyncio.timeout(60), opened(pooled) as store:
+        await asyncio.gather(feed(store), *(work(f"w{n}") for n in range(3)))
+        shared = server.execute(f"SELECT count(*) FROM pg_stat_activity {of_it}")
+        assert int(shared) == SESSIONS
+        records = await store.find(Filter(limit=1000))
+    assert [record.state for record in records] == [State.DONE] * LANES * EACH
+    for lane in range(LANES):
+        in_lane = [sid for sid in settled if sid.startswith(f"{lane}-")]
+        assert in_lane == [f"{lane}-{n}" for n in range(EACH)]
 
 
-def test_operators_transactions_are_whole(pooled: str) -> None:
-    async def scenario() -> None:
-        async with opened(pooled) as store:
-            for n in range(6):
-                await store.accept(inbound(f"SM{n}", f"{n}"))
-            for one in await claim(store):
-                await store.settle(one, DONE)
-            records = await store.find(Filter())
-            assert await store.replay(records[0].id)
-            assert await store.drop(records[0].id)
-            assert await store.reduce(2) == 2
-            assert (await store.erase(records[1].sender, 10)).erased == 1
-            assert await store.prune(Retention(-1.0, -1.0, 3600.0, 3600.0), 100) == 5
-            await store.tidy()
-            assert sum((await store.counts()).messages.values()) == 0
-
-    asyncio.run(scenario())
+async def test_operators_transactions_are_whole(pooled: str) -> None:
+    async with opened(pooled) as store:
+        for n in range(6):
+            await store.accept(inbound(f"SM{n}", f"{n}"))
+        for one in await claim(store):
+            await store.settle(one, DONE)
+        records = await store.find(Filter())
+        assert await store.replay(records[0].id)
+        assert await store.drop(records[0].id)
+        assert await store.reduce(2) == 2
+        assert (await store.erase(records[1].sender, 10)).erased == 1
+        assert await store.prune(Retention(-1.0, -1.0, 3600.0, 3600.0), 100) == 5
+        await store.tidy()
+        assert sum((await store.counts()).messages.values()) == 0
 
 
-def test_without_a_way_past_the_pooler_workers_look_again_and_again(pooled: str) -> None:
-    async def scenario() -> None:
-        async with opened(pooled) as store:
-            event = store.listen()
-            for _ in range(3):  # though nobody has stored anything
-                await soon(event)
-
-    asyncio.run(scenario())
-
-
-def test_past_the_pooler_workers_are_told(pooled: str, direct: str) -> None:
-    async def scenario() -> None:
-        async with opened(pooled, direct) as store, opened(pooled, direct) as other:
-            event = other.listen()
-            await soon(event)  # it listens
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):  # no poll comes for a second
-                    await event.wait()
-            await store.accept(inbound("SM1"))
+async def test_without_a_way_past_the_pooler_workers_look_again_and_again(pooled: str) -> None:
+    async with opened(pooled) as store:
+        event = store.listen()
+        for _ in range(3):  # though nobody has stored anything
             await soon(event)
 
-    asyncio.run(scenario())
+
+async def test_past_the_pooler_workers_are_told(pooled: str, direct: str) -> None:
+    async with opened(pooled, direct) as store, opened(pooled, direct) as other:
+        event = other.listen()
+        await soon(event)  # it listens
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):  # no poll comes for a second
+                await event.wait()
+        await store.accept(inbound("SM1"))
+        await soon(event)

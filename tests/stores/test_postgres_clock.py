@@ -4,13 +4,12 @@ It is set by the distance that the store keeps of it: to everybody who asks for 
 the same. Once it is really set.
 """
 
-import asyncio
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -35,32 +34,27 @@ def server() -> Iterator[PostgresServer]:
         yield running
 
 
-def with_store(
-    server: PostgresServer, scenario: Callable[[Store, Store, Set], Awaitable[None]]
-) -> None:
-    """Run with the stores of two processes, and what sets the server's clock."""
+@asynccontextmanager
+async def shared(server: PostgresServer) -> AsyncIterator[tuple[Store, Store, Set]]:
+    """Open the stores of two processes; yield what sets the server's clock as well."""
+    url = server.create_database(f"clock_{secrets.token_hex(4)}")
+    async with opened(url) as store, opened(url) as other:
+        connection = await asyncpg.connect(url)
 
-    async def main() -> None:
-        url = server.create_database(f"clock_{secrets.token_hex(4)}")
-        async with opened(url) as store, opened(url) as other:
-            connection = await asyncpg.connect(url)
+        async def set_clock(seconds: float) -> None:
+            await connection.execute(
+                "UPDATE offhook.clock SET distance = distance + make_interval(secs => $1)",
+                seconds,
+            )
 
-            async def set_clock(seconds: float) -> None:
-                await connection.execute(
-                    "UPDATE offhook.clock SET distance = distance + make_interval(secs => $1)",
-                    seconds,
-                )
-
-            try:
-                await scenario(store, other, set_clock)
-            finally:
-                await connection.close()
-
-    asyncio.run(main())
+        try:
+            yield store, other, set_clock
+        finally:
+            await connection.close()
 
 
 @STEPS
-def test_what_is_due_is_due_and_what_is_leased_is_leased(
+async def test_what_is_due_is_due_and_what_is_leased_is_leased(
     server: PostgresServer, seconds: int
 ) -> None:
     """Also what is stored between the step and the claim that notices it.
@@ -68,7 +62,7 @@ def test_what_is_due_is_due_and_what_is_leased_is_leased(
     But for a retry that was settled by a clock set back: it comes at once.
     """
 
-    async def scenario(store: Store, other: Store, set_clock: Set) -> None:
+    async with shared(server) as (store, other, set_clock):
         for lane in ("leased", "retried", "settled"):
             await store.accept(inbound(f"SM{lane}", lane))
         leased, retried, settled = await claim(store, 3)
@@ -95,11 +89,9 @@ def test_what_is_due_is_due_and_what_is_leased_is_leased(
             (record,) = await store.find(Filter(sid=sid))
             assert record.due == pytest.approx(time.time() + 60, abs=9)
 
-    with_store(server, scenario)
 
-
-def test_ten_years_ahead_nothing_is_old(server: PostgresServer) -> None:
-    async def scenario(store: Store, _: Store, set_clock: Set) -> None:
+async def test_ten_years_ahead_nothing_is_old(server: PostgresServer) -> None:
+    async with shared(server) as (store, _, set_clock):
         await store.accept(inbound("SM1", "done"))
         await store.settle(await claim_one(store), DONE)
         await store.accept(inbound("SM2", "open", notice_after=60))
@@ -110,54 +102,45 @@ def test_ten_years_ahead_nothing_is_old(server: PostgresServer) -> None:
         assert (counts.received, counts.settled) == (2, 1)
         assert counts.oldest == pytest.approx(0, abs=5)
 
-    with_store(server, scenario)
 
-
-def test_a_fresh_process_takes_no_time_back(server: PostgresServer) -> None:
+async def test_a_fresh_process_takes_no_time_back(server: PostgresServer) -> None:
     """A failover to a server whose clock is behind, while no worker was there."""
 
-    async def scenario(store: Store, other: Store, set_clock: Set) -> None:
+    async with shared(server) as (store, other, set_clock):
         await store.accept(inbound("SM1"))
         await set_clock(-HOUR)
         assert [one.sid for one in await claim(other)] == ["SM1"]
 
-    with_store(server, scenario)
 
-
-def test_who_stood_still_sets_nobodys_clock(server: PostgresServer) -> None:
+async def test_who_stood_still_sets_nobodys_clock(server: PostgresServer) -> None:
     """To one that was stopped, an hour has gone by since its last claim, as to the server."""
 
-    async def scenario(store: Store, other: Store, set_clock: Set) -> None:
+    async with shared(server) as (store, other, _set_clock):
         await store.claim(1, lease=30.0, owner="w1", alone=False)
         await other.claim(1, lease=30.0, owner="w2", alone=False)
         store._clock._at += HOUR  # type: ignore[attr-defined]  # its machine slept for that long
         assert (await store.claim(1, lease=30.0, owner="w1", alone=False)).step == 0
         assert (await other.claim(1, lease=30.0, owner="w2", alone=False)).step == 0
 
-    with_store(server, scenario)
 
-
-def test_the_clock_of_a_real_server_is_set_while_it_runs() -> None:
+async def test_the_clock_of_a_real_server_is_set_while_it_runs() -> None:
     folder = Path(tempfile.mkdtemp())  # not pytest's: the server's user enters it
     folder.chmod(0o755)
     clock = FakedClock(folder / "clock")
     with postgres(**clock.environment) as server:
-
-        async def scenario(seconds: int, store: Store, other: Store, _: Set) -> None:
-            await store.accept(inbound("SM1", "leased"))
-            leased = await claim_one(store)
-            await other.claim(1, lease=30.0, owner="w2", alone=False)
-            await store.accept(inbound("SM2", "before"))
-            clock.set(seconds)
-            await store.accept(inbound("SM3", "after"))
-            claimed = await other.claim(9, lease=30.0, owner="w2", alone=False)
-            assert {one.sid for one in claimed.claims} == {"SM2", "SM3"}
-            assert claimed.step == pytest.approx(seconds, abs=5)
-            assert await store.renew([leased.token], lease=30.0) == frozenset()
-            (record,) = await store.find(Filter(sid="SM1"))
-            assert record.received == pytest.approx(time.time() + seconds, abs=9)
-            clock.set(0)
-
         for seconds in (-HOUR, DECADE):
-            with_store(server, partial(scenario, seconds))
+            async with shared(server) as (store, other, _set_clock):
+                await store.accept(inbound("SM1", "leased"))
+                leased = await claim_one(store)
+                await other.claim(1, lease=30.0, owner="w2", alone=False)
+                await store.accept(inbound("SM2", "before"))
+                clock.set(seconds)
+                await store.accept(inbound("SM3", "after"))
+                claimed = await other.claim(9, lease=30.0, owner="w2", alone=False)
+                assert {one.sid for one in claimed.claims} == {"SM2", "SM3"}
+                assert claimed.step == pytest.approx(seconds, abs=5)
+                assert await store.renew([leased.token], lease=30.0) == frozenset()
+                (record,) = await store.find(Filter(sid="SM1"))
+                assert record.received == pytest.approx(time.time() + seconds, abs=9)
+                clock.set(0)
     shutil.rmtree(folder)

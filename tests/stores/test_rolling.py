@@ -77,92 +77,79 @@ async def work(store: Store, sid: str) -> None:
     await store.tidy()
 
 
-def test_an_older_version_goes_on_and_starts_beside_a_newer_one(
+async def test_an_older_version_goes_on_and_starts_beside_a_newer_one(
     server: PostgresServer, database: str
 ) -> None:
-    async def scenario() -> None:
-        async with opened(server.url_of(database)) as running:
-            await work(running, "SM1")
-            migrate(server, database, _KNOWN + 1, _ADDED)
-            await work(running, "SM2")
-            async with opened(server.url_of(database)) as restarted:
-                await work(restarted, "SM3")
-                await work(running, "SM4")
-                assert len(await restarted.find(Filter())) == 4
-        newest = server.execute("SELECT max(version) FROM offhook.migrations", database=database)
-        assert int(newest) == _KNOWN + 1, "the older version leaves it as it is"
-
-    asyncio.run(scenario())
+    async with opened(server.url_of(database)) as running:
+        await work(running, "SM1")
+        migrate(server, database, _KNOWN + 1, _ADDED)
+        await work(running, "SM2")
+        async with opened(server.url_of(database)) as restarted:
+            await work(restarted, "SM3")
+            await work(running, "SM4")
+            assert len(await restarted.find(Filter())) == 4
+    newest = server.execute("SELECT max(version) FROM offhook.migrations", database=database)
+    assert int(newest) == _KNOWN + 1, "the older version leaves it as it is"
 
 
-def test_a_newer_generation_keeps_older_versions_from_starting(
+async def test_a_newer_generation_keeps_older_versions_from_starting(
     server: PostgresServer, database: str
 ) -> None:
-    async def scenario() -> None:
-        async with opened(server.url_of(database)) as running:
-            migrate(server, database, (_KNOWN // 1000 + 1) * 1000)
-            starting = open_store(server.url_of(database))
-            with pytest.raises(SchemaTooNew, match="install a newer one"):
-                await starting.open()
-            await starting.close()
-            await work(running, "SM1")  # what runs is for the operator to stop
-
-    asyncio.run(scenario())
+    async with opened(server.url_of(database)) as running:
+        migrate(server, database, (_KNOWN // 1000 + 1) * 1000)
+        starting = open_store(server.url_of(database))
+        with pytest.raises(SchemaTooNew, match="install a newer one"):
+            await starting.open()
+        await starting.close()
+        await work(running, "SM1")  # what runs is for the operator to stop
 
 
-def test_of_many_that_start_at_once_one_makes_the_schema(
+async def test_of_many_that_start_at_once_one_makes_the_schema(
     server: PostgresServer, database: str
 ) -> None:
     async def start(n: int) -> None:
         async with opened(server.url_of(database)) as store:
             assert await store.accept(inbound(f"SM{n}"))
 
-    async def scenario() -> None:
-        await asyncio.gather(*map(start, range(4)))
-
-    asyncio.run(scenario())
+    await asyncio.gather(*map(start, range(4)))
     versions = server.execute("SELECT version FROM offhook.migrations", database=database)
     assert len(versions.split()) == len(migrations("offhook.stores.postgres.migrations"))
 
 
-def test_a_migration_may_take_longer_than_a_statement(
+async def test_a_migration_may_take_longer_than_a_statement(
     server: PostgresServer, database: str
 ) -> None:
-    async def scenario() -> None:
-        async with opened(url):
-            pass
-        server.execute(
-            f"DROP INDEX offhook.messages_sender; "
-            f"DELETE FROM offhook.migrations WHERE version >= 2; "
-            f"ALTER DATABASE {database} SET statement_timeout = '1s'",
-            database=database,
-        )
-        other = await asyncpg.connect(url)
-        await other.execute("BEGIN; LOCK TABLE offhook.messages IN ROW EXCLUSIVE MODE")
-        store = PostgresStore(url, timeout=1.0)
-        opening = asyncio.create_task(store.open())
-        done, _ = await asyncio.wait({opening}, timeout=2.5)  # beyond both limits
-        await other.close()
-        assert not done
-        await opening
-        await store.close()
-        assert server.execute(
-            "SELECT to_regclass('offhook.messages_sender')", database=database
-        ).strip()
-
     url = server.url_of(database)
-    asyncio.run(scenario())
+    async with opened(url):
+        pass
+    server.execute(
+        f"DROP INDEX offhook.messages_sender; "
+        f"DELETE FROM offhook.migrations WHERE version >= 2; "
+        f"ALTER DATABASE {database} SET statement_timeout = '1s'",
+        database=database,
+    )
+    other = await asyncpg.connect(url)
+    await other.execute("BEGIN; LOCK TABLE offhook.messages IN ROW EXCLUSIVE MODE")
+    store = PostgresStore(url, timeout=1.0)
+    opening = asyncio.create_task(store.open())
+    done, _ = await asyncio.wait({opening}, timeout=2.5)  # beyond both limits
+    await other.close()
+    assert not done
+    await opening
+    await store.close()
+    assert server.execute(
+        "SELECT to_regclass('offhook.messages_sender')", database=database
+    ).strip()
 
 
-def test_an_index_may_be_there_before_its_migration(server: PostgresServer, database: str) -> None:
-    async def scenario() -> None:
-        async with opened(url):
-            server.execute("DELETE FROM offhook.migrations WHERE version >= 2", database=database)
-        async with opened(url) as store:
-            await work(store, "SM1")
-
+async def test_an_index_may_be_there_before_its_migration(
+    server: PostgresServer, database: str
+) -> None:
     url = server.url_of(database)
-    asyncio.run(scenario())
+    async with opened(url):
+        server.execute("DELETE FROM offhook.migrations WHERE version >= 2", database=database)
+    async with opened(url) as store:
+        await work(store, "SM1")
 
 
 _KEYS_OF_A_LANE = """
@@ -176,49 +163,43 @@ _KEYS_OF_A_LANE = """
 
 
 @pytest.mark.parametrize("beforehand", [False, True])
-def test_keys_that_were_known_in_several_lanes_are_known_in_all(
+async def test_keys_that_were_known_in_several_lanes_are_known_in_all(
     server: PostgresServer, database: str, beforehand: bool
 ) -> None:
-    async def scenario() -> None:
-        async with opened(url) as store:
-            await store.accept(inbound("SM1", "lane"))
-            await store.settle(await claim_one(store), Settlement(Trigger.COMPLETE))
-        server.execute(_KEYS_OF_A_LANE, database=database)
-        if beforehand:  # as docs/how-to/rolling-deploys.md says
-            for statement in (_FIRST_OF_EACH, _INDEX):
-                server.execute(statement, database=database)
-        async with opened(url) as store:
-            await work(store, "SM2")
-            assert not await store.accept(inbound("SM1", "lane"))
-            assert not await store.accept(inbound("SM1")._replace(lane="another"))
-        # What an older version, whose keys were those of a lane, still says.
-        written = server.execute(
-            "INSERT INTO offhook.dedupe_keys (lane, key, received) SELECT '\\x03', key, now() "
-            "FROM offhook.dedupe_keys ON CONFLICT DO NOTHING RETURNING lane, key",
-            database=database,
-        )
-        assert not written.strip()
-        kept = server.execute("SELECT count(*) FROM offhook.dedupe_keys", database=database)
-        assert int(kept) == 2
-
     url = server.url_of(database)
-    asyncio.run(scenario())
+    async with opened(url) as store:
+        await store.accept(inbound("SM1", "lane"))
+        await store.settle(await claim_one(store), Settlement(Trigger.COMPLETE))
+    server.execute(_KEYS_OF_A_LANE, database=database)
+    if beforehand:  # as docs/how-to/rolling-deploys.md says
+        for statement in (_FIRST_OF_EACH, _INDEX):
+            server.execute(statement, database=database)
+    async with opened(url) as store:
+        await work(store, "SM2")
+        assert not await store.accept(inbound("SM1", "lane"))
+        assert not await store.accept(inbound("SM1")._replace(lane="another"))
+    # What an older version, whose keys were those of a lane, still says.
+    written = server.execute(
+        "INSERT INTO offhook.dedupe_keys (lane, key, received) SELECT '\\x03', key, now() "
+        "FROM offhook.dedupe_keys ON CONFLICT DO NOTHING RETURNING lane, key",
+        database=database,
+    )
+    assert not written.strip()
+    kept = server.execute("SELECT count(*) FROM offhook.dedupe_keys", database=database)
+    assert int(kept) == 2
 
 
-def test_a_store_that_cannot_be_opened_keeps_no_connection(
+async def test_a_store_that_cannot_be_opened_keeps_no_connection(
     server: PostgresServer, database: str
 ) -> None:
-    async def scenario() -> None:
-        async with opened(url):
-            migrate(server, database, 1000)
-        store = PostgresStore(url)
-        with pytest.raises(SchemaTooNew):
-            await store.open()
-        sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'"
-        async with asyncio.timeout(60):
-            while server.execute(sessions).strip() != "0":  # noqa: ASYNC110 - no event of ours
-                await asyncio.sleep(0.05)  # the server is told, and takes a moment
-        await store.close()
-
     url = server.url_of(database)
-    asyncio.run(scenario())
+    async with opened(url):
+        migrate(server, database, 1000)
+    store = PostgresStore(url)
+    with pytest.raises(SchemaTooNew):
+        await store.open()
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'"
+    async with asyncio.timeout(60):
+        while server.execute(sessions).strip() != "0":  # noqa: ASYNC110 - no event of ours
+            await asyncio.sleep(0.05)  # the server is told, and takes a moment
+    await store.close()

@@ -1,9 +1,8 @@
 """The time of a store in a file: it moves on evenly, and people see the clock as it is set now."""
 
-import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from offhook.clock import elapsed_ms
 from offhook.core.lifecycle import Trigger
-from offhook.ports import Filter, Retention, Settlement, Store
+from offhook.ports import Filter, Retention, Settlement
 from offhook.stores.sqlite import clock as clocks
 from offhook.stores.sqlite.spool import SqliteSpool
 from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
@@ -38,19 +37,11 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
     return set_clock
 
 
-def with_store(path: Path, scenario: Callable[[Store], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with opened(path) as store:
-            await scenario(store)
-
-    asyncio.run(main())
-
-
 @STEPS
-def test_what_is_due_is_due_and_what_is_leased_is_leased(
+async def test_what_is_due_is_due_and_what_is_leased_is_leased(
     tmp_path: Path, set_clock: Set, seconds: int
 ) -> None:
-    async def scenario(store: Store) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         for lane in ("leased", "retried", "open"):
             await store.accept(inbound(f"SM{lane}", lane))
         leased, retried, _ = await claim(store, 3)
@@ -68,11 +59,9 @@ def test_what_is_due_is_due_and_what_is_leased_is_leased(
         assert len(await store.claim_sends(9, lease=30.0, owner="w2")) == 1
         assert await store.renew([leased.token], lease=30.0) == frozenset()
 
-    with_store(tmp_path / "offhook.db", scenario)
 
-
-def test_ten_years_ahead_nothing_is_old(tmp_path: Path, set_clock: Set) -> None:
-    async def scenario(store: Store) -> None:
+async def test_ten_years_ahead_nothing_is_old(tmp_path: Path, set_clock: Set) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         await store.accept(inbound("SM1", "done"))
         await store.settle(await claim_one(store), DONE)
         await store.accept(inbound("SM2", "open", notice_after=60))
@@ -83,14 +72,12 @@ def test_ten_years_ahead_nothing_is_old(tmp_path: Path, set_clock: Set) -> None:
         assert (counts.received, counts.settled) == (2, 1)
         assert counts.oldest == pytest.approx(0, abs=2)
 
-    with_store(tmp_path / "offhook.db", scenario)
-
 
 @STEPS
-def test_people_see_the_clock_as_it_is_set_now(
+async def test_people_see_the_clock_as_it_is_set_now(
     tmp_path: Path, set_clock: Set, seconds: int
 ) -> None:
-    async def scenario(store: Store) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         await store.accept(inbound("SM1"))
         set_clock(seconds)
         await store.accept(inbound("SM2"))
@@ -108,14 +95,12 @@ def test_people_see_the_clock_as_it_is_set_now(
         assert attempt.started == pytest.approx(time.time(), abs=5)
         assert attempt.ended == pytest.approx(time.time(), abs=5)
 
-    with_store(tmp_path / "offhook.db", scenario)
-
 
 @STEPS
-def test_who_opens_the_store_later_goes_by_the_same_time(
+async def test_who_opens_the_store_later_goes_by_the_same_time(
     tmp_path: Path, set_clock: Set, seconds: int
 ) -> None:
-    async def scenario(store: Store) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         await store.accept(inbound("SM1", "leased"))
         await claim_one(store)
         await store.accept(inbound("SM2", "open"))
@@ -123,48 +108,38 @@ def test_who_opens_the_store_later_goes_by_the_same_time(
         async with opened(tmp_path / "offhook.db") as later:
             assert [one.sid for one in await claim(later)] == ["SM2"]
 
-    with_store(tmp_path / "offhook.db", scenario)
-
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_a_machine_that_starts_with_another_clock_takes_no_time_back(
+async def test_a_machine_that_starts_with_another_clock_takes_no_time_back(
     tmp_path: Path, set_clock: Set, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     """What was due stays due. Ahead, the time that has gone by while it was off counts."""
-
-    async def before(store: Store) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
         await store.accept(inbound("SM2", "retried"))
         await store.settle(await claim_one(store), Settlement(Trigger.RETRY, delay=HOUR / 2))
         await store.accept(inbound("SM1", "open"))
-
-    async def after(store: Store) -> None:
+    monkeypatch.setattr(clocks, "boot", lambda: "another")
+    set_clock(seconds)
+    async with opened(tmp_path / "offhook.db") as store:
         due = {"SM1"} if seconds < 0 else {"SM1", "SM2"}
         assert {one.sid for one in await claim(store)} == due
         (record,) = await store.find(Filter(sid="SM1"))
         assert record.received <= time.time()
 
-    with_store(tmp_path / "offhook.db", before)
-    monkeypatch.setattr(clocks, "boot", lambda: "another")
-    set_clock(seconds)
-    with_store(tmp_path / "offhook.db", after)
-
 
 @STEPS
-def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
+async def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
     tmp_path: Path, set_clock: Set, seconds: int
 ) -> None:
-    async def main() -> None:
-        spool = SqliteSpool(tmp_path / "spool.db")
-        await spool.open()
-        try:
-            await spool.accept(inbound("SM1"))
-            set_clock(seconds)
-            (spooled,) = await spool.oldest(9)
-            assert spooled.inbound.age == pytest.approx(0, abs=5)
-        finally:
-            await spool.close()
-
-    asyncio.run(main())
+    spool = SqliteSpool(tmp_path / "spool.db")
+    await spool.open()
+    try:
+        await spool.accept(inbound("SM1"))
+        set_clock(seconds)
+        (spooled,) = await spool.oldest(9)
+        assert spooled.inbound.age == pytest.approx(0, abs=5)
+    finally:
+        await spool.close()
 
 
 def test_two_that_open_a_fresh_store_at_once_agree_on_its_time(tmp_path: Path) -> None:

@@ -75,57 +75,50 @@ async def keep_waiting(engine: Engine) -> float:
 
 
 @pytest.mark.usefixtures("patient")
-def test_who_kept_a_webhook_waiting_leaves_the_file_to_webhooks_for_a_while(
+async def test_who_kept_a_webhook_waiting_leaves_the_file_to_webhooks_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "_LEAVE_AT_MOST", 0.2)
     monkeypatch.setattr(engines, "_LEAVE", 1e9)
 
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        try:
-            written = await keep_waiting(engine)
-            assert await engine.write(lambda *_: time.monotonic()) - written >= 0.2
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    try:
+        written = await keep_waiting(engine)
+        assert await engine.write(lambda *_: time.monotonic()) - written >= 0.2
+    finally:
+        await engine.close()
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_webhook_does_not_wait_for_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_webhook_does_not_wait_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "_LEAVE_AT_MOST", 3600.0)
     monkeypatch.setattr(engines, "_LEAVE", 1e9)
 
-    async def scenario() -> None:
-        engine = Engine(tmp_path / "offhook.db")
-        await engine.open(migrate)
-        try:
-            await keep_waiting(engine)
-            async with asyncio.timeout(SOON):
-                assert await engine.accept(inbound("SM1"))
-        finally:
-            await engine.close()
-
-    asyncio.run(scenario())
+    engine = Engine(tmp_path / "offhook.db")
+    await engine.open(migrate)
+    try:
+        await keep_waiting(engine)
+        async with asyncio.timeout(SOON):
+            assert await engine.accept(inbound("SM1"))
+    finally:
+        await engine.close()
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_worker_that_kept_a_webhook_waiting_claims_less_at_once(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        store = SqliteStore(tmp_path / "offhook.db")
-        await store.open()
-        try:
-            for number in range(YIELDING + 1):
-                await store.accept(inbound(f"SM{number}", f"lane {number}"))
-            await keep_waiting(store._engine)
-            first = await store.claim(100, lease=30.0, owner="w", alone=False)
-            assert len(first.claims) == YIELDING
-            assert first.next_due == 0.0
-            second = await store.claim(100, lease=30.0, owner="w", alone=False)
-            assert len(second.claims) == 1
-        finally:
-            await store.close()
-
-    asyncio.run(scenario())
+async def test_a_worker_that_kept_a_webhook_waiting_claims_less_at_once(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "offhook.db")
+    await store.open()
+    try:
+        for number in range(YIELDING + 1):
+            await store.accept(inbound(f"SM{number}", f"lane {number}"))
+        await keep_waiting(store._engine)
+        first = await store.claim(100, lease=30.0, owner="w", alone=False)
+        assert len(first.claims) == YIELDING
+        assert first.next_due == 0.0
+        second = await store.claim(100, lease=30.0, owner="w", alone=False)
+        assert len(second.claims) == 1
+    finally:
+        await store.close()

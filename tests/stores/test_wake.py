@@ -6,9 +6,8 @@ Sessions are few (100 by default, for all machines): one that nobody listens on 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import pytest
@@ -57,35 +56,25 @@ async def listening(server: PostgresServer) -> AsyncIterator[tuple[Sessions, Wak
             connection.terminate()
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(main)
+async def test_who_listens_no_more_has_no_session(server: PostgresServer) -> None:
+    async with listening(server) as (sessions, told, _):
+        (pid,) = await sessions.pids()
+        await told.close()
+        await sessions.until_without(pid)
 
 
-def test_who_listens_no_more_has_no_session(server: PostgresServer) -> None:
-    async def main() -> None:
-        async with listening(server) as (sessions, told, _):
-            (pid,) = await sessions.pids()
-            await told.close()
-            await sessions.until_without(pid)
-
-    run(main())
-
-
-def test_a_session_that_stopped_answering_is_given_up_for_another(
+async def test_a_session_that_stopped_answering_is_given_up_for_another(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wake, "_ALIVE", 0.02)
 
-    async def main() -> None:
-        async with listening(server) as (sessions, _, event):
-            (pid,) = await sessions.pids()
-            event.clear()
-            os.kill(pid, signal.SIGSTOP)
-            try:
-                await event.wait()  # it listens again
-            finally:
-                os.kill(pid, signal.SIGCONT)
-            await sessions.until_without(pid)
-            assert len(await sessions.pids()) == 1
-
-    run(main())
+    async with listening(server) as (sessions, _, event):
+        (pid,) = await sessions.pids()
+        event.clear()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await event.wait()  # it listens again
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await sessions.until_without(pid)
+        assert len(await sessions.pids()) == 1

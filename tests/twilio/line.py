@@ -1,7 +1,8 @@
 """A simulator on a line to a real, recording server."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -29,20 +30,15 @@ TWO_MESSAGES = (
     b"<Media>https://m/1</Media></Message><Message>b</Message></Response>"
 )
 
-Scenario = Callable[[Simulator, Webhook], Coroutine[Any, Any, None]]
 
-
-def on_the_line(scenario: Scenario, webhook: Webhook | None = None, **given: Any) -> Webhook:
-    """Run a scenario with a simulator that posts to a real, recording server."""
-
-    async def run() -> Webhook:
-        known = CREDENTIALS._asdict() | given
-        sim = simulator(**known)
-        async with asyncio.timeout(20), sim, webhook_of(sim, webhook=webhook) as served:
-            await scenario(sim, served)
-            return served
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def on_the_line(
+    webhook: Webhook | None = None, **given: Any
+) -> AsyncIterator[tuple[Simulator, Webhook]]:
+    """Start a simulator that posts to a real, recording server."""
+    sim = simulator(**CREDENTIALS._asdict() | given)
+    async with asyncio.timeout(20), sim, webhook_of(sim, webhook=webhook) as served:
+        yield sim, served
 
 
 def valid(request: Requested, token: str = CREDENTIALS.auth_token) -> bool:

@@ -133,45 +133,36 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(
     ],
     ids=str,
 )
-def test_what_has_no_sid_of_twilios_may_have_been_sent(body: bytes) -> None:
-    async def main() -> None:
-        async with raw_server(answering(http(201, body))) as url:
-            outcome = await send_once(url, claim())
-        assert (outcome.trigger, outcome.sid) == (SendTrigger.LOSE, "")
-        assert len(outcome.error) < 1000
-        outcome.error.encode()
-
-    asyncio.run(main())
+async def test_what_has_no_sid_of_twilios_may_have_been_sent(body: bytes) -> None:
+    async with raw_server(answering(http(201, body))) as url:
+        outcome = await send_once(url, claim())
+    assert (outcome.trigger, outcome.sid) == (SendTrigger.LOSE, "")
+    assert len(outcome.error) < 1000
+    outcome.error.encode()
 
 
 @pytest.mark.parametrize(
     ("status", "kept"),
     [("queued", "queued"), ("x" * 60, ""), ("\ud83d", ""), (["queued"], ""), (None, ""), (1, "")],
 )
-def test_a_status_is_one_of_twilios(status: Any, kept: str) -> None:
-    async def main() -> None:
-        body = json.dumps({"sid": SID, "status": status}).encode()
-        async with raw_server(answering(http(201, body))) as url:
-            outcome = await send_once(url, claim())
-        assert (outcome.trigger, outcome.sid, outcome.status) == (SendTrigger.ACCEPT, SID, kept)
-
-    asyncio.run(main())
+async def test_a_status_is_one_of_twilios(status: Any, kept: str) -> None:
+    body = json.dumps({"sid": SID, "status": status}).encode()
+    async with raw_server(answering(http(201, body))) as url:
+        outcome = await send_once(url, claim())
+    assert (outcome.trigger, outcome.sid, outcome.status) == (SendTrigger.ACCEPT, SID, kept)
 
 
 @pytest.mark.parametrize(
     ("code", "kept"),
     [(21610, "21610"), (True, ""), (-1, ""), (10**12, ""), ("21610", ""), ([1], ""), (1.5, "")],
 )
-def test_a_code_is_a_small_number(code: Any, kept: str) -> None:
-    async def main() -> None:
-        body = json.dumps({"code": code, "message": "no\ud83d" + "x" * 20_000}).encode()
-        async with raw_server(answering(http(400, body))) as url:
-            outcome = await send_once(url, claim())
-        assert (outcome.trigger, outcome.error_code) == (SendTrigger.REFUSE, kept)
-        assert len(outcome.error) <= 2048
-        outcome.error.encode()
-
-    asyncio.run(main())
+async def test_a_code_is_a_small_number(code: Any, kept: str) -> None:
+    body = json.dumps({"code": code, "message": "no\ud83d" + "x" * 20_000}).encode()
+    async with raw_server(answering(http(400, body))) as url:
+        outcome = await send_once(url, claim())
+    assert (outcome.trigger, outcome.error_code) == (SendTrigger.REFUSE, kept)
+    assert len(outcome.error) <= 2048
+    outcome.error.encode()
 
 
 @pytest.mark.parametrize("client", CLIENTS)

@@ -82,35 +82,35 @@ def account(**given: Any) -> Simulator:
     return simulator(account_sid=ACCOUNT, auth_token=TOKEN, **given)
 
 
-def test_an_accepted_message_has_twilios_sid_and_status() -> None:
+async def test_an_accepted_message_has_twilios_sid_and_status() -> None:
     sim = account()
-    outcome = asyncio.run(send_through(sim, claim(media=("https://a.example/1", "https://b/2"))))
+    outcome = await send_through(sim, claim(media=("https://a.example/1", "https://b/2")))
     (sent,) = sim.sent
     assert outcome == SendOutcome(SendTrigger.ACCEPT, sid=sent.sid, status="queued")
     assert (sent.to, sent.from_, sent.body) == (PERSON, "+15005550006", "You said: hi")
     assert sent.media == ("https://a.example/1", "https://b/2")
 
 
-def test_a_request_that_would_leave_too_late_does_not_leave() -> None:
+async def test_a_request_that_would_leave_too_late_does_not_leave() -> None:
     """What waits behind it may have been sent by another process: it would be out of order."""
     sim = account()
     late = replace(claim(), leaves_by=elapsed())
-    outcome = asyncio.run(send_through(sim, late))
+    outcome = await send_through(sim, late)
     assert (outcome.trigger, outcome.delay) == (SendTrigger.POSTPONE, 0.0)
     assert sim.sent == ()
 
 
-def test_a_messaging_service_chooses_the_number() -> None:
+async def test_a_messaging_service_chooses_the_number() -> None:
     sim = account()
-    outcome = asyncio.run(send_through(sim, claim(sender=SERVICE)))
+    outcome = await send_through(sim, claim(sender=SERVICE))
     assert (outcome.trigger, outcome.status) == (SendTrigger.ACCEPT, "accepted")
     assert (sim.sent[0].service, sim.sent[0].from_) == (SERVICE, "+15005550006")
 
 
-def test_a_content_template_goes_out_with_its_variables() -> None:
+async def test_a_content_template_goes_out_with_its_variables() -> None:
     sim = account()
     template = claim(body="", content_sid="HX1", content_variables={"1": "Ada", "2": "é"})
-    assert asyncio.run(send_through(sim, template)).trigger is SendTrigger.ACCEPT
+    assert (await send_through(sim, template)).trigger is SendTrigger.ACCEPT
     assert sim.sent[0].content_sid == "HX1"
     assert sim.sent[0].content_variables == '{"1": "Ada", "2": "\\u00e9"}'
 
@@ -126,7 +126,7 @@ def test_a_content_template_goes_out_with_its_variables() -> None:
     ],
     ids=["without one", "with one"],  # its account is another in each process
 )
-def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
+async def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str) -> None:
     webhook = Webhook(
         answers=[
             (
@@ -137,43 +137,38 @@ def test_the_status_callback_names_the_send(given: dict[str, Any], expected: str
         ]
     )
 
-    async def scenario() -> SendOutcome:
-        async with serving(webhook, host="127.0.0.1", port=0) as url:
-            return await send_once(url, claim(), **given)
-
-    assert asyncio.run(scenario()).sid == "SM11111111111111111111111111111111"
+    async with serving(webhook, host="127.0.0.1", port=0) as url:
+        result = await send_once(url, claim(), **given)
+    assert result.sid == "SM11111111111111111111111111111111"
     (request,) = webhook.requests
     assert request.target == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     assert request.form.get("StatusCallback") == expected
     assert ("StatusCallback" in dict(request.form.fields)) == bool(expected)
 
 
-def test_an_api_key_is_used_for_sending_when_there_is_one() -> None:
+async def test_an_api_key_is_used_for_sending_when_there_is_one() -> None:
     heads: list[bytes] = []
     key = "SK" + "0" * 32
     answer = answering(
         http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}'), heads
     )
-    outcome = asyncio.run(send_to(answer, api_key=key, api_key_secret="sesame"))
+    outcome = await send_to(answer, api_key=key, api_key_secret="sesame")
     assert outcome.trigger is SendTrigger.ACCEPT
     assert b"Basic " + base64.b64encode(f"{key}:sesame".encode()) in heads[0]
 
 
-def test_a_sub_accounts_message_is_sent_from_that_account() -> None:
+async def test_a_sub_accounts_message_is_sent_from_that_account() -> None:
     heads: list[bytes] = []
     answer = answering(
         http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}'), heads
     )
-    asyncio.run(send_to(answer, claim(account_sid="ACsub/../..?x")))
+    await send_to(answer, claim(account_sid="ACsub/../..?x"))
     assert heads[0].startswith(b"POST /2010-04-01/Accounts/ACsub%2F..%2F..%3Fx/Messages.json ")
 
 
-def test_a_port_that_refuses_postpones_with_growing_delays() -> None:
-    async def scenario() -> list[SendOutcome]:
-        url = f"http://127.0.0.1:{closed_port()}"
-        return [await send_once(url, claim(tries)) for tries in (1, 2, 3)]
-
-    outcomes = asyncio.run(scenario())
+async def test_a_port_that_refuses_postpones_with_growing_delays() -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    outcomes = [await send_once(url, claim(tries)) for tries in (1, 2, 3)]
     assert [outcome.trigger for outcome in outcomes] == [SendTrigger.POSTPONE] * 3
     assert [outcome.delay for outcome in outcomes] == [1.0, 4.0, 16.0]
 
@@ -192,40 +187,39 @@ def full_backlog() -> Iterator[int]:
         yield port
 
 
-def test_a_connection_that_is_not_made_in_time_postpones(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_not_made_in_time_postpones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(api, "TIMEOUT", httpx2.Timeout(connect=0.2, read=5, write=5, pool=5))
     with full_backlog() as port:
-        outcome = asyncio.run(send_once(f"http://127.0.0.1:{port}", claim()))
+        outcome = await send_once(f"http://127.0.0.1:{port}", claim())
     assert outcome.trigger is SendTrigger.POSTPONE
     assert "ConnectTimeout" in outcome.error
 
 
-def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert asyncio.run(send_through(account(), claim())).trigger is SendTrigger.ACCEPT
+    assert (await send_through(account(), claim())).trigger is SendTrigger.ACCEPT
 
 
-def test_a_send_that_never_gets_through_is_given_up_in_the_end() -> None:
-    async def scenario() -> SendOutcome:
-        return await send_once(f"http://127.0.0.1:{closed_port()}", claim(MAX_TRIES))
-
-    outcome = asyncio.run(scenario())
+async def test_a_send_that_never_gets_through_is_given_up_in_the_end() -> None:
+    outcome = await send_once(f"http://127.0.0.1:{closed_port()}", claim(MAX_TRIES))
     assert outcome.trigger is SendTrigger.REFUSE
     assert outcome.error.startswith(f"given up after {MAX_TRIES} tries: Twilio was not reached")
 
 
-def test_a_server_that_closes_after_reading_may_have_the_message() -> None:
-    outcome = asyncio.run(send_to(answering(b"")))
+async def test_a_server_that_closes_after_reading_may_have_the_message() -> None:
+    outcome = await send_to(answering(b""))
     assert outcome.trigger is SendTrigger.LOSE
     assert outcome.error.startswith("no answer was read: RemoteProtocolError")
 
 
-def test_half_an_answer_is_none() -> None:
+async def test_half_an_answer_is_none() -> None:
     half = http(201, b'{"sid": "SM11111111111111111111111111111111", "status": "queued"}')[:-5]
-    assert asyncio.run(send_to(answering(half))).trigger is SendTrigger.LOSE
+    assert (await send_to(answering(half))).trigger is SendTrigger.LOSE
 
 
 async def _never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -233,11 +227,11 @@ async def _never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -
     await reader.read()  # until the client gives up and closes
 
 
-def test_a_server_that_never_answers_may_have_the_message(
+async def test_a_server_that_never_answers_may_have_the_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(api, "TIMEOUT", httpx2.Timeout(connect=5, read=0.05, write=5, pool=5))
-    outcome = asyncio.run(send_to(_never_answer))
+    outcome = await send_to(_never_answer)
     assert outcome.trigger is SendTrigger.LOSE
     assert "ReadTimeout" in outcome.error
 
@@ -250,30 +244,29 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await asyncio.sleep(0.01)
 
 
-def test_a_server_that_drips_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_drips_is_not_waited_for_forever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(api, "TOTAL", 0.1)
-    outcome = asyncio.run(send_to(_drip))
+    outcome = await send_to(_drip)
     assert outcome.trigger is SendTrigger.LOSE
     assert "TimeoutError" in outcome.error
 
 
-def test_a_cancelled_send_is_cancelled() -> None:
-    async def scenario() -> None:
-        reached = asyncio.Event()
+async def test_a_cancelled_send_is_cancelled() -> None:
+    reached = asyncio.Event()
 
-        async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-            await read_request(reader)
-            reached.set()
-            await reader.read()
+    async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        reached.set()
+        await reader.read()
 
-        async with raw_server(handler) as url:
-            sending = asyncio.create_task(send_once(url, claim()))
-            await reached.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-
-    asyncio.run(scenario())
+    async with raw_server(handler) as url:
+        sending = asyncio.create_task(send_once(url, claim()))
+        await reached.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
 
 
 @pytest.mark.parametrize(
@@ -285,66 +278,63 @@ def test_a_cancelled_send_is_cancelled() -> None:
         ([], 4.0),
     ],
 )
-def test_too_many_requests_are_repeated_when_twilio_says_or_with_backoff(
+async def test_too_many_requests_are_repeated_when_twilio_says_or_with_backoff(
     header: list[str], delay: float
 ) -> None:
     body = b'{"code": 20429, "message": "Too Many Requests", "status": 429}'
-    outcome = asyncio.run(send_to(answering(http(429, body, *header)), claim(tries=2)))
+    outcome = await send_to(answering(http(429, body, *header)), claim(tries=2))
     assert (outcome.trigger, outcome.error_code) == (SendTrigger.POSTPONE, "20429")
     assert outcome.delay == delay
 
 
-def test_what_was_answered_429_was_not_sent() -> None:
+async def test_what_was_answered_429_was_not_sent() -> None:
     sim = account(trouble=Trouble(rate_limited=1.0, retry_after=2))
-    outcome = asyncio.run(send_through(sim, claim()))
+    outcome = await send_through(sim, claim())
     assert (outcome.trigger, outcome.delay) == (SendTrigger.POSTPONE, 2.0)
     assert sim.sent == ()
 
 
-def test_a_server_error_may_follow_an_accepted_message() -> None:
+async def test_a_server_error_may_follow_an_accepted_message() -> None:
     sim = account(trouble=Trouble(server_errors=1.0))
-    outcome = asyncio.run(send_through(sim, claim()))
+    outcome = await send_through(sim, claim())
     assert (outcome.trigger, outcome.error_code) == (SendTrigger.LOSE, "20500")
     assert len(sim.sent) == 1
 
 
-def test_an_answer_lost_after_the_message_was_accepted_makes_it_unknown() -> None:
+async def test_an_answer_lost_after_the_message_was_accepted_makes_it_unknown() -> None:
     sim = account(trouble=Trouble(lost_answers=1.0))
-    outcome = asyncio.run(send_through(sim, claim()))
+    outcome = await send_through(sim, claim())
     assert (outcome.trigger, outcome.sid) == (SendTrigger.LOSE, "")
     assert len(sim.sent) == 1
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'{"status": "queued"}', b'{"sid": 5}'])
-def test_an_accepting_answer_that_cannot_be_read_makes_the_send_unknown(body: bytes) -> None:
-    assert asyncio.run(send_to(answering(http(201, body)))).trigger is SendTrigger.LOSE
+async def test_an_accepting_answer_that_cannot_be_read_makes_the_send_unknown(body: bytes) -> None:
+    assert (await send_to(answering(http(201, body)))).trigger is SendTrigger.LOSE
 
 
-def test_a_refusal_says_what_it_means() -> None:
+async def test_a_refusal_says_what_it_means() -> None:
     sim = account()
 
-    async def scenario() -> SendOutcome:
-        async with sim, sim.serve() as url, webhook_of(sim):
-            await sim.text("stop", from_=PERSON)
-            return await send_once(url, claim())
-
-    outcome = asyncio.run(scenario())
+    async with sim, sim.serve() as url, webhook_of(sim):
+        await sim.text("stop", from_=PERSON)
+        outcome = await send_once(url, claim())
     assert (outcome.trigger, outcome.error_code) == (SendTrigger.REFUSE, "21610")
     assert outcome.error == MEANINGS["21610"]
 
 
-def test_a_refusal_without_twilios_json_is_one_all_the_same() -> None:
-    outcome = asyncio.run(send_to(answering(http(404, b"nginx"))))
+async def test_a_refusal_without_twilios_json_is_one_all_the_same() -> None:
+    outcome = await send_to(answering(http(404, b"nginx")))
     assert outcome == SendOutcome(SendTrigger.REFUSE, error="Twilio answered 404")
 
 
-def test_a_redirect_is_not_followed_with_the_credentials() -> None:
-    outcome = asyncio.run(send_to(answering(http(307, b"", "Location: http://elsewhere.example/"))))
+async def test_a_redirect_is_not_followed_with_the_credentials() -> None:
+    outcome = await send_to(answering(http(307, b"", "Location: http://elsewhere.example/")))
     assert outcome == SendOutcome(SendTrigger.REFUSE, error="Twilio answered 307")
 
 
-def test_refused_credentials_are_tried_again_for_they_can_be_mended() -> None:
-    outcome = asyncio.run(send_through(account(), claim(), auth_token="f" * 32))
+async def test_refused_credentials_are_tried_again_for_they_can_be_mended() -> None:
+    outcome = await send_through(account(), claim(), auth_token="f" * 32)
     assert (outcome.trigger, outcome.error_code) == (SendTrigger.POSTPONE, "20003")
     assert "TWILIO_AUTH_TOKEN" in outcome.error
 
@@ -352,25 +342,22 @@ def test_refused_credentials_are_tried_again_for_they_can_be_mended() -> None:
 @pytest.mark.parametrize(
     ("code", "trigger"), [(20006, SendTrigger.POSTPONE), (21408, SendTrigger.REFUSE)]
 )
-def test_a_403_about_the_caller_is_tried_again_one_about_the_message_is_not(
+async def test_a_403_about_the_caller_is_tried_again_one_about_the_message_is_not(
     code: int, trigger: SendTrigger
 ) -> None:
     answer = http(403, b'{"code": %d, "message": "no", "status": 403}' % code)
-    assert asyncio.run(send_to(answering(answer))).trigger is trigger
+    assert (await send_to(answering(answer))).trigger is trigger
 
 
-def test_a_request_that_cannot_be_made_is_refused_and_raises_nothing() -> None:
+async def test_a_request_that_cannot_be_made_is_refused_and_raises_nothing() -> None:
     def broken(_: int, __: str) -> str:
         raise OffhookError("no URL")
 
-    async def scenario() -> SendOutcome:
-        return await send_once("http://127.0.0.1:1", claim(), status_callback=broken)
-
-    outcome = asyncio.run(scenario())
+    outcome = await send_once("http://127.0.0.1:1", claim(), status_callback=broken)
     assert outcome == SendOutcome(SendTrigger.REFUSE, error="cannot be sent: OffhookError no URL")
 
 
-def test_connections_are_kept_and_used_again() -> None:
+async def test_connections_are_kept_and_used_again() -> None:
     connections: list[asyncio.StreamWriter] = []
     body = b'{"sid": "SM11111111111111111111111111111111"}'
     answer = b"HTTP/1.1 201 Created\r\nContent-Length: 45\r\n\r\n" + body
@@ -381,21 +368,19 @@ def test_connections_are_kept_and_used_again() -> None:
             await read_request(reader)
             writer.write(answer)
 
-    async def scenario() -> list[SendTrigger]:
-        async with raw_server(handler) as url:
-            sender = TwilioSender(settings(url))
-            try:
-                return [(await sender.send(claim())).trigger for _ in range(5)]
-            finally:
-                await sender.close()
-
-    assert asyncio.run(scenario()) == [SendTrigger.ACCEPT] * 5
+    async with raw_server(handler) as url:
+        sender = TwilioSender(settings(url))
+        try:
+            triggers = [(await sender.send(claim())).trigger for _ in range(5)]
+        finally:
+            await sender.close()
+    assert triggers == [SendTrigger.ACCEPT] * 5
     assert len(connections) == 1
 
 
-def test_the_message_of_an_unknown_error_shows_no_phone_number() -> None:
+async def test_the_message_of_an_unknown_error_shows_no_phone_number() -> None:
     body = b'{"code": 29999, "message": "The number +15551230001 is odd.", "status": 400}'
-    outcome = asyncio.run(send_to(answering(http(400, body))))
+    outcome = await send_to(answering(http(400, body)))
     assert outcome == SendOutcome(
         SendTrigger.REFUSE, error_code="29999", error="The number ***01 is odd."
     )

@@ -1,6 +1,5 @@
 """Requests are shared out, so that no pool has many connections; one at a time keeps to one."""
 
-import asyncio
 from contextlib import ExitStack
 
 import httpx2
@@ -12,28 +11,28 @@ def clients(count: int) -> Clients:
     return Clients(lambda: httpx2.AsyncClient(trust_env=False), count=count)
 
 
-def test_requests_at_once_are_shared_out_evenly() -> None:
+async def test_requests_at_once_are_shared_out_evenly() -> None:
     shared = clients(3)
     with ExitStack() as stack:
         used = [stack.enter_context(shared.least_busy()) for _ in range(6)]
     assert sorted(map(used.count, used)) == [2] * 6
-    asyncio.run(shared.close())
+    await shared.close()
 
 
-def test_one_request_at_a_time_always_has_the_same_client() -> None:
+async def test_one_request_at_a_time_always_has_the_same_client() -> None:
     shared = clients(3)
     used = set()
     for _ in range(5):
         with shared.least_busy() as client:
             used.add(client)
     assert len(used) == 1
-    asyncio.run(shared.close())
+    await shared.close()
 
 
-def test_all_are_closed() -> None:
+async def test_all_are_closed() -> None:
     shared = clients(2)
     with shared.least_busy() as one, shared.least_busy() as other:
         pass
-    asyncio.run(shared.close())
+    await shared.close()
     assert one.is_closed
     assert other.is_closed

@@ -24,23 +24,21 @@ from tests.twilio.line import (
 )
 
 
-def test_a_reply_is_waited_for_from_the_text_on() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            await create(url, Body="before")
-            delivered = await sim.text("hi")
-            waiting = asyncio.create_task(sim.wait_for(to=delivered.from_, after=delivered.after))
-            await create(url, Body="to another", To="+15551230002")
-            await create(url, Body="the reply")
-            assert (await waiting).body == "the reply"
-            again = await sim.wait_for(to=delivered.from_, after=delivered.after)
-            assert again.body == "the reply"
-
-    on_the_line(scenario)
+async def test_a_reply_is_waited_for_from_the_text_on() -> None:
+    async with on_the_line() as (sim, _), sim.serve() as url:
+        await create(url, Body="before")
+        delivered = await sim.text("hi")
+        waiting = asyncio.create_task(sim.wait_for(to=delivered.from_, after=delivered.after))
+        await create(url, Body="to another", To="+15551230002")
+        await create(url, Body="the reply")
+        assert (await waiting).body == "the reply"
+        again = await sim.wait_for(to=delivered.from_, after=delivered.after)
+        assert again.body == "the reply"
 
 
-def test_a_listener_hears_all_that_happens_until_it_stops() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_listener_hears_all_that_happens_until_it_stops() -> None:
+    answers = [(200, "text/xml", b"<Response><Message>x</Message></Response>"), OK]
+    async with on_the_line(Webhook(answers=answers)) as (sim, _):
         heard: list[Event] = []
         with sim.listening(heard.append):
             delivered = await sim.text("hi")
@@ -56,17 +54,11 @@ def test_a_listener_hears_all_that_happens_until_it_stops() -> None:
         ]
         assert [one.body for one in sim.delivered] == ["hi", "unheard"]
 
-    answers = [(200, "text/xml", b"<Response><Message>x</Message></Response>"), OK]
-    on_the_line(scenario, Webhook(answers=answers))
 
-
-def test_what_was_written_to_may_be_sent_from() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            await sim.text("hi", to="+15005559999")
-            assert (await create(url, From="+15005559999")).status_code == 201
-
-    on_the_line(scenario)
+async def test_what_was_written_to_may_be_sent_from() -> None:
+    async with on_the_line() as (sim, _), sim.serve() as url:
+        await sim.text("hi", to="+15005559999")
+        assert (await create(url, From="+15005559999")).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -89,15 +81,12 @@ def test_credentials_look_like_twilios() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "/twilio/messages", "ftp://here/", "https://here/#rc=9"])
-def test_a_webhook_that_twilio_would_not_request_is_refused(url: str) -> None:
-    async def scenario() -> None:
-        async with simulator() as sim:
-            sim.webhook_url = url
-            with pytest.raises(ConfigurationError, match="webhook_url"):
-                await sim.text("hi")
-            assert sim.delivered == ()
-
-    asyncio.run(scenario())
+async def test_a_webhook_that_twilio_would_not_request_is_refused(url: str) -> None:
+    async with simulator() as sim:
+        sim.webhook_url = url
+        with pytest.raises(ConfigurationError, match="webhook_url"):
+            await sim.text("hi")
+        assert sim.delivered == ()
 
 
 def test_only_so_much_is_remembered() -> None:

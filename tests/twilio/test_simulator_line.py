@@ -19,10 +19,10 @@ from tests.twilio.helpers import Webhook
 from tests.twilio.line import CREDENTIALS, FAILED, OK, PERSON, create, on_the_line
 
 
-def test_a_text_is_told_before_its_webhook_is_answered() -> None:
+async def test_a_text_is_told_before_its_webhook_is_answered() -> None:
     served = Webhook(gate=asyncio.Event())
 
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+    async with on_the_line(served) as (sim, webhook):
         heard: list[Event] = []
         with sim.listening(heard.append):
             texting = asyncio.create_task(sim.text("hi"))
@@ -34,11 +34,9 @@ def test_a_text_is_told_before_its_webhook_is_answered() -> None:
         assert (told.sid, told.from_) == (delivered.sid, PERSON)
         assert told.params == webhook.requests[0].form.fields
 
-    on_the_line(scenario, served)
 
-
-def test_each_request_is_kept_as_it_went_over_the_wire() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_each_request_is_kept_as_it_went_over_the_wire() -> None:
+    async with on_the_line(Webhook(answers=[FAILED, OK])) as (sim, webhook):
         sim.webhook_url += "#rc=1&rp=5xx"
         delivered = await sim.text("hi", duplicates=1)
         assert [made.status for made in delivered.requests] == [500, 200, 200]
@@ -50,22 +48,18 @@ def test_each_request_is_kept_as_it_went_over_the_wire() -> None:
             assert made.seconds > 0
         assert delivered.requests[0].body == b"no"
 
-    on_the_line(scenario, Webhook(answers=[FAILED, OK]))
 
-
-def test_a_redirect_is_kept_as_two_requests() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_redirect_is_kept_as_two_requests() -> None:
+    async with on_the_line() as (sim, webhook):
         webhook.headers["location"] = "/elsewhere"
         webhook.answers = [(302, "text/plain", b""), OK]
         first, second = (await sim.text("hi")).requests
         assert (first.method, first.status) == ("POST", 302)
         assert (second.method, second.status, second.params) == ("GET", 200, ())
 
-    on_the_line(scenario)
 
-
-def test_a_request_that_nobody_answers_is_kept_too() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_request_that_nobody_answers_is_kept_too() -> None:
+    async with on_the_line(Webhook(gate=asyncio.Event())) as (sim, webhook):
         sim.webhook_url += "#rt=100"
         delivered = await sim.text("hi")
         (made,) = delivered.requests
@@ -73,19 +67,15 @@ def test_a_request_that_nobody_answers_is_kept_too() -> None:
         assert made.seconds > 0
         webhook.open()
 
-    on_the_line(scenario, Webhook(gate=asyncio.Event()))
 
-
-def test_of_a_long_answer_the_beginning_is_kept() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_of_a_long_answer_the_beginning_is_kept() -> None:
+    async with on_the_line(Webhook(answers=[(500, "text/html", b"x" * 100_000)])) as (sim, _):
         delivered = await sim.text("hi")
         assert delivered.requests[0].body == b"x" * 4096
 
-    on_the_line(scenario, Webhook(answers=[(500, "text/html", b"x" * 100_000)]))
 
-
-def test_status_callbacks_keep_their_requests() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_status_callbacks_keep_their_requests() -> None:
+    async with on_the_line() as (sim, webhook):
         async with sim.serve() as url:
             await create(url, StatusCallback=sim.webhook_url)
             await webhook.received(2)
@@ -96,11 +86,9 @@ def test_status_callbacks_keep_their_requests() -> None:
             assert made.params == came.form.fields
             assert dict(made.params)["MessageStatus"] == callback.status
 
-    on_the_line(scenario)
 
-
-def test_calls_of_the_rest_api_are_told_whatever_they_come_to() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_calls_of_the_rest_api_are_told_whatever_they_come_to() -> None:
+    async with on_the_line() as (sim, _):
         heard: list[Event] = []
         async with sim.serve() as url:
             with sim.listening(heard.append):
@@ -120,11 +108,9 @@ def test_calls_of_the_rest_api_are_told_whatever_they_come_to() -> None:
         assert dict(calls[2].params)["Body"] == "later"
         assert all(CREDENTIALS.account_sid in call.path for call in calls)
 
-    on_the_line(scenario)
 
-
-def test_a_webhook_can_be_under_way_for_a_while() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_webhook_can_be_under_way_for_a_while() -> None:
+    async with on_the_line(trouble=Trouble(webhook_delay=0.2)) as (sim, _):
         heard: list[float] = []
 
         def hear(event: Event) -> None:
@@ -136,11 +122,9 @@ def test_a_webhook_can_be_under_way_for_a_while() -> None:
         texted, delivered = heard
         assert delivered - texted >= 0.2
 
-    on_the_line(scenario, trouble=Trouble(webhook_delay=0.2))
 
-
-def test_what_a_former_simulator_knew_can_be_taken_over() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_what_a_former_simulator_knew_can_be_taken_over() -> None:
+    async with on_the_line() as (sim, _):
         heard: list[Event] = []
         with sim.listening(heard.append):
             await sim.text("STOP", to="+15005559999")
@@ -150,5 +134,3 @@ def test_what_a_former_simulator_knew_can_be_taken_over() -> None:
         async with Simulator(**Simulator.credentials()._asdict()) as other:
             other.recall(told)
             assert other.opted_out == {PERSON}
-
-    on_the_line(scenario)

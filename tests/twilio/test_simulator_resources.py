@@ -1,6 +1,5 @@
 """The simulated Twilio's resources, asked over real HTTP as the official SDK asks them."""
 
-import asyncio
 from typing import Any
 
 import httpx2
@@ -24,8 +23,8 @@ def error(response: httpx2.Response) -> tuple[int, int]:
     return response.status_code, response.json()["code"]
 
 
-def test_a_number_is_found_and_changed_and_people_notice() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_number_is_found_and_changed_and_people_notice() -> None:
+    async with on_the_line() as (sim, webhook):
         new = sim.webhook_url + "?v=2#rc=5"
         async with sim.serve() as url, client(url) as http:
             listed = (await http.get(f"{NUMBERS}.json?PhoneNumber=%2B15005550006")).json()
@@ -38,8 +37,6 @@ def test_a_number_is_found_and_changed_and_people_notice() -> None:
         await sim.text("hello")
         assert webhook.requests[0].target == "/twilio/messages?v=2"
 
-    on_the_line(scenario)
-
 
 @pytest.mark.parametrize(
     ("fields", "code"),
@@ -50,8 +47,8 @@ def test_a_number_is_found_and_changed_and_people_notice() -> None:
         ({"SmsMethod": "PUT"}, 20001),
     ],
 )
-def test_a_refused_change_changes_nothing(fields: dict[str, str], code: int) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_refused_change_changes_nothing(fields: dict[str, str], code: int) -> None:
+    async with on_the_line() as (sim, _):
         before = sim.webhook_url
         async with sim.serve() as url, client(url) as http:
             (sid,) = sim.account.numbers
@@ -59,13 +56,11 @@ def test_a_refused_change_changes_nothing(fields: dict[str, str], code: int) -> 
             assert error(await http.post(f"{NUMBERS}/{sid}.json", data=given)) == (400, code)
         assert (sim.webhook_url, sim.fallback_url) == (before, "")
 
-    on_the_line(scenario)
 
-
-def test_a_service_decides_for_its_numbers_unless_it_leaves_that_to_them() -> None:
+async def test_a_service_decides_for_its_numbers_unless_it_leaves_that_to_them() -> None:
     service = "MG" + "7" * 32
 
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+    async with on_the_line(messaging_service_sid=service) as (sim, _):
         own = sim.webhook_url
         async with sim.serve() as url, client(url) as http:
             path = f"/v1/Services/{service}"
@@ -80,11 +75,9 @@ def test_a_service_decides_for_its_numbers_unless_it_leaves_that_to_them() -> No
             refused = await http.post(path, data={"InboundRequestUrl": "a.example"})
             assert error(refused) == (400, 21502)
 
-    on_the_line(scenario, messaging_service_sid=service)
 
-
-def test_a_whatsapp_sender_has_webhooks_of_its_own() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_whatsapp_sender_has_webhooks_of_its_own() -> None:
+    async with on_the_line() as (sim, webhook):
         sim.account.add_sender(sim.number)
         content: dict[str, Any] = {"webhook": {"callback_url": sim.webhook_url + "?whatsapp"}}
         async with sim.serve() as url, client(url) as http:
@@ -100,11 +93,9 @@ def test_a_whatsapp_sender_has_webhooks_of_its_own() -> None:
         targets = [request.target for request in webhook.requests]
         assert targets == ["/twilio/messages?whatsapp", "/twilio/messages"]
 
-    on_the_line(scenario)
 
-
-def test_what_went_wrong_is_in_the_monitor() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_what_went_wrong_is_in_the_monitor() -> None:
+    async with on_the_line(Webhook(answers=[(500, "text/plain", b"no")])) as (sim, _):
         failed = await sim.text("hello")
         async with sim.serve() as url, client(url) as http:
             (alert,) = (await http.get("/v1/Alerts?LogLevel=error")).json()["alerts"]
@@ -113,11 +104,9 @@ def test_what_went_wrong_is_in_the_monitor() -> None:
             later = await http.get("/v1/Alerts?StartDate=2999-01-01T00:00:00Z")
             assert later.json()["alerts"] == []
 
-    on_the_line(scenario, Webhook(answers=[(500, "text/plain", b"no")]))
 
-
-def test_long_lists_come_in_pages() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_long_lists_come_in_pages() -> None:
+    async with on_the_line() as (sim, _):
         for n in range(4):
             sim.account.add_number(f"+1500555010{n}")
             sim.account.add_service(name=f"{n}")
@@ -133,8 +122,6 @@ def test_long_lists_come_in_pages() -> None:
             assert [one["friendly_name"] for one in page["services"]] == ["3"]
             assert page["meta"]["next_page_url"] is None
 
-    on_the_line(scenario)
-
 
 @pytest.mark.parametrize(
     "path",
@@ -145,29 +132,23 @@ def test_long_lists_come_in_pages() -> None:
     # The account is another one in each process that collects tests; their names must not be.
     ids=["account", "numbers", "services", "service", "alerts", "senders"],
 )  # fmt: skip
-def test_strangers_see_nothing(path: str) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url, client(url, "f" * 32) as http:
-            assert error(await http.get(path)) == (401, 20003)
-
-    on_the_line(scenario)
+async def test_strangers_see_nothing(path: str) -> None:
+    async with on_the_line() as (sim, _), sim.serve() as url, client(url, "f" * 32) as http:
+        assert error(await http.get(path)) == (401, 20003)
 
 
-def test_what_is_not_there_is_not_found() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url, client(url) as http:
-            for path in (f"{NUMBERS}/PN1.json", "/v1/Services/MG1", "/v2/Channels/Senders/XE1"):
-                assert error(await http.get(path)) == (404, 20404)
-                assert error(await http.post(path)) == (404, 20404)
-            assert error(await http.get("/v1/Services/MG1/PhoneNumbers")) == (404, 20404)
-            other = await http.get(f"{NUMBERS}.json".replace(CREDENTIALS.account_sid, "AC1"))
-            assert error(other) == (404, 20404)
-
-    on_the_line(scenario)
+async def test_what_is_not_there_is_not_found() -> None:
+    async with on_the_line() as (sim, _), sim.serve() as url, client(url) as http:
+        for path in (f"{NUMBERS}/PN1.json", "/v1/Services/MG1", "/v2/Channels/Senders/XE1"):
+            assert error(await http.get(path)) == (404, 20404)
+            assert error(await http.post(path)) == (404, 20404)
+        assert error(await http.get("/v1/Services/MG1/PhoneNumbers")) == (404, 20404)
+        other = await http.get(f"{NUMBERS}.json".replace(CREDENTIALS.account_sid, "AC1"))
+        assert error(other) == (404, 20404)
 
 
-def test_a_secondary_token_opens_the_api_and_signs_once_it_is_promoted() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_secondary_token_opens_the_api_and_signs_once_it_is_promoted() -> None:
+    async with on_the_line(secondary_auth_token=SECOND) as (sim, webhook):
         async with sim.serve() as url:
             for token in (CREDENTIALS.auth_token, SECOND):
                 async with client(url, token) as http:
@@ -182,12 +163,7 @@ def test_a_secondary_token_opens_the_api_and_signs_once_it_is_promoted() -> None
         assert not valid(second)
         assert valid(second, SECOND)
 
-    on_the_line(scenario, secondary_auth_token=SECOND)
 
-
-def test_a_secondary_token_is_made_up_too() -> None:
-    async def scenario() -> None:
-        with pytest.raises(ConfigurationError):
-            simulator(**CREDENTIALS._asdict(), secondary_auth_token="f" * 32)
-
-    asyncio.run(scenario())
+async def test_a_secondary_token_is_made_up_too() -> None:
+    with pytest.raises(ConfigurationError):
+        simulator(**CREDENTIALS._asdict(), secondary_auth_token="f" * 32)

@@ -27,28 +27,29 @@ from tests.twilio.line import (
 )
 
 
-def test_a_created_message_is_shown_as_twilio_shows_it() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url, httpx2.AsyncClient(auth=CREDENTIALS) as client:
-            created = await create(url, MediaUrl=["https://m/1", "https://m/2"])
-            assert created.status_code == 201
-            shown = created.json()
-            assert re.fullmatch(r"MM[0-9a-f]{32}", shown["sid"])
-            assert (shown["num_media"], shown["num_segments"]) == ("2", "1")
-            assert (shown["status"], shown["direction"]) == ("queued", "outbound-api")
-            assert (shown["error_code"], shown["messaging_service_sid"]) == (None, None)
-            assert parsedate_to_datetime(shown["date_created"]).utcoffset() is not None
-            await sim.wait_for(lambda sent: sent.status == "delivered")
-            fetched = (await client.get(f"{url}{shown['uri']}")).json()
-            assert fetched["status"] == "delivered"
-            assert {name for name in shown if shown[name] != fetched[name]} == {
-                "status",
-                "date_sent",
-            }
-            missing = await client.get(f"{url}{shown['uri'].replace('MM', 'SM')}")
-            assert (missing.status_code, missing.json()["code"]) == (404, 20404)
-
-    on_the_line(scenario)
+async def test_a_created_message_is_shown_as_twilio_shows_it() -> None:
+    async with (
+        on_the_line() as (sim, _),
+        sim.serve() as url,
+        httpx2.AsyncClient(auth=CREDENTIALS) as client,
+    ):
+        created = await create(url, MediaUrl=["https://m/1", "https://m/2"])
+        assert created.status_code == 201
+        shown = created.json()
+        assert re.fullmatch(r"MM[0-9a-f]{32}", shown["sid"])
+        assert (shown["num_media"], shown["num_segments"]) == ("2", "1")
+        assert (shown["status"], shown["direction"]) == ("queued", "outbound-api")
+        assert (shown["error_code"], shown["messaging_service_sid"]) == (None, None)
+        assert parsedate_to_datetime(shown["date_created"]).utcoffset() is not None
+        await sim.wait_for(lambda sent: sent.status == "delivered")
+        fetched = (await client.get(f"{url}{shown['uri']}")).json()
+        assert fetched["status"] == "delivered"
+        assert {name for name in shown if shown[name] != fetched[name]} == {
+            "status",
+            "date_sent",
+        }
+        missing = await client.get(f"{url}{shown['uri'].replace('MM', 'SM')}")
+        assert (missing.status_code, missing.json()["code"]) == (404, 20404)
 
 
 REFUSALS: list[tuple[dict[str, Any], int]] = [
@@ -81,17 +82,14 @@ TAKEN: list[dict[str, Any]] = [
 ]
 
 
-def test_every_address_that_twilio_takes_is_taken() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            for fields in TAKEN:
-                assert (await create(url, **fields)).status_code == 201, fields
-
-    on_the_line(scenario)
+async def test_every_address_that_twilio_takes_is_taken() -> None:
+    async with on_the_line() as (sim, _), sim.serve() as url:
+        for fields in TAKEN:
+            assert (await create(url, **fields)).status_code == 201, fields
 
 
-def test_what_twilio_refuses_is_refused() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_what_twilio_refuses_is_refused() -> None:
+    async with on_the_line() as (sim, _):
         async with sim.serve() as url:
             for fields, code in REFUSALS:
                 refused = await create(url, **fields)
@@ -104,93 +102,72 @@ def test_what_twilio_refuses_is_refused() -> None:
                 }
         assert sim.sent == ()
 
-    on_the_line(scenario)
 
-
-def test_strangers_cannot_send() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_strangers_cannot_send() -> None:
+    async with on_the_line() as (sim, _):
         async with sim.serve() as url:
             refused = await create(url, Credentials(CREDENTIALS.account_sid, "f" * 32))
             assert (refused.status_code, refused.json()["code"]) == (401, 20003)
         assert sim.sent == ()
 
-    on_the_line(scenario)
 
-
-def test_a_stop_blocks_sends_until_a_start() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            assert (await sim.text(" Stop ")).status == 200
-            refused = await create(url)
-            assert (refused.status_code, refused.json()["code"]) == (400, 21610)
-            assert (await create(url, To="+15551230002")).status_code == 201
-            await sim.text("start")
-            assert (await create(url)).status_code == 201
-
-    webhook = on_the_line(scenario)
+async def test_a_stop_blocks_sends_until_a_start() -> None:
+    async with on_the_line() as (sim, webhook), sim.serve() as url:
+        assert (await sim.text(" Stop ")).status == 200
+        refused = await create(url)
+        assert (refused.status_code, refused.json()["code"]) == (400, 21610)
+        assert (await create(url, To="+15551230002")).status_code == 201
+        await sim.text("start")
+        assert (await create(url)).status_code == 201
     assert [request.form.get("Body") for request in webhook.requests] == [" Stop ", "start"]
 
 
-def test_a_person_who_has_opted_out_hears_nothing_from_the_webhooks_answer() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_person_who_has_opted_out_hears_nothing_from_the_webhooks_answer() -> None:
+    answer = b"<Response><Message>Bye</Message></Response>"
+    async with on_the_line(Webhook(answers=[(200, "text/xml", answer)])) as (sim, _):
         assert (await sim.text("STOP")).said == (Said("Bye"),)
         assert sim.sent == ()
 
-    answer = b"<Response><Message>Bye</Message></Response>"
-    on_the_line(scenario, Webhook(answers=[(200, "text/xml", answer)]))
+
+async def test_an_answer_can_be_lost_after_the_message_was_accepted() -> None:
+    async with on_the_line(trouble=Trouble(lost_answers=1.0)) as (sim, _), sim.serve() as url:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await create(url)
+        assert [sent.body for sent in sim.sent] == ["hello"]
+        sim.trouble = replace(sim.trouble, lost_answers=0.0)
+        assert (await create(url)).status_code == 201
 
 
-def test_an_answer_can_be_lost_after_the_message_was_accepted() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            with pytest.raises(httpx2.RemoteProtocolError):
-                await create(url)
-            assert [sent.body for sent in sim.sent] == ["hello"]
-            sim.trouble = replace(sim.trouble, lost_answers=0.0)
-            assert (await create(url)).status_code == 201
-
-    on_the_line(scenario, trouble=Trouble(lost_answers=1.0))
-
-
-def test_a_message_can_be_accepted_and_answered_with_an_error() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_message_can_be_accepted_and_answered_with_an_error() -> None:
+    async with on_the_line(trouble=Trouble(server_errors=1.0)) as (sim, _):
         async with sim.serve() as url:
             assert (await create(url)).status_code == 500
         assert [sent.body for sent in sim.sent] == ["hello"]
 
-    on_the_line(scenario, trouble=Trouble(server_errors=1.0))
 
-
-def test_too_many_requests_are_not_accepted() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_too_many_requests_are_not_accepted() -> None:
+    async with on_the_line(trouble=Trouble(rate_limited=1.0, retry_after=3)) as (sim, _):
         async with sim.serve() as url:
             refused = await create(url)
         assert (refused.status_code, refused.json()["code"]) == (429, 20429)
         assert refused.headers["retry-after"] == "3"
         assert sim.sent == ()
 
-    on_the_line(scenario, trouble=Trouble(rate_limited=1.0, retry_after=3))
 
-
-def test_trouble_strikes_its_share() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_trouble_strikes_its_share() -> None:
+    async with on_the_line(trouble=Trouble(rate_limited=0.5), seed=1) as (sim, _):
         async with sim.serve() as url:
             codes = [(await create(url)).status_code for _ in range(20)]
         assert set(codes) == {201, 429}
         assert codes.count(201) == len(sim.sent)
 
-    on_the_line(scenario, trouble=Trouble(rate_limited=0.5), seed=1)
 
-
-def test_an_answer_can_be_slow() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with sim.serve() as url:
-            creating = asyncio.create_task(create(url))
-            await sim.wait_for(lambda sent: sent.status == "delivered")
-            assert not creating.done()
-            assert (await creating).status_code == 201
-
-    on_the_line(scenario, trouble=Trouble(answer_delay=0.5))
+async def test_an_answer_can_be_slow() -> None:
+    async with on_the_line(trouble=Trouble(answer_delay=0.5)) as (sim, _), sim.serve() as url:
+        creating = asyncio.create_task(create(url))
+        await sim.wait_for(lambda sent: sent.status == "delivered")
+        assert not creating.done()
+        assert (await creating).status_code == 201
 
 
 async def reported(sim: Simulator, webhook: Webhook, **fields: Any) -> list[Requested]:
@@ -210,8 +187,8 @@ def statuses(requests: list[Requested]) -> list[str]:
     return [request.form.get("MessageStatus") for request in requests]
 
 
-def test_statuses_are_called_back_in_order_and_signed_with_the_query() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_statuses_are_called_back_in_order_and_signed_with_the_query() -> None:
+    async with on_the_line(Webhook(answers=[(204, "text/plain", b"")])) as (sim, webhook):
         requests = await reported(sim, webhook)
         assert statuses(requests) == ["sent", "delivered"]
         assert all(request.target == "/twilio/status?send=7&x=%20a" for request in requests)
@@ -224,21 +201,17 @@ def test_statuses_are_called_back_in_order_and_signed_with_the_query() -> None:
         assert sim.sent[0].statuses == ("queued", "sent", "delivered")
         assert [callback.answered for callback in sim.callbacks] == [204, 204]
 
-    on_the_line(scenario, Webhook(answers=[(204, "text/plain", b"")]))
 
-
-def test_a_messaging_service_reports_queued_too() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_a_messaging_service_reports_queued_too() -> None:
+    async with on_the_line() as (sim, webhook):
         service = "MG" + "7" * 32
         requests = await reported(sim, webhook, From=None, MessagingServiceSid=service)
         assert statuses(requests) == ["queued", "sent", "delivered"]
         assert requests[0].form.get("MessagingServiceSid") == service
 
-    on_the_line(scenario)
 
-
-def test_whatsapp_messages_are_read() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_whatsapp_messages_are_read() -> None:
+    async with on_the_line() as (sim, webhook):
         from_ = "whatsapp:+15005550006"
         async with sim.serve() as url:
             callback = sim.webhook_url.replace("messages", "status")
@@ -248,55 +221,43 @@ def test_whatsapp_messages_are_read() -> None:
         assert webhook.requests[0].form.get("ChannelToAddress") == "+1555123XXXX"
         assert not webhook.requests[0].form.get("RawDlrDoneDate")
 
-    on_the_line(scenario)
 
-
-def test_messages_to_some_numbers_fail() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_messages_to_some_numbers_fail() -> None:
+    async with on_the_line(trouble=Trouble(failed={PERSON: 30001})) as (sim, webhook):
         requests = await reported(sim, webhook)
         assert statuses(requests) == ["failed"]
         assert requests[0].form.get("ErrorCode") == "30001"
         assert sim.sent[0].error_code == "30001"
 
-    on_the_line(scenario, trouble=Trouble(failed={PERSON: 30001}))
 
-
-def test_messages_to_some_numbers_are_not_delivered() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_messages_to_some_numbers_are_not_delivered() -> None:
+    async with on_the_line(trouble=Trouble(undelivered={PERSON: 30003})) as (sim, _):
         async with sim.serve() as url:
             await create(url)
             sent = await sim.wait_for(lambda sent: sent.status == "undelivered")
         assert (sent.statuses, sent.error_code) == (("queued", "sent", "undelivered"), "30003")
 
-    on_the_line(scenario, trouble=Trouble(undelivered={PERSON: 30003}))
 
-
-def test_status_callbacks_can_come_twice() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_status_callbacks_can_come_twice() -> None:
+    async with on_the_line(trouble=Trouble(duplicates=1)) as (sim, webhook):
         await reported(sim, webhook)
         await webhook.received(4)
         assert statuses(webhook.requests) == ["sent", "sent", "delivered", "delivered"]
 
-    on_the_line(scenario, trouble=Trouble(duplicates=1))
 
-
-def test_statuses_can_come_last_first() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
+async def test_statuses_can_come_last_first() -> None:
+    async with on_the_line(trouble=Trouble(reorder_statuses=True)) as (sim, webhook):
         assert statuses(await reported(sim, webhook)) == ["delivered", "sent"]
         assert sim.sent[0].status == "delivered"
 
-    on_the_line(scenario, trouble=Trouble(reorder_statuses=True))
 
-
-def test_a_status_can_come_before_the_rest_answer() -> None:
-    async def scenario(sim: Simulator, webhook: Webhook) -> None:
-        async with sim.serve() as url:
-            callback = sim.webhook_url.replace("messages", "status")
-            creating = asyncio.create_task(create(url, StatusCallback=callback))
-            await webhook.received(1)
-            assert not creating.done()
-            webhook.open()
-            assert (await creating).json()["status"] == "queued"
-
+async def test_a_status_can_come_before_the_rest_answer() -> None:
     trouble = Trouble(early_status=True)
-    on_the_line(scenario, Webhook(gate=asyncio.Event()), trouble=trouble)
+    served = Webhook(gate=asyncio.Event())
+    async with on_the_line(served, trouble=trouble) as (sim, webhook), sim.serve() as url:
+        callback = sim.webhook_url.replace("messages", "status")
+        creating = asyncio.create_task(create(url, StatusCallback=callback))
+        await webhook.received(1)
+        assert not creating.done()
+        webhook.open()
+        assert (await creating).json()["status"] == "queued"

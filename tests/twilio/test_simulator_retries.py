@@ -3,9 +3,6 @@ import asyncio
 import pytest
 
 from offhook.errors import ConfigurationError
-from offhook.twilio.simulator import (
-    Simulator,
-)
 from offhook.twilio.simulator.overrides import Overrides
 from tests.twilio.helpers import (
     Webhook,
@@ -21,87 +18,71 @@ from tests.twilio.line import (
 )
 
 
-def test_by_default_an_error_is_not_retried() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_by_default_an_error_is_not_retried() -> None:
+    async with on_the_line(Webhook(answers=[FAILED])) as (sim, webhook):
         delivered = await sim.text("hi")
         assert (delivered.status, delivered.error, delivered.attempts) == (500, 11200, 1)
         assert not delivered.ok
+    assert len(webhook.requests) == 1
 
-    assert len(on_the_line(scenario, Webhook(answers=[FAILED])).requests) == 1
 
-
-def test_overrides_make_twilio_try_again_with_the_same_token() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_overrides_make_twilio_try_again_with_the_same_token() -> None:
+    async with on_the_line(Webhook(answers=[FAILED, FAILED, OK])) as (sim, webhook):
         sim.webhook_url += "?a=b#rc=5&rp=5xx,ct,rt"
         delivered = await sim.text("hi")
         assert (delivered.status, delivered.error, delivered.attempts) == (200, None, 3)
-
-    webhook = on_the_line(scenario, Webhook(answers=[FAILED, FAILED, OK]))
     assert len(webhook.requests) == 3
     assert len({request.headers["i-twilio-idempotency-token"] for request in webhook.requests}) == 1
     assert {request.target for request in webhook.requests} == {"/twilio/messages?a=b"}
     assert all(map(valid, webhook.requests))
 
 
-def test_retries_come_to_an_end() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_retries_come_to_an_end() -> None:
+    async with on_the_line(Webhook(answers=[(404, "text/plain", b"")])) as (sim, webhook):
         sim.webhook_url += "#rc=2&rp=all"
         assert (await sim.text("hi")).attempts == 3
-
-    webhook = on_the_line(scenario, Webhook(answers=[(404, "text/plain", b"")]))
     assert len(webhook.requests) == 3
 
 
-def test_a_policy_holds_for_what_it_names_only() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_policy_holds_for_what_it_names_only() -> None:
+    async with on_the_line(Webhook(answers=[(404, "text/plain", b""), OK])) as (sim, _):
         sim.webhook_url += "#rc=5&rp=5xx"
         assert (await sim.text("hi")).attempts == 1
 
-    on_the_line(scenario, Webhook(answers=[(404, "text/plain", b""), OK]))
 
-
-def test_a_refused_connection_is_retried_once_by_default() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_refused_connection_is_retried_once_by_default() -> None:
+    async with on_the_line() as (sim, _):
         sim.webhook_url = f"http://127.0.0.1:{closed_port()}/"
         delivered = await sim.text("hi")
         assert (delivered.status, delivered.error, delivered.attempts) == (0, 11205, 2)
 
-    on_the_line(scenario)
 
-
-def test_a_webhook_that_does_not_answer_in_time_has_failed() -> None:
+async def test_a_webhook_that_does_not_answer_in_time_has_failed() -> None:
     webhook = Webhook(gate=asyncio.Event())
 
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+    async with on_the_line(webhook) as (sim, served):
         sim.webhook_url += "#rt=100"
         delivered = await sim.text("hi")
         assert (delivered.status, delivered.error, delivered.attempts) == (0, 11200, 1)
         served.open()
-
-    on_the_line(scenario, webhook)
     assert len(webhook.requests) == 1
 
 
-def test_the_total_time_bounds_all_attempts() -> None:
+async def test_the_total_time_bounds_all_attempts() -> None:
     webhook = Webhook(gate=asyncio.Event())
 
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+    async with on_the_line(webhook) as (sim, served):
         sim.webhook_url += "#rt=10000&tt=300&rc=5&rp=all"
         delivered = await sim.text("hi")
         assert (delivered.error, delivered.attempts) == (11200, 1)
         assert 0.25 < delivered.seconds < 5
         served.open()
 
-    on_the_line(scenario, webhook)
 
-
-def test_a_connection_that_breaks_is_a_protocol_violation() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with raw_server(answering(b"")) as url:
-            sim.webhook_url = url
-            assert (await sim.text("hi")).error == 11206
-
-    on_the_line(scenario)
+async def test_a_connection_that_breaks_is_a_protocol_violation() -> None:
+    async with on_the_line() as (sim, _), raw_server(answering(b"")) as url:
+        sim.webhook_url = url
+        assert (await sim.text("hi")).error == 11206
 
 
 @pytest.mark.parametrize(
@@ -112,17 +93,14 @@ def test_a_connection_that_breaks_is_a_protocol_violation() -> None:
         b"SSH-2.0\r\n\r\n",
     ],
 )
-def test_an_answer_that_is_not_http_is_a_protocol_violation(answer: bytes) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
-        async with raw_server(answering(answer)) as url:
-            sim.webhook_url = url
-            assert (await sim.text("hi")).error == 11206
-
-    on_the_line(scenario)
+async def test_an_answer_that_is_not_http_is_a_protocol_violation(answer: bytes) -> None:
+    async with on_the_line() as (sim, _), raw_server(answering(answer)) as url:
+        sim.webhook_url = url
+        assert (await sim.text("hi")).error == 11206
 
 
-def test_the_fallback_is_told_what_went_wrong() -> None:
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+async def test_the_fallback_is_told_what_went_wrong() -> None:
+    async with on_the_line(Webhook(answers=[FAILED, FAILED, OK])) as (sim, served):
         sim.fallback_url = sim.webhook_url.replace("messages", "fallback")
         sim.webhook_url += "?x=1#rc=1&rp=5xx"
         delivered = await sim.text("hi")
@@ -135,27 +113,22 @@ def test_the_fallback_is_told_what_went_wrong() -> None:
         assert fallback.form.get("MessageSid") == first[0].form.get("MessageSid")
         assert valid(fallback)
 
-    on_the_line(scenario, Webhook(answers=[FAILED, FAILED, OK]))
 
-
-def test_a_redirect_is_followed_as_a_get_without_parameters() -> None:
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+async def test_a_redirect_is_followed_as_a_get_without_parameters() -> None:
+    async with on_the_line(Webhook(answers=[(302, "text/plain", b""), OK])) as (sim, served):
         served.headers["location"] = "/elsewhere?b=1"
         assert (await sim.text("hi")).status == 200
-
-    webhook = on_the_line(scenario, Webhook(answers=[(302, "text/plain", b""), OK]))
+    webhook = served
     first, second = webhook.requests
     assert (first.method, second.method) == ("POST", "GET")
     assert (second.target, second.body) == ("/elsewhere?b=1", b"")
     assert all(map(valid, webhook.requests))
 
 
-def test_redirects_do_not_go_on_forever() -> None:
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+async def test_redirects_do_not_go_on_forever() -> None:
+    async with on_the_line(Webhook(answers=[(301, "text/plain", b"")])) as (sim, served):
         served.headers["location"] = "/again"
         assert (await sim.text("hi")).error == 11215
-
-    on_the_line(scenario, Webhook(answers=[(301, "text/plain", b"")]))
 
 
 @pytest.mark.parametrize("fragment", ["rc=6", "rc=x", "ct=50", "tt=15001", "rp=often", "rc="])

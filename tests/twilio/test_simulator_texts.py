@@ -7,7 +7,6 @@ import pytest
 from offhook.core.messages import Button, Location, Media, Message
 from offhook.twilio.simulator import (
     Said,
-    Simulator,
     Trouble,
 )
 from offhook.twilio.simulator.captures import segments
@@ -23,14 +22,12 @@ from tests.twilio.line import (
 )
 
 
-def test_a_text_is_posted_as_it_was_captured() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_text_is_posted_as_it_was_captured() -> None:
+    async with on_the_line(messaging_service_sid="MG" + "1" * 32) as (sim, webhook):
         delivered = await sim.text("Hällo & hi +1", from_=PERSON)
         assert (delivered.status, delivered.error, delivered.attempts) == (200, None, 1)
         assert delivered.ok
         assert 0 < delivered.seconds < 5
-
-    webhook = on_the_line(scenario, messaging_service_sid="MG" + "1" * 32)
     (request,) = webhook.requests
     assert " ".join(name for name, _ in request.form.fields) == (
         "ToCountry ToState SmsMessageSid NumMedia ToCity FromZip SmsSid FromState SmsStatus "
@@ -49,19 +46,17 @@ def test_a_text_is_posted_as_it_was_captured() -> None:
     assert valid(request)
 
 
-def test_a_wrong_token_is_told_from_the_right_one() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_wrong_token_is_told_from_the_right_one() -> None:
+    async with on_the_line() as (sim, webhook):
         await sim.text("hi")
-
-    (request,) = on_the_line(scenario).requests
+    (request,) = webhook.requests
     assert not valid(request, token="f" * 32)
 
 
-def test_a_whatsapp_text_is_posted_as_it_was_captured() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_whatsapp_text_is_posted_as_it_was_captured() -> None:
+    async with on_the_line() as (sim, webhook):
         await sim.text("hi", channel="whatsapp", profile_name="Ada Ä")
-
-    (request,) = on_the_line(scenario).requests
+    (request,) = webhook.requests
     assert " ".join(name for name, _ in request.form.fields) == (
         "ExternalUserId SmsMessageSid NumMedia ProfileName MessageType SmsSid WaId SmsStatus Body "
         "To NumSegments ReferralNumMedia MessageSid AccountSid ChannelMetadata From ApiVersion"
@@ -73,14 +68,12 @@ def test_a_whatsapp_text_is_posted_as_it_was_captured() -> None:
 
 
 @pytest.mark.parametrize("channel", ["sms", "whatsapp"])
-def test_media_buttons_and_places_arrive_as_a_message_reads_them(channel: Any) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_media_buttons_and_places_arrive_as_a_message_reads_them(channel: Any) -> None:
+    async with on_the_line() as (sim, webhook):
         media = ("https://m.example/cat.png", Media("https://m.example/2", "text/vcard"))
         await sim.text("look", media=media, channel=channel)
         await sim.text(channel=channel, button=Button("Yes", "yes-1"))
         await sim.text(channel=channel, location=Location(-23.5, 46.25, "Home", "Street 1"))
-
-    webhook = on_the_line(scenario)
     picture, button, place = (
         Message.parse(dict(request.form.fields)) for request in webhook.requests
     )
@@ -96,27 +89,25 @@ def test_media_buttons_and_places_arrive_as_a_message_reads_them(channel: Any) -
     assert place.location == (expected if whatsapp else None)
 
 
-def test_parameters_can_be_added_and_changed() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_parameters_can_be_added_and_changed() -> None:
+    async with on_the_line() as (sim, webhook):
         await sim.text("hi", extra={"OptOutType": "STOP", "FromCity": "PARIS"})
         assert sim.opted_out == {PERSON}
-
-    (request,) = on_the_line(scenario).requests
+    (request,) = webhook.requests
     assert request.form.get("OptOutType") == "STOP"
     assert request.form.get("FromCity") == "PARIS"
     assert valid(request)
 
 
-def test_a_seed_repeats_a_run() -> None:
-    def bodies() -> list[bytes]:
-        async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_seed_repeats_a_run() -> None:
+    async def bodies() -> list[bytes]:
+        async with on_the_line(seed=4) as (sim, webhook):
             await sim.text("one")
             await sim.text("two")
+        return [request.body for request in webhook.requests]
 
-        return [request.body for request in on_the_line(scenario, seed=4).requests]
-
-    assert bodies() == bodies()
-    assert len(set(bodies())) == 2
+    assert await bodies() == await bodies()
+    assert len(set(await bodies())) == 2
 
 
 @pytest.mark.parametrize(
@@ -128,37 +119,32 @@ def test_segments_are_counted(body: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_webhook_can_be_delivered_many_times(*, at_once: bool) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_a_webhook_can_be_delivered_many_times(*, at_once: bool) -> None:
+    trouble = Trouble(duplicates=2, duplicates_at_once=at_once)
+    async with on_the_line(trouble=trouble) as (sim, webhook):
         delivered = await sim.text("hi")
         assert delivered.repeats == (200, 200)
         assert delivered.attempts == 1
-
-    trouble = Trouble(duplicates=2, duplicates_at_once=at_once)
-    webhook = on_the_line(scenario, trouble=trouble)
     assert len(webhook.requests) == 3
     assert len({request.body for request in webhook.requests}) == 1
     assert len({request.signature for request in webhook.requests}) == 1
 
 
-def test_one_text_can_be_delivered_more_often_than_others() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_one_text_can_be_delivered_more_often_than_others() -> None:
+    async with on_the_line(trouble=Trouble(duplicates=1)) as (sim, webhook):
         assert (await sim.text("once", duplicates=0)).repeats == ()
         assert (await sim.text("four times", duplicates=3)).repeats == (200, 200, 200)
+    assert len(webhook.requests) == 5
 
-    assert len(on_the_line(scenario, trouble=Trouble(duplicates=1)).requests) == 5
 
-
-def test_duplicates_at_once_are_all_under_way_together() -> None:
-    async def scenario(sim: Simulator, served: Webhook) -> None:
+async def test_duplicates_at_once_are_all_under_way_together() -> None:
+    trouble = Trouble(duplicates=2, duplicates_at_once=True)
+    async with on_the_line(Webhook(gate=asyncio.Event()), trouble=trouble) as (sim, served):
         texting = asyncio.create_task(sim.text("hi"))
         await served.received(3)
         assert not texting.done()
         served.open()
         assert (await texting).repeats == (200, 200)
-
-    trouble = Trouble(duplicates=2, duplicates_at_once=True)
-    on_the_line(scenario, Webhook(gate=asyncio.Event()), trouble=trouble)
 
 
 @pytest.mark.parametrize(
@@ -211,14 +197,12 @@ def test_an_answer_that_twilio_cannot_use_is_an_error(
         ("application/json", b'"OK"', []),
     ],
 )
-def test_what_an_answer_says_is_sent_to_the_person(
+async def test_what_an_answer_says_is_sent_to_the_person(
     kind: str, content: bytes, messages: list[tuple[str, tuple[str, ...], str]]
 ) -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+    async with on_the_line(Webhook(answers=[(200, kind, content)])) as (sim, _):
         delivered = await sim.text("hi")
         assert delivered.ok == bool(messages)
         assert len(delivered.said) == len(messages)
         assert [(sent.body, sent.media, sent.to) for sent in sim.sent] == messages
         assert all(sent.inline for sent in sim.sent)
-
-    on_the_line(scenario, Webhook(answers=[(200, kind, content)]))

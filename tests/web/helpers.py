@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import parse_headers
@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import uvicorn
-import uvloop
 from starlette.types import ASGIApp
 
 from offhook.core.keys import Kind
@@ -222,12 +221,6 @@ async def line(
             yield running
     finally:
         await store.close()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a test on the event loop that `offhook run` uses."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
 
 
 async def refused(running: Line, reply: Awaitable[Reply], status: int, error: str) -> Answered:

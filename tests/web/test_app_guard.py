@@ -26,7 +26,6 @@ from tests.web.helpers import (
     changed,
     encoded,
     request,
-    run,
     served,
 )
 from tests.web.helpers import Line as Server
@@ -76,59 +75,50 @@ async def post(app: Offhook, fields: Fields, *, token: str = TOKEN) -> int:
         return reply.status
 
 
-def test_what_one_process_answered_the_next_knows_by_way_of_redis(tmp_path: Path) -> None:
-    async def main() -> None:
-        with valkey(tmp_path / "valkey") as server:
-            told = Told()
-            for _ in range(2):
-                app = app_in(tmp_path, told, worker="external", cache=server.url)
-                async with app.lifespan():
-                    assert [await post(app, MESSAGE) for _ in range(2)] == [200, 200]
-        answered = await told.until(Answered, 4)
-        assert [event.cached for event in answered] == ["", "memory", "redis", "memory"]
-        assert [event.repeat for event in answered] == [False, True, True, True]
-
-    run(main())
-
-
-def test_a_cache_that_is_away_does_not_stop_the_start(tmp_path: Path) -> None:
-    async def main() -> None:
+async def test_what_one_process_answered_the_next_knows_by_way_of_redis(tmp_path: Path) -> None:
+    with valkey(tmp_path / "valkey") as server:
         told = Told()
-        app = app_in(tmp_path, told, worker="external", cache="redis://127.0.0.1:1/0")
-        async with app.lifespan():
-            assert [await post(app, MESSAGE) for _ in range(2)] == [200, 200]
-        answered = await told.until(Answered, 2)
-        assert [event.cached for event in answered] == ["", "memory"]
+        for _ in range(2):
+            app = app_in(tmp_path, told, worker="external", cache=server.url)
+            async with app.lifespan():
+                assert [await post(app, MESSAGE) for _ in range(2)] == [200, 200]
+    answered = await told.until(Answered, 4)
+    assert [event.cached for event in answered] == ["", "memory", "redis", "memory"]
+    assert [event.repeat for event in answered] == [False, True, True, True]
 
-    run(main())
+
+async def test_a_cache_that_is_away_does_not_stop_the_start(tmp_path: Path) -> None:
+    told = Told()
+    app = app_in(tmp_path, told, worker="external", cache="redis://127.0.0.1:1/0")
+    async with app.lifespan():
+        assert [await post(app, MESSAGE) for _ in range(2)] == [200, 200]
+    answered = await told.until(Answered, 2)
+    assert [event.cached for event in answered] == ["", "memory"]
 
 
-def test_a_tenants_message_is_deferred_verified_and_handled(tmp_path: Path) -> None:
-    async def main() -> None:
-        told, source, seen = Told(), Source(**{TENANT: "tenant's"}), asyncio.Event()
-        app = app_in(tmp_path, told)
+async def test_a_tenants_message_is_deferred_verified_and_handled(tmp_path: Path) -> None:
+    told, source, seen = Told(), Source(**{TENANT: "tenant's"}), asyncio.Event()
+    app = app_in(tmp_path, told)
 
-        @app.credentials
-        async def tokens(account_sid: str) -> Any:
-            return await source(account_sid)
+    @app.credentials
+    async def tokens(account_sid: str) -> Any:
+        return await source(account_sid)
 
-        @app.message()
-        async def note(message: Message) -> None:
-            assert (message.sid, message.account_sid) == (SID, TENANT)
-            seen.set()
+    @app.message()
+    async def note(message: Message) -> None:
+        assert (message.sid, message.account_sid) == (SID, TENANT)
+        seen.set()
 
-        theirs = changed(MESSAGE, AccountSid=TENANT)
-        source.error = OSError("away")
-        async with app.lifespan():
-            assert await post(app, theirs, token="tenant's") == 200
-            assert await post(app, theirs, token="guessed") == 200  # nobody knows yet
-            source.error = None
-            await asyncio.wait_for(seen.wait(), 20)
-            await told.until_error(Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH))
-        messages = [one for one in await told.until(Handled, 1) if one.kind is Kind.MESSAGE]
-        assert len(messages) == 1
-
-    run(main())
+    theirs = changed(MESSAGE, AccountSid=TENANT)
+    source.error = OSError("away")
+    async with app.lifespan():
+        assert await post(app, theirs, token="tenant's") == 200
+        assert await post(app, theirs, token="guessed") == 200  # nobody knows yet
+        source.error = None
+        await asyncio.wait_for(seen.wait(), 20)
+        await told.until_error(Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH))
+    messages = [one for one in await told.until(Handled, 1) if one.kind is Kind.MESSAGE]
+    assert len(messages) == 1
 
 
 def test_credentials_are_found_by_one_async_function() -> None:

@@ -27,7 +27,6 @@ from tests.web.helpers import (
     read_reply,
     refused,
     request,
-    run,
 )
 
 URL = PUBLIC + "/twilio/messages"
@@ -163,159 +162,130 @@ BAD: list[tuple[str, Send, int, str]] = [
 
 
 @pytest.mark.parametrize(("send", "status", "error"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_bad_input_is_refused_by_name_and_the_next_request_is_answered(
+async def test_bad_input_is_refused_by_name_and_the_next_request_is_answered(
     tmp_path: Path, send: Send, status: int, error: str
 ) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            await refused(running, send(running), status, error)
-
-    run(main())
+    async with line(tmp_path) as running:
+        await refused(running, send(running), status, error)
 
 
-def test_a_body_too_large_is_answered_before_it_has_been_sent(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running, running.connection() as (reader, writer):
-            headers = {"Content-Type": FORM, "Content-Length": "10000000"}
-            writer.write(request("POST", "/twilio/messages", b"Body=", headers))
-            got = await asyncio.wait_for(reader.readuntil(TWIML), 10)
-            assert b" 413 " in got
-            assert b"connection: close" in got
-            writer.write_eof()  # we have seen it, and give up sending
-            assert await asyncio.wait_for(reader.read(), 10) == b""
-            assert (await running.answered()).error == "body-too-large"
-
-    run(main())
+async def test_a_body_too_large_is_answered_before_it_has_been_sent(tmp_path: Path) -> None:
+    async with line(tmp_path) as running, running.connection() as (reader, writer):
+        headers = {"Content-Type": FORM, "Content-Length": "10000000"}
+        writer.write(request("POST", "/twilio/messages", b"Body=", headers))
+        got = await asyncio.wait_for(reader.readuntil(TWIML), 10)
+        assert b" 413 " in got
+        assert b"connection: close" in got
+        writer.write_eof()  # we have seen it, and give up sending
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert (await running.answered()).error == "body-too-large"
 
 
-def test_a_client_that_sends_it_all_first_still_reads_why_it_was_too_large(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            reply = await running.post(fields=changed(MESSAGE, Body="x" * 900_000))
-            assert (reply.status, reply.error) == (413, "body-too-large")
-            assert reply.closed
-
-    run(main())
-
-
-def test_a_body_as_large_as_the_limit_is_stored(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, body_limit=2048) as running:
-            room = 2048 - len(encoded(changed(MESSAGE, Body="")))
-            fits, exceeds = (changed(MESSAGE, Body="x" * size) for size in (room, room + 1))
-            assert (await running.post(fields=exceeds)).status == 413
-            assert (await running.post(fields=fits)).status == 200
-            (record,) = await running.stored()
-            assert record.form == encoded(fits)
-
-    run(main())
+async def test_a_client_that_sends_it_all_first_still_reads_why_it_was_too_large(
+    tmp_path: Path,
+) -> None:
+    async with line(tmp_path) as running:
+        reply = await running.post(fields=changed(MESSAGE, Body="x" * 900_000))
+        assert (reply.status, reply.error) == (413, "body-too-large")
+        assert reply.closed
 
 
-def test_a_body_cut_short_is_told_and_not_stored(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            async with running.connection() as (_, writer):
-                headers = {"Content-Type": FORM, "Content-Length": "500"}
-                writer.write(request("POST", "/twilio/messages", b"MessageSid=SM1&Bo", headers))
-                await writer.drain()
-            told = await running.answered()
-            assert (told.status, told.error) == (499, "client-gone")
-            assert await running.stored() == []
-            assert (await running.post()).status == 200
-
-    run(main())
+async def test_a_body_as_large_as_the_limit_is_stored(tmp_path: Path) -> None:
+    async with line(tmp_path, body_limit=2048) as running:
+        room = 2048 - len(encoded(changed(MESSAGE, Body="")))
+        fits, exceeds = (changed(MESSAGE, Body="x" * size) for size in (room, room + 1))
+        assert (await running.post(fields=exceeds)).status == 413
+        assert (await running.post(fields=fits)).status == 200
+        (record,) = await running.stored()
+        assert record.form == encoded(fits)
 
 
-def test_a_body_that_dribbles_in_ends_after_its_time(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, body_timeout=0.3) as running:
-            async with running.connection() as (reader, writer):
-                headers = {"Content-Type": FORM, "Content-Length": "500"}
-                writer.write(request("POST", "/twilio/messages", b"", headers))
-                reply = asyncio.create_task(read_reply(reader))
-                while not reply.done():
-                    writer.write(b"x")
-                    await asyncio.wait(
-                        {reply}, timeout=0.2
-                    )  # a byte after the end resets the connection
-                assert ((await reply).status, (await reply).error) == (408, "body-timeout")
-                assert (await reply).closed
-            told = await running.answered()
-            assert told.error == "body-timeout"
-            assert told.total >= 0.25  # uvloop's clock stands still within one pass of the loop
-            assert await running.stored() == []
-            assert (await running.post()).status == 200
-
-    run(main())
+async def test_a_body_cut_short_is_told_and_not_stored(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        async with running.connection() as (_, writer):
+            headers = {"Content-Type": FORM, "Content-Length": "500"}
+            writer.write(request("POST", "/twilio/messages", b"MessageSid=SM1&Bo", headers))
+            await writer.drain()
+        told = await running.answered()
+        assert (told.status, told.error) == (499, "client-gone")
+        assert await running.stored() == []
+        assert (await running.post()).status == 200
 
 
-def test_a_known_message_with_another_body_is_a_repeat(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            first = await running.post()
-            again = await running.post(fields=changed(MESSAGE, Body="another text"))
-            assert (first.status, again.status) == (200, 200)
-            assert [(await running.answered()).repeat for _ in range(2)] == [False, True]
-            (record,) = await running.stored()
-            assert record.form == encoded(MESSAGE)
-
-    run(main())
-
-
-def test_twilios_fallback_request_is_a_repeat(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            await running.post()
-            fallback = changed(MESSAGE, ErrorCode="11200", ErrorUrl=URL)
-            reply = await running.post(fields=fallback)
-            assert (reply.status, reply.body) == (200, TWIML)
-            assert [record.sid for record in await running.stored()] == [SID]
-
-    run(main())
+async def test_a_body_that_dribbles_in_ends_after_its_time(tmp_path: Path) -> None:
+    async with line(tmp_path, body_timeout=0.3) as running:
+        async with running.connection() as (reader, writer):
+            headers = {"Content-Type": FORM, "Content-Length": "500"}
+            writer.write(request("POST", "/twilio/messages", b"", headers))
+            reply = asyncio.create_task(read_reply(reader))
+            while not reply.done():
+                writer.write(b"x")
+                await asyncio.wait(
+                    {reply}, timeout=0.2
+                )  # a byte after the end resets the connection
+            assert ((await reply).status, (await reply).error) == (408, "body-timeout")
+            assert (await reply).closed
+        told = await running.answered()
+        assert told.error == "body-timeout"
+        assert told.total >= 0.25  # uvloop's clock stands still within one pass of the loop
+        assert await running.stored() == []
+        assert (await running.post()).status == 200
 
 
-def test_a_closed_store_is_answered_503(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            await running.store.close()
-            reply = await running.post()
-            assert (reply.status, reply.error, reply.body) == (503, "store-unavailable", TWIML)
-            told = await running.answered()
-            assert (told.error, told.sid) == ("store-unavailable", SID)
-            assert told.detail
-
-    run(main())
+async def test_a_known_message_with_another_body_is_a_repeat(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        first = await running.post()
+        again = await running.post(fields=changed(MESSAGE, Body="another text"))
+        assert (first.status, again.status) == (200, 200)
+        assert [(await running.answered()).repeat for _ in range(2)] == [False, True]
+        (record,) = await running.stored()
+        assert record.form == encoded(MESSAGE)
 
 
-def test_a_database_locked_by_a_stranger_is_answered_503_until_it_is_free(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
-            stranger.execute("BEGIN IMMEDIATE")
-            reply = await running.post()
-            assert (reply.status, reply.error) == (503, "store-unavailable")
-            stranger.execute("ROLLBACK")
-            stranger.close()
-            assert (await running.post()).status == 200
-            assert len(await running.stored()) == 1
-
-    run(main())
+async def test_twilios_fallback_request_is_a_repeat(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        await running.post()
+        fallback = changed(MESSAGE, ErrorCode="11200", ErrorUrl=URL)
+        reply = await running.post(fields=fallback)
+        assert (reply.status, reply.body) == (200, TWIML)
+        assert [record.sid for record in await running.stored()] == [SID]
 
 
-def test_a_store_that_does_not_answer_in_time_is_answered_503(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, enqueue_timeout=0.2) as running:
-            stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
-            stranger.execute("BEGIN IMMEDIATE")
-            reply = await running.post()
-            stranger.execute("ROLLBACK")
-            stranger.close()
-            assert (reply.status, reply.error) == (503, "store-timeout")
-            told = await running.answered()
-            assert told.error == "store-timeout"
-            assert 0.15 <= told.enqueue < 2  # see above
-            # Twilio's repeat is stored once, whatever became of the first.
-            assert (await running.post()).status == 200
-            assert len(await running.stored()) == 1
+async def test_a_closed_store_is_answered_503(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        await running.store.close()
+        reply = await running.post()
+        assert (reply.status, reply.error, reply.body) == (503, "store-unavailable", TWIML)
+        told = await running.answered()
+        assert (told.error, told.sid) == ("store-unavailable", SID)
+        assert told.detail
 
-    run(main())
+
+async def test_a_database_locked_by_a_stranger_is_answered_503_until_it_is_free(
+    tmp_path: Path,
+) -> None:
+    async with line(tmp_path) as running:
+        stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
+        stranger.execute("BEGIN IMMEDIATE")
+        reply = await running.post()
+        assert (reply.status, reply.error) == (503, "store-unavailable")
+        stranger.execute("ROLLBACK")
+        stranger.close()
+        assert (await running.post()).status == 200
+        assert len(await running.stored()) == 1
+
+
+async def test_a_store_that_does_not_answer_in_time_is_answered_503(tmp_path: Path) -> None:
+    async with line(tmp_path, enqueue_timeout=0.2) as running:
+        stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
+        stranger.execute("BEGIN IMMEDIATE")
+        reply = await running.post()
+        stranger.execute("ROLLBACK")
+        stranger.close()
+        assert (reply.status, reply.error) == (503, "store-timeout")
+        told = await running.answered()
+        assert told.error == "store-timeout"
+        assert 0.15 <= told.enqueue < 2  # see above
+        # Twilio's repeat is stored once, whatever became of the first.
+        assert (await running.post()).status == 200
+        assert len(await running.stored()) == 1

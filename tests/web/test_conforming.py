@@ -1,7 +1,5 @@
 """Which versions of HTTP are served, by the names that servers give them in ASGI."""
 
-import asyncio
-
 import pytest
 from starlette.types import Message
 
@@ -14,7 +12,7 @@ from offhook.web.router import Router
     ("version", "status"),
     [("1.1", 200), ("1.0", 200), ("1", 200), ("2", 200), ("3", 200), ("0.9", 505), ("2.0", 505)],
 )
-def test_a_version_is_served_if_it_is_spoken(version: str, status: int) -> None:
+async def test_a_version_is_served_if_it_is_spoken(version: str, status: int) -> None:
     """nginx calls a backend in HTTP/1.0 unless it is told otherwise, which Granian names `1`."""
     sent: list[Message] = []
 
@@ -24,13 +22,10 @@ def test_a_version_is_served_if_it_is_spoken(version: str, status: int) -> None:
     async def receive() -> Message:
         raise AssertionError
 
-    async def scenario() -> None:
-        scope = {
-            "type": "http", "http_version": version, "method": "GET", "path": "/healthz",
-            "raw_path": b"/healthz", "query_string": b"", "root_path": "",
-            "headers": [(b"host", b"bot.example.com")],
-        }  # fmt: skip
-        await Conforming(Router({"/healthz": Health()}))(scope, receive, send)
-
-    asyncio.run(scenario())
+    scope = {
+        "type": "http", "http_version": version, "method": "GET", "path": "/healthz",
+        "raw_path": b"/healthz", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"bot.example.com")],
+    }  # fmt: skip
+    await Conforming(Router({"/healthz": Health()}))(scope, receive, send)
     assert sent[0]["status"] == status

@@ -3,7 +3,8 @@
 import asyncio
 import html
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -196,50 +197,43 @@ def test_charts_stay_within_their_bounds(values: list[float | None]) -> None:
         assert all(0 <= y <= HEIGHT for y in heights)
 
 
-def test_the_pulse_knows_what_has_come_to_it() -> None:
-    async def scenario() -> None:
-        sheet = Sheet.alone()
-        observer = PrometheusObserver(sheet)
+async def test_the_pulse_knows_what_has_come_to_it() -> None:
+    sheet = Sheet.alone()
+    observer = PrometheusObserver(sheet)
 
-        async def count() -> Counts:
-            return EMPTY
+    async def count() -> Counts:
+        return EMPTY
 
-        pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
-        observer(answered(0.5))
-        await pulse.take()
-        for _ in range(3):
-            observer(answered(0.001))
-        await pulse.take()
-        recent = pulse.recent(300)
-        assert recent is not None
-        assert recent.counters["accepted"] == 3
-        bins = pulse.bins()
-        assert sum(b.figures.counters["accepted"] for b in bins if b.figures) == 3
-
-    asyncio.run(scenario())
+    pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
+    observer(answered(0.5))
+    await pulse.take()
+    for _ in range(3):
+        observer(answered(0.001))
+    await pulse.take()
+    recent = pulse.recent(300)
+    assert recent is not None
+    assert recent.counters["accepted"] == 3
+    bins = pulse.bins()
+    assert sum(b.figures.counters["accepted"] for b in bins if b.figures) == 3
 
 
 # Over HTTP
-
-Visit = Callable[[httpx2.AsyncClient, Store], Awaitable[None]]
 
 
 async def look() -> Survey:
     return Survey(0.0, {}, (), None)
 
 
-def visited(path: Path, visit: Visit) -> None:
-    async def main() -> None:
-        async with opened(path / "offhook.db") as store:
-            dashboard = Dashboard(lambda: store, look, Settings.load(env_file=None))
-            transport = httpx2.ASGITransport(app=dashboard.app)
-            async with (
-                dashboard.running(),
-                httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
-            ):
-                await visit(client, store)
-
-    asyncio.run(main())
+@asynccontextmanager
+async def visited(path: Path) -> AsyncIterator[tuple[httpx2.AsyncClient, Store]]:
+    async with opened(path / "offhook.db") as store:
+        dashboard = Dashboard(lambda: store, look, Settings.load(env_file=None))
+        transport = httpx2.ASGITransport(app=dashboard.app)
+        async with (
+            dashboard.running(),
+            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
+            yield client, store
 
 
 async def fields_of(client: httpx2.AsyncClient, path: str) -> dict[str, str]:
@@ -253,8 +247,8 @@ async def agree(client: httpx2.AsyncClient, path: str) -> httpx2.Response:
     return await client.post(path, data=await fields_of(client, path))
 
 
-def test_what_there_is_not_is_said(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, _store):
         for path, status, said in [
             ("/dashboard/messages/7", HTTPStatus.NOT_FOUND, "There is no message 7."),
             (f"/dashboard/messages/{10**20}", HTTPStatus.NOT_FOUND, "no such message"),
@@ -278,11 +272,9 @@ def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             assert answer.status_code == status, path
             assert said in answer.text
 
-    visited(tmp_path, visit)
 
-
-def test_pages_follow_each_other_without_gap_or_repetition(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_pages_follow_each_other_without_gap_or_repetition(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
         for n in range(120):
             await store.accept(inbound(f"SM{n:03}", f"{n % 2}"))
         seen: list[str] = []
@@ -294,11 +286,9 @@ def test_pages_follow_each_other_without_gap_or_repetition(tmp_path: Path) -> No
             path = older and html.unescape(older[1])
         assert seen == [f"SM{n:03}" for n in range(118, -1, -2)]
 
-    visited(tmp_path, visit)
 
-
-def test_all_dead_of_one_person_are_replayed_and_no_others(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_all_dead_of_one_person_are_replayed_and_no_others(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
         for n in range(4):
             await store.accept(inbound(f"SM{n}", f"{n % 2}"))
             claim = await claim_one(store)
@@ -311,11 +301,10 @@ def test_all_dead_of_one_person_are_replayed_and_no_others(tmp_path: Path) -> No
         dead = await store.find(Filter(state=State.DEAD))
         assert [record.sid for record in dead] == ["SM3", "SM1"]
 
-    visited(tmp_path, visit)
 
+async def test_what_came_after_somebody_had_looked_is_left_alone(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
 
-def test_what_came_after_somebody_had_looked_is_left_alone(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
         async def fail(sid: str) -> None:
             await store.accept(inbound(sid))
             await store.settle(await claim_one(store), Settlement(Trigger.GIVE_UP, "ValueError"))
@@ -331,11 +320,9 @@ def test_what_came_after_somebody_had_looked_is_left_alone(tmp_path: Path) -> No
         unsaid = await client.post(path)
         assert unsaid.status_code == HTTPStatus.BAD_REQUEST
 
-    visited(tmp_path, visit)
 
-
-def test_a_message_that_is_at_work_is_neither_replayed_nor_discarded(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_a_message_that_is_at_work_is_neither_replayed_nor_discarded(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
         await store.accept(inbound("SM1"))
         claim = await claim_one(store)
         for doing in ("replay", "discard"):
@@ -350,28 +337,23 @@ def test_a_message_that_is_at_work_is_neither_replayed_nor_discarded(tmp_path: P
         done = await client.post(f"/dashboard/messages/{claim.id}/replay")
         assert done.headers["location"] == f"/dashboard/messages/{claim.id}"
 
-    visited(tmp_path, visit)
 
-
-def test_a_store_that_is_away_is_said_and_the_overview_is_there() -> None:
+async def test_a_store_that_is_away_is_said_and_the_overview_is_there() -> None:
     def store() -> Store:
         raise StoreUnavailable("nobody answers")
 
-    async def main() -> None:
-        dashboard = Dashboard(store, look, Settings.load(env_file=None))
-        transport = httpx2.ASGITransport(app=dashboard.app)
-        async with (
-            dashboard.running(),
-            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
-        ):
-            inbox = await client.get("/dashboard/messages")
-            assert inbox.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-            assert "nobody answers" in inbox.text
-            overview = await client.get("/dashboard")
-            assert overview.status_code == HTTPStatus.OK
-            assert "The store can&#39;t be read" in overview.text
-
-    asyncio.run(main())
+    dashboard = Dashboard(store, look, Settings.load(env_file=None))
+    transport = httpx2.ASGITransport(app=dashboard.app)
+    async with (
+        dashboard.running(),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+    ):
+        inbox = await client.get("/dashboard/messages")
+        assert inbox.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert "nobody answers" in inbox.text
+        overview = await client.get("/dashboard")
+        assert overview.status_code == HTTPStatus.OK
+        assert "The store can&#39;t be read" in overview.text
 
 
 @pytest.mark.parametrize(
@@ -393,8 +375,10 @@ def test_how_long_something_lasts_is_said_in_its_two_largest_units(
 # Streams and jobs
 
 
-def test_the_store_is_asked_once_a_second_however_many_look_at_the_overview(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_the_store_is_asked_once_a_second_however_many_look_at_the_overview(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as (client, store):
         find, asked = store.find, 0
 
         async def counted(wanted: Filter) -> Sequence[Record]:
@@ -407,10 +391,8 @@ def test_the_store_is_asked_once_a_second_however_many_look_at_the_overview(tmp_
         assert {page.status_code for page in pages} == {HTTPStatus.OK}
         assert asked < 5, "one more for each second that this takes"
 
-    visited(tmp_path, visit)
 
-
-def test_what_is_a_second_old_is_asked_for_anew() -> None:
+async def test_what_is_a_second_old_is_asked_for_anew() -> None:
     now = 100.0
     answers: list[str | Exception] = ["first", StoreUnavailable("away"), "second"]
 
@@ -420,19 +402,15 @@ def test_what_is_a_second_old_is_asked_for_anew() -> None:
             raise found
         return found
 
-    async def scenario() -> None:
-        nonlocal now
-        recent = Recent(ask, clock=lambda: now)
-        assert [await recent.get(), await recent.get()] == ["first", "first"]
-        now += 1.0
-        with pytest.raises(StoreUnavailable):
-            await recent.get()
-        assert await recent.get() == "second"
-
-    asyncio.run(scenario())
+    recent = Recent(ask, clock=lambda: now)
+    assert [await recent.get(), await recent.get()] == ["first", "first"]
+    now += 1.0
+    with pytest.raises(StoreUnavailable):
+        await recent.get()
+    assert await recent.get() == "second"
 
 
-def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:
+async def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:
     looks: list[str | Exception] = ["one", "one", StoreUnavailable("gone"), "two"]
 
     async def make() -> View:
@@ -444,16 +422,13 @@ def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:
     def render(name: str, **values: Any) -> str:
         return str(values["text"]) if name == "piece.html" else "the same"
 
-    async def scenario() -> list[str]:
-        streams = Streams(render)
-        told = []
-        async for event in streams.follow(make, period=0.0, csrf=""):
-            told.append(event)
-            if not looks:
-                streams.close()
-        return told
-
-    assert asyncio.run(scenario()) == [
+    streams = Streams(render)
+    told = []
+    async for event in streams.follow(make, period=0.0, csrf=""):
+        told.append(event)
+        if not looks:
+            streams.close()
+    assert told == [
         "retry: 1000\n\n",
         'event: pieces\ndata: {"piece": "one", "still": "the same"}\n\n',
         ":\n\n",
@@ -465,8 +440,10 @@ def test_a_stream_tells_what_differs_and_when_the_store_is_away() -> None:
 MANY = 300  # are replayed in 6 s
 
 
-def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(tmp_path: Path) -> None:
-    async def visit(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as (client, store):
         await asyncio.gather(*(store.accept(inbound(f"SM{n}", f"{n}")) for n in range(MANY)))
         failed = Settlement(Trigger.GIVE_UP, "ValueError")
         await asyncio.gather(*(store.settle(one, failed) for one in await claim(store, MANY)))
@@ -484,5 +461,3 @@ def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(tmp_pa
         dead = (await store.counts()).messages[State.DEAD]
         assert 0 < dead < MANY
         assert f"{dead} were left as they were" in (await client.get(job)).text
-
-    visited(tmp_path, visit)

@@ -8,66 +8,54 @@ import pytest
 from offhook.deadline import Deadline
 
 
-def test_what_takes_too_long_ends_in_a_timeout_error() -> None:
-    async def main() -> None:
-        deadline = Deadline(0.02)
-        loop = asyncio.get_running_loop()
+async def test_what_takes_too_long_ends_in_a_timeout_error() -> None:
+    deadline = Deadline(0.02)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(TimeoutError), deadline:
+        await asyncio.Event().wait()
+    assert loop.time() - started >= 0.02
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_what_is_done_in_time_is_left_alone_afterwards() -> None:
+    with Deadline(0.01):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.03)
+
+
+async def test_an_error_within_passes() -> None:
+    with pytest.raises(ValueError, match="mine"), Deadline(5):
+        raise ValueError("mine")
+
+
+async def test_tasks_are_timed_from_where_each_began() -> None:
+    deadline = Deadline(0.1)
+    loop = asyncio.get_running_loop()
+
+    async def wait() -> float:
         started = loop.time()
-        with pytest.raises(TimeoutError), deadline:
-            await asyncio.Event().wait()
-        assert loop.time() - started >= 0.02
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
-
-    asyncio.run(main())
-
-
-def test_what_is_done_in_time_is_left_alone_afterwards() -> None:
-    async def main() -> None:
-        with Deadline(0.01):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.03)
-
-    asyncio.run(main())
-
-
-def test_an_error_within_passes() -> None:
-    async def main() -> None:
-        with pytest.raises(ValueError, match="mine"), Deadline(5):
-            raise ValueError("mine")
-
-    asyncio.run(main())
-
-
-def test_tasks_are_timed_from_where_each_began() -> None:
-    async def main() -> None:
-        deadline = Deadline(0.1)
-        loop = asyncio.get_running_loop()
-
-        async def wait() -> float:
-            started = loop.time()
-            try:
-                with deadline:
-                    await asyncio.Event().wait()
-            except TimeoutError:
-                return loop.time() - started
-            return 0.0
-
-        async def quick() -> None:
+        try:
             with deadline:
-                await asyncio.sleep(0)
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return loop.time() - started
+        return 0.0
 
-        tasks = []
-        for _ in range(5):
-            tasks.append(asyncio.create_task(wait()))
-            await asyncio.gather(*(quick() for _ in range(20)))
-            await asyncio.sleep(0.03)
-        took = await asyncio.gather(*tasks)
-        assert min(took) >= 0.1
-        assert max(took) < 5
+    async def quick() -> None:
+        with deadline:
+            await asyncio.sleep(0)
 
-    asyncio.run(main())
+    tasks = []
+    for _ in range(5):
+        tasks.append(asyncio.create_task(wait()))
+        await asyncio.gather(*(quick() for _ in range(20)))
+        await asyncio.sleep(0.03)
+    took = await asyncio.gather(*tasks)
+    assert min(took) >= 0.1
+    assert max(took) < 5
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -95,47 +83,41 @@ def test_one_timer_does_for_all() -> None:
     assert loop.timers == 1
 
 
-def test_a_cancellation_from_outside_stays_one() -> None:
-    async def main() -> None:
-        entered = asyncio.Event()
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    entered = asyncio.Event()
 
-        async def wait() -> None:
-            with Deadline(60):
-                entered.set()
-                await asyncio.Event().wait()
+    async def wait() -> None:
+        with Deadline(60):
+            entered.set()
+            await asyncio.Event().wait()
 
-        task = asyncio.create_task(wait())
-        await entered.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
+    task = asyncio.create_task(wait())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
-def test_a_cancellation_from_outside_wins_over_the_deadline() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
+async def test_a_cancellation_from_outside_wins_over_the_deadline() -> None:
+    loop = asyncio.get_running_loop()
 
-        async def wait() -> None:
-            with Deadline(0.02):
-                # Cancelled by somebody else in the same pass of the loop as by the deadline.
-                me = asyncio.current_task()
-                assert me is not None
-                loop.call_at(loop.time() + 0.02, me.cancel)
-                loop.call_soon(busy)
-                await asyncio.Event().wait()
+    async def wait() -> None:
+        with Deadline(0.02):
+            # Cancelled by somebody else in the same pass of the loop as by the deadline.
+            me = asyncio.current_task()
+            assert me is not None
+            loop.call_at(loop.time() + 0.02, me.cancel)
+            loop.call_soon(busy)
+            await asyncio.Event().wait()
 
-        def busy() -> None:
-            until = loop.time() + 0.03
-            while loop.time() < until:
-                pass
+    def busy() -> None:
+        until = loop.time() + 0.03
+        while loop.time() < until:
+            pass
 
-        task = asyncio.create_task(wait())
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
+    task = asyncio.create_task(wait())
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def test_a_second_event_loop_has_its_own_timer() -> None:
@@ -154,19 +136,16 @@ def test_a_second_event_loop_has_its_own_timer() -> None:
         asyncio.run(asyncio.wait_for(too_long(), 10))
 
 
-def test_it_is_for_tasks_only() -> None:
-    async def main() -> None:
-        refused: list[str] = []
+async def test_it_is_for_tasks_only() -> None:
+    refused: list[str] = []
 
-        def callback() -> None:
-            try:
-                with Deadline(1):
-                    pass
-            except RuntimeError as error:
-                refused.append(str(error))
+    def callback() -> None:
+        try:
+            with Deadline(1):
+                pass
+        except RuntimeError as error:
+            refused.append(str(error))
 
-        asyncio.get_running_loop().call_soon(callback)
-        await asyncio.sleep(0)
-        assert refused == ["a deadline is for the code of a task"]
-
-    asyncio.run(main())
+    asyncio.get_running_loop().call_soon(callback)
+    await asyncio.sleep(0)
+    assert refused == ["a deadline is for the code of a task"]

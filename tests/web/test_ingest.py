@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,7 +30,6 @@ from tests.web.helpers import (
     Fields,
     changed,
     encoded,
-    run,
     settings,
 )
 
@@ -89,26 +89,20 @@ def webhook(
     )
 
 
-def watching(
-    path: Path,
-    test: Callable[[Watched], Awaitable[None]],
-    *,
-    accept: Accept | None = None,
-    **given: Any,
-) -> None:
-    async def main() -> None:
-        store = open_store(f"sqlite:///{path}/offhook.db")
-        await store.open()
-        try:
-            await test(Watched(store, settings(**given), accept))
-        finally:
-            await store.close()
-
-    run(main())
+@asynccontextmanager
+async def watching(
+    path: Path, *, accept: Accept | None = None, **given: Any
+) -> AsyncIterator[Watched]:
+    store = open_store(f"sqlite:///{path}/offhook.db")
+    await store.open()
+    try:
+        yield Watched(store, settings(**given), accept)
+    finally:
+        await store.close()
 
 
-def test_what_is_acknowledged_is_committed_by_then(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_what_is_acknowledged_is_committed_by_then(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         seen: list[int] = []
 
         async def acknowledge(_answer: Answer) -> None:
@@ -121,11 +115,9 @@ def test_what_is_acknowledged_is_committed_by_then(tmp_path: Path) -> None:
         assert seen == [1]
         assert len(watched.events) == 1
 
-    watching(tmp_path, test)
 
-
-def test_a_webhook_becomes_what_the_store_is_to_know(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_webhook_becomes_what_the_store_is_to_know(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         await watched.process(webhook())
         assert watched.accepted == [
             Inbound(
@@ -141,8 +133,6 @@ def test_a_webhook_becomes_what_the_store_is_to_know(tmp_path: Path) -> None:
             )
         ]
 
-    watching(tmp_path, test)
-
 
 @pytest.mark.parametrize(
     ("kind", "fields", "given"),
@@ -153,40 +143,32 @@ def test_a_webhook_becomes_what_the_store_is_to_know(tmp_path: Path) -> None:
         (Kind.STATUS, STATUS, {}),
     ],
 )
-def test_nobody_is_told_to_wait_who_is_owed_no_reply(
+async def test_nobody_is_told_to_wait_who_is_owed_no_reply(
     tmp_path: Path, kind: Kind, fields: Fields, given: dict[str, Any]
 ) -> None:
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path, **given) as watched:
         await watched.process(webhook(fields, kind=kind))
         assert [inbound.notice_after for inbound in watched.accepted] == [None]
 
-    watching(tmp_path, test, **given)
 
-
-def test_another_account_that_signs_with_our_token_is_believed(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_another_account_that_signs_with_our_token_is_believed(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         await watched.process(webhook(changed(MESSAGE, AccountSid="AC" + "9" * 32)))
         assert watched.accepted[0].account_sid == "AC" + "9" * 32
 
-    watching(tmp_path, test)
 
-
-def test_a_forged_request_is_told_without_what_it_claims(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_forged_request_is_told_without_what_it_claims(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         told = await watched.process(webhook(token="somebody-elses"))
         assert (told.status, told.sid, told.sender) == (403, "", "")
         assert watched.accepted == []
 
-    watching(tmp_path, test)
 
-
-def test_without_a_token_nothing_is_believed(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_without_a_token_nothing_is_believed(tmp_path: Path) -> None:
+    async with watching(tmp_path, auth_token="") as watched:
         told = await watched.process(webhook())
         assert (told.status, told.error) == (503, "no-auth-token")
         assert told.detail == "TWILIO_AUTH_TOKEN is not set"
-
-    watching(tmp_path, test, auth_token="")
 
 
 # Why a signature did not fit
@@ -196,10 +178,12 @@ def test_without_a_token_nothing_is_believed(tmp_path: Path) -> None:
     "fitting",
     ["http://bot.example.com", "https://tunnel.example.net", "https://bot.example.com/prefix"],
 )
-def test_the_operator_is_told_which_url_would_have_fitted(tmp_path: Path, fitting: str) -> None:
+async def test_the_operator_is_told_which_url_would_have_fitted(
+    tmp_path: Path, fitting: str
+) -> None:
     others = (PUBLIC, "https://no.example", fitting)
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         told = await watched.process(webhook(url=fitting + "/twilio/messages", others=others))
         assert told.error == "signature-mismatch"
         assert told.detail == (
@@ -207,32 +191,26 @@ def test_the_operator_is_told_which_url_would_have_fitted(tmp_path: Path, fittin
             f"but it is valid for '{fitting}/twilio/messages': set OFFHOOK_PUBLIC_URL={fitting}"
         )
 
-    watching(tmp_path, test)
 
-
-def test_the_operator_is_told_when_no_url_would_have_fitted(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_the_operator_is_told_when_no_url_would_have_fitted(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         told = await watched.process(
             webhook(token="somebody-elses", others=("http://a", "http://b"))
         )
         assert "fits none of 2 likely others" in told.detail
         assert "TWILIO_AUTH_TOKEN is not the token of the account" in told.detail
 
-    watching(tmp_path, test)
-
 
 @pytest.mark.parametrize("base", ["http://10.0.0.5:8000", "http://localhost:8000", "https://bot"])
-def test_with_the_public_url_set_a_wrong_token_is_not_blamed_on_it(
+async def test_with_the_public_url_set_a_wrong_token_is_not_blamed_on_it(
     tmp_path: Path, base: str
 ) -> None:
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path, public_url=base) as watched:
         url = f"{base}/twilio/messages"
         told = await watched.process(webhook(url=url, token="somebody-elses")._replace(base=base))
         assert told.error == "signature-mismatch"
         assert "set OFFHOOK_PUBLIC_URL" not in told.detail
         assert "TWILIO_AUTH_TOKEN is not the token of the account" in told.detail
-
-    watching(tmp_path, test, public_url=base)
 
 
 @pytest.mark.parametrize(
@@ -243,41 +221,37 @@ def test_with_the_public_url_set_a_wrong_token_is_not_blamed_on_it(
         ("/twilio/messages", "without its query"),
     ],
 )
-def test_the_operator_is_told_when_the_path_was_changed(
+async def test_the_operator_is_told_when_the_path_was_changed(
     tmp_path: Path, signed: str, change: str
 ) -> None:
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         query = b"a=1" if change == "without its query" or "?" in signed else b""
         request = webhook(url=PUBLIC + signed)._replace(query=query)
         told = await watched.process(request)
         path = signed.partition("?")[0]
         assert f"but it is valid for '{PUBLIC}{path}' {change}: a proxy has to" in told.detail
 
-    watching(tmp_path, test)
 
-
-def test_the_operator_is_told_when_nothing_names_the_public_url(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_the_operator_is_told_when_nothing_names_the_public_url(tmp_path: Path) -> None:
+    async with watching(tmp_path, public_url="") as watched:
         request = webhook(url="https://bot.example.com/twilio/messages")
         told = await watched.process(request._replace(base="http://10.0.0.5:8000"))
         assert told.detail.endswith("set OFFHOOK_PUBLIC_URL to it")
 
-    watching(tmp_path, test, public_url="")
 
-
-def test_only_a_few_urls_are_tried(tmp_path: Path) -> None:
+async def test_only_a_few_urls_are_tried(tmp_path: Path) -> None:
     fitting = "https://last.example"
     others = (*(f"https://{n}.example" for n in range(32)), fitting)
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         told = await watched.process(webhook(url=fitting + "/twilio/messages", others=others))
         assert "fits none of 32 likely others" in told.detail
 
-    watching(tmp_path, test)
 
-
-def test_a_query_and_a_signature_that_are_no_text_are_no_mistake_of_ours(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_query_and_a_signature_that_are_no_text_are_no_mistake_of_ours(
+    tmp_path: Path,
+) -> None:
+    async with watching(tmp_path) as watched:
         forged = webhook(query=b"Body=\xc0", others=("https://elsewhere.example.com",))
         for signature in ("\xc0", "A" * 28):
             told = await watched.process(
@@ -285,14 +259,12 @@ def test_a_query_and_a_signature_that_are_no_text_are_no_mistake_of_ours(tmp_pat
             )
             assert told.status in {400, 403}
 
-    watching(tmp_path, test)
 
-
-def test_a_flood_of_forgeries_is_looked_into_once_a_second(tmp_path: Path) -> None:
+async def test_a_flood_of_forgeries_is_looked_into_once_a_second(tmp_path: Path) -> None:
     def forged(started: float) -> Request:
         return webhook(token="somebody-elses", others=("http://a.example",), started=started)
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         start = perf_counter()
         told = [
             await watched.process(forged(start + after))
@@ -302,14 +274,12 @@ def test_a_flood_of_forgeries_is_looked_into_once_a_second(tmp_path: Path) -> No
         assert looked_into == [True, False, False, True]
         assert all("checked for 'https://bot.example.com" in event.detail for event in told)
 
-    watching(tmp_path, test)
 
-
-def test_nothing_that_was_written_is_told(tmp_path: Path) -> None:
+async def test_nothing_that_was_written_is_told(tmp_path: Path) -> None:
     query = encoded(MESSAGE)
     signature = sign(url="https://other.example/twilio/messages?x", auth_token=TOKEN)
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         get = Request(
             Kind.MESSAGE, "GET", PUBLIC, "/twilio/messages", query, None, signature, b"", 0.0
         )
@@ -322,17 +292,17 @@ def test_nothing_that_was_written_is_told(tmp_path: Path) -> None:
             assert signature not in text
             assert post.signature not in text
 
-    watching(tmp_path, test)
-
 
 # What nobody has foreseen
 
 
-def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(tmp_path: Path) -> None:
+async def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(
+    tmp_path: Path,
+) -> None:
     async def broken(_inbound: Inbound) -> bool:
         raise ZeroDivisionError("quotes what a person wrote")
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path, accept=broken) as watched:
         told = await watched.process(webhook())
         assert watched.answers == [REFUSED[Fault.INTERNAL_ERROR]]
         assert (told.status, told.error) == (503, "internal-error")
@@ -342,14 +312,12 @@ def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(tmp_path:
         assert problem.text.startswith("ZeroDivisionError at test_ingest.py:")
         assert "person" not in repr(watched.events)
 
-    watching(tmp_path, test, accept=broken)
 
-
-def test_an_unforeseen_error_before_the_store_is_answered_503_too(tmp_path: Path) -> None:
+async def test_an_unforeseen_error_before_the_store_is_answered_503_too(tmp_path: Path) -> None:
     def broken() -> tuple[str, ...]:
         raise LookupError("no bases")
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         request = webhook(token="somebody-elses")
         told = await watched.process(
             Request(
@@ -360,10 +328,8 @@ def test_an_unforeseen_error_before_the_store_is_answered_503_too(tmp_path: Path
         assert (told.status, told.error) == (503, "internal-error")
         assert watched.accepted == []
 
-    watching(tmp_path, test)
 
-
-def test_a_cancelled_request_is_not_answered(tmp_path: Path) -> None:
+async def test_a_cancelled_request_is_not_answered(tmp_path: Path) -> None:
     reached = asyncio.Event()
 
     async def hangs(_inbound: Inbound) -> bool:
@@ -371,15 +337,13 @@ def test_a_cancelled_request_is_not_answered(tmp_path: Path) -> None:
         await asyncio.Event().wait()
         return True
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path, accept=hangs) as watched:
         task = asyncio.create_task(watched.process(webhook()))
         await reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (watched.answers, watched.events) == ([], [])
-
-    watching(tmp_path, test, accept=hangs)
 
 
 # The answers

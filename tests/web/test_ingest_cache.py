@@ -1,7 +1,8 @@
 """Answers from memory: for what was answered before, and for nothing else."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,39 +18,36 @@ from offhook.events import Answered
 from offhook.ingest import WebhookProcessor
 from offhook.ports import Inbound, Store
 from offhook.stores import open_store
-from tests.web.helpers import MESSAGE, SID, STATUS, changed, encoded, run, settings
+from tests.web.helpers import MESSAGE, SID, STATUS, changed, encoded, settings
 from tests.web.test_ingest import Accept, Watched, webhook
 
 
-def remembering(
+@asynccontextmanager
+async def remembering(
     path: Path,
-    test: Callable[[Watched], Awaitable[None]],
     *,
     accept: Callable[[Store], Accept] = lambda store: store.accept,
     **given: Any,
-) -> None:
-    async def main() -> None:
-        store = open_store(f"sqlite:///{path}/offhook.db")
-        await store.open()
-        chosen = settings(**given)
-        watched = Watched(store, chosen, accept(store))
-        queue: Any = watched
-        watched.processor = WebhookProcessor(
-            queue, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
-        )
-        try:
-            await test(watched)
-        finally:
-            await store.close()
-
-    run(main())
+) -> AsyncIterator[Watched]:
+    store = open_store(f"sqlite:///{path}/offhook.db")
+    await store.open()
+    chosen = settings(**given)
+    watched = Watched(store, chosen, accept(store))
+    queue: Any = watched
+    watched.processor = WebhookProcessor(
+        queue, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
+    )
+    try:
+        yield watched
+    finally:
+        await store.close()
 
 
 @pytest.mark.parametrize(("kind", "fields"), [(Kind.MESSAGE, MESSAGE), (Kind.STATUS, STATUS)])
-def test_a_repeat_is_answered_from_memory_without_the_store(
+async def test_a_repeat_is_answered_from_memory_without_the_store(
     tmp_path: Path, kind: Kind, fields: tuple[tuple[str, str], ...]
 ) -> None:
-    async def test(watched: Watched) -> None:
+    async with remembering(tmp_path) as watched:
         request = webhook(fields, kind=kind)
         first = await watched.process(request)
         again = await watched.process(request._replace(started=perf_counter()))
@@ -61,21 +59,17 @@ def test_a_repeat_is_answered_from_memory_without_the_store(
         assert watched.answers == [STORED[kind]] * 2
         assert len(watched.accepted) == 1
 
-    remembering(tmp_path, test)
 
-
-def test_a_repeat_that_only_the_store_knows_is_remembered_too(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_repeat_that_only_the_store_knows_is_remembered_too(tmp_path: Path) -> None:
+    async with remembering(tmp_path) as watched:
         await watched.process(webhook())
         other = webhook(changed(MESSAGE, ErrorCode="11200"))  # as the fallback URL gets it
         told = [await watched.process(other) for _ in range(2)]
         assert [(event.repeat, event.cached) for event in told] == [(True, ""), (True, "memory")]
 
-    remembering(tmp_path, test)
 
-
-def test_a_refusal_is_remembered_and_says_nothing_of_what_it_claims(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_refusal_is_remembered_and_says_nothing_of_what_it_claims(tmp_path: Path) -> None:
+    async with remembering(tmp_path) as watched:
         forged = webhook(token="somebody-elses")
         told = [await watched.process(forged) for _ in range(2)]
         assert [event.cached for event in told] == ["", "memory"]
@@ -85,10 +79,8 @@ def test_a_refusal_is_remembered_and_says_nothing_of_what_it_claims(tmp_path: Pa
         assert {(event.sid, event.sender) for event in told} == {("", "")}
         assert watched.answers == [REFUSED[Refusal.SIGNATURE_MISMATCH]] * 2
 
-    remembering(tmp_path, test)
 
-
-def test_a_forged_body_does_not_pass_for_the_repeat_of_a_genuine_one(tmp_path: Path) -> None:
+async def test_a_forged_body_does_not_pass_for_the_repeat_of_a_genuine_one(tmp_path: Path) -> None:
     genuine = webhook()
     forgeries = [
         genuine._replace(body=encoded(changed(MESSAGE, Body="Pay me"))),
@@ -101,16 +93,14 @@ def test_a_forged_body_does_not_pass_for_the_repeat_of_a_genuine_one(tmp_path: P
         genuine._replace(signature=""),
     ]
 
-    async def test(watched: Watched) -> None:
+    async with remembering(tmp_path) as watched:
         await watched.process(genuine)
         for forged in forgeries:
             told = await watched.process(forged)
             assert (told.status, told.cached) == (403, "")
 
-    remembering(tmp_path, test)
 
-
-def test_what_is_our_own_fault_is_not_remembered(tmp_path: Path) -> None:
+async def test_what_is_our_own_fault_is_not_remembered(tmp_path: Path) -> None:
     failures: list[Exception] = [StoreUnavailable("away"), ZeroDivisionError("unforeseen")]
 
     def failing(store: Store) -> Accept:
@@ -121,24 +111,20 @@ def test_what_is_our_own_fault_is_not_remembered(tmp_path: Path) -> None:
 
         return accept
 
-    async def test(watched: Watched) -> None:
+    async with remembering(tmp_path, accept=failing) as watched:
         told = [await watched.process(webhook()) for _ in range(3)]
         assert [event.status for event in told] == [503, 503, 200]
         assert [event.cached for event in told] == ["", "", ""]
         assert not told[-1].repeat
 
-    remembering(tmp_path, test, accept=failing)
 
-
-def test_a_missing_token_is_not_held_against_a_request(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_missing_token_is_not_held_against_a_request(tmp_path: Path) -> None:
+    async with remembering(tmp_path, auth_token="") as watched:
         told = [await watched.process(webhook()) for _ in range(2)]
         assert [(event.error, event.cached) for event in told] == [("no-auth-token", "")] * 2
 
-    remembering(tmp_path, test, auth_token="")
 
-
-def test_it_is_not_remembered_before_it_is_committed(tmp_path: Path) -> None:
+async def test_it_is_not_remembered_before_it_is_committed(tmp_path: Path) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     def slow(store: Store) -> Accept:
@@ -149,7 +135,7 @@ def test_it_is_not_remembered_before_it_is_committed(tmp_path: Path) -> None:
 
         return accept
 
-    async def test(watched: Watched) -> None:
+    async with remembering(tmp_path, accept=slow) as watched:
         answers: list[Answer] = []
 
         async def acknowledge(answer: Answer) -> None:
@@ -166,5 +152,3 @@ def test_it_is_not_remembered_before_it_is_committed(tmp_path: Path) -> None:
         assert sorted(event.repeat for event in told) == [False, True]
         assert [event.cached for event in told] == ["", ""]
         assert [inbound.sid for inbound in watched.accepted] == [SID, SID]
-
-    remembering(tmp_path, test, accept=slow)

@@ -1,8 +1,7 @@
 """Webhooks of many accounts: validated with their own tokens, deferred when these can't be had."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Inbound
 from offhook.stores import open_store
 from tests.test_credentials import Source
-from tests.web.helpers import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, run, settings
+from tests.web.helpers import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, settings
 from tests.web.test_ingest import Watched, webhook
 
 TENANT = "AC" + "7" * 32
@@ -47,43 +46,33 @@ class Door(Watched):
         )
 
 
-def door(
-    path: Path,
-    test: Callable[[Door], Awaitable[None]],
-    **given: Any,
-) -> None:
-    async def main() -> None:
-        store = open_store(f"sqlite:///{path}/offhook.db")
-        await store.open()
-        made = Door(store, settings(**given), source=Source(**{TENANT: "tenant's"}))
-        try:
-            await test(made)
-        finally:
-            await made.credentials.close()
-            await store.close()
-
-    run(main())
+@asynccontextmanager
+async def door(path: Path, **given: Any) -> AsyncIterator[Door]:
+    store = open_store(f"sqlite:///{path}/offhook.db")
+    await store.open()
+    made = Door(store, settings(**given), source=Source(**{TENANT: "tenant's"}))
+    try:
+        yield made
+    finally:
+        await made.credentials.close()
+        await store.close()
 
 
-def test_a_tenants_webhook_is_validated_with_the_tenants_token(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_a_tenants_webhook_is_validated_with_the_tenants_token(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         told = await at.process(webhook(THEIRS, token="tenant's"))
         assert (told.status, told.deferred) == (200, False)
         assert at.accepted[0].account_sid == TENANT
         assert at.source.asked == [TENANT]
 
-    door(tmp_path, test)
 
-
-def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         at.source.open.clear()
         assert (await at.process(webhook())).status == 200
         unnamed = await at.process(webhook(changed(MESSAGE, AccountSid=None)))
         assert unnamed.error == Fault.MISSING_ACCOUNT_SID
         assert at.source.asked == []
-
-    door(tmp_path, test)
 
 
 @pytest.mark.parametrize(
@@ -98,25 +87,21 @@ def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
         ((("AccountSid", STRANGER), *THEIRS), "tenant's"),  # the first one counts
     ],
 )
-def test_nobody_signs_for_another_account(
+async def test_nobody_signs_for_another_account(
     tmp_path: Path, fields_and_token: tuple[Fields, str]
 ) -> None:
-    async def test(at: Door) -> None:
+    async with door(tmp_path) as at:
         fields, token = fields_and_token
         told = await at.process(webhook(fields, token=token))
         assert (told.status, told.error) == (403, "signature-mismatch")
         assert at.accepted == []
 
-    door(tmp_path, test)
 
-
-def test_an_unknown_account_is_refused_as_a_wrong_signature_is(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_an_unknown_account_is_refused_as_a_wrong_signature_is(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         await at.process(webhook(changed(MESSAGE, AccountSid=STRANGER), token="guessed"))
         await at.process(webhook(THEIRS, token="guessed"))
         assert at.answers == [REFUSED[Refusal.SIGNATURE_MISMATCH]] * 2
-
-    door(tmp_path, test)
 
 
 @pytest.mark.parametrize(
@@ -128,19 +113,17 @@ def test_an_unknown_account_is_refused_as_a_wrong_signature_is(tmp_path: Path) -
         (webhook(changed(MESSAGE, AccountSid="nobody")), "signature-mismatch"),
     ],
 )
-def test_what_can_be_refused_at_once_is_not_asked_for(
+async def test_what_can_be_refused_at_once_is_not_asked_for(
     tmp_path: Path, request_: Request, error: str
 ) -> None:
-    async def test(at: Door) -> None:
+    async with door(tmp_path) as at:
         at.source.open.clear()
         assert (await at.process(request_)).error == error
         assert at.source.asked == []
 
-    door(tmp_path, test)
 
-
-def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         await at.process(webhook(THEIRS, token="tenant's"))
         at.source.tokens[TENANT] = "rotated"
         at.now = REFRESH_AFTER
@@ -150,14 +133,12 @@ def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> None:
             await at.process(webhook(changed(THEIRS, Body=str(n)), token="guessed"))
         assert at.source.asked == [TENANT, TENANT]
 
-    door(tmp_path, test)
-
 
 # Credentials that can't be had
 
 
-def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_path: Path) -> None:
+    async with door(tmp_path, signature_timeout=0.05) as at:
         at.source.open.clear()
         request = webhook(THEIRS, token="tenant's")
         told = await at.process(request)
@@ -170,19 +151,15 @@ def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_path: Pa
             other_bases=restore(inbound.form).other_bases
         )
 
-    door(tmp_path, test, signature_timeout=0.05)
 
-
-def test_a_source_that_fails_defers_too(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_a_source_that_fails_defers_too(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         at.source.error = OSError("away")
         assert (await at.process(webhook(THEIRS, token="tenant's"))).deferred
 
-    door(tmp_path, test)
 
-
-def test_or_it_is_rejected_where_that_is_wanted(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_or_it_is_rejected_where_that_is_wanted(tmp_path: Path) -> None:
+    async with door(tmp_path, on_signature_timeout="reject") as at:
         at.source.error = OSError("away")
         request = webhook(THEIRS, token="tenant's")
         told = await at.process(request)
@@ -192,13 +169,11 @@ def test_or_it_is_rejected_where_that_is_wanted(tmp_path: Path) -> None:
         at.source.error, at.now = None, 10.0
         assert (await at.process(request)).status == 200  # it was not held against it
 
-    door(tmp_path, test, on_signature_timeout="reject")
 
-
-def test_a_forged_deferred_request_does_not_take_the_place_of_a_genuine_one(
+async def test_a_forged_deferred_request_does_not_take_the_place_of_a_genuine_one(
     tmp_path: Path,
 ) -> None:
-    async def test(at: Door) -> None:
+    async with door(tmp_path) as at:
         at.source.error = OSError("away")
         genuine = webhook(THEIRS, token="tenant's")
         forged = [
@@ -211,8 +186,6 @@ def test_a_forged_deferred_request_does_not_take_the_place_of_a_genuine_one(
         at.source.error, at.now = None, 10.0
         assert not (await at.process(genuine)).repeat
         assert [inbound.kind for inbound in at.accepted] == [Kind.DEFERRED] * 4 + [Kind.MESSAGE]
-
-    door(tmp_path, test)
 
 
 def test_deferred_requests_of_one_conversation_stand_in_one_line_of_bounded_length() -> None:
@@ -262,7 +235,7 @@ class Counted:
         return True
 
 
-def test_what_nobody_has_verified_is_bounded() -> None:
+async def test_what_nobody_has_verified_is_bounded() -> None:
     now = 0.0
     store: Any = Counted(DEFERRED_LIMIT - 2)
     limit = DeferralLimit(store, store, clock=lambda: now)
@@ -275,42 +248,34 @@ def test_what_nobody_has_verified_is_bounded() -> None:
                 await limit.accept(inbound)
         return int(store.accepted - before)
 
-    async def main() -> None:
-        nonlocal now
-        assert await admitted(5) == 2
-        assert store.counted == 1  # not for each: anybody can send them
-        now, store.away = 1.0, True
-        assert await admitted(5) == 0  # what can't be counted is not taken to be less
-        now, store.away, store.live = 2.0, False, 0
-        assert await admitted(5) == 5
-
-    asyncio.run(main())
+    assert await admitted(5) == 2
+    assert store.counted == 1  # not for each: anybody can send them
+    now, store.away = 1.0, True
+    assert await admitted(5) == 0  # what can't be counted is not taken to be less
+    now, store.away, store.live = 2.0, False, 0
+    assert await admitted(5) == 5
 
 
-def test_a_worker_that_keeps_up_does_not_let_a_flood_through() -> None:
+async def test_a_worker_that_keeps_up_does_not_let_a_flood_through() -> None:
     now = 0.0
     store: Any = Counted(0)
     limit = DeferralLimit(store, store, clock=lambda: now)
     inbound = defer(webhook(THEIRS), TENANT)
 
-    async def main() -> None:
-        nonlocal now
-        refused = 0
-        for _ in range(2 * DEFERRED_LIMIT):
-            now += 0.001
-            try:
-                await limit.accept(inbound)
-            except BacklogFull:
-                refused += 1
-        earned = 2 * DEFERRED_LIMIT * 0.001 * DEFERRED_RATE
-        assert abs(store.accepted - (DEFERRED_LIMIT + earned)) <= 1
-        assert store.accepted + refused == 2 * DEFERRED_LIMIT
-
-    asyncio.run(main())
+    refused = 0
+    for _ in range(2 * DEFERRED_LIMIT):
+        now += 0.001
+        try:
+            await limit.accept(inbound)
+        except BacklogFull:
+            refused += 1
+    earned = 2 * DEFERRED_LIMIT * 0.001 * DEFERRED_RATE
+    assert abs(store.accepted - (DEFERRED_LIMIT + earned)) <= 1
+    assert store.accepted + refused == 2 * DEFERRED_LIMIT
 
 
-def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> None:
+    async with door(tmp_path) as at:
         at.source.error = OSError("away")
         full: Any = Counted(DEFERRED_LIMIT)
         queue: Any = at
@@ -332,15 +297,11 @@ def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> None:
         assert not at.events[-1].deferred
         assert at.accepted == []
 
-    door(tmp_path, test)
 
-
-def test_with_signatures_off_nobody_is_asked(tmp_path: Path) -> None:
-    async def test(at: Door) -> None:
+async def test_with_signatures_off_nobody_is_asked(tmp_path: Path) -> None:
+    async with door(tmp_path, signature="off") as at:
         told = await at.process(webhook(THEIRS, token="guessed"))
         assert (told.status, at.source.asked) == (200, [])
-
-    door(tmp_path, test, signature="off")
 
 
 def test_a_deferred_request_hides_what_was_written() -> None:
@@ -350,13 +311,11 @@ def test_a_deferred_request_hides_what_was_written() -> None:
     assert ACCOUNT not in inbound.lane
 
 
-def test_nothing_is_deferred_for_another_host(tmp_path: Path) -> None:
-    async def test(made: Door) -> None:
+async def test_nothing_is_deferred_for_another_host(tmp_path: Path) -> None:
+    async with door(tmp_path, public_url="") as made:
         made.source.error = OSError("away")
         for host, status in (("other.example.com", 421), ("localhost", 200)):
             base = f"http://{host}"
             await made.process(webhook(THEIRS, base=base, url=f"{base}/twilio/messages"))
             assert made.answers[-1].status == status
         assert [inbound.kind for inbound in made.accepted] == [Kind.DEFERRED]
-
-    door(tmp_path, test, public_url="")

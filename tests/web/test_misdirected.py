@@ -20,9 +20,8 @@ from tests.web.helpers import (
     line,
     refused,
     request,
-    run,
 )
-from tests.web.test_ingest import Watched, watching, webhook
+from tests.web.test_ingest import watching, webhook
 
 # https://www.twilio.com/docs/conversations/conversations-webhooks#onmessageadded
 CONVERSATION = (
@@ -42,31 +41,28 @@ CONVERSATION = (
         {"MessageStatus": None, "SmsStatus": "failed"},
     ],
 )
-def test_a_status_at_the_messages_route_is_recorded_as_one(
+async def test_a_status_at_the_messages_route_is_recorded_as_one(
     tmp_path: Path, said: dict[str, str | None]
 ) -> None:
     fields = changed(STATUS, **said)
 
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            got = await running.post("/twilio/messages", fields)
-            assert (got.status, got.body, got.headers["content-type"]) == (200, TWIML, "text/xml")
-            assert len(await running.store.find(Filter(kind=Kind.STATUS))) == 1
-            assert await running.store.find(Filter(kind=Kind.MESSAGE)) == []
-            assert (await running.answered()).error == ""
-            (problem,) = running.problems
-            assert problem.topic is Topic.STATUS_AT_MESSAGES
-            assert f"{PUBLIC}/twilio/status" in problem.text
-            # At the right route it is a repeat of itself, and nothing is to be told.
-            assert (await running.post("/twilio/status", fields)).status == 204
-            assert (await running.answered()).repeat
-            assert len(running.problems) == 1
-
-    run(main())
+    async with line(tmp_path) as running:
+        got = await running.post("/twilio/messages", fields)
+        assert (got.status, got.body, got.headers["content-type"]) == (200, TWIML, "text/xml")
+        assert len(await running.store.find(Filter(kind=Kind.STATUS))) == 1
+        assert await running.store.find(Filter(kind=Kind.MESSAGE)) == []
+        assert (await running.answered()).error == ""
+        (problem,) = running.problems
+        assert problem.topic is Topic.STATUS_AT_MESSAGES
+        assert f"{PUBLIC}/twilio/status" in problem.text
+        # At the right route it is a repeat of itself, and nothing is to be told.
+        assert (await running.post("/twilio/status", fields)).status == 204
+        assert (await running.answered()).repeat
+        assert len(running.problems) == 1
 
 
-def test_a_status_at_the_messages_route_is_told_at_a_pace(tmp_path: Path) -> None:
-    async def test(watched: Watched) -> None:
+async def test_a_status_at_the_messages_route_is_told_at_a_pace(tmp_path: Path) -> None:
+    async with watching(tmp_path) as watched:
         for n, after in enumerate((0.0, 0.1, DIAGNOSIS_INTERVAL / 2, DIAGNOSIS_INTERVAL + 0.1)):
             sid = f"SM{n:032x}"
             status = changed(STATUS, MessageSid=sid, SmsSid=sid)
@@ -74,32 +70,24 @@ def test_a_status_at_the_messages_route_is_told_at_a_pace(tmp_path: Path) -> Non
         told = [event for event in watched.events if isinstance(event, Problem)]
         assert len(told) == 2
 
-    watching(tmp_path, test)
+
+async def test_a_message_says_that_it_was_received(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        assert (await running.post()).status == 200
+        (stored,) = await running.stored()
+        assert stored.kind is Kind.MESSAGE
+        await running.answered()
+        assert running.problems == []
 
 
-def test_a_message_says_that_it_was_received(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            assert (await running.post()).status == 200
-            (stored,) = await running.stored()
-            assert stored.kind is Kind.MESSAGE
-            await running.answered()
-            assert running.problems == []
-
-    run(main())
+async def test_an_event_of_conversations_has_a_name_and_a_hint(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        sent = running.post("/twilio/messages", CONVERSATION)
+        told = await refused(running, sent, 400, "conversations-event")
+        assert "offhook connect" in told.detail
 
 
-def test_an_event_of_conversations_has_a_name_and_a_hint(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            sent = running.post("/twilio/messages", CONVERSATION)
-            told = await refused(running, sent, 400, "conversations-event")
-            assert "offhook connect" in told.detail
-
-    run(main())
-
-
-def test_signed_json_has_a_name_and_a_hint_and_unsigned_has_none(tmp_path: Path) -> None:
+async def test_signed_json_has_a_name_and_a_hint_and_unsigned_has_none(tmp_path: Path) -> None:
     body = json.dumps({"flow": "FW1", "body": "hello"}).encode()
     url = with_body_sha256(f"{PUBLIC}/twilio/messages", body)
     headers = {
@@ -108,12 +96,9 @@ def test_signed_json_has_a_name_and_a_hint_and_unsigned_has_none(tmp_path: Path)
     }
     target = url.removeprefix(PUBLIC)
 
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            sent = running.exchange(request("POST", target, body, headers))
-            told = await refused(running, sent, 415, "json-body")
-            assert "Studio" in told.detail
-            got = await running.exchange(request("POST", target, body + b" ", headers))
-            assert got.error == "unsupported-content-type"
-
-    run(main())
+    async with line(tmp_path) as running:
+        sent = running.exchange(request("POST", target, body, headers))
+        told = await refused(running, sent, 415, "json-body")
+        assert "Studio" in told.detail
+        got = await running.exchange(request("POST", target, body + b" ", headers))
+        assert got.error == "unsupported-content-type"

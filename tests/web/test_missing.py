@@ -20,7 +20,6 @@ from tests.web.helpers import (
     line,
     read_reply,
     request,
-    run,
 )
 
 ASTRAY = (
@@ -47,88 +46,75 @@ async def until_told(running: Line, count: int) -> None:
 
 
 @pytest.mark.parametrize("target", ASTRAY)
-def test_a_signed_webhook_to_no_route_is_told_with_the_right_url(
+async def test_a_signed_webhook_to_no_route_is_told_with_the_right_url(
     tmp_path: Path, target: str
 ) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            reply = await running.post(target)
-            assert (reply.status, reply.error) == (404, "not-found")
-            await until_told(running, 1)
-            (text,) = told(running)
-            assert f"Twilio called '{PUBLIC}{target.partition('?')[0]}', which" in text
-            assert f"{PUBLIC}/twilio/messages for messages" in text
-            assert f"{PUBLIC}/twilio/status for statuses" in text
-            assert await running.stored() == []
-
-    run(main())
+    async with line(tmp_path) as running:
+        reply = await running.post(target)
+        assert (reply.status, reply.error) == (404, "not-found")
+        await until_told(running, 1)
+        (text,) = told(running)
+        assert f"Twilio called '{PUBLIC}{target.partition('?')[0]}', which" in text
+        assert f"{PUBLIC}/twilio/messages for messages" in text
+        assert f"{PUBLIC}/twilio/status for statuses" in text
+        assert await running.stored() == []
 
 
-def test_so_is_a_get_and_what_is_no_message(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            target = "/sms?Body=secret"
-            signature = {"X-Twilio-Signature": sign(url=PUBLIC + target, auth_token=TOKEN)}
-            await running.exchange(request("GET", target, b"", signature))
-            await until_told(running, 1)
-            await asyncio.sleep(DIAGNOSIS_INTERVAL)
-            url = with_body_sha256(f"{PUBLIC}/studio", b"{}")
-            headers = {
-                "X-Twilio-Signature": sign(url=url, auth_token=TOKEN),
-                "Content-Type": "application/json",
-            }
-            await running.exchange(request("POST", url.removeprefix(PUBLIC), b"{}", headers))
-            await until_told(running, 2)
-            assert "secret" not in "".join(told(running))
-
-    run(main())
+async def test_so_is_a_get_and_what_is_no_message(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        target = "/sms?Body=secret"
+        signature = {"X-Twilio-Signature": sign(url=PUBLIC + target, auth_token=TOKEN)}
+        await running.exchange(request("GET", target, b"", signature))
+        await until_told(running, 1)
+        await asyncio.sleep(DIAGNOSIS_INTERVAL)
+        url = with_body_sha256(f"{PUBLIC}/studio", b"{}")
+        headers = {
+            "X-Twilio-Signature": sign(url=url, auth_token=TOKEN),
+            "Content-Type": "application/json",
+        }
+        await running.exchange(request("POST", url.removeprefix(PUBLIC), b"{}", headers))
+        await until_told(running, 2)
+        assert "secret" not in "".join(told(running))
 
 
-def test_below_a_mount_the_right_url_has_its_path(tmp_path: Path) -> None:
-    async def main() -> None:
-        mounted = line(tmp_path, mounted=lambda app: Starlette(routes=[Mount("/hooks", app)]))
-        async with mounted as running:
-            await running.post("/hooks/sms")
-            await until_told(running, 1)
-            assert f"{PUBLIC}/hooks/twilio/messages for messages" in told(running)[0]
-
-    run(main())
+async def test_below_a_mount_the_right_url_has_its_path(tmp_path: Path) -> None:
+    mounted = line(tmp_path, mounted=lambda app: Starlette(routes=[Mount("/hooks", app)]))
+    async with mounted as running:
+        await running.post("/hooks/sms")
+        await until_told(running, 1)
+        assert f"{PUBLIC}/hooks/twilio/messages for messages" in told(running)[0]
 
 
-def test_others_are_answered_404_and_not_told(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            forged = {"X-Twilio-Signature": "A" * 27 + "=", "Content-Type": FORM}
-            for data in (
-                request("POST", "/sms", encoded(MESSAGE), {}),
-                request("POST", "/sms", encoded(MESSAGE), forged),
-                request("PUT", "/sms", encoded(MESSAGE), forged),
-                request("GET", "/sms", b"", {"X-Twilio-Signature": ""}),
-            ):
-                assert (await running.exchange(data)).error == "not-found"
-            assert running.problems == []
-
-    run(main())
+async def test_others_are_answered_404_and_not_told(tmp_path: Path) -> None:
+    async with line(tmp_path) as running:
+        forged = {"X-Twilio-Signature": "A" * 27 + "=", "Content-Type": FORM}
+        for data in (
+            request("POST", "/sms", encoded(MESSAGE), {}),
+            request("POST", "/sms", encoded(MESSAGE), forged),
+            request("PUT", "/sms", encoded(MESSAGE), forged),
+            request("GET", "/sms", b"", {"X-Twilio-Signature": ""}),
+        ):
+            assert (await running.exchange(data)).error == "not-found"
+        assert running.problems == []
 
 
-def test_one_a_second_is_looked_into_and_no_more_of_any_than_its_bound(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with line(tmp_path, body_limit=1024, body_timeout=0.3) as running:
-            forged = {"X-Twilio-Signature": "a", "Content-Type": FORM, "Content-Length": "900000"}
-            reply = await running.exchange(request("POST", "/sms", b"", forged))
-            assert (reply.status, reply.error) == (404, "not-found")
-            # Within the same second nobody waits for a body, however it is signed.
-            async with running.connection() as (reader, writer):
-                forged["Content-Length"] = "9"
-                writer.write(request("POST", "/sms", b"", forged))
-                assert (await read_reply(reader)).status == 404
-            for _ in range(20):
-                assert (await running.post("/sms")).status == 404
-            assert told(running) == []
-            await asyncio.sleep(DIAGNOSIS_INTERVAL)
-            for _ in range(20):
-                assert (await running.post("/sms")).status == 404
-            await until_told(running, 1)
-            assert len(told(running)) == 1
-
-    run(main())
+async def test_one_a_second_is_looked_into_and_no_more_of_any_than_its_bound(
+    tmp_path: Path,
+) -> None:
+    async with line(tmp_path, body_limit=1024, body_timeout=0.3) as running:
+        forged = {"X-Twilio-Signature": "a", "Content-Type": FORM, "Content-Length": "900000"}
+        reply = await running.exchange(request("POST", "/sms", b"", forged))
+        assert (reply.status, reply.error) == (404, "not-found")
+        # Within the same second nobody waits for a body, however it is signed.
+        async with running.connection() as (reader, writer):
+            forged["Content-Length"] = "9"
+            writer.write(request("POST", "/sms", b"", forged))
+            assert (await read_reply(reader)).status == 404
+        for _ in range(20):
+            assert (await running.post("/sms")).status == 404
+        assert told(running) == []
+        await asyncio.sleep(DIAGNOSIS_INTERVAL)
+        for _ in range(20):
+            assert (await running.post("/sms")).status == 404
+        await until_told(running, 1)
+        assert len(told(running)) == 1

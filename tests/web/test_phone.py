@@ -17,7 +17,7 @@ from offhook.core.send_reference import send_reference
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
 from offhook.stores import open_store
-from offhook.twilio.simulator import RestCall, Simulator, Texted
+from offhook.twilio.simulator import RestCall, Texted
 from offhook.twilio.simulator.captures import Text, inbound
 from offhook.web.phone import Phone
 from offhook.web.phone import book as books
@@ -138,27 +138,24 @@ def test_a_position_survives_the_way_to_the_browser_and_back() -> None:
     assert Position.parse(str(changes.position)) == changes.position
 
 
-def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
-    async def scenario() -> list[tuple[Change, ...] | None]:
-        changes = Changes()
-        seen: list[tuple[Change, ...] | None] = []
-        started = asyncio.Event()
+async def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
+    changes = Changes()
+    seen: list[tuple[Change, ...] | None] = []
+    started = asyncio.Event()
 
-        async def follow() -> None:
-            async for _, found in changes.follow(changes.position):
-                seen.append(found)
-                started.set()
+    async def follow() -> None:
+        async for _, found in changes.follow(changes.position):
+            seen.append(found)
+            started.set()
 
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-            group.create_task(follow())
-            await started.wait()
-            started.clear()
-            changes.note(Change("trouble"))
-            await started.wait()
-            changes.close()
-        return seen
-
-    assert asyncio.run(scenario()) == [(), (Change("trouble"),)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(follow())
+        await started.wait()
+        started.clear()
+        changes.note(Change("trouble"))
+        await started.wait()
+        changes.close()
+    assert seen == [(), (Change("trouble"),)]
 
 
 def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
@@ -179,18 +176,19 @@ def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
     assert tuple(read(tmp_path / "none")) == ()
 
 
-def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
+async def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
     file = tmp_path / "dev.phone"
     memories = Memories()
 
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+    async with on_the_line(Webhook(answers=[(200, "application/octet-stream", b"\xff\x00")])) as (
+        sim,
+        _,
+    ):
         with sim.listening(memories.keep):
             await sim.text("hi")
         memories.write(file, Setting())
         assert tuple(read(file))[1] == sim.delivered[0]
         assert sim.delivered[0].requests[0].body == b"\xff\x00"
-
-    on_the_line(scenario, Webhook(answers=[(200, "application/octet-stream", b"\xff\x00")]))
 
 
 def test_each_switch_makes_trouble_and_none_makes_none() -> None:
@@ -215,8 +213,8 @@ def test_a_number_may_be_written_as_people_write_it() -> None:
     assert order.address == "whatsapp:+15551230042"
 
 
-def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> None:
-    async def scenario(sim: Simulator, _: Webhook) -> None:
+async def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> None:
+    async with on_the_line() as (sim, _):
         never = open_store("sqlite:///never-opened.db")
         phone = Phone(sim, never, url=f"http://{HOST}", token="t")
         transport = httpx2.ASGITransport(phone.app, client=("127.0.0.1", 50_000))
@@ -237,5 +235,3 @@ def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> Non
             assert (await bot.get(f"http://{HOST}/phone/media/guess/b.html")).status_code == 404
             away = await bot.get(kept.json()["url"], headers={"X-Forwarded-For": "192.0.2.7"})
             assert away.status_code == 404
-
-    on_the_line(scenario)

@@ -9,7 +9,7 @@ from offhook import Offhook
 from offhook.errors import SettingsError
 from offhook.web.public_url import PublicUrl, raw_path
 from offhook.web.router import Router, route_path
-from tests.web.helpers import line, run, settings
+from tests.web.helpers import line, settings
 
 FORWARDED = {
     b"host": b"10.0.0.9:8000",
@@ -107,37 +107,31 @@ def test_a_websocket_is_turned_away() -> None:
     assert [message["type"] for message in sent] == ["websocket.close"] * 2
 
 
-def test_forwarding_headers_count_only_from_a_trusted_peer(tmp_path: Path) -> None:
+async def test_forwarding_headers_count_only_from_a_trusted_peer(tmp_path: Path) -> None:
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "outside.example"}
     url = "https://outside.example/twilio/messages"
 
-    async def main() -> None:
-        async with line(tmp_path, public_url="") as running:
-            reply = await running.post(url=url, headers=forwarded)
-            assert (reply.status, reply.error) == (403, "signature-mismatch")
-            own = f"{running.base}/twilio/messages"
-            host = {"Host": f"127.0.0.1:{running.port}"}
-            assert (await running.post(url=own, headers=host | forwarded)).status == 200
-        believing: dict[str, Any] = {
-            "trusted_proxies": "127.0.0.0/8",
-            "allowed_hosts": "outside.example",
-        }
-        async with line(tmp_path, public_url="", **believing) as running:
-            assert (await running.post(url=url, headers=forwarded)).status == 200
-
-    run(main())
+    async with line(tmp_path, public_url="") as running:
+        reply = await running.post(url=url, headers=forwarded)
+        assert (reply.status, reply.error) == (403, "signature-mismatch")
+        own = f"{running.base}/twilio/messages"
+        host = {"Host": f"127.0.0.1:{running.port}"}
+        assert (await running.post(url=own, headers=host | forwarded)).status == 200
+    believing: dict[str, Any] = {
+        "trusted_proxies": "127.0.0.0/8",
+        "allowed_hosts": "outside.example",
+    }
+    async with line(tmp_path, public_url="", **believing) as running:
+        assert (await running.post(url=url, headers=forwarded)).status == 200
 
 
 @pytest.mark.parametrize("host", ["", "[", "[zz]", "a b", "a:99999999", "ü", "a/../b?c#d"])
-def test_no_host_however_odd_is_more_than_refused(tmp_path: Path, host: str) -> None:
-    async def main() -> None:
-        async with line(tmp_path, public_url="") as running:
-            reply = await running.post(headers={"Host": host})
-            assert (reply.status, reply.error) == (400, "bad-host")
-            assert running.problems == []
-            assert await running.stored() == []
-
-    run(main())
+async def test_no_host_however_odd_is_more_than_refused(tmp_path: Path, host: str) -> None:
+    async with line(tmp_path, public_url="") as running:
+        reply = await running.post(headers={"Host": host})
+        assert (reply.status, reply.error) == (400, "bad-host")
+        assert running.problems == []
+        assert await running.stored() == []
 
 
 def test_other_names_of_a_request_are_told_from_its_headers_whoever_sent_them() -> None:
@@ -177,20 +171,17 @@ def test_other_names_of_a_request_are_told_from_its_headers_whoever_sent_them() 
         ("", {"Host": "tunnel.example.net:8000"}),
     ],
 )
-def test_behind_a_proxy_the_operator_is_told_what_to_set(
+async def test_behind_a_proxy_the_operator_is_told_what_to_set(
     tmp_path: Path, public_url: str, headers: dict[str, str]
 ) -> None:
     called = "https://tunnel.example.net"
 
-    async def main() -> None:
-        async with line(tmp_path, public_url=public_url) as running:
-            reply = await running.post(url=f"{called}/twilio/messages", headers=headers)
-            assert (reply.status, reply.error) == (403, "signature-mismatch")
-            told = await running.answered()
-            assert told.detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")
-            assert "tunnel" not in str(reply.headers)
-
-    run(main())
+    async with line(tmp_path, public_url=public_url) as running:
+        reply = await running.post(url=f"{called}/twilio/messages", headers=headers)
+        assert (reply.status, reply.error) == (403, "signature-mismatch")
+        told = await running.answered()
+        assert told.detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")
+        assert "tunnel" not in str(reply.headers)
 
 
 @pytest.mark.parametrize(
@@ -202,13 +193,10 @@ def test_behind_a_proxy_the_operator_is_told_what_to_set(
         ("https://a.example:8443", {"X-Forwarded-Port": "8443"}),
     ],
 )
-def test_what_a_proxy_took_away_is_found_again(
+async def test_what_a_proxy_took_away_is_found_again(
     tmp_path: Path, called: str, headers: dict[str, str]
 ) -> None:
-    async def main() -> None:
-        async with line(tmp_path, public_url="") as running:
-            given = {"Host": "a.example", **headers}
-            await running.post(url=f"{called}/twilio/messages", headers=given)
-            assert (await running.answered()).detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")
-
-    run(main())
+    async with line(tmp_path, public_url="") as running:
+        given = {"Host": "a.example", **headers}
+        await running.post(url=f"{called}/twilio/messages", headers=given)
+        assert (await running.answered()).detail.endswith(f"set OFFHOOK_PUBLIC_URL={called}")

@@ -15,9 +15,8 @@ from offhook.ingest import WebhookProcessor
 from offhook.request import Request
 from offhook.validation import Outcome, Validator
 from tests.core.test_recut import ATTACKS
-from tests.web import helpers
 from tests.web.helpers import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
-from tests.web.test_ingest import Watched, watching
+from tests.web.test_ingest import watching
 
 Pairs = Sequence[tuple[str, str]]
 PATHS = {Kind.MESSAGE: "/twilio/messages", Kind.STATUS: "/twilio/status"}
@@ -39,29 +38,26 @@ def captured(kind: Kind, signed: Pairs, sent: Pairs) -> Request:
 
 
 @EACH
-def test_a_form_cut_anew_is_refused_over_http(
+async def test_a_form_cut_anew_is_refused_over_http(
     tmp_path: Path, attack: tuple[Kind, dict[str, str], Pairs]
 ) -> None:
     kind, genuine, forged = attack
 
-    async def main() -> None:
-        async with line(tmp_path) as running:
-            sent = running.post(PATHS[kind], forged, signed=tuple(genuine.items()))
-            told = await refused(running, sent, 400, "recut-fields")
-            assert told.detail  # for the operator
-            assert ACCOUNT not in told.detail
-
-    helpers.run(main())
+    async with line(tmp_path) as running:
+        sent = running.post(PATHS[kind], forged, signed=tuple(genuine.items()))
+        told = await refused(running, sent, 400, "recut-fields")
+        assert told.detail  # for the operator
+        assert ACCOUNT not in told.detail
 
 
 @EACH
-def test_the_cache_lets_no_form_in_that_was_cut_anew(
+async def test_the_cache_lets_no_form_in_that_was_cut_anew(
     tmp_path: Path, attack: tuple[Kind, dict[str, str], Pairs]
 ) -> None:
     kind, genuine, forged = attack
     fields = tuple(genuine.items())
 
-    async def test(watched: Watched) -> None:
+    async with watching(tmp_path) as watched:
         queue: Any = watched
         watched.processor = WebhookProcessor(
             queue, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
@@ -72,8 +68,6 @@ def test_the_cache_lets_no_form_in_that_was_cut_anew(
             assert (told.error, told.cached) == (Fault.RECUT_FIELDS, cached)
         assert (await watched.process(captured(kind, fields, fields))).repeat
         assert len(watched.accepted) == 1
-
-    watching(tmp_path, test)
 
 
 @EACH

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,14 +190,6 @@ async def serving(line: Line, *, sends: bool = False, upkeep: bool = False) -> A
         if upkeep:
             line.upkeep.stop()
         await asyncio.gather(*tasks)
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(2 * PATIENCE):
-            await scenario()
-
-    asyncio.run(main())
 
 
 def handled_by(*functions: Callable[..., Any], **options: Any) -> Handlers:

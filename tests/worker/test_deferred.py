@@ -20,7 +20,7 @@ from offhook.request import Request
 from offhook.stores import open_store
 from offhook.worker import Worker
 from tests.test_credentials import Source
-from tests.worker.support import ANN, OURS, Line, handled_by, opened, run, serving
+from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
 TENANT = "AC" + "7" * 32
 SID = "SM" + "1" * 32
@@ -82,106 +82,95 @@ def handled(line: Line, kind: Kind) -> list[Handled]:
     return [event for event in line.told.of(Handled) if event.kind is kind]
 
 
-def test_a_genuine_one_is_handled_once_and_marked_as_late(tmp_path: Path) -> None:
+async def test_a_genuine_one_is_handled_once_and_marked_as_late(tmp_path: Path) -> None:
     bot = Bot()
 
-    async def scenario() -> None:
-        async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-            assert await line.store.accept(defer(request(), TENANT))
-            async with serving(line):
-                await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
-            assert await states(line) == {SID: State.DONE}
-            deferred, message = sorted(await line.store.find(Filter()), key=lambda one: one.id)
-            assert (deferred.kind, deferred.state) == (Kind.DEFERRED, State.DONE)
-            assert (message.kind, message.spooled) == (Kind.MESSAGE, True)
-            assert abs(message.received - deferred.received) < 0.1
-        assert bot.seen == [SID]
-
-    run(scenario)
+    async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
+        assert await line.store.accept(defer(request(), TENANT))
+        async with serving(line):
+            await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
+        assert await states(line) == {SID: State.DONE}
+        deferred, message = sorted(await line.store.find(Filter()), key=lambda one: one.id)
+        assert (deferred.kind, deferred.state) == (Kind.DEFERRED, State.DONE)
+        assert (message.kind, message.spooled) == (Kind.MESSAGE, True)
+        assert abs(message.received - deferred.received) < 0.1
+    assert bot.seen == [SID]
 
 
-def test_a_forged_one_is_discarded_with_the_reason_and_no_handler_runs(tmp_path: Path) -> None:
+async def test_a_forged_one_is_discarded_with_the_reason_and_no_handler_runs(
+    tmp_path: Path,
+) -> None:
     bot = Bot()
 
-    async def scenario() -> None:
-        async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-            await line.store.accept(defer(request(token="guessed"), TENANT))
-            async with serving(line):
-                (event,) = await line.told.runs(1)
-            assert event.trigger is Trigger.DISCARD
-            (record,) = await line.store.find(Filter())
-            assert (record.kind, record.state) == (Kind.DEFERRED, State.DISCARDED)
-            assert record.error == Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH)
-            # And the genuine one is not taken for its repeat.
-            assert await line.store.accept(defer(request(), TENANT))
-        assert bot.seen == []
-
-    run(scenario)
+    async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
+        await line.store.accept(defer(request(token="guessed"), TENANT))
+        async with serving(line):
+            (event,) = await line.told.runs(1)
+        assert event.trigger is Trigger.DISCARD
+        (record,) = await line.store.find(Filter())
+        assert (record.kind, record.state) == (Kind.DEFERRED, State.DISCARDED)
+        assert record.error == Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH)
+        # And the genuine one is not taken for its repeat.
+        assert await line.store.accept(defer(request(), TENANT))
+    assert bot.seen == []
 
 
-def test_it_waits_for_the_credentials_without_holding_up_anybody(tmp_path: Path) -> None:
+async def test_it_waits_for_the_credentials_without_holding_up_anybody(tmp_path: Path) -> None:
     bot = Bot()
 
-    async def scenario() -> None:
-        source = Source(**{TENANT: "tenant's"})
-        source.error = OSError("away")
-        async with bench(tmp_path, bot, source) as line:
-            await line.store.accept(defer(request(), TENANT))
-            await line.store.accept(defer(request(SECOND), TENANT))
-            async with serving(line):
-                (first, *_) = await line.told.runs(1)
-                assert first.trigger is Trigger.RETRY
-                sid = await line.receive("beside")
-                await line.told.until(lambda: bot.seen == [sid])
-                source.error = None
-                await line.told.until(lambda: bot.seen == [sid, SID, SECOND])
-            waited = handled(line, Kind.DEFERRED)
-            assert [event.trigger for event in waited if event.sid == SECOND] == [Trigger.COMPLETE]
-
-    run(scenario)
+    source = Source(**{TENANT: "tenant's"})
+    source.error = OSError("away")
+    async with bench(tmp_path, bot, source) as line:
+        await line.store.accept(defer(request(), TENANT))
+        await line.store.accept(defer(request(SECOND), TENANT))
+        async with serving(line):
+            (first, *_) = await line.told.runs(1)
+            assert first.trigger is Trigger.RETRY
+            sid = await line.receive("beside")
+            await line.told.until(lambda: bot.seen == [sid])
+            source.error = None
+            await line.told.until(lambda: bot.seen == [sid, SID, SECOND])
+        waited = handled(line, Kind.DEFERRED)
+        assert [event.trigger for event in waited if event.sid == SECOND] == [Trigger.COMPLETE]
 
 
-def test_one_that_was_accepted_meanwhile_is_not_handled_twice(tmp_path: Path) -> None:
+async def test_one_that_was_accepted_meanwhile_is_not_handled_twice(tmp_path: Path) -> None:
     bot = Bot()
 
-    async def scenario() -> None:
-        async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-            for one in (request(), request(ErrorCode="11200")):  # and its fallback request
-                await line.store.accept(defer(one, TENANT))
-            async with serving(line):
-                await line.told.until(lambda: len(handled(line, Kind.DEFERRED)) == 2)
-                await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
-            assert len(await line.store.find(Filter(kind=Kind.MESSAGE))) == 1
-        assert bot.seen == [SID]
-
-    run(scenario)
+    async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
+        for one in (request(), request(ErrorCode="11200")):  # and its fallback request
+            await line.store.accept(defer(one, TENANT))
+        async with serving(line):
+            await line.told.until(lambda: len(handled(line, Kind.DEFERRED)) == 2)
+            await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
+        assert len(await line.store.find(Filter(kind=Kind.MESSAGE))) == 1
+    assert bot.seen == [SID]
 
 
-def test_a_worker_that_dies_between_accepting_and_settling_does_no_harm(tmp_path: Path) -> None:
+async def test_a_worker_that_dies_between_accepting_and_settling_does_no_harm(
+    tmp_path: Path,
+) -> None:
     bot = Bot()
 
-    async def scenario() -> None:
-        async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-            await line.store.accept(defer(request(), TENANT))
-            async with serving(line):
-                await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
-            (deferred,) = await line.store.find(Filter(kind=Kind.DEFERRED))
-            # What a crash comes to: it is verified, and accepted, once more.
-            assert await line.store.replay(deferred.id)
-            again = Line(line.store, line.url, handled_by(bot.answer), line.settings)
-            again.worker = Worker(
-                line.store,
-                handled_by(bot.answer),
-                line.settings,
-                again.told,
-                owner="worker",
-                open_store=lambda: open_store(line.url),
-                credentials=Credentials(line.settings, Source(**{TENANT: "tenant's"}), again.told),
-            )
-            async with serving(again):
-                (event,) = await again.told.runs(1)
-            assert event.trigger is Trigger.COMPLETE
-            assert len(await line.store.find(Filter(kind=Kind.MESSAGE))) == 1
-        assert bot.seen == [SID]
-
-    run(scenario)
+    async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
+        await line.store.accept(defer(request(), TENANT))
+        async with serving(line):
+            await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
+        (deferred,) = await line.store.find(Filter(kind=Kind.DEFERRED))
+        # What a crash comes to: it is verified, and accepted, once more.
+        assert await line.store.replay(deferred.id)
+        again = Line(line.store, line.url, handled_by(bot.answer), line.settings)
+        again.worker = Worker(
+            line.store,
+            handled_by(bot.answer),
+            line.settings,
+            again.told,
+            owner="worker",
+            open_store=lambda: open_store(line.url),
+            credentials=Credentials(line.settings, Source(**{TENANT: "tenant's"}), again.told),
+        )
+        async with serving(again):
+            (event,) = await again.told.runs(1)
+        assert event.trigger is Trigger.COMPLETE
+        assert len(await line.store.find(Filter(kind=Kind.MESSAGE))) == 1
+    assert bot.seen == [SID]

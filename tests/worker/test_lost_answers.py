@@ -28,7 +28,6 @@ from tests.worker.support import (
     Line,
     handled_by,
     opened,
-    run,
     serving,
 )
 
@@ -89,79 +88,71 @@ async def sending(line: Line) -> AsyncIterator[None]:
         await task
 
 
-def test_a_message_whose_claim_was_not_answered_is_claimed_again(server: PostgresServer) -> None:
-    async def scenario() -> None:
-        async with broken_line(server) as (line, proxy):
-            sid = await line.receive("hello")
-            proxy.lose_answer_to(OWNER)
-            async with serving(line):
-                await in_time(proxy.swallowed)
-                proxy.mend()
-                await line.told.runs(1)
-            record = await line.record(sid)
-            assert (record.state, record.attempts, record.crashes) == (State.DONE, 1, 0)
-            history = await line.store.show(record.id)
-            assert history is not None
-            assert [attempt.error for attempt in history.attempts] == [Cause.CLAIM_LOST()]
-
-    asyncio.run(scenario())
-
-
-def test_a_send_whose_claim_was_not_answered_is_sent_once(server: PostgresServer) -> None:
-    async def scenario() -> None:
-        async with broken_line(server) as (line, proxy):
-            sid = await line.receive("hello")
-            (claim,) = (await line.store.claim(1, lease=LEASE, owner="w", alone=False)).claims
-            await line.store.settle(claim, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
-            proxy.lose_answer_to(OWNER)
-            async with sending(line):
-                await in_time(proxy.swallowed)
-                proxy.mend()
-                await in_time(line.outbox.begun)
-            assert [s.state for s in (await line.ledger(sid)).values()] == [SendState.SENT]
-            assert [sent.tries for sent in line.outbox.sent] == [1]
-
-    asyncio.run(scenario())
+async def test_a_message_whose_claim_was_not_answered_is_claimed_again(
+    server: PostgresServer,
+) -> None:
+    async with broken_line(server) as (line, proxy):
+        sid = await line.receive("hello")
+        proxy.lose_answer_to(OWNER)
+        async with serving(line):
+            await in_time(proxy.swallowed)
+            proxy.mend()
+            await line.told.runs(1)
+        record = await line.record(sid)
+        assert (record.state, record.attempts, record.crashes) == (State.DONE, 1, 0)
+        history = await line.store.show(record.id)
+        assert history is not None
+        assert [attempt.error for attempt in history.attempts] == [Cause.CLAIM_LOST()]
 
 
-def test_a_send_that_could_not_be_settled_is_never_sent_again(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
-            claimed = Failures(line.store.claim_sends)
-            line.store.settle_send = Failures(None, StoreError("a mistake of ours"))  # type: ignore[method-assign]
-            line.store.claim_sends = claimed  # type: ignore[method-assign]
-            sid = await line.receive("hello")
-            async with serving(line, sends=True):
-                await line.told.problem(Topic.SEND_FAILED)
-                claimed.next = StoreUnavailable("away")
-                await line.receive("and then?", sender=BOB)  # wakes the sender
-                await line.told.until(lambda: len(line.outbox.sent) == 2)
-            assert [sent.draft.to for sent in line.outbox.sent] == [ANN, BOB]
-            assert [s.state for s in (await line.ledger(sid)).values()] == [SendState.SENDING]
-
-    run(scenario)
+async def test_a_send_whose_claim_was_not_answered_is_sent_once(server: PostgresServer) -> None:
+    async with broken_line(server) as (line, proxy):
+        sid = await line.receive("hello")
+        (claim,) = (await line.store.claim(1, lease=LEASE, owner="w", alone=False)).claims
+        await line.store.settle(claim, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
+        proxy.lose_answer_to(OWNER)
+        async with sending(line):
+            await in_time(proxy.swallowed)
+            proxy.mend()
+            await in_time(line.outbox.begun)
+        assert [s.state for s in (await line.ledger(sid)).values()] == [SendState.SENT]
+        assert [sent.tries for sent in line.outbox.sent] == [1]
 
 
-def test_a_run_that_could_not_settle_is_not_taken_for_one_that_never_was(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: None)) as line:
-            claimed = Failures(line.store.claim)
-            settled = Failures(line.store.settle, StoreError("a mistake of ours"))
-            line.store.claim = claimed  # type: ignore[method-assign]
-            line.store.settle = settled  # type: ignore[method-assign]
-            sid = await line.receive("hello")
-            async with serving(line):
-                await line.told.problem(Topic.RUN_FAILED)
-                claimed.next = StoreUnavailable("away")
-                await line.receive("and then?", sender=BOB)
-                await line.told.runs(1)
-            record = await line.record(sid)
-            assert (record.state, record.attempts) == (State.RUNNING, 0)
-            history = await line.store.show(record.id)
-            assert history is not None
-            assert history.attempts == ()
+async def test_a_send_that_could_not_be_settled_is_never_sent_again(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+        claimed = Failures(line.store.claim_sends)
+        line.store.settle_send = Failures(None, StoreError("a mistake of ours"))  # type: ignore[method-assign]
+        line.store.claim_sends = claimed  # type: ignore[method-assign]
+        sid = await line.receive("hello")
+        async with serving(line, sends=True):
+            await line.told.problem(Topic.SEND_FAILED)
+            claimed.next = StoreUnavailable("away")
+            await line.receive("and then?", sender=BOB)  # wakes the sender
+            await line.told.until(lambda: len(line.outbox.sent) == 2)
+        assert [sent.draft.to for sent in line.outbox.sent] == [ANN, BOB]
+        assert [s.state for s in (await line.ledger(sid)).values()] == [SendState.SENDING]
 
-    run(scenario)
+
+async def test_a_run_that_could_not_settle_is_not_taken_for_one_that_never_was(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, handled_by(lambda: None)) as line:
+        claimed = Failures(line.store.claim)
+        settled = Failures(line.store.settle, StoreError("a mistake of ours"))
+        line.store.claim = claimed  # type: ignore[method-assign]
+        line.store.settle = settled  # type: ignore[method-assign]
+        sid = await line.receive("hello")
+        async with serving(line):
+            await line.told.problem(Topic.RUN_FAILED)
+            claimed.next = StoreUnavailable("away")
+            await line.receive("and then?", sender=BOB)
+            await line.told.runs(1)
+        record = await line.record(sid)
+        assert (record.state, record.attempts) == (State.RUNNING, 0)
+        history = await line.store.show(record.id)
+        assert history is not None
+        assert history.attempts == ()
 
 
 class Failures:

@@ -18,7 +18,7 @@ from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
 from offhook.ports import Claim, Draft, SendClaim, SendOutcome
 from offhook.replies import LedgerReplier
-from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, run, serving
+from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
 
 ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)
 
@@ -89,94 +89,82 @@ def test_an_empty_notice_is_none() -> None:
     assert notice("slow", "", ADDRESS) is None
 
 
-def test_a_reply_that_is_tried_again_has_the_same_number(tmp_path: Path) -> None:
+async def test_a_reply_that_is_tried_again_has_the_same_number(tmp_path: Path) -> None:
     """Otherwise the next attempt, in which the store is there, would send it twice."""
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by()) as line:
-            await line.receive("hello")
-            (claim,) = (await line.store.claim(1, lease=30.0, owner="w", alone=False)).claims
-            write, failures = line.store.write, 1
+    async with opened(tmp_path, handled_by()) as line:
+        await line.receive("hello")
+        (claim,) = (await line.store.claim(1, lease=30.0, owner="w", alone=False)).claims
+        write, failures = line.store.write, 1
 
-            async def away(claim: Claim, drafts: tuple[Draft, ...]) -> object:
-                nonlocal failures
-                if failures:
-                    failures -= 1
-                    raise StoreUnavailable("locked")
-                return await write(claim, drafts)
+        async def away(claim: Claim, drafts: tuple[Draft, ...]) -> object:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise StoreUnavailable("locked")
+            return await write(claim, drafts)
 
-            line.store.write = away  # type: ignore[method-assign, assignment]
-            replier = LedgerReplier(line.store, claim, ADDRESS, line.told)
-            with pytest.raises(StoreUnavailable):
-                await replier.reply(Reply("hello"), None, "")
-            send = await replier.reply(Reply("hello"), None, "")
-            other = await replier.reply(Reply("world"), None, "")
-            assert (send.identity, other.identity) == ("reply:0", "reply:1")
-
-    run(scenario)
+        line.store.write = away  # type: ignore[method-assign, assignment]
+        replier = LedgerReplier(line.store, claim, ADDRESS, line.told)
+        with pytest.raises(StoreUnavailable):
+            await replier.reply(Reply("hello"), None, "")
+        send = await replier.reply(Reply("hello"), None, "")
+        other = await replier.reply(Reply("world"), None, "")
+        assert (send.identity, other.identity) == ("reply:0", "reply:1")
 
 
-def test_replies_leave_in_order_while_other_conversations_go_on(tmp_path: Path) -> None:
+async def test_replies_leave_in_order_while_other_conversations_go_on(tmp_path: Path) -> None:
     def answer(message: Message) -> list[str]:
         return [f"{message.body} {number}" for number in range(3)]
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer)) as line:
-            await line.receive("ann", sender=ANN)
-            await line.receive("bob", sender=BOB)
-            async with serving(line, sends=True):
-                await line.told.until(lambda: len(line.told.of(Sent)) == 6)
-            for name in ("ann", "bob"):
-                sent = [body for body in line.outbox.bodies if body.startswith(name)]
-                assert sent == [f"{name} 0", f"{name} 1", f"{name} 2"]
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer)) as line:
+        await line.receive("ann", sender=ANN)
+        await line.receive("bob", sender=BOB)
+        async with serving(line, sends=True):
+            await line.told.until(lambda: len(line.told.of(Sent)) == 6)
+        for name in ("ann", "bob"):
+            sent = [body for body in line.outbox.bodies if body.startswith(name)]
+            assert sent == [f"{name} 0", f"{name} 1", f"{name} 2"]
 
 
 def answers(*outcomes: SendOutcome) -> list[SendOutcome]:
     return list(outcomes)
 
 
-def test_a_postponed_send_is_repeated_and_a_lost_one_is_not(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: ["again", "lost", "refused"])) as line:
-            line.outbox.answers = answers(
-                SendOutcome(SendTrigger.POSTPONE, delay=0.1, error="429"),
-                SendOutcome(SendTrigger.ACCEPT, sid="SM1", status="queued"),
-                SendOutcome(SendTrigger.LOSE, error="no answer"),
-                SendOutcome(SendTrigger.REFUSE, error_code="21211", error="no such number"),
-            )
-            sid = await line.receive("hello")
-            async with serving(line, sends=True):
-                await line.told.until(lambda: len(line.told.of(Sent)) == 4)
-            assert line.outbox.bodies == ["again", "again", "lost", "refused"]
-            states = [send.state for send in (await line.ledger(sid)).values()]
-            assert states == [SendState.SENT, SendState.UNKNOWN, SendState.FAILED]
-
-    run(scenario)
+async def test_a_postponed_send_is_repeated_and_a_lost_one_is_not(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: ["again", "lost", "refused"])) as line:
+        line.outbox.answers = answers(
+            SendOutcome(SendTrigger.POSTPONE, delay=0.1, error="429"),
+            SendOutcome(SendTrigger.ACCEPT, sid="SM1", status="queued"),
+            SendOutcome(SendTrigger.LOSE, error="no answer"),
+            SendOutcome(SendTrigger.REFUSE, error_code="21211", error="no such number"),
+        )
+        sid = await line.receive("hello")
+        async with serving(line, sends=True):
+            await line.told.until(lambda: len(line.told.of(Sent)) == 4)
+        assert line.outbox.bodies == ["again", "again", "lost", "refused"]
+        states = [send.state for send in (await line.ledger(sid)).values()]
+        assert states == [SendState.SENT, SendState.UNKNOWN, SendState.FAILED]
 
 
-def test_what_twilio_has_is_recorded_however_long_the_store_is_away(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
-            settle_send, failures = line.store.settle_send, 2
+async def test_what_twilio_has_is_recorded_however_long_the_store_is_away(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+        settle_send, failures = line.store.settle_send, 2
 
-            async def away(claim: SendClaim, outcome: SendOutcome) -> None:
-                nonlocal failures
-                if failures:
-                    failures -= 1
-                    raise StoreUnavailable("the disk is full")
-                await settle_send(claim, outcome)
+        async def away(claim: SendClaim, outcome: SendOutcome) -> None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise StoreUnavailable("the disk is full")
+            await settle_send(claim, outcome)
 
-            line.store.settle_send = away  # type: ignore[method-assign]
-            sid = await line.receive("hello")
-            async with serving(line, sends=True):
-                await line.told.until(lambda: len(line.told.of(Sent)) == 1)
-            (send,) = (await line.ledger(sid)).values()
-            assert send.state is SendState.SENT
-            assert len(line.outbox.sent) == 1
-
-    run(scenario)
+        line.store.settle_send = away  # type: ignore[method-assign]
+        sid = await line.receive("hello")
+        async with serving(line, sends=True):
+            await line.told.until(lambda: len(line.told.of(Sent)) == 1)
+        (send,) = (await line.ledger(sid)).values()
+        assert send.state is SendState.SENT
+        assert len(line.outbox.sent) == 1
 
 
 async def written(line: Line, count: int) -> str:
@@ -187,65 +175,53 @@ async def written(line: Line, count: int) -> str:
     return sid
 
 
-def test_stopping_sends_what_is_due_and_waits_for_what_is_under_way(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
-            sid = await written(line, 2)
-            line.outbox.gate = asyncio.Event()
-            sending = asyncio.create_task(line.sends.run())
-            await line.outbox.begun.wait()
-            line.sends.stop(20.0)
-            line.outbox.gate.set()
-            await sending
-            states = [send.state for send in (await line.ledger(sid)).values()]
-            assert states == [SendState.SENT] * 2
-
-    run(scenario)
+async def test_stopping_sends_what_is_due_and_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
+        sid = await written(line, 2)
+        line.outbox.gate = asyncio.Event()
+        sending = asyncio.create_task(line.sends.run())
+        await line.outbox.begun.wait()
+        line.sends.stop(20.0)
+        line.outbox.gate.set()
+        await sending
+        states = [send.state for send in (await line.ledger(sid)).values()]
+        assert states == [SendState.SENT] * 2
 
 
-def test_stopping_at_once_finishes_the_request_and_begins_none(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
-            sid = await written(line, 2)
-            line.outbox.gate = asyncio.Event()
-            sending = asyncio.create_task(line.sends.run())
-            await line.outbox.begun.wait()
-            line.sends.stop(0.0)
-            line.outbox.gate.set()
-            await sending
-            states = [send.state for send in (await line.ledger(sid)).values()]
-            assert states == [SendState.SENT, SendState.PENDING]
-
-    run(scenario)
+async def test_stopping_at_once_finishes_the_request_and_begins_none(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
+        sid = await written(line, 2)
+        line.outbox.gate = asyncio.Event()
+        sending = asyncio.create_task(line.sends.run())
+        await line.outbox.begun.wait()
+        line.sends.stop(0.0)
+        line.outbox.gate.set()
+        await sending
+        states = [send.state for send in (await line.ledger(sid)).values()]
+        assert states == [SendState.SENT, SendState.PENDING]
 
 
-def test_what_is_not_due_is_looked_for_without_a_claim(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: None)) as line:
-            claims = Claims(line.store.claim_sends)
-            line.store.claim_sends = claims  # type: ignore[method-assign]
-            async with serving(line, sends=True):
-                for _ in range(20):  # each wakes the sender
-                    await line.receive("hello")
-                await line.told.runs(20)
-            assert claims.made == []
-
-    run(scenario)
+async def test_what_is_not_due_is_looked_for_without_a_claim(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: None)) as line:
+        claims = Claims(line.store.claim_sends)
+        line.store.claim_sends = claims  # type: ignore[method-assign]
+        async with serving(line, sends=True):
+            for _ in range(20):  # each wakes the sender
+                await line.receive("hello")
+            await line.told.runs(20)
+        assert claims.made == []
 
 
-def test_sends_that_fall_due_one_by_one_are_claimed_together(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
-            claims = Claims(line.store.claim_sends)
-            line.store.claim_sends = claims  # type: ignore[method-assign]
-            async with serving(line, sends=True):
-                for n in range(50):
-                    await line.receive("hello", sender=f"+1555123{n:04}")
-                await line.told.until(lambda: len(line.told.of(Sent)) == 50)
-            for (earlier, was_full), (later, _) in pairwise(claims.made):
-                assert was_full or later - earlier > 0.009
-
-    run(scenario)
+async def test_sends_that_fall_due_one_by_one_are_claimed_together(tmp_path: Path) -> None:
+    async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+        claims = Claims(line.store.claim_sends)
+        line.store.claim_sends = claims  # type: ignore[method-assign]
+        async with serving(line, sends=True):
+            for n in range(50):
+                await line.receive("hello", sender=f"+1555123{n:04}")
+            await line.told.until(lambda: len(line.told.of(Sent)) == 50)
+        for (earlier, was_full), (later, _) in pairwise(claims.made):
+            assert was_full or later - earlier > 0.009
 
 
 class Claims:
@@ -262,19 +238,16 @@ class Claims:
         return claims
 
 
-def test_a_send_must_leave_within_the_first_half_of_its_lease(tmp_path: Path) -> None:
+async def test_a_send_must_leave_within_the_first_half_of_its_lease(tmp_path: Path) -> None:
     """The rest is for its way: what waits behind it goes out when the lease is over."""
 
-    async def scenario() -> None:
-        async def answer(message: Message) -> str:
-            return message.body
+    async def answer(message: Message) -> str:
+        return message.body
 
-        async with opened(tmp_path, handled_by(answer), lease=60.0) as line:
-            async with serving(line, sends=True):
-                await line.receive("hello")
-                async with asyncio.timeout(20):
-                    await line.outbox.begun.wait()
-            (claim,) = line.outbox.sent
-            assert claim.leaves_by - elapsed() == pytest.approx(30, abs=5)
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer), lease=60.0) as line:
+        async with serving(line, sends=True):
+            await line.receive("hello")
+            async with asyncio.timeout(20):
+                await line.outbox.begun.wait()
+        (claim,) = line.outbox.sent
+        assert claim.leaves_by - elapsed() == pytest.approx(30, abs=5)

@@ -17,41 +17,38 @@ from offhook.events import Handled, Problem, Topic
 from offhook.ports import Claim, Claimed, Settlement
 from offhook.stores import open_store
 from offhook.worker.heartbeat import Heartbeat, Pulse
-from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, run, serving
+from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, serving
 
 
 def triggers(events: list[Handled]) -> list[Trigger]:
     return [event.trigger for event in events]
 
 
-def test_a_lane_is_handled_in_order_while_others_go_on(tmp_path: Path) -> None:
+async def test_a_lane_is_handled_in_order_while_others_go_on(tmp_path: Path) -> None:
     """One message of a conversation at a time, through retries; no other conversation waits."""
     seen: list[str] = []
 
-    async def scenario() -> None:
-        stuck = asyncio.Event()
+    stuck = asyncio.Event()
 
-        async def answer(message: Message) -> None:
-            seen.append(f"{message.body}/{message.attempt}")
-            if message.body == "ann 0" and message.attempt == 1:
-                await stuck.wait()
-                raise RetryLater(0.05)
+    async def answer(message: Message) -> None:
+        seen.append(f"{message.body}/{message.attempt}")
+        if message.body == "ann 0" and message.attempt == 1:
+            await stuck.wait()
+            raise RetryLater(0.05)
 
-        async with opened(tmp_path, handled_by(answer)) as line, serving(line):
-            for number in range(3):
-                await line.receive(f"ann {number}", sender=ANN)
-            for number in range(3):
-                await line.receive(f"bob {number}", sender=BOB)
-            await line.told.runs(3)
-            assert seen[1:] == ["bob 0/1", "bob 1/1", "bob 2/1"]
-            stuck.set()
-            await line.told.runs(7)
-            assert seen[4:] == ["ann 0/2", "ann 1/1", "ann 2/1"]
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer)) as line, serving(line):
+        for number in range(3):
+            await line.receive(f"ann {number}", sender=ANN)
+        for number in range(3):
+            await line.receive(f"bob {number}", sender=BOB)
+        await line.told.runs(3)
+        assert seen[1:] == ["bob 0/1", "bob 1/1", "bob 2/1"]
+        stuck.set()
+        await line.told.runs(7)
+        assert seen[4:] == ["ann 0/2", "ann 1/1", "ann 2/1"]
 
 
-def test_with_on_retry_skip_later_messages_overtake(tmp_path: Path) -> None:
+async def test_with_on_retry_skip_later_messages_overtake(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def answer(message: Message) -> None:
@@ -59,19 +56,16 @@ def test_with_on_retry_skip_later_messages_overtake(tmp_path: Path) -> None:
         if message.attempt == 1 and message.body == "first":
             raise RetryLater(0.3)
 
-    async def scenario() -> None:
-        handlers = handled_by(answer, on_retry="skip")
-        async with opened(tmp_path, handlers) as line:
-            await line.receive("first")
-            await line.receive("second")
-            async with serving(line):
-                await line.told.runs(3)
-        assert seen == ["first", "second", "first"]
-
-    run(scenario)
+    handlers = handled_by(answer, on_retry="skip")
+    async with opened(tmp_path, handlers) as line:
+        await line.receive("first")
+        await line.receive("second")
+        async with serving(line):
+            await line.told.runs(3)
+    assert seen == ["first", "second", "first"]
 
 
-def test_no_more_run_at_once_than_allowed(tmp_path: Path) -> None:
+async def test_no_more_run_at_once_than_allowed(tmp_path: Path) -> None:
     running, most = 0, 0
     together = threading.Barrier(3, timeout=20)
 
@@ -83,46 +77,40 @@ def test_no_more_run_at_once_than_allowed(tmp_path: Path) -> None:
         running -= 1
         together.wait()
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer), concurrency=3) as line:
-            for number in range(9):
-                await line.receive("hello", sender=f"+1555{number}")
-            async with serving(line):
-                assert triggers(await line.told.runs(9)) == [Trigger.COMPLETE] * 9
-        assert most == 3
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer), concurrency=3) as line:
+        for number in range(9):
+            await line.receive("hello", sender=f"+1555{number}")
+        async with serving(line):
+            assert triggers(await line.told.runs(9)) == [Trigger.COMPLETE] * 9
+    assert most == 3
 
 
-def test_a_drain_lets_handlers_end(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        started, finish = asyncio.Event(), asyncio.Event()
+async def test_a_drain_lets_handlers_end(tmp_path: Path) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
 
-        async def answer() -> str:
-            started.set()
-            await finish.wait()
-            return "done"
+    async def answer() -> str:
+        started.set()
+        await finish.wait()
+        return "done"
 
-        async with opened(tmp_path, handled_by(answer)) as line:
-            sid, behind = await line.receive("hello"), await line.receive("behind")
-            working = asyncio.create_task(line.worker.run())
-            await started.wait()
-            line.worker.stop(20.0)
-            finish.set()
-            await working
-            assert await line.state(sid) is State.DONE
-            assert await line.state(behind) is State.OPEN  # nothing new was begun
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer)) as line:
+        sid, behind = await line.receive("hello"), await line.receive("behind")
+        working = asyncio.create_task(line.worker.run())
+        await started.wait()
+        line.worker.stop(20.0)
+        finish.set()
+        await working
+        assert await line.state(sid) is State.DONE
+        assert await line.state(behind) is State.OPEN  # nothing new was begun
 
 
 @pytest.mark.parametrize("kind", ["coroutine", "thread"])
-def test_a_drain_ends_at_its_deadline_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
+async def test_a_drain_ends_at_its_deadline_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
     """What is interrupted is handed back, uncounted, and handled by the next worker."""
     release = threading.Event()
     attempts: list[int] = []
 
-    async def scenario() -> None:
+    try:
         started = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -157,9 +145,6 @@ def test_a_drain_ends_at_its_deadline_and_nothing_is_lost(tmp_path: Path, kind: 
             assert await line.state(sid) is State.DONE
             assert attempts == [1, 1]
         release.set()
-
-    try:
-        run(scenario)
     finally:
         release.set()
 
@@ -173,71 +158,65 @@ async def steal(line: Line) -> Claim:
             return claims[0]
 
 
-def test_a_run_whose_lease_is_gone_is_cancelled_and_can_do_nothing(tmp_path: Path) -> None:
+async def test_a_run_whose_lease_is_gone_is_cancelled_and_can_do_nothing(tmp_path: Path) -> None:
     """Neither a reply nor the settling of a run counts once another run has its message."""
     outcomes: list[str] = []
 
-    async def scenario() -> None:
-        started = asyncio.Event()
+    started = asyncio.Event()
 
-        async def answer(message: Message) -> str:
-            started.set()
+    async def answer(message: Message) -> str:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
             try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                try:
-                    await message.reply("too late")
-                except (LeaseLost, NotRunning) as error:
-                    outcomes.append(type(error).__name__)
-            return "too late"
+                await message.reply("too late")
+            except (LeaseLost, NotRunning) as error:
+                outcomes.append(type(error).__name__)
+        return "too late"
 
-        async with opened(tmp_path, handled_by(answer), lease=1.0, concurrency=1) as line:
-            sid = await line.receive("hello")
-            async with serving(line):
-                await started.wait()
-                theirs = await steal(line)
-                await line.told.problem(Topic.LEASE_LOST)
-                assert await line.state(sid) is State.RUNNING
-                await line.store.settle(theirs, Settlement(Trigger.COMPLETE))
-            assert not await line.ledger(sid)
-            assert not line.told.of(Handled)
-        assert outcomes == ["NotRunning"]
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer), lease=1.0, concurrency=1) as line:
+        sid = await line.receive("hello")
+        async with serving(line):
+            await started.wait()
+            theirs = await steal(line)
+            await line.told.problem(Topic.LEASE_LOST)
+            assert await line.state(sid) is State.RUNNING
+            await line.store.settle(theirs, Settlement(Trigger.COMPLETE))
+        assert not await line.ledger(sid)
+        assert not line.told.of(Handled)
+    assert outcomes == ["NotRunning"]
 
 
-def test_a_reply_under_a_lost_lease_is_refused_before_the_run_has_heard_of_it(
+async def test_a_reply_under_a_lost_lease_is_refused_before_the_run_has_heard_of_it(
     tmp_path: Path,
 ) -> None:
     outcomes: list[BaseException] = []
 
-    async def scenario() -> None:
-        started, stolen = asyncio.Event(), asyncio.Event()
+    started, stolen = asyncio.Event(), asyncio.Event()
 
-        async def answer(message: Message) -> str:
-            started.set()
-            await stolen.wait()
-            try:
-                await message.reply("not mine any more")
-            except LeaseLost as error:
-                outcomes.append(error)
-            return "nor this"
+    async def answer(message: Message) -> str:
+        started.set()
+        await stolen.wait()
+        try:
+            await message.reply("not mine any more")
+        except LeaseLost as error:
+            outcomes.append(error)
+        return "nor this"
 
-        async with opened(tmp_path, handled_by(answer), concurrency=1) as line:
-            line.heartbeat_url = f"sqlite:///{tmp_path}/away/offhook.db"  # tells nothing
-            sid = await line.receive("hello")
-            async with serving(line):
-                await started.wait()
-                await steal(line)
-                stolen.set()
-                await line.told.problem(Topic.LEASE_LOST)
-            assert not await line.ledger(sid)
-        assert len(outcomes) == 1
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer), concurrency=1) as line:
+        line.heartbeat_url = f"sqlite:///{tmp_path}/away/offhook.db"  # tells nothing
+        sid = await line.receive("hello")
+        async with serving(line):
+            await started.wait()
+            await steal(line)
+            stolen.set()
+            await line.told.problem(Topic.LEASE_LOST)
+        assert not await line.ledger(sid)
+    assert len(outcomes) == 1
 
 
-def test_a_message_that_killed_workers_runs_alone(tmp_path: Path) -> None:
+async def test_a_message_that_killed_workers_runs_alone(tmp_path: Path) -> None:
     """After two crashes nothing runs beside it that could die with it, and all the rest goes on."""
     running: set[str] = set()
     beside: list[set[str]] = []
@@ -249,23 +228,20 @@ def test_a_message_that_killed_workers_runs_alone(tmp_path: Path) -> None:
         await asyncio.sleep(0.1)  # long enough to be seen beside others
         running.discard(message.body)
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer)) as line:
-            suspect = await line.receive("suspect")
-            await crash(line.store, 2)
-            for number in range(5):
-                await line.receive(f"other {number}", sender=f"+1555{number}")
-            async with serving(line):
-                await line.told.until(lambda: len(line.told.of(Handled)) >= 1)
-                await line.receive("late", sender=BOB)
-                await line.told.runs(7)
-            assert await line.state(suspect) is State.DONE
-        assert beside == [{"suspect"}]
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer)) as line:
+        suspect = await line.receive("suspect")
+        await crash(line.store, 2)
+        for number in range(5):
+            await line.receive(f"other {number}", sender=f"+1555{number}")
+        async with serving(line):
+            await line.told.until(lambda: len(line.told.of(Handled)) >= 1)
+            await line.receive("late", sender=BOB)
+            await line.told.runs(7)
+        assert await line.state(suspect) is State.DONE
+    assert beside == [{"suspect"}]
 
 
-def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
+async def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
     tmp_path: Path,
 ) -> None:
     ran: list[Message] = []
@@ -273,168 +249,148 @@ def test_a_message_that_killed_too_many_workers_is_dead_and_the_person_told(
     def answer(message: Message) -> None:
         ran.append(message)
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer), failure_notice="sorry") as line:
-            sid = await line.receive("poison")
-            await crash(line.store, 5)
-            async with serving(line):
-                await line.told.problem(Topic.BURIED)
-            assert await line.state(sid) is State.DEAD
-            (notice,) = (await line.ledger(sid)).values()
-            assert (notice.identity, notice.body, notice.to) == ("notice:failure", "sorry", ANN)
-        assert not ran
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(answer), failure_notice="sorry") as line:
+        sid = await line.receive("poison")
+        await crash(line.store, 5)
+        async with serving(line):
+            await line.told.problem(Topic.BURIED)
+        assert await line.state(sid) is State.DEAD
+        (notice,) = (await line.ledger(sid)).values()
+        assert (notice.identity, notice.body, notice.to) == ("notice:failure", "sorry", ANN)
+    assert not ran
 
 
-def test_a_store_that_is_away_for_the_settling_is_waited_for(tmp_path: Path) -> None:
+async def test_a_store_that_is_away_for_the_settling_is_waited_for(tmp_path: Path) -> None:
     runs: list[int] = []
 
     def answer(message: Message) -> str:
         runs.append(message.attempt)
         return "done"
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(answer)) as line:
-            settle, failures = line.store.settle, 2
+    async with opened(tmp_path, handled_by(answer)) as line:
+        settle, failures = line.store.settle, 2
 
-            async def away(claim: Claim, settlement: Settlement) -> object:
-                nonlocal failures
-                if failures:
-                    failures -= 1
-                    raise StoreUnavailable("the disk is full")
-                return await settle(claim, settlement)
+        async def away(claim: Claim, settlement: Settlement) -> object:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise StoreUnavailable("the disk is full")
+            return await settle(claim, settlement)
 
-            line.store.settle = away  # type: ignore[method-assign, assignment]
-            sid = await line.receive("hello")
-            async with serving(line):
-                await line.told.runs(1)
-            assert await line.state(sid) is State.DONE
-            told = [problem.resolved for problem in line.told.of(Problem)]
-            assert told == [False, True]
-        assert runs == [1]
-
-    run(scenario)
+        line.store.settle = away  # type: ignore[method-assign, assignment]
+        sid = await line.receive("hello")
+        async with serving(line):
+            await line.told.runs(1)
+        assert await line.state(sid) is State.DONE
+        told = [problem.resolved for problem in line.told.of(Problem)]
+        assert told == [False, True]
+    assert runs == [1]
 
 
 @pytest.mark.parametrize("call", ["claim", "claim_sends"])
-def test_a_store_that_takes_small_writes_only_is_not_asked_in_a_busy_loop(
+async def test_a_store_that_takes_small_writes_only_is_not_asked_in_a_busy_loop(
     tmp_path: Path, call: str
 ) -> None:
     """As when a disk is nearly full: leases can be handed back, and nothing be claimed."""
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
-            asked = 0
+    async with opened(tmp_path, handled_by(lambda: "hello back")) as line:
+        asked = 0
 
-            async def full(*_: object, **__: object) -> object:
-                nonlocal asked
-                asked += 1
-                raise StoreUnavailable("the disk is full")
+        async def full(*_: object, **__: object) -> object:
+            nonlocal asked
+            asked += 1
+            raise StoreUnavailable("the disk is full")
 
-            await line.receive("hello")
-            if call == "claim_sends":
-                async with serving(line):
-                    await line.told.runs(1)
-            setattr(line.store, call, full)
-            async with serving(line, sends=True):
-                await line.told.problem(Topic.STORE_UNAVAILABLE)
-                await asyncio.sleep(
-                    1.5
-                )  # a busy loop, from the second time on, would ask a hundred
-            assert asked <= 5
-
-    run(scenario)
+        await line.receive("hello")
+        if call == "claim_sends":
+            async with serving(line):
+                await line.told.runs(1)
+        setattr(line.store, call, full)
+        async with serving(line, sends=True):
+            await line.told.problem(Topic.STORE_UNAVAILABLE)
+            await asyncio.sleep(1.5)  # a busy loop, from the second time on, would ask a hundred
+        assert asked <= 5
 
 
-def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Path) -> None:
+async def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Path) -> None:
     async def blocks() -> None:
         time.sleep(1.5)  # noqa: ASYNC251 - the subject
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by(blocks), lease=1.0) as line:
-            sid = await line.receive("hello")
-            async with serving(line):
-                (handled,) = await line.told.runs(1)
-                await line.told.problem(Topic.HANDLER_BLOCKS)
-            assert handled.trigger is Trigger.COMPLETE
-            assert (await line.record(sid)).crashes == 0
-            assert Topic.LEASE_LOST not in line.told.topics()
-
-    run(scenario)
+    async with opened(tmp_path, handled_by(blocks), lease=1.0) as line:
+        sid = await line.receive("hello")
+        async with serving(line):
+            (handled,) = await line.told.runs(1)
+            await line.told.problem(Topic.HANDLER_BLOCKS)
+        assert handled.trigger is Trigger.COMPLETE
+        assert (await line.record(sid)).crashes == 0
+        assert Topic.LEASE_LOST not in line.told.topics()
 
 
-def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_path: Path) -> None:
+async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_path: Path) -> None:
     """A worker that does nothing any more must look dead to the store."""
 
-    async def scenario() -> None:
-        async with opened(tmp_path, handled_by()) as line:
-            await line.receive("hello")
-            (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
-            lost: list[frozenset[int]] = []
-            told = Told()
+    async with opened(tmp_path, handled_by()) as line:
+        await line.receive("hello")
+        (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
+        lost: list[frozenset[int]] = []
+        told = Told()
 
-            def lose(tokens: frozenset[int]) -> None:
-                lost.append(tokens)
-                told(Problem(Topic.LEASE_LOST, "as a worker would tell"))
+        def lose(tokens: frozenset[int]) -> None:
+            lost.append(tokens)
+            told(Problem(Topic.LEASE_LOST, "as a worker would tell"))
 
-            pulse = Pulse(told)
-            heartbeat = Heartbeat(
-                lambda: open_store(line.url),
-                pulse,
-                tokens=lambda: (claim.token,),
-                renewed=lambda _tokens, _until: None,
-                lost=lose,
-                observer=told,
-                lease=1.0,
-                stall_limit=0.5,
-            )
-            heartbeat.start()
-            await asyncio.sleep(1.5)  # longer than the lease, which is renewed
-            time.sleep(2.5)  # noqa: ASYNC251 - the subject
-            successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
-            assert [taken.crashes for taken in successor.claims] == [1]
-            await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
-            await told.problem(Topic.LEASE_LOST)
-            assert lost[0] == {claim.token}
-            pulse.stop()
-            await heartbeat.stop()
-
-    run(scenario)
+        pulse = Pulse(told)
+        heartbeat = Heartbeat(
+            lambda: open_store(line.url),
+            pulse,
+            tokens=lambda: (claim.token,),
+            renewed=lambda _tokens, _until: None,
+            lost=lose,
+            observer=told,
+            lease=1.0,
+            stall_limit=0.5,
+        )
+        heartbeat.start()
+        await asyncio.sleep(1.5)  # longer than the lease, which is renewed
+        time.sleep(2.5)  # noqa: ASYNC251 - the subject
+        successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
+        assert [taken.crashes for taken in successor.claims] == [1]
+        await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
+        await told.problem(Topic.LEASE_LOST)
+        assert lost[0] == {claim.token}
+        pulse.stop()
+        await heartbeat.stop()
 
 
-def test_what_a_claim_brings_after_its_lease_is_not_run(tmp_path: Path) -> None:
+async def test_what_a_claim_brings_after_its_lease_is_not_run(tmp_path: Path) -> None:
     """The process stood still meanwhile; another may have it, or it is had again at once."""
     seen: list[str] = []
 
-    async def scenario() -> None:
-        async def answer(message: Message) -> None:
-            seen.append(message.body)
+    async def answer(message: Message) -> None:
+        seen.append(message.body)
 
-        async with opened(tmp_path, handled_by(answer), lease=1.0) as line:
-            claim = line.store.claim
-            taken = asyncio.Event()
+    async with opened(tmp_path, handled_by(answer), lease=1.0) as line:
+        claim = line.store.claim
+        taken = asyncio.Event()
 
-            async def late(limit: int, **given: Any) -> Claimed:
-                claimed = await claim(limit, **given)
-                if claimed.claims and not taken.is_set():
-                    await asyncio.sleep(1.1)
-                    assert (await line.store.release("worker")) == 1
-                    (other,) = (await claim(1, lease=30.0, owner="other", alone=False)).claims
-                    await line.store.settle(other, Settlement(Trigger.COMPLETE))
-                    taken.set()
-                return claimed
+        async def late(limit: int, **given: Any) -> Claimed:
+            claimed = await claim(limit, **given)
+            if claimed.claims and not taken.is_set():
+                await asyncio.sleep(1.1)
+                assert (await line.store.release("worker")) == 1
+                (other,) = (await claim(1, lease=30.0, owner="other", alone=False)).claims
+                await line.store.settle(other, Settlement(Trigger.COMPLETE))
+                taken.set()
+            return claimed
 
-            line.store.claim = late  # type: ignore[method-assign]
-            sid = await line.receive("late")
-            async with serving(line):
-                await taken.wait()
-                await line.receive("next")
-                await line.told.runs(1)
-            assert seen == ["next"]
-            assert await line.state(sid) is State.DONE
-
-    run(scenario)
+        line.store.claim = late  # type: ignore[method-assign]
+        sid = await line.receive("late")
+        async with serving(line):
+            await taken.wait()
+            await line.receive("next")
+            await line.told.runs(1)
+        assert seen == ["next"]
+        assert await line.state(sid) is State.DONE
 
 
 @asynccontextmanager
@@ -446,54 +402,52 @@ async def unrenewed(tmp_path: Path, handler: Callable[[Message], Any]) -> AsyncI
             yield line
 
 
-def test_a_run_whose_lease_ran_out_while_all_stood_still_is_handed_back(tmp_path: Path) -> None:
+async def test_a_run_whose_lease_ran_out_while_all_stood_still_is_handed_back(
+    tmp_path: Path,
+) -> None:
     """An async handler is cancelled before another line of it runs; no attempt is counted."""
     seen: list[str] = []
 
-    async def scenario() -> None:
-        begun = asyncio.Event()
+    begun = asyncio.Event()
 
-        async def answer(message: Message) -> None:
-            seen.append(f"{message.body}/{message.attempt}")
-            begun.set()
-            try:
-                await asyncio.sleep(0 if len(seen) > 1 else 60)
-            finally:
-                seen.append("ended")
+    async def answer(message: Message) -> None:
+        seen.append(f"{message.body}/{message.attempt}")
+        begun.set()
+        try:
+            await asyncio.sleep(0 if len(seen) > 1 else 60)
+        finally:
+            seen.append("ended")
 
-        async with unrenewed(tmp_path, answer) as line:
-            sid = await line.receive("hello")
-            await begun.wait()
-            ((running, _),) = line.worker._running.values()
-            running.until = 0.0
-            time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
-            (handled,) = await line.told.runs(1)
-            assert handled.trigger is Trigger.INTERRUPT
-            assert (await line.told.runs(2))[1].trigger is Trigger.COMPLETE
-            assert seen == ["hello/1", "ended", "hello/1", "ended"]
-            assert (await line.record(sid)).crashes == 0
-
-    run(scenario)
+    async with unrenewed(tmp_path, answer) as line:
+        sid = await line.receive("hello")
+        await begun.wait()
+        ((running, _),) = line.worker._running.values()
+        running.until = 0.0
+        time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
+        (handled,) = await line.told.runs(1)
+        assert handled.trigger is Trigger.INTERRUPT
+        assert (await line.told.runs(2))[1].trigger is Trigger.COMPLETE
+        assert seen == ["hello/1", "ended", "hello/1", "ended"]
+        assert (await line.record(sid)).crashes == 0
 
 
-def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(tmp_path: Path) -> None:
+async def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(
+    tmp_path: Path,
+) -> None:
     """It can't be cancelled: beside it, another run of the message would be out of order."""
     begun, go = threading.Event(), threading.Event()
 
-    async def scenario() -> None:
-        def answer(message: Message) -> None:
-            begun.set()
-            go.wait(20)
+    def answer(message: Message) -> None:
+        begun.set()
+        go.wait(20)
 
-        async with unrenewed(tmp_path, answer) as line:
-            await line.receive("hello")
-            await asyncio.to_thread(begun.wait, 20)
-            ((running, _),) = line.worker._running.values()
-            running.until = 0.0
-            time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
-            await line.told.problem(Topic.HANDLER_BLOCKS)
-            go.set()
-            (handled,) = await line.told.runs(1)
-            assert (handled.trigger, handled.attempt) == (Trigger.COMPLETE, 1)
-
-    run(scenario)
+    async with unrenewed(tmp_path, answer) as line:
+        await line.receive("hello")
+        await asyncio.to_thread(begun.wait, 20)
+        ((running, _),) = line.worker._running.values()
+        running.until = 0.0
+        time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
+        await line.told.problem(Topic.HANDLER_BLOCKS)
+        go.set()
+        (handled,) = await line.told.runs(1)
+        assert (handled.trigger, handled.attempt) == (Trigger.COMPLETE, 1)

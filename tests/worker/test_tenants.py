@@ -22,7 +22,7 @@ from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import SendClaim
 from tests.conformance.support import inbound
 from tests.test_credentials import Source
-from tests.worker.support import ANN, OURS, Line, handled_by, opened, run, serving
+from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
 ONE, TWO = "AC" + "1" * 32, "AC" + "2" * 32
 TOKENS = {ONE: "one's", TWO: "two's"}
@@ -107,27 +107,26 @@ REFERENCES: dict[str, References] = {
 
 
 @pytest.mark.parametrize("reference", REFERENCES.values(), ids=REFERENCES.keys())
-def test_a_tenant_says_nothing_of_anothers_sends(tmp_path: Path, reference: References) -> None:
-    async def scenario() -> None:
-        handlers = handled_by(lambda: "hello back")
-        async with opened(tmp_path, handlers) as line:
-            bench = Bench(line, handlers)
-            send = await bench.send_of(TWO)
-            query = f"send={reference(send.id)}"
-            await bench.take(status(ONE, FORGED, "read", query, "one's"))
-            assert bench.answers[-1].status == 204  # it is a status of the tenant's own
-            kept = await bench.ledger(TWO)
-            assert (kept.state, kept.sid, kept.delivery) == (SendState.SENDING, "", None)
-            # Nor does it by a SID that it has seen.
-            query = f"send={send_reference(send.id, TWO, 't')}"
-            await bench.take(status(TWO, GENUINE, "sent", query, "two's"))
-            await bench.take(status(ONE, GENUINE, "read", query, "one's"))
-            kept = await bench.ledger(TWO)
-            assert (kept.state, kept.sid) == (SendState.SENT, GENUINE)
-            assert kept.delivery == Delivery("sent")
-            await bench.credentials.close()
-
-    run(scenario)
+async def test_a_tenant_says_nothing_of_anothers_sends(
+    tmp_path: Path, reference: References
+) -> None:
+    handlers = handled_by(lambda: "hello back")
+    async with opened(tmp_path, handlers) as line:
+        bench = Bench(line, handlers)
+        send = await bench.send_of(TWO)
+        query = f"send={reference(send.id)}"
+        await bench.take(status(ONE, FORGED, "read", query, "one's"))
+        assert bench.answers[-1].status == 204  # it is a status of the tenant's own
+        kept = await bench.ledger(TWO)
+        assert (kept.state, kept.sid, kept.delivery) == (SendState.SENDING, "", None)
+        # Nor does it by a SID that it has seen.
+        query = f"send={send_reference(send.id, TWO, 't')}"
+        await bench.take(status(TWO, GENUINE, "sent", query, "two's"))
+        await bench.take(status(ONE, GENUINE, "read", query, "one's"))
+        kept = await bench.ledger(TWO)
+        assert (kept.state, kept.sid) == (SendState.SENT, GENUINE)
+        assert kept.delivery == Delivery("sent")
+        await bench.credentials.close()
 
 
 @pytest.mark.parametrize(

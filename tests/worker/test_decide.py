@@ -17,12 +17,12 @@ from offhook.worker.decide import (
     Result,
     Returned,
     SenderLimited,
-    Terms,
     TimedOut,
     Unhandled,
     decide,
     describe,
 )
+from offhook.worker.terms import Terms
 
 DRAFT = Draft("return:0", "AC1", "+15005550006", "+15551230001", "hello")
 APOLOGY = Draft("notice:failure", "AC1", "+15005550006", "+15551230001", "sorry")

@@ -9,6 +9,7 @@ from offhook.core.lifecycle import Trigger
 from offhook.core.reasons import Cause, Error, Explanation
 from offhook.errors import Discard, HandlerSignal, NotAwaited, RetryLater
 from offhook.ports import Claim, Draft, Settlement
+from offhook.worker.terms import Terms
 
 MAX_ERROR: Final = 10_000
 """Characters of a traceback that are kept: its end, where the error is."""
@@ -72,31 +73,6 @@ class SenderLimited:
 
 
 Result = Returned | Raised | TimedOut | Interrupted | Unhandled | LoopSuspected | SenderLimited
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a run is held to.
-
-    Attributes:
-        timeout: seconds.
-        timeout_notice: written when a timeout is going to be followed by another attempt.
-        failure_notice: written with the last failure.
-        limit_notice: written with the first message of a window that is too many.
-        cancel_lane: whether the person has opted out of what is still to be sent.
-    """
-
-    timeout: float
-    max_attempts: int
-    holds_lane: bool = True
-    timeout_notice: Draft | None = None
-    failure_notice: Draft | None = None
-    limit_notice: Draft | None = None
-    cancel_lane: bool = False
-
-    def is_last(self, claim: Claim) -> bool:
-        """Return whether no attempt follows the claim's."""
-        return claim.attempt >= self.max_attempts
 
 
 def decide(result: Result, claim: Claim, terms: Terms, jitter: float) -> Settlement:

@@ -10,20 +10,18 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from offhook.clock import elapsed
-from offhook.core.addresses import folded
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
-from offhook.core.loops import hold
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
-from offhook.drafts import ReturnAddress, drafts_of, notice
+from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.handlers import Handler, Handlers, Subject
 from offhook.patience import StoreWatch
-from offhook.ports import Admission, Claim, Draft, SenderLimit, Store
+from offhook.ports import Claim, Settlement, Store
 from offhook.replies import LedgerReplier
 from offhook.settings import Settings
 from offhook.verification import Verifier
@@ -34,14 +32,15 @@ from offhook.worker.decide import (
     Result,
     Returned,
     SenderLimited,
-    Terms,
     TimedOut,
     Unhandled,
     decide,
     describe,
 )
+from offhook.worker.terms import Terms, terms_of
 from offhook.worker.threads import Threads
-from offhook.worker.verify import ATTEMPTS, verify
+from offhook.worker.throttle import Throttle
+from offhook.worker.verify import verify
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
 # Seconds until an interrupted message whose thread goes on may be had again: by then this process
@@ -60,7 +59,7 @@ class Tools:
     threads: Threads
     watch: StoreWatch
     verifier: Verifier
-    sender_limit: SenderLimit | None = None
+    throttle: Throttle
 
 
 class _Over(Enum):
@@ -82,7 +81,6 @@ class Run:
         self.claim = claim
         self.until = until
         self._tools = tools
-        self._terms = Terms(tools.settings.handler_timeout, tools.settings.max_attempts)
         self._over: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
         self._coroutine: asyncio.Task[Result] | None = None  # while an async handler runs
 
@@ -109,153 +107,108 @@ class Run:
         self._tools.observer(Started(claim.id, claim.kind, claim.sid, claim.attempt))
         waited = max(0.0, time.time() - claim.received)
         began = time.monotonic()
-        result = await self._attempt()
-        if result is None:
-            self._tell_lost()
-            return
-        settlement = decide(result, self.claim, self._terms, random.random())  # noqa: S311 - jitter
+        result, terms = await self._attempt()
         took = time.monotonic() - began
-        try:
-            await self._tools.watch.persist(
-                lambda: self._tools.store.settle(self.claim, settlement)
-            )
-        except LeaseLost:
-            self._tell_lost()
+        if result is None or (settlement := await self._settle(result, terms)) is None:
+            self._report_lost()
             return
+        traceback = settlement.error if isinstance(settlement.error, str) else ""
         self._tools.observer(
             Handled(
-                self.claim.id,
-                self.claim.kind,
-                self.claim.sid,
-                self.claim.attempt,
+                claim.id,
+                claim.kind,
+                claim.sid,
+                claim.attempt,
                 settlement.trigger,
                 waited,
                 took,
                 describe(result),
-                settlement.error if isinstance(settlement.error, str) else "",
+                traceback,
             )
         )
 
-    async def _attempt(self) -> Result | None:
-        """Return what became of the message; None when it is another run's now."""
+    async def _settle(self, result: Result, terms: Terms) -> Settlement | None:
+        """Settle the message; return how, None when it is another run's now."""
+        store = self._tools.store
+        settlement = decide(result, self.claim, terms, random.random())  # noqa: S311 - jitter
         try:
-            match self.claim.kind:
-                case Kind.MESSAGE:
-                    return await self._attempt_message()
-                case Kind.STATUS:
-                    return await self._attempt_status()
-                case Kind.DEFERRED:
-                    return await self._attempt_deferred()
+            await self._tools.watch.persist(lambda: store.settle(self.claim, settlement))
+        except LeaseLost:
+            return None
+        return settlement
+
+    async def _attempt(self) -> tuple[Result | None, Terms]:
+        """Return the result, None when the message is another run's now, and the run's terms."""
+        tools, claim = self._tools, self.claim
+        terms = terms_of(claim, tools.settings)
+        try:
+            if claim.kind is Kind.DEFERRED:
+                return await verify(claim, tools.verifier, tools.store, tools.watch), terms
+            subject = await self._read()
+            terms = terms_of(claim, tools.settings, subject)
+            if isinstance(subject, Message) and (end := await self._throttled(subject)) is not None:
+                return None if end is _Over.LOST else end, terms
+            handler = tools.handlers.find(subject)
+            if handler is None:
+                return _unhandled(subject), terms
+            terms = terms_of(claim, tools.settings, subject, handler)
+            return await self._handle(handler, subject, terms), terms
         except Exception as error:  # noqa: BLE001 - a form, or a user's `where`: a failed attempt
-            return Raised(error)
+            return Raised(error), terms
 
-    async def _attempt_message(self) -> Result | None:
+    async def _read(self) -> Subject:
+        """Return what the claim's form describes; record a status in the ledger."""
+        tools, attempt = self._tools, self.claim.attempt
         raw = dict(decode_form(self.claim.form).first)
-        message = Message.parse(
-            raw, attempt=self.claim.attempt, opt_outs=self._tools.settings.opt_outs
-        )
-        address = ReturnAddress.of(message, self._tools.settings)
-        self._terms = _with_notices(self._terms, message, address, self._tools.settings)
-        if (ended := await self._slow_down(message)) is not None:
-            return None if ended is _Over.LOST else ended
-        if not message.opt_out and (limited := await self._limit(message)) is not None:
-            return limited
-        handler = self._tools.handlers.find(message)
-        if handler is None:
-            return Unhandled(Cause.NO_HANDLER(message.opt_out or message.channel))
-        replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
-        try:
-            return await self._handle(handler, replace(message, _replier=replier), replier)
-        finally:
-            replier.end(NotRunning("the run of this message is over"))
-
-    async def _attempt_status(self) -> Result | None:
-        raw = dict(decode_form(self.claim.form).first)
+        if self.claim.kind is Kind.MESSAGE:
+            return Message.parse(raw, attempt=attempt, opt_outs=tools.settings.opt_outs)
         reference = raw.pop(FIELD, "")
-        status = StatusUpdate.parse(raw, attempt=self.claim.attempt)
+        status = StatusUpdate.parse(raw, attempt=attempt)
         reported = Delivery(status.status, status.error_code)
-        account, tokens = status.account_sid, self._tools.settings.auth_tokens
-        send = referred_send(reference, account, tokens)
-        await self._tools.watch.persist(
-            lambda: self._tools.store.record_delivery(
-                send, status.sid, reported, account_sid=account
-            )
+        account = status.account_sid
+        send = referred_send(reference, account, tools.settings.auth_tokens)
+        await tools.watch.persist(
+            lambda: tools.store.record_delivery(send, status.sid, reported, account_sid=account)
         )
-        handler = self._tools.handlers.find(status)
-        return Returned() if handler is None else await self._handle(handler, status)
+        return status
 
-    async def _attempt_deferred(self) -> Result:
-        self._terms = replace(self._terms, max_attempts=ATTEMPTS)
-        return await verify(self.claim, self._tools.verifier, self._tools.store, self._tools.watch)
-
-    async def _limit(self, message: Message) -> SenderLimited | None:
-        """Count a message that is run for the first time; say if it is one too many."""
-        limit, rate = self._tools.sender_limit, self._tools.settings.sender_limit
-        claim = self.claim
-        if limit is None or rate is None or claim.replayed or claim.attempt > 1 or claim.crashes:
-            return None
-        admission = await limit.admit(message.account_sid, folded(message.from_), claim.received)
-        if admission is Admission.ADMITTED:
-            return None
-        amount, seconds = rate
-        first = admission is Admission.FIRST_EXCESS
-        if first:
-            text = (
-                f"message {claim.id} is parked, and so is what its sender sends until the window "
-                f"is over: more than {amount} messages in {seconds:g} s (OFFHOOK_SENDER_LIMIT)"
-            )
-            self._tools.observer(Problem(Topic.SENDER_LIMIT, text))
-        return SenderLimited(amount, seconds, tells=first)
-
-    async def _slow_down(
+    async def _throttled(
         self, message: Message
-    ) -> LoopSuspected | Interrupted | Literal[_Over.LOST] | None:
-        """Put off the answer where a loop is likely, and say whether it is one.
+    ) -> LoopSuspected | SenderLimited | Interrupted | Literal[_Over.LOST] | None:
+        """Delay or park a message that exceeds a limit; None when its handler may run."""
+        loop = self._tools.throttle.loop(self.claim, message)
+        if isinstance(loop, LoopSuspected):
+            return loop
+        if loop:
+            await _first(self._over, within=loop)
+        if self._over.done():
+            return _Over.LOST if self._over.result() is _Over.LOST else Interrupted(0.0)
+        return await self._tools.throttle.excess(self.claim, message)
 
-        Pictures and what is forwarded come as fast as a phone sends them, and of people.
-        """
-        rule, claim = self._tools.settings.loop_limit, self.claim
-        by_a_person = message.opt_out or message.media or message.forwarded or claim.replayed
-        if rule is None or by_a_person:
-            return None
-        limit, _ = rule
-        if claim.turns >= limit:
-            text = (
-                f"message {claim.id} is parked: {claim.turns} replies were answered faster than by "
-                "any person, as when two bots talk with each other (OFFHOOK_LOOP_LIMIT)"
-            )
-            self._tools.observer(Problem(Topic.LOOP_SUSPECTED, text))
-            return LoopSuspected(claim.turns)
-        if seconds := hold(claim.turns, limit, time.time() - claim.received):
-            await _first(self._over, within=seconds)
-        if not self._over.done():
-            return None
-        lost = self._over.result() is _Over.LOST
-        return _Over.LOST if lost else Interrupted(0.0)
-
-    async def _handle(
-        self,
-        handler: Handler,
-        subject: Subject,
-        replier: LedgerReplier | None = None,
-    ) -> Result | None:
-        self._terms = _with_handler(self._terms, handler)
+    async def _handle(self, handler: Handler, subject: Subject, terms: Terms) -> Result | None:
         if self.until <= elapsed():  # the process stood still between the claim and now
             return Interrupted(0.0)
+        replier = None
+        if isinstance(subject, Message):
+            address = ReturnAddress.of(subject, self._tools.settings)
+            replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
+            subject = replace(subject, _replier=replier)
         work = asyncio.create_task(self._call(handler, subject, replier))
         if handler.is_async:
             self._coroutine = work
         try:
-            await _first(work, self._over, within=self._terms.timeout)
+            await _first(work, self._over, within=terms.timeout)
             if work.done() and not self._has_lapsed():
                 return work.result()
             if replier is not None:
                 replier.end(NotRunning("the time of this run is over"))
-            return await self._cut_short(work)
+            return await self._cut_short(work, terms)
         finally:
             work.cancel()
+            if replier is not None:
+                replier.end(NotRunning("the run of this message is over"))
 
-    async def _cut_short(self, work: asyncio.Task[Result]) -> Result | None:
+    async def _cut_short(self, work: asyncio.Task[Result], terms: Terms) -> Result | None:
         """Cancel a handler that has timed out, lost its lease or must make way for a restart.
 
         A thread goes on, and so may a coroutine that suppresses its cancellation. Until they have
@@ -265,7 +218,7 @@ class Run:
         timed_out = not self._over.done()
         work.cancel()
         if timed_out:
-            await self._tell_timeout()
+            await self._notify_timeout(terms)
             await _first(work, self._over)
         if self._has_lapsed():
             await asyncio.wait({work})
@@ -274,7 +227,7 @@ class Run:
             await asyncio.wait({work})
             return None
         if timed_out:
-            return TimedOut(self._terms.timeout)
+            return TimedOut(terms.timeout)
         await asyncio.wait({work}, timeout=_INTERRUPT_GRACE)
         return Interrupted(0.0 if work.done() else _THREAD_GRACE)
 
@@ -304,9 +257,9 @@ class Run:
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, ends a run, not the worker
             return Raised(error)
 
-    async def _tell_timeout(self) -> None:
-        draft = self._terms.timeout_notice
-        if draft is None or self._terms.is_last(self.claim):
+    async def _notify_timeout(self, terms: Terms) -> None:
+        draft = terms.timeout_notice
+        if draft is None or terms.is_last(self.claim):
             return
         try:
             await self._tools.store.notify(self.claim.id, draft)
@@ -314,7 +267,7 @@ class Run:
             # Not repeated: by the time the store is back, it would not be true any more.
             self._tools.watch.away(error)
 
-    def _tell_lost(self) -> None:
+    def _report_lost(self) -> None:
         text = (
             f"message {self.claim.id} belongs to another run now; the result of this one is dropped"
         )
@@ -332,30 +285,8 @@ async def _first(*futures: asyncio.Future[Any], within: float | None = None) -> 
     await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _with_notices(
-    terms: Terms, message: Message, address: ReturnAddress, settings: Settings
-) -> Terms:
-    if message.opt_out:
-        return replace(terms, cancel_lane=message.opt_out == "STOP")
-    return replace(
-        terms,
-        timeout_notice=notice("timeout", settings.timeout_notice, address),
-        failure_notice=notice("failure", settings.failure_notice, address),
-        limit_notice=_limit_notice(address, settings),
-    )
-
-
-def _limit_notice(address: ReturnAddress, settings: Settings) -> Draft | None:
-    if settings.sender_limit is None:
-        return None
-    _, window = settings.sender_limit
-    return notice("limit", settings.limit_notice, address, once_in=window)
-
-
-def _with_handler(terms: Terms, handler: Handler) -> Terms:
-    return replace(
-        terms,
-        timeout=terms.timeout if handler.timeout is None else handler.timeout,
-        max_attempts=terms.max_attempts if handler.max_attempts is None else handler.max_attempts,
-        holds_lane=handler.holds_lane,
-    )
+def _unhandled(subject: Subject) -> Result:
+    """Return the result without a handler; a status has been recorded by then."""
+    if isinstance(subject, StatusUpdate):
+        return Returned()
+    return Unhandled(Cause.NO_HANDLER(subject.opt_out or subject.channel))

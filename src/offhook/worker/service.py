@@ -23,6 +23,7 @@ from offhook.verification import Verifier
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
 from offhook.worker.threads import Threads
+from offhook.worker.throttle import Throttle
 
 _SLACK: Final = 5.0
 """Seconds beyond a handler's timeout in which a healthy worker has cancelled and settled it."""
@@ -75,7 +76,7 @@ class Worker:
             self._threads,
             self._watch,
             verifier,
-            sender_limit,
+            Throttle(settings, observer, sender_limit),
         )
         limit = settings.loop_limit
         self._counted = None if limit is None else Loop(limit[1])

@@ -1,7 +1,6 @@
 """Deferred requests: verified by a worker, then accepted as what they are."""
 
 import time
-from typing import Final
 
 from offhook.core.reasons import Cause
 from offhook.deferral import restore
@@ -10,9 +9,6 @@ from offhook.ports import Claim, Intake
 from offhook.validation import Outcome
 from offhook.verification import Verifier
 from offhook.worker.decide import Result, Returned, Unhandled
-
-ATTEMPTS: Final = 300
-"""Of finding the credentials: with the backoff's 300 s between them, for about a day."""
 
 
 async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWatch) -> Result:

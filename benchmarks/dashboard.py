@@ -29,7 +29,7 @@ from offhook.core.lifecycle import State
 from offhook.core.searching import LOOK, Phrase
 from offhook.ports import Filter, Store
 from offhook.stores import open_store
-from offhook.stores.postgres.sql import lane_key
+from offhook.stores.postgres.values import lane_key
 from tests.servers import postgres
 
 _ASKED = 5

@@ -32,7 +32,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.ports import Inbound, Settlement, Store
 from offhook.stores import open_store
-from offhook.stores.postgres.sql import lane_key
+from offhook.stores.postgres.values import lane_key
 from tests.servers import Databases, postgres
 
 _PROCESSES: Final = (1, 4)

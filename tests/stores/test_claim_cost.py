@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.stores import Files, Server, make
 from offhook.core.loops import Loop
-from offhook.stores.postgres.schema import ROUTINES
+from offhook.stores.postgres.schema import FUNCTIONS
 from offhook.stores.sqlite import lanes, messages, sends
 from tests.conformance.support import inbound, opened
 from tests.servers import Databases, postgres
@@ -78,8 +78,8 @@ def lane(number: int, shape: str) -> str:
 def in_postgresql(call: str) -> str:
     """Return a call by the name that the function has there."""
     purpose, bracket, arguments = call.partition("(")
-    routine = next(routine for routine in ROUTINES if routine.purpose == purpose)
-    return f"SELECT * FROM offhook.{routine.name}{bracket}{arguments}"
+    function = next(function for function in FUNCTIONS if function.purpose == purpose)
+    return f"SELECT * FROM offhook.{function.name}{bracket}{arguments}"
 
 
 async def pages(connection: "asyncpg.Connection[asyncpg.Record]", calls: Sequence[str]) -> int:

@@ -3,71 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from offhook.core.lifecycle import Delivery, SendTrigger, later_delivery, send_target
-from offhook.stores.postgres import lanes
+from offhook.core.lifecycle import Delivery, later_delivery
 from offhook.stores.postgres.connections import Connection, Row
-from offhook.stores.postgres.routines import Routine
-from offhook.stores.postgres.sql import IS_LIVE, NOW, SENDS, before_send, storable
+from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.values import storable
 
-_FIND: Final = Routine(
-    purpose="find_sends",
-    arguments={"_ids": "bigint[]", "_sids": "text[]", "_accounts": "text[]"},
-    returns="TABLE (n bigint, id bigint, sid text, delivery text, error_code text)",
-    body="""
-        RETURN QUERY
-        SELECT n, sends.id, sends.sid, delivery, error_code
-          FROM unnest(_ids, _accounts) WITH ORDINALITY AS wanted (id, account, n)
-          JOIN offhook.sends ON sends.id = wanted.id AND sends.account_sid = wanted.account;
-        RETURN QUERY
-        SELECT n, sends.id, sends.sid, delivery, error_code
-          FROM unnest(_ids, _sids, _accounts) WITH ORDINALITY AS wanted (id, sid, account, n)
-          JOIN offhook.sends ON left(sends.sid, 64) = left(wanted.sid, 64) AND sends.sid <> ''
-           AND sends.sid = wanted.sid AND sends.account_sid = wanted.account
-         WHERE wanted.id IS NULL;
-    """,
-)
+_FIND: Final = Function("find_sends")
+_WRITE: Final = Function("write_deliveries")
 
-_CONFIRMED: Final = before_send(SendTrigger.CONFIRM)
-
-# With `delivery` and `error_code` as they were when it was decided. What follows a confirmed send
-# need not wait for its REST answer: Twilio has it.
-_WRITE: Final = Routine(
-    purpose="write_deliveries",
-    arguments={
-        "_ids": "bigint[]", "_sids": "text[]", "_deliveries": "text[]", "_codes": "text[]",
-        "_known_deliveries": "text[]", "_known_codes": "text[]",
-    },
-    returns="SETOF bigint",
-    declares="_locked bytea[]; _ended bytea[];",
-    body=f"""
-        _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids) AND {IS_LIVE});
-        {lanes.lock(SENDS, "_locked")};
-        PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
-        _now := {NOW};
-        RETURN QUERY
-        UPDATE offhook.sends
-           SET state = CASE WHEN {_CONFIRMED} THEN '{send_target(SendTrigger.CONFIRM)}'
-                            ELSE sends.state END,
-               settled = CASE WHEN {_CONFIRMED} THEN _now ELSE settled END,
-               error = CASE WHEN {_CONFIRMED} THEN '' ELSE error END,
-               sid = said.sid, delivery = said.delivery, error_code = said.code
-          FROM unnest(_ids, _sids, _deliveries, _codes, _known_deliveries, _known_codes)
-               AS said (id, sid, delivery, code, known_delivery, known_code)
-         WHERE sends.id = said.id AND sends.sid IN ('', said.sid)
-           AND sends.delivery = said.known_delivery AND sends.error_code = said.known_code
-        RETURNING sends.id;
-        _ended := ARRAY(
-            SELECT lanes.lane
-              FROM (SELECT {SENDS}::smallint AS queue, lane, token FROM offhook.sends
-                     WHERE id = ANY(_ids) AND lane = ANY(_locked) AND NOT sends.{IS_LIVE}
-                    OFFSET 0) AS confirmed
-              JOIN offhook.lanes ON lanes.queue = confirmed.queue
-               AND lanes.lane = confirmed.lane AND lanes.token = confirmed.token);
-        {lanes.advance(SENDS, "_ended")};
-    """,
-)  # fmt: skip
-
-ROUTINES: Final = (_FIND, _WRITE)
+FUNCTIONS: Final = (_FIND, _WRITE)
 
 
 class Reported(NamedTuple):

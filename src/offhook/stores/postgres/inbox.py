@@ -4,50 +4,26 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import LIVE, SendState, State, Trigger, sources, target
+from offhook.core.lifecycle import LIVE, State, Trigger, sources
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
 from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
-from offhook.stores.postgres import lanes
-from offhook.stores.postgres.accept import touch_lanes
 from offhook.stores.postgres.connections import Connection, Row
+from offhook.stores.postgres.routines import SQL
 from offhook.stores.postgres.settling import as_send
-from offhook.stores.postgres.sql import (
-    IS_LIVE,
-    MESSAGES,
-    NOW,
-    before,
-    epoch,
-    lane_key,
-    one_of,
-    storable,
-    stored_moment,
-)
+from offhook.stores.postgres.values import lane_key, storable
 
-_COLUMNS: Final = f"""
-    id, kind, state, sid, account_sid, sender, recipient, lane_name, attempts, crashes,
-    {epoch("received")} AS received, {epoch("started")} AS started, {epoch("settled")} AS settled,
-    {epoch("due")} AS due, error, form, spooled, reduced
-"""
-# Of the form as it came. By `encode`, for a request that is not verified yet may hold any byte.
-_BODY: Final = "lower(split_part(split_part('&' || encode(form, 'escape'), '&Body=', 2), '&', 1))"
-# Of a lane what runs, or else the first that may go before a message.
-_AHEAD: Final = f"""
-    SELECT id, state, {epoch("due")} AS due FROM offhook.messages
-     WHERE lane = $1 AND {IS_LIVE} AND id <> $2
-       AND ({before(Trigger.RESCUE)} OR (holds OR due <= {NOW}) AND place < $3)
-     ORDER BY {before(Trigger.RESCUE)} DESC, place LIMIT 1
-"""
+# Seconds since the epoch, by the server's clock, as a moment of the store's.
+_MOMENT: Final = "to_timestamp({}) + (SELECT distance FROM offhook.clock)"
 _CANDIDATES: Final = 200  # with 64 KiB each at most
 _NEWEST: Final = 2**63 - 1
-_NOT_SENT: Final = one_of({SendState.FAILED, SendState.CANCELED})
 
 
 async def find(connection: Connection, wanted: Filter) -> Sequence[Record]:
     """Return the messages that fit, newest first."""
     fitting, values = _fitting(wanted)
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM {fitting} ORDER BY id DESC LIMIT {int(wanted.limit)}", *values
+        SQL.filled("find", fitting=fitting, limit=str(int(wanted.limit))), *values
     )
     return [_record(row) for row in rows]
 
@@ -56,14 +32,16 @@ async def search(connection: Connection, wanted: Filter, phrase: Phrase, within:
     """Look for words. The server passes over what can't hold them, the rest is read here."""
     fitting, values = _fitting(wanted)
     ((looked, last),) = await connection.fetch(
-        f"SELECT count(*), min(id) FROM "
-        f"(SELECT id FROM {fitting} ORDER BY id DESC LIMIT {int(within)}) AS looked",
-        *values,
+        SQL.filled("looked_through", fitting=fitting, within=str(within)), *values
     )
     n = len(values)
-    candidates = (
-        f"SELECT {_COLUMNS} FROM {fitting} AND id >= ${n + 1} AND id < ${n + 2} "
-        f"AND position(${n + 3} IN {_BODY}) > 0 ORDER BY id DESC LIMIT {_CANDIDATES}"
+    candidates = SQL.filled(
+        "candidates",
+        fitting=fitting,
+        last=f"${n + 1}",
+        below=f"${n + 2}",
+        text=f"${n + 3}",
+        at_most=str(_CANDIDATES),
     )
     records: list[Record] = []
     below = _NEWEST
@@ -80,16 +58,10 @@ async def search(connection: Connection, wanted: Filter, phrase: Phrase, within:
 
 async def show(connection: Connection, message_id: int) -> History | None:
     """Return a message with its attempts and sends. Within a transaction."""
-    row = await connection.fetchrow(
-        f"SELECT {_COLUMNS}, place FROM offhook.messages WHERE id = $1", message_id
-    )
+    row = await connection.fetchrow(SQL["show"], message_id)
     if row is None:
         return None
-    attempts = await connection.fetch(
-        f"SELECT number, {epoch('started')} AS started, {epoch('ended')} AS ended, trigger, error "
-        f"FROM offhook.attempts WHERE message = $1 ORDER BY id",
-        message_id,
-    )
+    attempts = await connection.fetch(SQL["attempts_of"], message_id)
     sends = await connection.fetch(
         "SELECT * FROM offhook.sends WHERE message = $1 ORDER BY id", message_id
     )
@@ -108,7 +80,7 @@ async def show(connection: Connection, message_id: int) -> History | None:
 async def _ahead_of(connection: Connection, record: Record, place: int) -> Ahead | None:
     if record.state not in sources(Trigger.CLAIM):
         return None
-    row = await connection.fetchrow(_AHEAD, lane_key(record.lane), record.id, place)
+    row = await connection.fetchrow(SQL["ahead"], lane_key(record.lane), record.id, place)
     return None if row is None else Ahead(row["id"], State(row["state"]), row["due"])
 
 
@@ -117,55 +89,21 @@ async def replay(connection: Connection, message_id: int) -> bool:
 
     See `ports.Inbox.replay`.
     """
-    lane = await _move(
-        connection,
-        message_id,
-        Trigger.REPLAY,
-        f"place = CASE WHEN {IS_LIVE} THEN place ELSE nextval('offhook.message_ids') END, "
-        f"attempts = CASE WHEN {IS_LIVE} THEN 1 ELSE 0 END, due = {NOW}, "
-        f"holds = true, crashes = 0, settled = NULL, error = ''",
-        unless="messages.reduced",
-    )
+    lane = await _decide(connection, message_id, Trigger.REPLAY)
     if lane is not None:
-        # The identities of what never arrived are free again, so that it can be written anew.
-        await connection.execute(
-            f"""
-            WITH unsent AS MATERIALIZED (
-                SELECT id FROM offhook.sends WHERE message = $1 AND state IN {_NOT_SENT}
-                 ORDER BY id FOR UPDATE
-            )
-            UPDATE offhook.sends SET identity = identity || '~' || sends.id
-              FROM unsent WHERE sends.id = unsent.id
-            """,
-            message_id,
-        )
+        await connection.execute(SQL["free_unsent"], message_id)
     return lane is not None
 
 
 async def drop(connection: Connection, message_id: int) -> bool:
     """Discard a message that is not running. Within a transaction. See `ports.Inbox.drop`."""
-    lane = await _move(connection, message_id, Trigger.DROP, f"settled = {NOW}, notice_due = NULL")
+    lane = await _decide(connection, message_id, Trigger.DROP)
     if lane is not None:  # what stood behind it may go now
-        await connection.execute(
-            lanes.advance(
-                MESSAGES,
-                "ARRAY[$1::bytea]",
-                where="lanes.until IS NULL",
-                now=NOW,
-            ),
-            lane,
-        )
+        await connection.execute(SQL["advance_messages"], [lane])
     return lane is not None
 
 
-async def _move(
-    connection: Connection,
-    message_id: int,
-    trigger: Trigger,
-    changes: str,
-    *,
-    unless: str = "false",
-) -> bytes | None:
+async def _decide(connection: Connection, message_id: int, trigger: Trigger) -> bytes | None:
     """Carry out an operator's trigger, and keep it in the history; return the lane.
 
     The lane is locked, and due: it is looked at, for the message may go now.
@@ -175,25 +113,13 @@ async def _move(
     )
     if lane is None:
         return None
-    await connection.execute(touch_lanes(MESSAGES, "ARRAY[$1::bytea]"), lane)
-    attempts = await connection.fetchval(
-        f"""
-        UPDATE offhook.messages SET state = $2, {changes}
-         WHERE id = $1 AND {before(trigger)} AND NOT {unless} RETURNING attempts
-        """,
-        message_id,
-        target(trigger).value,
-    )
+    await connection.execute(SQL["touch_lanes_of_messages"], [lane])
+    # `sql/inbox.sql` has a statement for each, of its name.
+    attempts = await connection.fetchval(SQL[trigger], message_id)
     if attempts is None:
         return None
     await connection.execute(
-        "INSERT INTO offhook.attempts (lane, message, number, ended, trigger, error) "
-        f"VALUES ($1, $2, $3, {NOW}, $4, $5)",
-        lane,
-        message_id,
-        attempts,
-        trigger.value,
-        stored(Cause.OPERATOR()),
+        SQL["note_decision"], lane, message_id, attempts, trigger.value, stored(Cause.OPERATOR())
     )
     return lane
 
@@ -204,8 +130,8 @@ def _fitting(wanted: Filter) -> tuple[str, Sequence[Any]]:
         "state = {}": wanted.state and wanted.state.value,
         "left(sender, 64) = left({0}, 64) AND sender = {0}": storable(wanted.sender) or None,
         "left(sid, 64) = left({0}, 64) AND sid = {0}": storable(wanted.sid) or None,
-        f"received >= {stored_moment('{}')}": wanted.since,
-        f"received < {stored_moment('{}')}": wanted.until,
+        f"received >= {_MOMENT}": wanted.since,
+        f"received < {_MOMENT}": wanted.until,
         "id < {}": wanted.before_id,
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}

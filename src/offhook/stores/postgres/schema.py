@@ -8,15 +8,15 @@ from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
 from offhook.stores.postgres import accept, claims, deliveries, lanes, sends, settling
 from offhook.stores.postgres.connections import Connection, Connections
-from offhook.stores.postgres.routines import Routine, with_needs
+from offhook.stores.postgres.routines import Function, with_needs
 
 OLDEST: Final = 14
 """The oldest PostgreSQL that this is tested to need: earlier ones lack some of its SQL."""
 
-ROUTINES: Final[Sequence[Routine]] = with_needs(
+FUNCTIONS: Final[Sequence[Function]] = with_needs(
     (
-        *accept.ROUTINES, *lanes.ROUTINES, *claims.ROUTINES, *settling.ROUTINES, *sends.ROUTINES,
-        *deliveries.ROUTINES,
+        *accept.FUNCTIONS, *lanes.FUNCTIONS, *claims.FUNCTIONS, *settling.FUNCTIONS,
+        *sends.FUNCTIONS, *deliveries.FUNCTIONS,
     )
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ async def migrate(connections: Connections, tell: Callable[[str], None]) -> None
     async with connections.lend() as connection:
         await _check(connection)
         version = await _version(connection)
-        if not missing(_known(), version) and not await _missing_routines(connection):
+        if not missing(_known(), version) and not await _missing_functions(connection):
             return
     pause = _FIRST_LOOK
     while not await _migrate_if_free(connections, tell):
@@ -88,10 +88,10 @@ async def _bring_up_to_date(connection: Connection) -> None:
         await connection.execute(
             "INSERT INTO offhook.migrations (version) VALUES ($1)", migration.version
         )
-    absent = await _missing_routines(connection)
-    for routine in ROUTINES:
-        if routine.name in absent:
-            await connection.execute(routine.definition)
+    absent = await _missing_functions(connection)
+    for function in FUNCTIONS:
+        if function.name in absent:
+            await connection.execute(function.definition)
 
 
 async def _check(connection: Connection) -> None:
@@ -125,8 +125,8 @@ def _known() -> tuple[Migration, ...]:
     return migrations("offhook.stores.postgres.migrations")
 
 
-async def _missing_routines(connection: Connection) -> frozenset[str]:
-    names = [routine.name for routine in ROUTINES]
+async def _missing_functions(connection: Connection) -> frozenset[str]:
+    names = [function.name for function in FUNCTIONS]
     rows = await connection.fetch(
         "SELECT proname FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace "
         "WHERE nspname = 'offhook' AND proname = ANY($1::text[])",

@@ -45,8 +45,8 @@ from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.schema import migrate
 from offhook.stores.postgres.sends import Notice, Settled
 from offhook.stores.postgres.settling import Step
-from offhook.stores.postgres.sql import storable
 from offhook.stores.postgres.trouble import described
+from offhook.stores.postgres.values import storable
 from offhook.stores.postgres.wake import Wake
 
 P = ParamSpec("P")

@@ -13,9 +13,7 @@ from typing import Any, Final
 
 from offhook.core.lifecycle import State
 from offhook.ports import Inbound
-
-MESSAGES: Final = 0
-SENDS: Final = 1
+from offhook.stores.sql import MESSAGES
 
 _CHUNK: Final = 64  # rows in one statement: 64 rows x 13 values stay far below SQLite's limit
 

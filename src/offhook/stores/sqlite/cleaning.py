@@ -6,27 +6,15 @@ a time.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from offhook.core.keys import Kind
-from offhook.core.lifecycle import (
-    SETTLED,
-    SendTrigger,
-    State,
-    Trigger,
-    send_target,
-    target,
-)
+from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
 from offhook.ports import Erasure, Retention
+from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import MESSAGES, SENDS, tally
-from offhook.stores.sqlite.sql import IS_LIVE, SEND_IS_LIVE, one_of
-
-_SETTLED_WELL: Final = SETTLED - {State.DEAD}
-_NOTHING_TO_SEND: Final = (
-    f"NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND sends.{SEND_IS_LIVE})"
-)
+from offhook.stores.sqlite.accept import tally
+from offhook.stores.sqlite.conditions import SQL
 
 
 class Found(NamedTuple):
@@ -38,13 +26,12 @@ class Found(NamedTuple):
 
 def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:
     """Delete what is over. See `ports.Inbox.prune`."""
-    old = _expired(connection, _SETTLED_WELL, now - _ms(retention.settled), limit)
+    old = _expired(connection, SETTLED_WELL, now - _ms(retention.settled), limit)
     old += _expired(connection, {State.DEAD}, now - _ms(retention.dead), limit - len(old))
     old += _expired(connection, {State.PARKED}, now - _ms(retention.parked), limit - len(old))
     _delete(connection, old)
     keys = connection.execute(
-        "DELETE FROM dedupe_keys WHERE key IN "
-        "(SELECT key FROM dedupe_keys WHERE received < ? ORDER BY received LIMIT ?)",
+        SQL["prune_keys"],
         (now - _ms(retention.keys), limit),
     )
     return len(old) + keys.rowcount
@@ -52,12 +39,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
 
 def reduce(connection: sqlite3.Connection, limit: int) -> int:
     """Take the texts out of what is settled. See `ports.Inbox.reduce`."""
-    rows = connection.execute(
-        f"SELECT id, form FROM messages INDEXED BY messages_settled "
-        f"WHERE state IN {one_of(_SETTLED_WELL)} AND reduced = 0 AND settled IS NOT NULL "
-        f"AND {_NOTHING_TO_SEND} LIMIT ?",
-        (limit,),
-    ).fetchall()
+    rows = connection.execute(SQL["reducible"], (limit,)).fetchall()
     if not rows:
         return 0
     _secure(connection, on=True)
@@ -66,13 +48,8 @@ def reduce(connection: sqlite3.Connection, limit: int) -> int:
         [(essentials(form), id_) for id_, form in rows],
     )
     ids = [id_ for id_, _ in rows]
-    _in(connection, "UPDATE attempts SET error = '' WHERE message", ids)
-    _in(
-        connection,
-        "UPDATE sends SET body = '', media = '[]', content_variables = '{}', error = '' "
-        "WHERE message",
-        ids,
-    )
+    _in(connection, "empty_attempts", ids)
+    _in(connection, "empty_sends", ids)
     _secure(connection, on=False)
     return len(ids)
 
@@ -81,9 +58,7 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
     """Find what there is of a person. Reads all; takes a second a million rows."""
     among = _marks(addresses)
     messages = connection.execute(
-        f"SELECT id FROM messages WHERE (kind <> ? AND sender IN {among}) "
-        f"OR (kind <> ? AND recipient IN {among}) LIMIT ?",
-        (Kind.STATUS, *addresses, Kind.MESSAGE, *addresses, limit),
+        SQL.filled("messages_of_person", addresses=among), (*addresses, *addresses, limit)
     )
     sends = connection.execute(
         f"SELECT id FROM sends WHERE recipient IN {among} LIMIT ?", (*addresses, limit)
@@ -93,22 +68,9 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
 
 def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
     """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
-    running, sending = target(Trigger.CLAIM), send_target(SendTrigger.CLAIM)
-    messages = _in(
-        connection,
-        f"SELECT id, lane FROM messages WHERE state <> '{running}' AND NOT EXISTS (SELECT 1 "
-        f"FROM sends WHERE sends.message = messages.id AND sends.state = '{sending}') AND id",
-        found.messages,
-    )
+    messages = _in(connection, "erasable_messages", found.messages)
     going = {id_ for id_, _ in messages}
-    at_rest = _in(
-        connection,
-        f"SELECT id, lane, message, EXISTS (SELECT 1 FROM messages WHERE id = sends.message "
-        f"AND {IS_LIVE}) FROM sends WHERE state <> '{sending}' AND id",
-        found.sends,
-    )
-    # A live message may run (again), and would send again what it does not find in the ledger: its
-    # sends go with it or not at all.
+    at_rest = _in(connection, "erasable_sends", found.sends)
     sends = [(id_, lane) for id_, lane, message, live in at_rest if message in going or not live]
     erased = len(messages) + len(sends)
     busy = len(found.messages) + len(found.sends) - erased
@@ -128,17 +90,13 @@ def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
 def _expired(
     connection: sqlite3.Connection, states: Iterable[State], before: int, limit: int
 ) -> list[int]:
-    rows = connection.execute(
-        f"SELECT id FROM messages INDEXED BY messages_settled WHERE state IN {one_of(states)} "
-        f"AND reduced IN (0, 1) AND settled < ? AND {_NOTHING_TO_SEND} LIMIT ?",
-        (before, limit),
-    )
+    rows = connection.execute(SQL.filled("expired", states=one_of(states)), (before, limit))
     return [id_ for (id_,) in rows.fetchall()]
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> None:
     """Delete messages with their attempts and sends."""
-    _in(connection, "DELETE FROM attempts WHERE message", ids)
+    _in(connection, "delete_attempts", ids)
     _delete_from(connection, "sends", "message", ids)
     _delete_from(connection, "messages", "id", ids)
 
@@ -161,7 +119,7 @@ def _secure(connection: sqlite3.Connection, *, on: bool) -> None:
 def _in(connection: sqlite3.Connection, statement: str, ids: Sequence[int]) -> list[Any]:
     if not ids:
         return []
-    return connection.execute(f"{statement} IN {_marks(ids)}", ids).fetchall()
+    return connection.execute(SQL.filled(statement, ids=_marks(ids)), ids).fetchall()
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -10,14 +10,13 @@ from typing import Final
 
 from offhook.core.lifecycle import SETTLED, SendState, State
 from offhook.ports import Counts
-from offhook.stores.sqlite.accept import MESSAGES, SENDS
-from offhook.stores.sqlite.sql import (
+from offhook.stores.sql import MESSAGES, SENDS, one_of
+from offhook.stores.sqlite.conditions import (
     IS_LIVE,
     IS_SET_ASIDE,
     IS_WAITING,
     SEND_IS_LIVE,
     SEND_IS_UNSETTLED,
-    one_of,
 )
 
 _RECENT: Final = 60_000  # ms; the window of the rates

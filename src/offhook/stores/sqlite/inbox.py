@@ -5,28 +5,21 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import State, Trigger, sources, target
+from offhook.core.lifecycle import State, Trigger, sources
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.searching import Phrase
 from offhook.core.texts import well_formed
 from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
+from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import counts, lanes, sends
-from offhook.stores.sqlite.accept import MESSAGES, next_values, touch_lane
-from offhook.stores.sqlite.sql import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, before
+from offhook.stores.sqlite.accept import next_values, touch_lane
+from offhook.stores.sqlite.conditions import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, SQL
 
 _COLUMNS: Final = (
     "id, kind, state, sid, account_sid, sender, recipient, lane, attempts, crashes, "
     "received, started, settled, due, error, form, spooled, reduced"
 )
 _FEW: Final = 10_000  # are sorted in 10 ms
-# Of a lane what runs, or else the first that may go before a message.
-_AHEAD: Final = f"""
-    SELECT id, state, due FROM messages
-     WHERE lane = ?1 AND {IS_LIVE} AND id <> ?2
-       AND ({before(Trigger.RESCUE)}
-            OR (holds OR due <= ?3) AND place < (SELECT place FROM messages WHERE id = ?2))
-     ORDER BY {before(Trigger.RESCUE)} DESC, place LIMIT 1
-"""
 _LEASED: Final = f"SELECT lane FROM lanes WHERE until IS NOT NULL AND queue = {MESSAGES}"
 
 
@@ -94,21 +87,13 @@ def show(connection: sqlite3.Connection, message_id: int, now: int, ahead: int) 
 def _behind(connection: sqlite3.Connection, record: Record, now: int, ahead: int) -> Ahead | None:
     if record.state not in sources(Trigger.CLAIM):
         return None
-    row = connection.execute(_AHEAD, (record.lane, record.id, now)).fetchone()
+    row = connection.execute(SQL["ahead"], (record.lane, record.id, now)).fetchone()
     return None if row is None else Ahead(row[0], State(row[1]), (row[2] + ahead) / 1000)
 
 
 def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
     """Put a message at the tail of its lane, or have it due at once. See `ports.Inbox.replay`."""
-    lane = _move(
-        connection,
-        now,
-        message_id,
-        Trigger.REPLAY,
-        f"place = CASE WHEN {IS_LIVE} THEN place ELSE :place END, attempts = {IS_LIVE}, "
-        f"due = :now, holds = 1, crashes = 0, settled = NULL, error = ''",
-        unless="reduced",
-    )
+    lane = _decide(connection, now, message_id, Trigger.REPLAY)
     if lane is None:
         return False
     sends.forget_unsent(connection, message_id)
@@ -118,28 +103,21 @@ def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
 
 def drop(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
     """Discard a message that is not running. See `ports.Inbox.drop`."""
-    lane = _move(connection, now, message_id, Trigger.DROP, "settled = :now, notice_due = NULL")
+    lane = _decide(connection, now, message_id, Trigger.DROP)
     if lane is None:
         return False
     lanes.refresh(connection, MESSAGES, lane, now)  # what stood behind it may go now
     return True
 
 
-def _move(
-    connection: sqlite3.Connection,
-    now: int,
-    message_id: int,
-    trigger: Trigger,
-    changes: str,
-    *,
-    unless: str = "false",
+def _decide(
+    connection: sqlite3.Connection, now: int, message_id: int, trigger: Trigger
 ) -> str | None:
     """Carry out an operator's trigger and keep it in the history; return the lane."""
     place = next_values(connection, "message", 1)
+    # `sql/inbox.sql` has a statement for each, of its name.
     row = connection.execute(
-        f"UPDATE messages SET state = :state, {changes} "
-        f"WHERE id = :id AND {before(trigger)} AND NOT {unless} RETURNING lane, attempts",
-        {"state": target(trigger), "now": now, "place": place, "id": message_id},
+        SQL[trigger], {"now": now, "place": place, "id": message_id}
     ).fetchone()
     if row is None:
         return None

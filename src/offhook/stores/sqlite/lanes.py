@@ -4,21 +4,10 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from offhook.stores.sqlite.accept import MESSAGES, next_values
-from offhook.stores.sqlite.sql import IS_LIVE, SEND_IS_LIVE
+from offhook.stores.sql import MESSAGES
+from offhook.stores.sqlite.accept import next_values
+from offhook.stores.sqlite.conditions import SQL
 
-# What a lane waits for: the first message that may go, or else the earliest that will be able to.
-# A message that waits without holding the lane is stepped over until its time has come.
-_NEXT_MESSAGE: Final = f"""
-    SELECT coalesce(
-        (SELECT max(due, ?1) FROM messages
-          WHERE lane = ?2 AND {IS_LIVE} AND (holds OR due <= ?1) ORDER BY place LIMIT 1),
-        (SELECT min(due) FROM messages WHERE lane = ?2 AND {IS_LIVE})
-    )
-"""
-_NEXT_SEND: Final = f"""
-    SELECT max(due, ?1) FROM sends WHERE lane = ?2 AND {SEND_IS_LIVE} ORDER BY id LIMIT 1
-"""
 # The index has nothing but leases, of which there are no more than workers are at work on.
 _LEASED: Final = "lanes INDEXED BY lanes_token WHERE until IS NOT NULL"
 
@@ -69,8 +58,8 @@ def advance(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> 
 
     A lane that waits for nothing has no row.
     """
-    query = _NEXT_MESSAGE if queue == MESSAGES else _NEXT_SEND
-    row = connection.execute(query, (now, lane)).fetchone()
+    query = "next_message" if queue == MESSAGES else "next_send"
+    row = connection.execute(SQL[query], (now, lane)).fetchone()
     due = None if row is None else row[0]
     if due is None:
         connection.execute("DELETE FROM lanes WHERE queue = ? AND lane = ?", (queue, lane))

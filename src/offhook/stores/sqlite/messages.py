@@ -23,23 +23,9 @@ from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
+from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, sends
-from offhook.stores.sqlite.accept import MESSAGES
-from offhook.stores.sqlite.sql import IS_LIVE, before
-
-_COLUMNS: Final = """
-    id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
-    recipient, place <> id
-"""
-_HEAD: Final = f"""
-    SELECT {_COLUMNS} FROM messages WHERE lane = ? AND {IS_LIVE} AND (holds OR due <= ?)
-     ORDER BY place LIMIT 1
-"""
-# It need not be the head: a retry that let it pass may have come due in front of it.
-_RUNNING: Final = f"""
-    SELECT {_COLUMNS} FROM messages WHERE lane = ? AND {IS_LIVE} AND {before(Trigger.RESCUE)}
-     ORDER BY place LIMIT 1
-"""
+from offhook.stores.sqlite.conditions import SQL, before
 
 # These end a run that the handler has had; a crash or an interruption costs no attempt.
 _COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
@@ -112,10 +98,10 @@ def _claim_lane(
     connection: sqlite3.Connection, lane: str, terms: _Terms, *, leased: bool
 ) -> Sequence[Claim]:
     """Lease a lane for its head. What still runs there is a message whose worker has crashed."""
-    if leased and (row := connection.execute(_RUNNING, (lane,)).fetchone()) is not None:
+    if leased and (row := connection.execute(SQL["running"], (lane,)).fetchone()) is not None:
         _crash(connection, _Head(*row), terms)
     while True:
-        row = connection.execute(_HEAD, (lane, terms.now)).fetchone()
+        row = connection.execute(SQL["head"], (lane, terms.now)).fetchone()
         if row is None or row[7] > terms.now:
             lanes.advance(connection, MESSAGES, lane, terms.now)
             return ()
@@ -168,11 +154,12 @@ def _crash(connection: sqlite3.Connection, head: _Head, terms: _Terms) -> None:
     settled = terms.now if state in SETTLED else None
     error = stored(Cause.WORKER_DIED(crashes, CRASHES_UNTIL_DEAD))
     connection.execute(
-        f"UPDATE messages SET state = ?, token = 0, crashes = ?, due = ?, settled = ?, error = ?, "
-        f"notice_due = CASE WHEN ? THEN NULL ELSE notice_due END "
-        f"WHERE id = ? AND {before(trigger)}",
-        (state, crashes, terms.now, settled, error, settled is not None, head.id),
-    )
+        f"{SQL['crash']} AND {before(trigger)}",
+        {
+            "state": state, "crashes": crashes, "now": terms.now, "settled": settled,
+            "error": error, "id": head.id,
+        },
+    )  # fmt: skip
     _record(connection, head.id, head.attempts + 1, head.started, terms.now, trigger, error)
     if settled is not None and Kind(head.kind) is Kind.MESSAGE:
         terms.buried.append(Overdue(head.id, head.account_sid, head.sender, head.recipient))
@@ -191,19 +178,13 @@ def settle(
     attempts += trigger in _COUNTED
     live = state in LIVE
     connection.execute(
-        f"UPDATE messages SET state = ?, attempts = ?, due = ?, holds = ?, settled = ?, error = ?, "
-        f"notice_due = CASE WHEN ? THEN notice_due END WHERE id = ? AND {before(trigger)}",
-        (
-            state,
-            attempts,
-            now + int(settlement.delay * 1000),
-            settlement.holds_lane,
-            None if live else now,
-            error,
-            live,
-            claim.id,
-        ),
-    )
+        f"{SQL['settle']} AND {before(trigger)}",
+        {
+            "state": state, "attempts": attempts, "due": now + int(settlement.delay * 1000),
+            "holds": settlement.holds_lane, "settled": None if live else now, "error": error,
+            "id": claim.id,
+        },
+    )  # fmt: skip
     if trigger is not Trigger.COMPLETE:
         _record(connection, claim.id, claim.attempt, started, now, trigger, error)
     if settlement.cancel_lane:
@@ -222,11 +203,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     lost = stored(Cause.CLAIM_LOST())
     for lane, token in leases:
         for id_, number, started in connection.execute(
-            f"UPDATE messages SET state = ?, token = 0, due = ? WHERE id = ("
-            f"SELECT id FROM messages WHERE lane = ? AND token = ? AND {IS_LIVE} "
-            f"AND {before(Trigger.INTERRUPT)} ORDER BY place LIMIT 1) "
-            f"RETURNING id, attempts + 1, started",
-            (target(Trigger.INTERRUPT), now, lane, token),
+            SQL["hand_back"], (now, lane, token)
         ).fetchall():
             _record(connection, id_, number, started, now, Trigger.INTERRUPT, lost)
         lanes.advance(connection, MESSAGES, lane, now)

@@ -15,35 +15,16 @@ from offhook.core.lifecycle import (
     send_sources,
     send_target,
 )
-from offhook.core.loops import COUNTED_REPLIES, Loop
+from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, read, stored
 from offhook.core.texts import well_formed
 from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.stores.rows import SLOW_NOTICE
+from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import SENDS, tally, touch_lane
-from offhook.stores.sqlite.sql import SEND_IS_LIVE, SEND_MAY_HAVE_LEFT, before_send
-
-SLOW_NOTICE: Final = "notice:slow"
-"""The one notice that a settled message does not want any more."""
-
-# Our replies that were answered at a program's pace: each counts once, whatever came behind it. It
-# has left some time before its outcome was recorded.
-_TURNS: Final = f"""
-    WITH reply (id, message, earliest, latest) AS MATERIALIZED (
-        SELECT id, message, max(created, coalesce(settled, :now) - :pace),
-               coalesce(settled, :now) + :pace
-          FROM (SELECT * FROM sends WHERE lane = :lane AND created > :since
-                 ORDER BY created DESC LIMIT {COUNTED_REPLIES})
-         WHERE {SEND_MAY_HAVE_LEFT} AND recipient = :sender
-    ), answer (received) AS (
-        SELECT :received
-         UNION SELECT received FROM messages WHERE id IN (SELECT message FROM reply)
-    )
-    SELECT count(DISTINCT (SELECT max(id) FROM reply WHERE received BETWEEN earliest AND latest))
-      FROM answer
-     WHERE EXISTS (SELECT 1 FROM reply WHERE :received BETWEEN earliest AND latest)
-"""
+from offhook.stores.sqlite.accept import tally, touch_lane
+from offhook.stores.sqlite.conditions import SQL, before_send
 
 _COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
 
@@ -62,14 +43,9 @@ def write(
     if draft.once_in and _had(connection, lane, identity, now - int(draft.once_in * 1000)):
         return None
     (id_,) = connection.execute(
-        """INSERT INTO sends (message, identity, lane, state, account_sid, sender, recipient, body,
-                              media, content_sid, content_variables, created, due)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+        SQL["write_send"],
         (
-            message_id,
             identity,
-            lane,
-            SendState.PENDING,
             well_formed(draft.account_sid),
             well_formed(draft.sender),
             to,
@@ -77,7 +53,8 @@ def write(
             json.dumps(list(draft.media)),
             well_formed(draft.content_sid),
             json.dumps(dict(draft.content_variables)),
-            now,
+            message_id,
+            lane,
             now,
         ),
     ).fetchone()
@@ -150,13 +127,7 @@ def claim(
     for lane, leased in lanes.due_lanes(connection, SENDS, now, limit):
         if leased:
             _lose_crashed(connection, lane, now)
-        row = connection.execute(
-            f"""SELECT id, message, identity, account_sid, sender, recipient, body, media,
-                       content_sid, content_variables, tries,
-                       (SELECT sid FROM messages WHERE messages.id = sends.message), due
-                  FROM sends WHERE lane = ? AND {SEND_IS_LIVE} ORDER BY id LIMIT 1""",
-            (lane,),
-        ).fetchone()
+        row = connection.execute(SQL["head_of_sends"], (lane,)).fetchone()
         if row is None or row[-1] > now:
             lanes.advance(connection, SENDS, lane, now)
             continue
@@ -174,12 +145,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     """End leases that their owner does not know of. See `ports.Ledger.hand_back_sends`."""
     leases = lanes.unheld(connection, SENDS, owner, held)
     for lane, token in leases:
-        connection.execute(
-            f"UPDATE sends SET state = ?, token = 0, due = ?, tries = tries - 1 WHERE id = ("
-            f"SELECT id FROM sends WHERE lane = ? AND token = ? AND {SEND_IS_LIVE} "
-            f"AND {before_send(SendTrigger.POSTPONE)} ORDER BY id LIMIT 1)",
-            (send_target(SendTrigger.POSTPONE), now, lane, token),
-        )
+        connection.execute(SQL["hand_back_send"], (now, lane, token))
         lanes.advance(connection, SENDS, lane, now)
     return len(leases)
 
@@ -196,8 +162,7 @@ def settle(
     state, _, lane, sid = row
     if SendState(state) in send_sources(outcome.trigger):
         connection.execute(
-            "UPDATE sends SET state = ?, due = ?, settled = ?, sid = ?, error_code = ?, error = ?, "
-            "delivery = CASE WHEN delivery = '' THEN ? ELSE delivery END WHERE id = ?",
+            SQL["settle_send"],
             (
                 send_target(outcome.trigger),
                 now + int(outcome.delay * 1000),
@@ -267,7 +232,7 @@ def turns(
         "now": now, "pace": int(loop.pace * 1000), "since": now - int(loop.within * 1000),
         "lane": lane, "sender": sender, "received": received,
     }  # fmt: skip
-    (count,) = connection.execute(_TURNS, values).fetchone()
+    (count,) = connection.execute(SQL["turns"], values).fetchone()
     return int(count)
 
 
@@ -296,11 +261,7 @@ def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...])
 
 def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
     """Mark what was being sent when its worker died: it may have left, so it is not repeated."""
-    connection.execute(
-        f"UPDATE sends SET state = ?, settled = ?, error = ? "
-        f"WHERE lane = ? AND {SEND_IS_LIVE} AND {before_send(SendTrigger.LOSE)}",
-        (send_target(SendTrigger.LOSE), now, stored(Cause.SEND_LOST()), lane),
-    )
+    connection.execute(SQL["lose_sends"], (now, stored(Cause.SEND_LOST()), lane))
 
 
 def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
@@ -318,4 +279,4 @@ def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
         content_sid=content,
         content_variables=parsed,
     )
-    return SendClaim(id_, token, message, draft, tries + 1, sid or "")
+    return SendClaim(id_, token, message, draft, tries, sid or "")

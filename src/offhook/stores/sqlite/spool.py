@@ -12,19 +12,14 @@ from typing import Any, Final
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.ports import Inbound, Spooled
+from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import MESSAGES, tally, touch
+from offhook.stores.sqlite.accept import tally, touch
+from offhook.stores.sqlite.conditions import IS_LIVE, SQL
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
-from offhook.stores.sqlite.sql import IS_LIVE
 
 _MARK_BYTES: Final = 8
-
-_OLDEST: Final = f"""
-    SELECT id, kind, lane, account_sid, sid, sender, recipient, form, received, notice_due,
-           (SELECT key FROM dedupe_keys WHERE message = messages.id)
-      FROM messages NOT INDEXED WHERE {IS_LIVE}
-"""
 
 
 class SqliteSpool:
@@ -201,9 +196,7 @@ def _oldest(
     connection: sqlite3.Connection, now: int, limit: int, without: Collection[str]
 ) -> Sequence[Spooled]:
     marks = ",".join("?" * len(without))
-    rows = connection.execute(
-        f"{_OLDEST} AND lane NOT IN ({marks}) ORDER BY id LIMIT ?", (*without, limit)
-    )
+    rows = connection.execute(SQL.filled("spooled", without=f"({marks})"), (*without, limit))
     return [_spooled(row, now) for row in rows.fetchall()]
 
 

@@ -29,8 +29,8 @@ from offhook.ports import (
     SendOutcome,
     Settlement,
 )
+from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messages, sends
-from offhook.stores.sqlite.accept import SENDS
 from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.schema import migrate
 

@@ -1,13 +1,10 @@
-"""The life cycle as SQL: states are named by `offhook.core.lifecycle` and nowhere else."""
+"""The store's statements, and the conditions of its partial indexes."""
 
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     LIVE,
-    MAY_HAVE_LEFT,
     SendState,
     SendTrigger,
     State,
@@ -15,13 +12,7 @@ from offhook.core.lifecycle import (
     send_sources,
     sources,
 )
-
-
-def one_of(states: Iterable[StrEnum]) -> str:
-    """Return the states as SQL's list, in the order of their definition."""
-    chosen = set(states)
-    kind = type(next(iter(chosen)))
-    return "(" + ", ".join(f"'{state}'" for state in kind if state in chosen) + ")"
+from offhook.stores.sql import SqlFiles, one_of
 
 
 def before(trigger: Trigger) -> str:
@@ -39,8 +30,9 @@ IS_LIVE: Final = f"state IN {one_of(LIVE)}"
 IS_SET_ASIDE: Final = f"state IN {one_of(set(State) - LIVE - {State.DONE})}"
 IS_MESSAGE: Final = f"kind = '{Kind.MESSAGE}'"
 IS_WAITING: Final = f"state = '{State.WAITING}'"
-SEND_MAY_HAVE_LEFT: Final = f"state IN {one_of(MAY_HAVE_LEFT)}"
 SEND_IS_LIVE: Final = f"state IN {one_of({SendState.PENDING, SendState.SENDING})}"
 SEND_IS_UNSETTLED: Final = (
     f"state NOT IN ('{SendState.SENT}', '{SendState.PENDING}', '{SendState.SENDING}')"
 )
+
+SQL: Final = SqlFiles("offhook.stores.sqlite", is_live=IS_LIVE, send_is_live=SEND_IS_LIVE)

@@ -1,0 +1,49 @@
+-- Store a batch of webhooks; return which of them, from 1, were new.
+--
+-- The lanes are locked first, so a lane's numbers are drawn in the order of its commits. Then come
+-- the keys, in their order, or two batches could wait for each other: a key that another batch is
+-- about to write is waited for, whichever lane it is in. Nothing but the arguments is joined, so
+-- there is no nested loop.
+-- name: accept
+CREATE OR REPLACE FUNCTION offhook.accept(
+    _lanes bytea[], _keys bytea[], _kinds text[], _names text[],
+    _accounts text[], _sids text[], _senders text[], _recipients text[],
+    _forms bytea[], _notices float8[], _ages float8[], _spooled bool[]
+) RETURNS integer[] LANGUAGE plpgsql VOLATILE
+{same_plan}
+SET enable_nestloop = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    _now timestamptz;
+    _new integer[];
+BEGIN
+    {durably}
+    {touch_lanes(messages, _lanes)};
+    _now := {now};
+    WITH given AS MATERIALIZED (
+        SELECT * FROM unnest(_lanes, _keys, _kinds, _names, _accounts, _sids, _senders,
+                             _recipients, _forms, _notices, _ages, _spooled)
+                 WITH ORDINALITY AS g (lane, key, kind, name, account, sid, sender,
+                                       recipient, form, notice, age, spooled, n)
+    ), unknown AS (
+        INSERT INTO offhook.dedupe_keys (lane, key, received)
+        SELECT lane, key, _now FROM given ORDER BY key ON CONFLICT DO NOTHING RETURNING key
+    ), fresh AS MATERIALIZED (
+        SELECT given.*, nextval('offhook.message_ids') AS id
+          FROM (SELECT given.* FROM given JOIN unknown USING (key) ORDER BY n) AS given
+    ), stored AS (
+        INSERT INTO offhook.messages (
+            id, place, kind, state, lane, lane_name, account_sid, sid, sender, recipient, form,
+            received, due, notice_due, spooled)
+        SELECT id, id, kind, '{State.OPEN}', lane, name, account, sid, sender, recipient, form,
+               _now + make_interval(secs => -age), _now,
+               _now + make_interval(secs => notice - age), spooled
+          FROM fresh
+    ), tallied AS (
+        INSERT INTO offhook.tallies (what, change)
+        SELECT 'messages', count(*) FROM fresh HAVING count(*) > 0
+    )
+    SELECT array_agg(n) INTO _new FROM fresh;
+    RETURN coalesce(_new, '{}');
+END $function$

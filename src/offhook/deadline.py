@@ -1,7 +1,35 @@
-"""A timeout for many short waits at once."""
+"""Waiting with a bound: for an event, for the first of several tasks, for many short calls."""
 
 import asyncio
+from collections.abc import Collection
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound="asyncio.Future[Any]")
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until the event is set, no longer than `seconds`; return whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+async def wait_first(*futures: F, within: float | None = None) -> Collection[F]:
+    """Wait until one of the futures is done, no longer than `within`; return those that are."""
+    done, _ = await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    return done
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
 
 
 class Deadline:

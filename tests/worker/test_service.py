@@ -421,7 +421,7 @@ async def test_a_run_whose_lease_ran_out_while_all_stood_still_is_handed_back(
     async with unrenewed(tmp_path, answer) as line:
         sid = await line.receive("hello")
         await begun.wait()
-        ((running, _),) = line.worker._running.values()
+        (running,) = line.worker._loop.running.values()
         running.until = 0.0
         time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
         (handled,) = await line.told.runs(1)
@@ -444,7 +444,7 @@ async def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(
     async with unrenewed(tmp_path, answer) as line:
         await line.receive("hello")
         await asyncio.to_thread(begun.wait, 20)
-        ((running, _),) = line.worker._running.values()
+        (running,) = line.worker._loop.running.values()
         running.until = 0.0
         time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
         await line.told.problem(Topic.HANDLER_BLOCKS)

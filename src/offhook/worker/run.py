@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from offhook.clock import elapsed
 from offhook.core.forms import decode_form
@@ -16,6 +16,7 @@ from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
+from offhook.deadline import wait_first
 from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
@@ -180,7 +181,7 @@ class Run:
         if isinstance(loop, LoopSuspected):
             return loop
         if loop:
-            await _first(self._over, within=loop)
+            await wait_first(self._over, within=loop)
         if self._over.done():
             return _Over.LOST if self._over.result() is _Over.LOST else Interrupted(0.0)
         return await self._tools.throttle.excess(self.claim, message)
@@ -197,7 +198,7 @@ class Run:
         if handler.is_async:
             self._coroutine = work
         try:
-            await _first(work, self._over, within=terms.timeout)
+            await wait_first(work, self._over, within=terms.timeout)
             if work.done() and not self._has_lapsed():
                 return work.result()
             if replier is not None:
@@ -219,7 +220,7 @@ class Run:
         work.cancel()
         if timed_out:
             await self._notify_timeout(terms)
-            await _first(work, self._over)
+            await wait_first(work, self._over)
         if self._has_lapsed():
             await asyncio.wait({work})
             return Interrupted(0.0)
@@ -279,10 +280,6 @@ class Run:
     def _end(self, why: _Over) -> None:
         if not self._over.done():
             self._over.set_result(why)
-
-
-async def _first(*futures: asyncio.Future[Any], within: float | None = None) -> None:
-    await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _unhandled(subject: Subject) -> Result:

@@ -4,7 +4,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from offhook.clock import elapsed
@@ -12,14 +11,14 @@ from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loops import Loop
 from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
-from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
-from offhook.patience import StoreWatch, woken
-from offhook.ports import Claim, Claimed, Overdue, SenderLimit, Store
+from offhook.patience import StoreWatch
+from offhook.ports import Claimed, Overdue, SenderLimit, Store
 from offhook.settings import Settings
 from offhook.validation import Validator
 from offhook.verification import Verifier
+from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
 from offhook.worker.threads import Threads
@@ -80,13 +79,16 @@ class Worker:
         )
         limit = settings.loop_limit
         self._counted = None if limit is None else Loop(limit[1])
-        self._work = store.listen()
-        self._running: dict[int, tuple[Run, asyncio.Task[None]]] = {}  # by token
-        self._telling: set[asyncio.Task[None]] = set()
-        self._stop_at: float | None = None
+        self._loop: ClaimLoop[Run] = ClaimLoop(
+            store.listen(),
+            self._watch,
+            lambda tokens: store.hand_back(owner, tokens),
+            observer,
+            failed=Topic.RUN_FAILED,
+            consequence="it will be rescued as from a crash",
+        )
+        self._notifying: set[asyncio.Task[None]] = set()
         self._suspects_at = 0.0
-        self._unsure = False  # whether a claim may have been made whose answer was lost
-        self._adrift: set[int] = set()  # tokens of runs that have left their messages unsettled
 
     def stop(self, deadline: float) -> None:
         """Claim nothing more; let handlers end within `deadline` seconds, then interrupt them.
@@ -94,9 +96,7 @@ class Worker:
         What is interrupted is handed back at once, and no attempt is counted. A second call may
         shorten the time.
         """
-        stop_at = time.monotonic() + deadline
-        self._stop_at = stop_at if self._stop_at is None else min(stop_at, self._stop_at)
-        self._work.set()
+        self._loop.stop(deadline)
 
     async def run(self) -> None:
         """Work until `stop` is called and all is settled. A store that is away is waited for.
@@ -104,11 +104,11 @@ class Worker:
         Raises:
             StoreBroken: the store does not come back by itself.
         """
-        pulse = Pulse(self._observer, self._woken)
+        pulse = Pulse(self._observer, self._resumed)
         heartbeat = Heartbeat(
             self._open_store,
             pulse,
-            tokens=lambda: tuple(self._running),  # one step of the interpreter, on any thread
+            tokens=lambda: tuple(self._loop.running),  # one step of the interpreter, on any thread
             renewed=self._renewed,
             lost=self._lose,
             observer=self._observer,
@@ -117,10 +117,7 @@ class Worker:
         )
         heartbeat.start()
         try:
-            while self._stop_at is None:
-                self._work.clear()
-                await woken(self._work, await self._look())
-                self._watch.end_if_broken()
+            await self._loop.run(self._look)
             await self._drain()
         finally:
             self._abandon()
@@ -129,7 +126,7 @@ class Worker:
 
     async def _look(self) -> float | None:
         """Claim what there is capacity for; return the seconds until it is worth looking again."""
-        free = self._settings.concurrency - len(self._running)
+        free = self._settings.concurrency - len(self._loop.running)
         if free <= 0:
             return None  # whichever ends first wakes us
         claimed = await self._claim(free)
@@ -139,53 +136,31 @@ class Worker:
         return None if len(claimed.claims) == free else claimed.next_due
 
     async def _claim(self, limit: int, *, alone: bool = False) -> Claimed:
-        try:
-            if self._unsure:
-                await self._store.hand_back(self._owner, {*self._running, *self._adrift})
-                self._unsure = False
-            began = elapsed()
-            claimed = await self._store.claim(
+        """Claim up to `limit` messages and start their runs; report what else the store says."""
+        answer = await self._loop.claim(
+            lambda: self._store.claim(
                 limit,
                 lease=self._settings.lease,
                 owner=self._owner,
                 alone=alone,
                 loop=self._counted,
             )
-        except StoreUnavailable as error:
-            self._unsure = True
-            self._watch.away(error)
-            self._work.clear()  # nor does what could be written meanwhile make it try at once
+        )
+        if answer is None:
             return Claimed()
-        self._watch.back()
+        claimed, began = answer
         if claimed.step:
-            self._tell_step(claimed.step)
+            self._report_step(claimed.step)
         until = began + self._settings.lease
         if elapsed() < until:
-            for claim in claimed.claims:
-                self._start(claim, until)
+            for one in claimed.claims:
+                run = Run(one, self._tools, until=until)
+                self._loop.start(one.token, run, run(), f"message {one.id}")
         else:  # the process stood still meanwhile: others may have them by now
-            self._unsure = True
+            self._loop.doubt()
         for message in claimed.buried:
-            self._bury(message)
+            self._report_dead(message)
         return claimed
-
-    def _start(self, claim: Claim, until: float) -> None:
-        run = Run(claim, self._tools, until=until)
-        task = asyncio.create_task(run(), name=f"message {claim.id}")
-        self._running[claim.token] = (run, task)
-        task.add_done_callback(partial(self._done, claim))
-
-    def _done(self, claim: Claim, task: asyncio.Task[None]) -> None:
-        del self._running[claim.token]
-        self._work.set()  # there is capacity, and the lane's next message may be due
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        # A mistake of ours. The lease runs out, and the message is rescued as from a crash. It has
-        # been run: it must not be handed back as one that nobody has had.
-        self._adrift.add(claim.token)
-        text = f"the run of message {claim.id} could not settle it: {type(error).__name__}"
-        self._observer(Problem(Topic.RUN_FAILED, text))
-        task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
     async def _run_suspect(self) -> None:
         """Run the message that may have killed workers with nothing beside it that could die too.
@@ -194,38 +169,31 @@ class Worker:
         must not hold up everybody.
         """
         patience = self._settings.handler_timeout + _SLACK
-        if not await self._are_idle(self._unless_stopped(patience)):
+        if not await self._loop.wait_idle(self._unless_stopped(patience)):
             self._suspects_at = time.monotonic() + patience
             return
         await self._claim(1, alone=True)
-        await self._are_idle(self._unless_stopped(patience))
+        await self._loop.wait_idle(self._unless_stopped(patience))
 
     def _unless_stopped(self, patience: float) -> Callable[[], float]:
         until = time.monotonic() + patience
-        return lambda: until if self._stop_at is None else -math.inf
+        return lambda: -math.inf if self._loop.stopping else until
 
-    async def _are_idle(self, until: Callable[[], float]) -> bool:
-        """Wait for all runs to end, no longer than `until()`; return whether they have."""
-        while self._running and (left := until() - time.monotonic()) > 0:
-            self._work.clear()
-            await woken(self._work, left)
-        return not self._running
-
-    def _tell_step(self, seconds: float) -> None:
+    def _report_step(self, seconds: float) -> None:
         text = (
             f"the clock was set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s: "
             "order, leases and retries go by elapsed time, and are not affected"
         )
         self._observer(Problem(Topic.CLOCK_STEPPED, text))
 
-    def _bury(self, message: Overdue) -> None:
+    def _report_dead(self, message: Overdue) -> None:
         text = f"message {message.id} is dead: {CRASHES_UNTIL_DEAD} workers died while running it"
         self._observer(Problem(Topic.BURIED, text))
-        task = asyncio.create_task(self._tell_buried(message))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        task = asyncio.create_task(self._notify_of_failure(message))
+        self._notifying.add(task)
+        task.add_done_callback(self._notifying.discard)
 
-    async def _tell_buried(self, message: Overdue) -> None:
+    async def _notify_of_failure(self, message: Overdue) -> None:
         address = ReturnAddress.of(message, self._settings)
         draft = notice("failure", self._settings.failure_notice, address)
         if draft is not None:
@@ -235,36 +203,35 @@ class Worker:
 
     def _renewed(self, tokens: frozenset[int], until: float) -> None:
         for token in tokens:
-            if (found := self._running.get(token)) is not None:
-                found[0].until = until
+            if (run := self._loop.running.get(token)) is not None:
+                run.until = until
 
-    def _woken(self) -> None:
+    def _resumed(self) -> None:
         """Cancel runs whose leases ran out while the process stood still: others may have them.
 
-        Not because the store is away: then no other worker can take them over either.
+        Not because the store is unavailable: then no other worker can take them over either.
         """
         now = elapsed()
-        for run, _ in self._running.values():
+        for run in self._loop.running.values():
             if run.until <= now:
                 run.lapse()
 
     def _lose(self, tokens: frozenset[int]) -> None:
-        for token in tokens & self._running.keys():
-            self._running[token][0].lose()
+        for token in tokens & self._loop.running.keys():
+            self._loop.running[token].lose()
 
     async def _drain(self) -> None:
-        await self._are_idle(lambda: -math.inf if self._stop_at is None else self._stop_at)
-        for run, _ in self._running.values():
+        await self._loop.wait_idle(lambda: self._loop.stop_at)
+        for run in self._loop.running.values():
             run.interrupt()
         until = time.monotonic() + _SLACK
-        await self._are_idle(lambda: until)
-        if self._telling:
-            await asyncio.wait(self._telling, timeout=_SLACK)
+        await self._loop.wait_idle(lambda: until)
+        if self._notifying:
+            await asyncio.wait(self._notifying, timeout=_SLACK)
 
     def _abandon(self) -> None:
-        """Leave behind what can't be ended; its leases run out."""
-        for _, task in self._running.values():
+        """Cancel what has not ended in time; its leases run out."""
+        self._loop.cancel()
+        for task in self._notifying:
             task.cancel()
-        for telling in self._telling:
-            telling.cancel()
         self._threads.close()

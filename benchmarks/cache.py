@@ -37,7 +37,7 @@ from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Store, ValidationCache
 from offhook.settings import Settings
 from offhook.stores import open_store
-from tests.valkey import Valkey, valkey
+from testing.valkey import Valkey, valkey
 
 FRESH = "fresh, no Redis"
 ASKED = "fresh, Redis asked for each"

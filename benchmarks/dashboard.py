@@ -30,7 +30,7 @@ from offhook.core.searching import LOOK, Phrase
 from offhook.ports import Filter, Store
 from offhook.stores import open_store
 from offhook.stores.postgres.values import lane_key
-from tests.servers import postgres
+from testing.postgres import postgres
 
 _ASKED = 5
 _LIMIT = 200.0  # ms

@@ -26,7 +26,7 @@ from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.bench.shots import Mix
 from offhook.bench.tally import Tally
-from tests.fuzz.memory import resident
+from testing.memory import resident
 
 _ROOT = Path(__file__).parent.parent
 _ALONE = 0.25  # of the flood's time: for the comparison

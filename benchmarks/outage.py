@@ -25,7 +25,7 @@ import uvloop
 from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.bench.tally import Tally
-from tests.servers import PostgresServer, postgres
+from testing.postgres import PostgresServer, postgres
 
 _ROOT = Path(__file__).parent.parent
 _AROUND = 15.0  # seconds before and after the outage

@@ -24,7 +24,7 @@ from benchmarks.outage import running
 from benchmarks.results import Run, is_partial
 from offhook.bench.shots import Mix
 from offhook.bench.tally import Tally
-from tests.valkey import Valkey, valkey
+from testing.valkey import Valkey, valkey
 
 LIMIT = 1.5
 _CALM = "calm"

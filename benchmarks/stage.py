@@ -12,8 +12,8 @@ from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, lines
 from offhook.bench.shots import Mix, Supply
-from tests.servers import PostgresServer, postgres
-from tests.valkey import Valkey, valkey
+from testing.postgres import PostgresServer, postgres
+from testing.valkey import Valkey, valkey
 
 _HANDLER: Final = """
 [ "$BENCH_HANDLER_SECONDS" = 0.0 ] || sleep "$BENCH_HANDLER_SECONDS"

@@ -17,7 +17,7 @@ from offhook.observe.sheet import Sheet
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_spool
-from tests.conformance.support import claim_one, inbound, opened
+from testing.stores import claim_one, inbound, opened
 
 VERSION = "1.2.3"
 

@@ -12,7 +12,7 @@ from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Event, Problem, Topic
 from offhook.ports import Store
-from tests.conformance.support import DONE, claim, inbound, opened
+from testing.stores import DONE, claim, inbound, opened
 
 LIMIT = 10
 

@@ -15,7 +15,7 @@ from offhook.roles import WorkerRole, status_callback
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.worker import Worker
-from tests.conformance.support import inbound
+from testing.stores import inbound
 
 
 def test_a_status_callback_names_its_send_and_is_repeated_by_twilio() -> None:

@@ -18,8 +18,8 @@ from offhook.sender_limit import (
     Windows,
     open_sender_limit,
 )
-from tests.valkey import Valkey, valkey
-from tests.web.helpers import ACCOUNT, TOKEN, settings
+from testing.valkey import Valkey, valkey
+from testing.webhooks import ACCOUNT, TOKEN, settings
 
 ANN, BOB = "+15551230001", "whatsapp:+15551230002"
 YES, FIRST, NO = Admission.ADMITTED, Admission.FIRST_EXCESS, Admission.EXCESS

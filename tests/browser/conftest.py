@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from testing.commands import Home, dev
 from tests.browser.support import BOT, Visit, browsing, link_of, visiting
-from tests.cli.support import Home, dev
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from testing.commands import Home, dev
 from tests.browser.support import Visit, browsing, link_of, visiting
-from tests.cli.support import Home, dev
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 

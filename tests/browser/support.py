@@ -20,7 +20,7 @@ from playwright.sync_api import (
 )
 
 from offhook.web.phone.switches import Switch
-from tests.cli.support import PATIENCE, Process
+from testing.commands import PATIENCE, Process
 
 BOT = """
 import asyncio

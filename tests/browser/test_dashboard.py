@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from offhook.cli.control import TEXTS, TOKEN_HEADER
 from offhook.cli.session import Session
+from testing.commands import PATIENCE, Home, dev
 from tests.browser.support import Visit, link_of, visiting
 from tests.browser.test_accessibility import violations
-from tests.cli.support import PATIENCE, Home, dev
 
 BOT = """
 from pathlib import Path

@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, expect
 
 from offhook.cli.session import Session
 from offhook.core.signature import sign
+from testing.commands import Home, dev
 from tests.browser.support import BOT, Visit, link_of, visiting
-from tests.cli.support import Home, dev
 
 # A picture of one pixel.
 PIXEL = bytes.fromhex(

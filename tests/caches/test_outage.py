@@ -13,9 +13,9 @@ from offhook.events import Answered, Event, Problem
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store, ValidationCache
 from offhook.stores import open_store
+from testing.valkey import Valkey, valkey
+from testing.webhooks import MESSAGE, changed, named, settings
 from tests.caches.support import PATIENCE
-from tests.valkey import Valkey, valkey
-from tests.web.helpers import MESSAGE, changed, named, settings
 from tests.web.test_ingest import webhook
 
 CLIENTS = 8

@@ -4,8 +4,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-from tests.cli.roles import ended, in_thread, listening, site
-from tests.valkey import Valkey
+from testing.roles import ended, in_thread, listening, site
+from testing.valkey import Valkey
 
 
 async def test_an_ingress_starts_without_its_redis_and_finds_it_later(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from offhook.caches.interest import MISSES, SAMPLE
 from offhook.caches.redis import WAITING, RedisCache
 from offhook.ports import ValidationCacheEntry
+from testing.valkey import Valkey, behind_tls, valkey
 from tests.caches.support import PATIENCE, Told, asked, entry, redis_cache, seal
-from tests.valkey import Valkey, behind_tls, valkey
 
 
 @pytest.fixture

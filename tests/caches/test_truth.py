@@ -26,9 +26,9 @@ from offhook.events import Event
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Filter, Store
 from offhook.stores import open_store
+from testing.valkey import Valkey, valkey
+from testing.webhooks import MESSAGE, changed, encoded, named, settings
 from tests.caches.support import entry, seal
-from tests.valkey import Valkey, valkey
-from tests.web.helpers import MESSAGE, changed, encoded, named, settings
 from tests.web.test_ingest import webhook
 
 SIDS = tuple(f"SM{n:032x}" for n in range(3))

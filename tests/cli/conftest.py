@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from offhook import cli
-from tests.cli.support import Call, Ended
+from testing.commands import Call, Ended
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cli.support import Home
+from testing.commands import Home
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 _PATIENCE = 30.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from tests.cli.roles import Site, ended, in_thread, listening, site, working
-from tests.cli.support import Process, until
+from testing.commands import Process, until
+from testing.roles import Site, ended, in_thread, listening, site, working
 
 ANY = "127.0.0.1:0"
 

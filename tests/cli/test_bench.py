@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.support import Call, Home, dev
+from testing.commands import Call, Home, dev
 
 CREDENTIALS = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
 BRIEF = ("--seconds", "0.3", "--warm-up", "0.1", "--connections", "4")

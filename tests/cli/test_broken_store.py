@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from offhook.twilio.simulator import Simulator
-from tests.cli.support import Home, Process, free_port
+from testing.commands import Home, Process, free_port
 
 ACCOUNT = Simulator.credentials()
 BROKEN = "store-broken: messages are not handled"

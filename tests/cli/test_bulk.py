@@ -14,7 +14,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.ports import Claim, Counts, Filter, Inbound, Settlement, Store
 from offhook.stores import open_store
-from tests.cli.support import Call, Home, until
+from testing.commands import Call, Home, until
 from tests.cli.terminal import on_a_terminal
 
 T = TypeVar("T")

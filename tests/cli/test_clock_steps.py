@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.roles import in_thread, listening, site, working
-from tests.cli.support import PATIENCE, until
-from tests.stepped.clock import SteppedClock
+from testing.commands import PATIENCE, until
+from testing.roles import in_thread, listening, site, working
+from testing.stepped.clock import SteppedClock
 
 HOUR, DECADE = 3600, 10 * 365 * 86_400
 

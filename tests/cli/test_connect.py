@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.cli.support import Call, Home
+from testing.commands import Call, Home
+from testing.twilio.background import Twilio, twilio
+from testing.twilio.helpers import closed_port
+from testing.twilio.line import CREDENTIALS
 from tests.cli.terminal import CTRL_C, CTRL_D, on_a_terminal
-from tests.twilio.background import Twilio, twilio
-from tests.twilio.helpers import closed_port
-from tests.twilio.line import CREDENTIALS
 
 NUMBER = "+15005550006"
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"

@@ -5,7 +5,7 @@ import pytest
 from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step
 from offhook.cli.scenes import broken_promises, scenes
 from offhook.settings import Settings
-from tests.cli.support import Home
+from testing.commands import Home
 
 SCENES = scenes(Settings.load(env_file=None))
 SIMPLE, RETRIED = SCENES[0], SCENES[2]

@@ -12,7 +12,7 @@ from offhook.cli.session import Session
 from offhook.ports import Spool, Store
 from offhook.stores import open_spool, open_store
 from offhook.web.guard import is_loopback
-from tests.cli.support import ECHO, Home, dev, is_alive, until
+from testing.commands import ECHO, Home, dev, is_alive, until
 from tests.cli.test_inbox import inbound
 
 

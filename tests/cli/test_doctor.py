@@ -30,8 +30,8 @@ from offhook.doctor.finding import Check
 from offhook.ports import Inbound, Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
-from tests.cli.support import Call, Home
-from tests.conformance.support import claim_one, inbound, opened
+from testing.commands import Call, Home
+from testing.stores import claim_one, inbound, opened
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
 WELL = {

@@ -16,13 +16,13 @@ from offhook.settings import Settings
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.serving import serving
 from offhook.web import Health
-from tests.cli.support import Call
-from tests.proxies.nginx import Forwarding, nginx
-from tests.twilio.background import Twilio, twilio
-from tests.twilio.helpers import Webhook, closed_port
-from tests.twilio.line import CREDENTIALS
-from tests.valkey import valkey
-from tests.web.helpers import line
+from testing.commands import Call
+from testing.nginx import Forwarding, nginx
+from testing.twilio.background import Twilio, twilio
+from testing.twilio.helpers import Webhook, closed_port
+from testing.twilio.line import CREDENTIALS
+from testing.valkey import valkey
+from testing.webhooks import line
 
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
 SECOND = Simulator.credentials().auth_token

@@ -9,7 +9,7 @@ import pytest
 from offhook.doctor import Finding, Findings, Verdict, examine, postgres, store
 from offhook.settings import Settings
 from offhook.stores import open_store
-from tests import servers
+from testing import postgres as servers
 
 _NUMBERS = count()
 NOT_ANSWERING = "postgresql://bot:geheim@127.0.0.1:1/bot"

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.cli.door import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
 from offhook.cli.listening import listen, server_for, serving
-from tests.web.helpers import TWIML, Reply, read_reply, request
+from testing.webhooks import TWIML, Reply, read_reply, request
 
 PATIENCE = 30.0
 LARGE = 1_000_000

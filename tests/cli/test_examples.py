@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offhook.twilio.simulator import Simulator
-from tests.cli.support import Home, dev, free_port
+from testing.commands import Home, dev, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -18,7 +18,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
 from offhook.ports import Draft, Inbound, Record, SendOutcome, Settlement
 from offhook.stores import open_store
-from tests.cli.support import Call
+from testing.commands import Call
 
 ANN, BOB = "+15551230001", "+15551230002"
 TRACEBACK = 'Traceback ...\n  File "bot.py", line 7\nValueError: can not read: my secret'

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from offhook.core.signature import sign
-from tests.cli.support import Home, Process, free_port, until
-from tests.web.helpers import (
+from testing.commands import Home, Process, free_port, until
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,

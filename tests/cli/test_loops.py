@@ -10,7 +10,7 @@ from typing import Any
 from offhook.core.loops import PROBE
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.history import Outbound
-from tests.cli.support import Home, free_port
+from testing.commands import Home, free_port
 
 LIMIT = 6
 ALICE, BOB = "+15005550006", "+15005550007"

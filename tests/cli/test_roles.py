@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.roles import ended, in_thread, listening, site, working
-from tests.cli.support import is_alive, until
+from testing.commands import is_alive, until
+from testing.roles import ended, in_thread, listening, site, working
 
 
 async def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from offhook.twilio.simulator import Simulator
-from tests.cli.support import Home, Process, free_port, is_alive, until
+from testing.commands import Home, Process, free_port, is_alive, until
 
 T = TypeVar("T")
 ACCOUNT = Simulator.credentials()

@@ -14,10 +14,10 @@ import pytest
 import offhook
 from offhook.errors import SettingsError
 from offhook.settings import Settings
-from tests import servers
-from tests.cli.roles import ACCOUNT
-from tests.cli.support import Call, Home, free_port, until
-from tests.valkey import valkey
+from testing import postgres as servers
+from testing.commands import Call, Home, free_port, until
+from testing.roles import ACCOUNT
+from testing.valkey import valkey
 
 # In the middle of each secret: whoever prints a half of it is found as well.
 MARK = "geheim"

@@ -7,7 +7,7 @@ from pathlib import Path
 from offhook.cli.stores import existing
 from offhook.settings import Settings
 from offhook.stores import store_of
-from tests.cli.support import Home
+from testing.commands import Home
 
 # Opens the store as soon as its standard input ends, so that several do so at once.
 OPENER = """

@@ -14,7 +14,7 @@ from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.observe.log import configure_logging
 from offhook.ports import Draft, Inbound, SendOutcome, Settlement
 from offhook.stores import open_store
-from tests.cli.support import Call, Home, dev
+from testing.commands import Call, Home, dev
 
 # Clears the screen, sets the title (two ways), rings, goes back to the line's start, turns what
 # follows around, hides an end of line, and is half a character.

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.cli.roles import in_thread, listening, site
-from tests.cli.support import Process, until
+from testing.commands import Process, until
+from testing.roles import in_thread, listening, site
 
 # Each process tells its spans to a file of its own.
 BOT = """

@@ -8,7 +8,7 @@ import typer
 
 from offhook import __version__
 from offhook.cli import program
-from tests.cli.support import Call, Home
+from testing.commands import Call, Home
 from tools.pages.commands import tree
 
 COMMANDS = dict(tree())  # by their full names, groups and what is in them

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offhook.stores import open_store
-from tests.servers import Databases, postgres
+from testing.postgres import Databases, postgres
 
 _NUMBERS = count(1)
 _TEMPLATE = f"offhook_{os.getpid()}_template"

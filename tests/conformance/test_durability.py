@@ -13,11 +13,11 @@ import pytest
 
 from offhook.errors import SchemaTooNew, StoreUnavailable
 from offhook.ports import Filter
-from tests.conformance.support import inbound, opened
+from testing.stores import inbound, opened
 
 _ACCEPT_FOR_EVER = """
 import asyncio, sys
-from tests.conformance.support import inbound, opened
+from testing.stores import inbound, opened
 from pathlib import Path
 
 async def main():

@@ -10,8 +10,7 @@ from offhook.core.messages import Send
 from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost
 from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
-from tests.conformance.clocks import clock_of
-from tests.conformance.support import (
+from testing.stores import (
     DONE,
     claim,
     claim_one,
@@ -20,6 +19,7 @@ from tests.conformance.support import (
     opened,
     transactions_of_sends,
 )
+from tests.conformance.clocks import clock_of
 
 ACCEPTED = SendOutcome(SendTrigger.ACCEPT, sid="SMout", status="queued")
 

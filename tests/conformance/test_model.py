@@ -40,10 +40,10 @@ from offhook.ports import (
     Settlement,
     Store,
 )
-from tests.conformance import support
+from testing import stores as support
+from testing.stores import opened
 from tests.conformance.clocks import Clock, clock_of
 from tests.conformance.model import LOOP, Entry, Found, LostError, Model, Post, Run, Written
-from tests.conformance.support import opened
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from offhook.core.messages import Send
 from offhook.core.searching import Phrase
 from offhook.errors import StoreUnavailable
 from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
+from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 NOTHING = Retention(settled=3600, dead=3600, parked=3600, keys=3600)
 OVER = -1.0  # seconds: what ends in this second is over

@@ -9,7 +9,7 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import LeaseLost, StoreError
 from offhook.ports import Filter, Settlement, Store
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
+from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 
 async def test_a_webhook_is_stored_once(url: str) -> None:

@@ -8,7 +8,7 @@ from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.core.messages import Send
 from offhook.errors import StoreUnavailable
 from offhook.ports import Filter, Record
-from tests.conformance.support import opened
+from testing.stores import opened
 
 # Seconds until all has to be settled, once nothing is killed any more. A send that was refused five
 # times in a row waits for 256 s (core/backoff.py); of thousands, one may be as unlucky.

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.cli.support import Home
-from tests.servers import PostgresServer
+from testing.commands import Home
+from testing.postgres import PostgresServer
 
 _PAUSE: Final = 0.3  # seconds between two commands
 

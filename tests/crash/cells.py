@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from offhook.core.lifecycle import LIVE
-from tests.cli.support import until
+from testing.commands import until
 from tests.crash.crowd import Crowd
 from tests.crash.services import Service, Way
 from tests.crash.visits import Visit

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from offhook.core.signature import sign
 from offhook.twilio.simulator import Credentials, Text, inbound
-from tests.cli.support import until
+from testing.commands import until
 from tests.crash.line import NUMBER
 
 _PEOPLE: Final = 3

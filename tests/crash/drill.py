@@ -14,7 +14,7 @@ from pathlib import Path
 from offhook.core.keys import Kind
 from offhook.patience import ended
 from offhook.twilio.simulator import Credentials, Simulator
-from tests.cli.support import Home
+from testing.commands import Home
 from tests.crash import journal
 from tests.crash.accounts import Accounts
 from tests.crash.bystander import Bystander, Database

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import httpx2
 
-from tests.cli.support import Home, Process, is_alive, until
+from testing.commands import Home, Process, is_alive, until
+from testing.postgres import StopMode
 from tests.crash.plan import Target
 from tests.crash.ports import quiet_port
 from tests.crash.services import deleted_of
-from tests.servers import StopMode
 
 
 class Server(Protocol):

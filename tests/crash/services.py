@@ -13,7 +13,7 @@ import httpx2
 
 from offhook.cli.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
-from tests.cli.support import Home, Process, is_alive, until
+from testing.commands import Home, Process, is_alive, until
 from tests.crash.bystander import PATIENCE
 from tests.crash.ports import quiet_port
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import Home
+from testing.commands import Home
+from testing.postgres import PostgresServer, postgres
 from tests.crash.bystander import PostgresDatabase
 from tests.crash.drill import Drill, seed
 from tests.crash.fleet import Fleet, many_machines
 from tests.crash.plan import Load
-from tests.servers import PostgresServer, postgres
 
 pytestmark = pytest.mark.usefixtures("quiet_server")
 

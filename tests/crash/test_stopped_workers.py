@@ -17,9 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from offhook.twilio.simulator import Outbound
-from tests.cli.roles import Site, in_thread, listening, site, working
-from tests.cli.support import Process, until
-from tests.servers import postgres
+from testing.commands import Process, until
+from testing.postgres import postgres
+from testing.roles import Site, in_thread, listening, site, working
 
 LEASE = 4.0
 MESSAGES = 8  # at once, so that some of their handlers are ready at the moment of the stop

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from tests.cli.support import until
+from testing.commands import until
 from tests.crash.bystander import FAULTS, PATIENCE
 from tests.crash.crowd import ERASED, PERSON
 from tests.crash.ports import quiet_port

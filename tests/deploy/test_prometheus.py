@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 
-from tests.cli.roles import in_thread, listening, site
-from tests.cli.support import free_port, until
+from testing.commands import free_port, until
+from testing.roles import in_thread, listening, site
 from tests.deploy.support import program
 from tools.deploy import DEPLOY
 

@@ -5,7 +5,7 @@ import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.cli.support import Home, Process, dev, until
+from testing.commands import Home, Process, dev, until
 from tests.docs.pages import DOCS, Block, blocks
 
 # What differs in each run: durations, times, ports, tokens and SIDs. Spaces too: columns are as

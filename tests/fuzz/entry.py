@@ -12,8 +12,8 @@ from offhook.core.answers import REFUSED
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.roles import Ingress
 from offhook.stores import store_of
+from testing.webhooks import TWIML, settings
 from tests.fuzz.shots import TENANT, Shot
-from tests.web.helpers import TWIML, settings
 
 STATUSES = {reason.value: answer.status for reason, answer in REFUSED.items()}
 HEALTH = {b"alive\n", b"ready\n", b""}

@@ -15,7 +15,7 @@ from offhook.core.signature import sign
 from offhook.twilio.simulator.captures import HEADERS, INBOUND_TYPE, STATUS_TYPE, Text
 from offhook.twilio.simulator.captures import inbound as inbound_fields
 from offhook.twilio.simulator.captures import status as status_fields
-from tests.web.helpers import ACCOUNT, PUBLIC, TOKEN
+from testing.webhooks import ACCOUNT, PUBLIC, TOKEN
 
 TENANT: Final = "AC" + "7" * 32
 MESSAGES, STATUS = "/twilio/messages", "/twilio/status"

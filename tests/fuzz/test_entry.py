@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from testing.memory import FULL, STEADY, Growth
 from tests.fuzz.entry import TENANTS_TOKEN, Entry
-from tests.fuzz.memory import FULL, STEADY, Growth
 from tests.fuzz.shots import MESSAGES, STATUS, TENANT, Gun, Shot
 
 AT_ONCE = 64

@@ -14,12 +14,12 @@ import pytest
 
 from offhook.ports import Filter
 from offhook.stores import open_store
-from tests.cli.support import Home
-from tests.fuzz.memory import Growth
+from testing.commands import Home
+from testing.memory import Growth
+from testing.webhooks import ACCOUNT, PUBLIC, TOKEN
 from tests.fuzz.shots import Gun
 from tests.fuzz.test_entry import seed
 from tests.fuzz.wire import Client
-from tests.web.helpers import ACCOUNT, PUBLIC, TOKEN
 
 WARM_UP = 1_000
 PART = 5_000

@@ -24,8 +24,8 @@ from offhook.ingest import WebhookProcessor
 from offhook.ports import Store
 from offhook.stores import open_store
 from offhook.web import routes
-from tests.proxies.nginx import Forwarding, Nginx, nginx
-from tests.web.helpers import (
+from testing.nginx import Forwarding, Nginx, nginx
+from testing.webhooks import (
     FORM,
     MESSAGE,
     TOKEN,

@@ -9,7 +9,7 @@ import uvicorn
 
 from offhook import Offhook
 from offhook.core.signature import sign
-from tests.web.helpers import (
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,

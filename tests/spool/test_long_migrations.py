@@ -21,10 +21,10 @@ from offhook.ports import Filter, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
-from tests.cli.roles import ended, in_thread, listening, site
-from tests.conformance.support import inbound
-from tests.servers import PostgresServer, postgres
-from tests.spool.support import eventually
+from testing.postgres import PostgresServer, postgres
+from testing.roles import ended, in_thread, listening, site
+from testing.spools import eventually
+from testing.stores import inbound
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(30)]
 

@@ -18,11 +18,11 @@ from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
-from tests.cli.roles import ended, in_thread, listening, site, working
-from tests.conformance.support import inbound
-from tests.servers import PostgresServer, postgres
-from tests.spool.proxy import Proxy
-from tests.spool.support import eventually, sids
+from testing.postgres import PostgresServer, postgres
+from testing.proxy import Proxy
+from testing.roles import ended, in_thread, listening, site, working
+from testing.spools import eventually, sids
+from testing.stores import inbound
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(90)]
 

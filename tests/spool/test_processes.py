@@ -9,9 +9,9 @@ from pathlib import Path
 
 from offhook.ports import Filter, Record
 from offhook.stores import open_spool, open_store
-from tests.cli.roles import Site, ended, in_thread, listening, site
-from tests.cli.support import until
-from tests.spool.support import eventually
+from testing.commands import until
+from testing.roles import Site, ended, in_thread, listening, site
+from testing.spools import eventually
 
 
 async def texts(here: Site, numbers: Sequence[int], *, duplicates: int = 0) -> set[str]:

@@ -18,8 +18,8 @@ from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ports import Inbound
 from offhook.stores import open_spool
-from tests.conformance.support import inbound
-from tests.spool.support import Machine, Way, bytes_of, eventually, locked, sids
+from testing.spools import Machine, Way, bytes_of, eventually, locked, sids
+from testing.stores import inbound
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(100)]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from benchmarks.stores import Files, Server, make
 from offhook.core.loops import Loop
 from offhook.stores.postgres.schema import FUNCTIONS
 from offhook.stores.sqlite import lanes, messages, sends
-from tests.conformance.support import inbound, opened
-from tests.servers import Databases, postgres
+from testing.filled import Files, Server, make
+from testing.postgres import Databases, postgres
+from testing.stores import inbound, opened
 
 FEW, MANY = 20, 20_000
 SHAPES = ("a lane each", "one lane")

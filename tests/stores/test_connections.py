@@ -7,8 +7,8 @@ import pytest
 
 from offhook.errors import StoreUnavailable
 from offhook.stores.postgres.connections import MAX_AGE, MAX_IDLE, Connections
-from tests.servers import PostgresServer, postgres
-from tests.spool.proxy import Proxy
+from testing.postgres import PostgresServer, postgres
+from testing.proxy import Proxy
 
 
 @pytest.fixture(scope="module")

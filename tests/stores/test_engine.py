@@ -11,8 +11,8 @@ from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.wake import Wake
-from tests.conformance.support import inbound
-from tests.spool.support import bytes_of, locked
+from testing.spools import bytes_of, locked
+from testing.stores import inbound
 
 
 def broken(_connection: sqlite3.Connection, _now: int) -> None:

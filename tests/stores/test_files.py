@@ -11,7 +11,7 @@ import pytest
 from offhook.errors import StoreBroken
 from offhook.ports import Filter
 from offhook.stores.sqlite import SqliteStore
-from tests.conformance.support import inbound, opened
+from testing.stores import inbound, opened
 
 Damage = Callable[[Path], object]
 

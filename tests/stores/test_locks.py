@@ -18,9 +18,9 @@ import pytest
 
 from offhook.ports import Filter, Spool, Store
 from offhook.stores import open_spool, open_store
-from tests.conformance import support
-from tests.conformance.support import inbound
-from tests.spool.support import locked
+from testing import stores as support
+from testing.spools import locked
+from testing.stores import inbound
 
 Opens = Callable[[str], Store | Spool]
 

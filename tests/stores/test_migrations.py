@@ -8,7 +8,7 @@ import pytest
 from offhook.errors import ConfigurationError, SchemaTooNew
 from offhook.stores import migrations as module
 from offhook.stores.migrations import Migration, migrations, missing
-from tests.conformance.support import inbound, opened
+from testing.stores import inbound, opened
 
 KNOWN = [Migration(1, "one", ""), Migration(2, "two", "")]
 

@@ -10,8 +10,8 @@ import pytest
 from offhook.core.lifecycle import SendTrigger, State, Trigger
 from offhook.ports import Claim, Filter, Retention, SendOutcome, Settlement, Store
 from offhook.stores import open_store
-from tests.conformance.support import DONE, claim, draft, inbound
-from tests.servers import PostgresServer, postgres
+from testing.postgres import PostgresServer, postgres
+from testing.stores import DONE, claim, draft, inbound
 from tests.stores.pgbouncer import SESSIONS, pgbouncer
 
 _NUMBERS = count(1)

@@ -17,9 +17,9 @@ import pytest
 
 from offhook.core.lifecycle import Trigger
 from offhook.ports import Filter, Retention, Settlement, Store
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
-from tests.servers import PostgresServer, postgres
-from tests.stepped.clock import FakedClock
+from testing.postgres import PostgresServer, postgres
+from testing.stepped.clock import FakedClock
+from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 HOUR, DECADE = 3600, 10 * 365 * 86_400
 STEPS = pytest.mark.parametrize("seconds", [-HOUR, DECADE], ids=["back", "ahead"])

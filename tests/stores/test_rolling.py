@@ -15,8 +15,8 @@ from offhook.ports import Filter, SendOutcome, Settlement, Store
 from offhook.stores import open_store
 from offhook.stores.migrations import migrations
 from offhook.stores.postgres import PostgresStore
-from tests.conformance.support import claim_one, draft, inbound, opened
-from tests.servers import PostgresServer, postgres
+from testing.postgres import PostgresServer, postgres
+from testing.stores import claim_one, draft, inbound, opened
 
 _NUMBERS = count(1)
 _KNOWN = migrations("offhook.stores.postgres.migrations")[-1].version

@@ -15,7 +15,7 @@ from offhook.core.lifecycle import Trigger
 from offhook.ports import Filter, Retention, Settlement
 from offhook.stores.sqlite import clock as clocks
 from offhook.stores.sqlite.spool import SqliteSpool
-from tests.conformance.support import DONE, claim, claim_one, draft, inbound, opened
+from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 HOUR, DECADE = 3600, 10 * 365 * 86_400
 STEPS = pytest.mark.parametrize("seconds", [-HOUR, DECADE], ids=["back", "ahead"])

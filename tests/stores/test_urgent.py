@@ -14,7 +14,7 @@ from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.lock import WriterLock
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.store import SqliteStore
-from tests.conformance.support import inbound
+from testing.stores import inbound
 
 SOON: Final = 20.0  # seconds; for machines that do other things too
 

@@ -14,7 +14,7 @@ import pytest
 
 from offhook.stores.postgres import wake
 from offhook.stores.postgres.wake import Wake
-from tests.servers import PostgresServer, postgres
+from testing.postgres import PostgresServer, postgres
 
 _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'offhook'"
 

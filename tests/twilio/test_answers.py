@@ -19,7 +19,7 @@ from offhook.events import Event
 from offhook.twilio.answers import LONGEST
 from offhook.twilio.rest import TwilioRest
 from offhook.twilio.simulator import Simulator
-from tests.twilio.helpers import Handler, answering, http, raw_server, read_request
+from testing.twilio.helpers import Handler, answering, http, raw_server, read_request
 from tests.twilio.test_api import claim, send_once, settings
 
 MUCH = 10_000_000

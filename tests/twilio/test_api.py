@@ -19,7 +19,7 @@ from offhook.twilio.api import MAX_TRIES, TwilioSender
 from offhook.twilio.meanings import MEANINGS, meaning
 from offhook.twilio.simulator import Simulator, Trouble
 from offhook.twilio.simulator.serving import serving
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     Handler,
     Webhook,
     answering,

@@ -11,11 +11,11 @@ from offhook.twilio.simulator import (
     Simulator,
 )
 from offhook.twilio.simulator.history import History
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     Webhook,
     simulator,
 )
-from tests.twilio.line import (
+from testing.twilio.line import (
     CREDENTIALS,
     OK,
     PERSON,

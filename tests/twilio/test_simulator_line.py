@@ -15,8 +15,8 @@ from offhook.twilio.simulator import (
     Texted,
     Trouble,
 )
-from tests.twilio.helpers import Webhook
-from tests.twilio.line import CREDENTIALS, FAILED, OK, PERSON, create, on_the_line
+from testing.twilio.helpers import Webhook
+from testing.twilio.line import CREDENTIALS, FAILED, OK, PERSON, create, on_the_line
 
 
 async def test_a_text_is_told_before_its_webhook_is_answered() -> None:

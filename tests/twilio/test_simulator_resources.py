@@ -7,8 +7,8 @@ import pytest
 
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Simulator
-from tests.twilio.helpers import Webhook, simulator
-from tests.twilio.line import CREDENTIALS, on_the_line, valid
+from testing.twilio.helpers import Webhook, simulator
+from testing.twilio.line import CREDENTIALS, on_the_line, valid
 
 ACCOUNT = f"/2010-04-01/Accounts/{CREDENTIALS.account_sid}"
 NUMBERS = f"{ACCOUNT}/IncomingPhoneNumbers"

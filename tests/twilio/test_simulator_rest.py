@@ -14,11 +14,11 @@ from offhook.twilio.simulator import (
     Simulator,
     Trouble,
 )
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     Requested,
     Webhook,
 )
-from tests.twilio.line import (
+from testing.twilio.line import (
     CREDENTIALS,
     PERSON,
     create,

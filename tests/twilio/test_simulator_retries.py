@@ -4,13 +4,13 @@ import pytest
 
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.overrides import Overrides
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     Webhook,
     answering,
     closed_port,
     raw_server,
 )
-from tests.twilio.line import (
+from testing.twilio.line import (
     FAILED,
     OK,
     on_the_line,

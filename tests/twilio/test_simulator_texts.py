@@ -11,10 +11,10 @@ from offhook.twilio.simulator import (
 )
 from offhook.twilio.simulator.captures import segments
 from offhook.twilio.simulator.twiml import Reading, read
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     Webhook,
 )
-from tests.twilio.line import (
+from testing.twilio.line import (
     PERSON,
     TWO_MESSAGES,
     on_the_line,

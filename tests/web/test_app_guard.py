@@ -13,9 +13,8 @@ from offhook.core.reasons import Cause, Error
 from offhook.core.signature import sign
 from offhook.errors import HandlerError
 from offhook.events import Answered, Event, Handled
-from tests.test_credentials import Source
-from tests.valkey import valkey
-from tests.web.helpers import (
+from testing.valkey import valkey
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,
@@ -28,7 +27,8 @@ from tests.web.helpers import (
     request,
     served,
 )
-from tests.web.helpers import Line as Server
+from testing.webhooks import Line as Server
+from tests.test_credentials import Source
 
 TENANT = "AC" + "7" * 32
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offhook.core.signature import sign, with_body_sha256
-from tests.web.helpers import (
+from testing.webhooks import (
     FORM,
     MESSAGE,
     PUBLIC,

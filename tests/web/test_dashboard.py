@@ -35,7 +35,7 @@ from offhook.web.dashboard.pages import Pages
 from offhook.web.dashboard.pulse import Pulse, Sample
 from offhook.web.dashboard.recent import Recent
 from offhook.web.design.formats import span
-from tests.conformance.support import claim, claim_one, inbound, opened
+from testing.stores import claim, claim_one, inbound, opened
 
 EMPTY = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
 NO_FIGURES = Figures({}, {})

@@ -5,7 +5,7 @@ import httpx2
 from starlette.types import Message
 
 from offhook.web.health import READY_TIMEOUT, REMEMBERED, Health
-from tests.web.helpers import line
+from testing.webhooks import line
 
 
 async def test_a_process_is_alive_and_ready_while_its_store_is_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from offhook.core.hosts import HostNames
 from offhook.errors import SettingsError
 from offhook.events import Problem
 from offhook.web.admin import admin_routes
-from tests.web.helpers import (
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,

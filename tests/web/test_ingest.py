@@ -19,7 +19,7 @@ from offhook.ingest import DIAGNOSIS_INTERVAL, Request, WebhookProcessor
 from offhook.ports import Inbound, Store
 from offhook.settings import Settings
 from offhook.stores import open_store
-from tests.web.helpers import (
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,

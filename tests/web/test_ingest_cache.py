@@ -18,7 +18,7 @@ from offhook.events import Answered
 from offhook.ingest import WebhookProcessor
 from offhook.ports import Inbound, Store
 from offhook.stores import open_store
-from tests.web.helpers import MESSAGE, SID, STATUS, changed, encoded, settings
+from testing.webhooks import MESSAGE, SID, STATUS, changed, encoded, settings
 from tests.web.test_ingest import Accept, Watched, webhook
 
 

@@ -18,8 +18,8 @@ from offhook.events import Answered
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import Inbound
 from offhook.stores import open_store
+from testing.webhooks import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, settings
 from tests.test_credentials import Source
-from tests.web.helpers import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, settings
 from tests.web.test_ingest import Watched, webhook
 
 TENANT = "AC" + "7" * 32

@@ -10,7 +10,7 @@ from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Problem, Topic
 from offhook.ingest import DIAGNOSIS_INTERVAL
 from offhook.ports import Filter
-from tests.web.helpers import (
+from testing.webhooks import (
     ACCOUNT,
     PUBLIC,
     STATUS,

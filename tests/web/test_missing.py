@@ -10,7 +10,7 @@ from starlette.routing import Mount
 from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Topic
 from offhook.validation import DIAGNOSIS_INTERVAL
-from tests.web.helpers import (
+from testing.webhooks import (
     FORM,
     MESSAGE,
     PUBLIC,

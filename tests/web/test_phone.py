@@ -28,8 +28,8 @@ from offhook.web.phone.memory import Memories, read
 from offhook.web.phone.orders import PersonOrder, TextOrder
 from offhook.web.phone.switchboard import Setting
 from offhook.web.phone.switches import Switch, trouble_of
-from tests.twilio.helpers import Webhook
-from tests.twilio.line import CREDENTIALS, on_the_line
+from testing.twilio.helpers import Webhook
+from testing.twilio.line import CREDENTIALS, on_the_line
 
 ADA = "+15551230001"
 OURS = "+15005550006"

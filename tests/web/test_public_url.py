@@ -9,7 +9,7 @@ from offhook import Offhook
 from offhook.errors import SettingsError
 from offhook.web.public_url import PublicUrl, raw_path
 from offhook.web.router import Router, route_path
-from tests.web.helpers import line, settings
+from testing.webhooks import line, settings
 
 FORWARDED = {
     b"host": b"10.0.0.9:8000",

@@ -14,8 +14,8 @@ from offhook.deferral import defer, restore
 from offhook.ingest import WebhookProcessor
 from offhook.request import Request
 from offhook.validation import Outcome, Validator
+from testing.webhooks import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
 from tests.core.test_recut import ATTACKS
-from tests.web.helpers import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
 from tests.web.test_ingest import watching
 
 Pairs = Sequence[tuple[str, str]]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
-from tests.web.helpers import (
+from testing.webhooks import (
     ACCOUNT,
     FORM,
     MESSAGE,

@@ -17,9 +17,9 @@ from offhook.events import Topic
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
-from tests.conformance.support import draft
-from tests.servers import PostgresServer, postgres
-from tests.spool.proxy import Proxy
+from testing.postgres import PostgresServer, postgres
+from testing.proxy import Proxy
+from testing.stores import draft
 from tests.worker.support import (
     ACCOUNT,
     ANN,

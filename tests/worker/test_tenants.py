@@ -20,7 +20,7 @@ from offhook.credentials import Credentials
 from offhook.handlers import Handlers
 from offhook.ingest import Request, WebhookProcessor
 from offhook.ports import SendClaim
-from tests.conformance.support import inbound
+from testing.stores import inbound
 from tests.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 

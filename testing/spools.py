@@ -17,7 +17,7 @@ from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
 from offhook.spool import Spooling
 from offhook.stores import open_spool, open_store
-from tests.conformance.support import inbound
+from testing.stores import inbound
 
 PATIENCE = 20.0  # seconds; for machines that do other things too
 

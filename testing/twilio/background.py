@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.serving import serving
-from tests.twilio.helpers import Webhook, simulator
-from tests.twilio.line import CREDENTIALS
+from testing.twilio.helpers import Webhook, simulator
+from testing.twilio.line import CREDENTIALS
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from offhook.twilio.simulator import Simulator
-from tests.cli.support import Home, Process, free_port, until
+from testing.commands import Home, Process, free_port, until
 
 T = TypeVar("T")
 ACCOUNT = Simulator.credentials()

@@ -13,7 +13,7 @@ from offhook.twilio.simulator import (
     Credentials,
     Simulator,
 )
-from tests.twilio.helpers import (
+from testing.twilio.helpers import (
     EMPTY_TWIML,
     Requested,
     Webhook,

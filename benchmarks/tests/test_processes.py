@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import Process
-from tests.cli.support import is_alive, until
+from testing.commands import is_alive, until
 
 PARENT = """
 import subprocess, sys, time

@@ -9,7 +9,7 @@ from benchmarks.load import free_port
 from benchmarks.peers.table import Peer
 from benchmarks.processes import command_line
 from benchmarks.stage import Servers, staged
-from tests.cli.support import until
+from testing.commands import until
 
 RUN = Peer("run", "offhook run", "offhook run benchmarks.apps:quick --port {port}")
 

@@ -223,7 +223,7 @@ class Topic(StrEnum):
     )
     HANDLER_BLOCKS = (
         "handler-blocks",
-        "the event loop stood still: an `async def` handler blocks, or the process was stopped",
+        "the event loop was blocked, by an `async def` handler, or the process was stopped",
     )
     ALERT = (
         "alert",

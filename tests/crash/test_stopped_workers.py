@@ -23,7 +23,7 @@ from testing.roles import Site, in_thread, listening, site, working
 
 LEASE = 4.0
 MESSAGES = 8  # at once, so that some of their handlers are ready at the moment of the stop
-LOST = "belongs to another run now"
+LOST = "another run has claimed message"
 
 # Handlers step quickly, until there is a file called `go`.
 BOT = """

@@ -103,10 +103,10 @@ def test_without_a_handler_it_is_discarded_and_a_loop_is_parked() -> None:
 
 def test_a_sender_with_too_many_is_told_once() -> None:
     terms = Terms(30.0, 5, limit_notice=APOLOGY)
-    first = decide(SenderLimited(20, 60.0, tells=True), claim(), terms, 0.0)
+    first = decide(SenderLimited(20, 60.0, notifies=True), claim(), terms, 0.0)
     assert (first.trigger, first.drafts) == (Trigger.PARK, (APOLOGY,))
     assert first.error == Cause.SENDER_LIMIT(20, 60.0)
-    more = decide(SenderLimited(20, 60.0, tells=False), claim(), terms, 0.0)
+    more = decide(SenderLimited(20, 60.0, notifies=False), claim(), terms, 0.0)
     assert (more.trigger, more.drafts) == (Trigger.PARK, ())
 
 
@@ -146,7 +146,7 @@ results = st.one_of(
     st.builds(Interrupted, st.floats(0, 1)),
     st.just(Unhandled(Cause.NO_HANDLER("sms"))),
     st.builds(LoopSuspected, st.integers(20)),
-    st.builds(SenderLimited, st.integers(1), st.floats(1, 86_400), tells=st.booleans()),
+    st.builds(SenderLimited, st.integers(1), st.floats(1, 86_400), notifies=st.booleans()),
 )
 
 

@@ -1,4 +1,4 @@
-"""What a run's result means for its message. Pure: the worker acts on what is decided here."""
+"""Decide how a run's result settles its message. Pure; the worker carries it out."""
 
 import traceback
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from offhook.ports import Claim, Draft, Settlement
 from offhook.worker.terms import Terms
 
 MAX_ERROR: Final = 10_000
-"""Characters of a traceback that are kept: its end, where the error is."""
+"""Characters of a traceback that are kept, from its end, where the error is."""
 
 MAX_DELAY: Final = 365 * 86_400.0
 """Seconds; keeps `RetryLater(inf)` within what a store can write."""
@@ -41,47 +41,47 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The worker is going down; the message may be had again in `delay` seconds."""
+    """The worker is stopping; the message may be claimed again in `delay` seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Unhandled:
-    """No handler is for this message."""
+    """No handler matched the message, or the request it came from is not Twilio's."""
 
     why: Explanation
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSuspected:
-    """So many replies were answered at a program's pace that two bots must be talking."""
+    """`turns` replies were answered at a program's pace: two bots are suspected."""
 
     turns: int
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLimited:
-    """The sender has sent more than `limit` messages in a window of so many `seconds`.
+    """The sender has sent more than `limit` messages in a window of `seconds`.
 
-    `tells` says that this is the first in the window: the person hears of it.
+    The person is notified of the first excess of a window, in which `notifies` is true.
     """
 
     limit: int
     seconds: float
-    tells: bool
+    notifies: bool
 
 
 Result = Returned | Raised | TimedOut | Interrupted | Unhandled | LoopSuspected | SenderLimited
 
 
 def decide(result: Result, claim: Claim, terms: Terms, jitter: float) -> Settlement:
-    """Return how a run ends its message.
+    """Return how a run settles its message.
 
     Args:
-        result: what became of the run.
-        claim: the run's.
-        terms: what it was held to.
+        result: of the run.
+        claim: of the run.
+        terms: of the run.
         jitter: in [0, 1), for the delay before the next attempt.
     """
     settlement = _decide(result, claim, terms, jitter)
@@ -102,9 +102,9 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
             return Settlement(Trigger.DISCARD, error=why)
         case LoopSuspected():
             return Settlement(Trigger.PARK, error=describe(result))
-        case SenderLimited(tells=tells):
-            told = _drafts(terms.limit_notice if tells else None)
-            return Settlement(Trigger.PARK, error=describe(result), drafts=told)
+        case SenderLimited(notifies=notifies):
+            drafts = _drafts(terms.limit_notice if notifies else None)
+            return Settlement(Trigger.PARK, error=describe(result), drafts=drafts)
         case Interrupted(delay):
             return Settlement(Trigger.INTERRUPT, error=describe(result), delay=delay)
         case Raised(Discard() as signal):
@@ -129,7 +129,7 @@ def _drafts(notice: Draft | None) -> tuple[Draft, ...]:
 
 
 def describe(result: Result) -> Error:  # noqa: PLR0911 - a table, one line a result
-    """Return why a run's result is not a success, in no person's words; empty when it is."""
+    """Return why a run did not succeed, quoting no message; empty when it did."""
     match result:
         case Returned():
             return ""
@@ -150,12 +150,12 @@ def describe(result: Result) -> Error:  # noqa: PLR0911 - a table, one line a re
 
 
 def _storable(error: Error) -> Error:
-    """Return an error without lone surrogates (of file names, say), which no store takes."""
+    """Escape lone surrogates (of file names, say), which no store can write."""
     return error.encode("utf-8", "backslashreplace").decode() if isinstance(error, str) else error
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return the end of a traceback, without local variables: they hold what people wrote."""
+    """Return the end of a traceback, without local variables, which hold messages' texts."""
     if isinstance(error, HandlerSignal):
         return str(error)
     return "".join(traceback.format_exception(error))[-MAX_ERROR:]

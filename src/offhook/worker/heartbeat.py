@@ -7,76 +7,81 @@ from contextlib import suppress
 from typing import Final
 
 from offhook.clock import elapsed
+from offhook.deadline import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch
 from offhook.ports import Store
 
-_TICK: Final = 0.2  # seconds between two signs that the loop moves
+_TICK: Final = 0.2  # seconds between two timers of the loop
 _RETRY: Final = 1.0  # seconds, at most, until a renewal that failed is repeated
 _RENEWALS: Final = 3  # in a lease: two may fail
 BLOCKED: Final = 0.5
-"""Seconds for which the loop may stand still before it is told. Whoever shares it with the
-handlers, an ingress above all, does nothing meanwhile."""
-_QUIET: Final = 10.0  # seconds between two such tellings, so that the log stays readable
-_JOIN: Final = 2.0  # seconds; a heartbeat whose store hangs is left behind, it is a daemon
+"""Seconds for which the loop may be blocked before it is reported. An ingress that shares the loop
+answers nothing meanwhile."""
+_QUIET: Final = 10.0  # seconds between two reports, so that the log stays readable
+_JOIN: Final = (
+    2.0  # seconds; a heartbeat whose store hangs is not waited for: it is a daemon thread
+)
 
 
 class Pulse:
-    """Ticks on the running event loop, and notices when it stood still.
+    """Measures how long the running event loop has been blocked.
 
     Args:
-        observer: is told of handlers that block.
-        woken: called on the loop when it moves again, before the tasks that became ready meanwhile:
-            timers come before them.
+        observer: called when the loop was blocked for longer than `BLOCKED`.
+        resumed: called on the loop when it runs again, before the tasks that became ready
+            meanwhile: timers come before them.
     """
 
-    def __init__(self, observer: Observer, woken: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, observer: Observer, resumed: Callable[[], None] = lambda: None) -> None:
         self._observer = observer
-        self._woken = woken
+        self._resumed = resumed
         self._loop = asyncio.get_running_loop()
-        self._told = -_QUIET
+        self._reported = -_QUIET
         self._last = elapsed()
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def age(self) -> float:
-        """Return the seconds since the loop moved last. May be called on any thread."""
+        """Return the seconds since the last tick. May be called on any thread."""
         return elapsed() - self._last
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop measuring."""
         self._timer.cancel()
 
     def _tick(self) -> None:
-        stood = self.age() - _TICK
+        blocked = self.age() - _TICK
         self._last = elapsed()
         self._timer = self._loop.call_later(_TICK, self._tick)
-        if stood <= BLOCKED:
+        if blocked <= BLOCKED:
             return
-        self._woken()
-        if self._last - self._told > _QUIET:
-            self._told = self._last
+        self._resumed()
+        if self._last - self._reported > _QUIET:
+            self._reported = self._last
             text = (
-                f"the event loop stood still for {stood:.1f} s: an async handler blocks it "
-                "(make it a def, which runs in a thread, or await what it waits for), or the "
-                "process was stopped"
+                f"the event loop was blocked for {blocked:.1f} s: by an async handler (make it a "
+                "def, which runs in a thread, or await what it waits for), or the process was "
+                "stopped"
             )
             self._observer(Problem(Topic.HANDLER_BLOCKS, text))
 
 
 class Heartbeat:
-    """A thread that renews leases, so that a handler which holds up the loop costs none.
+    """Renews leases on a thread of its own, so that a handler that blocks the loop loses none.
 
-    It has a loop and a store of its own. Once the worker's loop has stood still for longer than
-    `stall_limit`, it does nothing: the supervisor replaces the worker, and the leases run out.
+    It has an event loop and a store of its own. Once the worker's loop has been blocked for longer
+    than `stall_limit`, it renews nothing: the supervisor replaces the worker, and the leases run
+    out.
 
     Args:
         open_store: makes a store that is not open yet.
         pulse: of the worker's loop.
         tokens: returns the leases to renew; called on this thread.
-        renewed: is told which leases last until when, by `elapsed`; called on this thread.
-        lost: is told, on the worker's loop, which leases are lost.
-        observer: is told when leases can't be renewed.
+        renewed: called on this thread with the renewed leases, and until when they last, by
+            `elapsed`.
+        lost: called on the worker's loop with the lost leases.
+        observer: called when leases can't be renewed, and when they can again.
         lease: seconds.
         stall_limit: seconds.
     """
@@ -112,14 +117,12 @@ class Heartbeat:
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the thread, and wait until it has let go of its store."""
+        """End the thread, and wait until it has closed its store."""
         self._stopped = True
         if self._cancel is not None:
             self._cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_JOIN):
-                await self._ended.wait()
-                self._thread.join()
+        if await wait_for_event(self._ended, _JOIN):
+            self._thread.join()
 
     # On the thread
 
@@ -132,13 +135,13 @@ class Heartbeat:
         loop = asyncio.get_running_loop()
         renewing = asyncio.create_task(self._renew())
         self._cancel = lambda: _call(loop, renewing.cancel)
-        # `stop` looks for `_cancel` after it has set this: whichever comes first, one sees it.
+        # `stop` sets `_stopped` and then reads `_cancel`; this side does it the other way round.
         if self._stopped:
             renewing.cancel()
         await renewing
 
     async def _renew(self) -> None:
-        """Renew for ever, with a new store after each failure."""
+        """Renew until cancelled, with a new store after each failure."""
         while True:
             store = self._open_store()
             try:
@@ -166,5 +169,5 @@ class Heartbeat:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    with suppress(RuntimeError):  # that loop has been closed
+    with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(function)

@@ -1,4 +1,4 @@
-"""One run: a claimed message's handler under its timeout, and the settling."""
+"""Run the handler of one claimed message under its timeout, and settle the message."""
 
 import asyncio
 import inspect
@@ -44,14 +44,14 @@ from offhook.worker.throttle import Throttle
 from offhook.worker.verify import verify
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
-# Seconds until an interrupted message whose thread goes on may be had again: by then this process
-# has ended, and the thread with it.
+# Seconds until an interrupted message whose thread still runs may be claimed again: by then this
+# process has ended, and the thread with it.
 _THREAD_GRACE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all runs of a worker share."""
+    """The objects that all runs of a worker share."""
 
     store: Store
     handlers: Handlers
@@ -66,7 +66,7 @@ class Tools:
 class _Over(Enum):
     """Why a run must end before its handler does."""
 
-    INTERRUPTED = auto()  # the worker is going down
+    INTERRUPTED = auto()  # the worker is stopping
     LOST = auto()  # another run has the message
     LAPSED = auto()  # its lease ran out while the process stood still: another may have it
 
@@ -90,13 +90,13 @@ class Run:
         self._end(_Over.INTERRUPTED)
 
     def lose(self) -> None:
-        """Cancel the handler and leave the message to the run that has it now."""
+        """Cancel the handler; another run has the message."""
         self._end(_Over.LOST)
 
     def lapse(self) -> None:
-        """Cancel the handler at once, and hand the message back unless another run has it.
+        """Cancel an async handler, and hand the message back unless another run has it.
 
-        A thread can't be cancelled. Its lease is renewed, or lost, as any other.
+        A thread can't be cancelled: its lease is renewed, or lost, as any other.
         """
         if self._coroutine is not None and not self._coroutine.done():
             self._coroutine.cancel()
@@ -210,11 +210,11 @@ class Run:
                 replier.end(NotRunning("the run of this message is over"))
 
     async def _cut_short(self, work: asyncio.Task[Result], terms: Terms) -> Result | None:
-        """Cancel a handler that has timed out, lost its lease or must make way for a restart.
+        """Cancel a handler that has timed out, has lost its lease or is interrupted.
 
-        A thread goes on, and so may a coroutine that suppresses its cancellation. Until they have
-        ended, the message stays unsettled and its lane held: two runs at once would be out of
-        order. Only a restart does not wait for them.
+        A thread runs on, and so may a coroutine that suppresses its cancellation. Until they have
+        ended, the message stays unsettled and its lane held: two concurrent runs would be out of
+        order. Only an interruption does not wait for them.
         """
         timed_out = not self._over.done()
         work.cancel()
@@ -244,7 +244,7 @@ class Run:
             if inspect.isawaitable(answer):
                 answer = await answer
             if replier is None:
-                return Returned()  # to a status nobody can reply
+                return Returned()  # a status has no sender to reply to
             await replier.finish()
             return Returned(
                 tuple(
@@ -254,7 +254,7 @@ class Run:
                 )
             )
         except KeyboardInterrupt:
-            raise  # not the handler's: somebody wants this process to end
+            raise  # not the handler's: the process is to end
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, ends a run, not the worker
             return Raised(error)
 
@@ -265,13 +265,11 @@ class Run:
         try:
             await self._tools.store.notify(self.claim.id, draft)
         except StoreUnavailable as error:
-            # Not repeated: by the time the store is back, it would not be true any more.
+            # Not repeated: by the time the store is available, it would not be true any more.
             self._tools.watch.away(error)
 
     def _report_lost(self) -> None:
-        text = (
-            f"message {self.claim.id} belongs to another run now; the result of this one is dropped"
-        )
+        text = f"another run has claimed message {self.claim.id}; the result of this run is dropped"
         self._tools.observer(Problem(Topic.LEASE_LOST, text))
 
     def _has_lapsed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The worker: claims what is due, runs it, and drains when it is told to stop."""
+"""The worker: claim due messages, run them, and drain when it is stopped."""
 
 import asyncio
 import math
@@ -25,20 +25,20 @@ from offhook.worker.threads import Threads
 from offhook.worker.throttle import Throttle
 
 _SLACK: Final = 5.0
-"""Seconds beyond a handler's timeout in which a healthy worker has cancelled and settled it."""
+"""Seconds beyond a handler's timeout within which a healthy worker has settled its message."""
 
 
 class Worker:
-    """Runs handlers on stored messages until it is told to stop.
+    """Runs handlers on stored messages until it is stopped.
 
-    Up to `settings.concurrency` at once, one of each lane. Must be made and used on one event loop.
+    Up to `settings.concurrency` at once, one of each lane. Made and used on one event loop.
 
     Args:
         store: open, and of this event loop.
         handlers: the app's.
         settings: `concurrency`, `lease`, `handler_timeout`, `max_attempts`, `loop_limit`,
             `sender_limit`, `sender` and the notices are used.
-        observer: is told of every run.
+        observer: called with every run.
         owner: names this process in the leases.
         open_store: makes another store, not open yet, for the heartbeat's own event loop.
         credentials: verify deferred requests; None for those of the settings.
@@ -99,7 +99,7 @@ class Worker:
         self._loop.stop(deadline)
 
     async def run(self) -> None:
-        """Work until `stop` is called and all is settled. A store that is away is waited for.
+        """Work until `stop` is called and all is settled; wait for a store that is unavailable.
 
         Raises:
             StoreBroken: the store does not come back by itself.
@@ -128,7 +128,7 @@ class Worker:
         """Claim what there is capacity for; return the seconds until it is worth looking again."""
         free = self._settings.concurrency - len(self._loop.running)
         if free <= 0:
-            return None  # whichever ends first wakes us
+            return None  # the first run that ends sets `work`
         claimed = await self._claim(free)
         if claimed.suspects and time.monotonic() >= self._suspects_at:
             await self._run_suspect()
@@ -156,27 +156,27 @@ class Worker:
             for one in claimed.claims:
                 run = Run(one, self._tools, until=until)
                 self._loop.start(one.token, run, run(), f"message {one.id}")
-        else:  # the process stood still meanwhile: others may have them by now
+        else:  # the process was stopped meanwhile: other workers may have them by now
             self._loop.doubt()
         for message in claimed.buried:
             self._report_dead(message)
         return claimed
 
     async def _run_suspect(self) -> None:
-        """Run the message that may have killed workers with nothing beside it that could die too.
+        """Run alone a message that may have killed workers: no other run dies with this worker.
 
-        A handler that keeps it waiting for longer than is healthy is not waited for: suspects
-        must not hold up everybody.
+        A run that takes longer than is healthy is not waited for: the suspect must not delay all
+        other messages.
         """
-        patience = self._settings.handler_timeout + _SLACK
-        if not await self._loop.wait_idle(self._unless_stopped(patience)):
-            self._suspects_at = time.monotonic() + patience
+        longest = self._settings.handler_timeout + _SLACK
+        if not await self._loop.wait_idle(self._unless_stopped(longest)):
+            self._suspects_at = time.monotonic() + longest
             return
         await self._claim(1, alone=True)
-        await self._loop.wait_idle(self._unless_stopped(patience))
+        await self._loop.wait_idle(self._unless_stopped(longest))
 
-    def _unless_stopped(self, patience: float) -> Callable[[], float]:
-        until = time.monotonic() + patience
+    def _unless_stopped(self, seconds: float) -> Callable[[], float]:
+        until = time.monotonic() + seconds
         return lambda: -math.inf if self._loop.stopping else until
 
     def _report_step(self, seconds: float) -> None:
@@ -207,9 +207,9 @@ class Worker:
                 run.until = until
 
     def _resumed(self) -> None:
-        """Cancel runs whose leases ran out while the process stood still: others may have them.
+        """Cancel runs whose leases ran out while the loop was blocked: others may have them.
 
-        Not because the store is unavailable: then no other worker can take them over either.
+        Not while the store is unavailable: then no other worker can claim them either.
         """
         now = elapsed()
         for run in self._loop.running.values():

@@ -1,4 +1,4 @@
-"""Threads for `def` handlers."""
+"""Run `def` handlers in threads."""
 
 import asyncio
 import contextvars
@@ -21,9 +21,9 @@ class _Job:
         value, error = None, None
         try:
             value = self.context.run(self.call)
-        except BaseException as caught:  # noqa: BLE001 - whatever it is, it is the caller's
+        except BaseException as caught:  # noqa: BLE001 - raised where `run` is awaited
             error = caught
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and nothing waits for the result
             self.loop.call_soon_threadsafe(self._finish, value, error)
 
     def _finish(self, value: Any, error: BaseException | None) -> None:
@@ -39,11 +39,11 @@ class _Job:
 
 
 class Threads:
-    """Threads that are started when needed and used again, so that their locals last.
+    """Runs functions in threads that are started on demand and reused, with their locals.
 
-    Not those of `concurrent.futures`: the interpreter waits for them when it exits, so that one
-    handler that hangs would keep the process from ending. The caller bounds their number by the
-    calls it makes at once.
+    `concurrent.futures` won't do: the interpreter waits for its threads at exit, so one handler
+    that hangs would keep the process from ending. The caller bounds the number of threads by its
+    concurrent calls.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Threads:
         self._pending: set[asyncio.Future[Any]] = set()
 
     async def run(self, call: Callable[[], Any]) -> Any:
-        """Run a function in a thread, with a copy of the context; return or raise what it does.
+        """Run a function in a thread, with a copy of the context; return its result.
 
         A thread can't be stopped: when this is cancelled, it still returns (by raising
         `CancelledError`) only after the function has ended, or after `close`.
@@ -71,12 +71,12 @@ class Threads:
                 cancelled = True
         if cancelled:
             if not future.cancelled():
-                future.exception()  # looked at, or asyncio would complain that nobody did
+                future.exception()  # retrieved, or asyncio would log it as never retrieved
             raise asyncio.CancelledError
         return future.result()
 
     def close(self) -> None:
-        """Wait for no function any longer. Threads that still run one end with it."""
+        """Cancel all waiting calls. A thread that still runs a function ends after it."""
         for future in tuple(self._pending):
             future.cancel()
         for _ in range(self._started):
@@ -92,5 +92,5 @@ class Threads:
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
             job.run()
-            del job  # with it would stay the message, until the next one comes
+            del job  # it would keep the message in memory until the next job
             self._idle.release()

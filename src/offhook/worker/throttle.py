@@ -63,4 +63,4 @@ class Throttle:
                 f"is over: more than {amount} messages in {seconds:g} s (OFFHOOK_SENDER_LIMIT)"
             )
             self._observer(Problem(Topic.SENDER_LIMIT, text))
-        return SenderLimited(amount, seconds, tells=first)
+        return SenderLimited(amount, seconds, notifies=first)

@@ -1,4 +1,4 @@
-"""Deferred requests: verified by a worker, then accepted as what they are."""
+"""Verify a deferred request in a worker, then accept it as a message or a status."""
 
 import time
 
@@ -12,11 +12,11 @@ from offhook.worker.decide import Result, Returned, Unhandled
 
 
 async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWatch) -> Result:
-    """Verify a deferred request; accept it, or have it discarded, with its cause.
+    """Verify a deferred request and accept it, or return why it is discarded.
 
-    Accepted, it is an ordinary message, under the key that all its repeats share: it is stored
-    once, also when this is repeated after a crash, or its repeat was accepted meanwhile. It may be
-    later than its successors, and says so as what comes by way of a spool.
+    An accepted request is stored under the dedupe key that its repeats share: once, also when this
+    is repeated after a crash, or a repeat was accepted meanwhile. It may be stored after its
+    successors, so it is marked as spooled.
 
     Raises:
         CredentialsUnavailable: it can't be verified yet.

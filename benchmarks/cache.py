@@ -31,10 +31,10 @@ from offhook.caches.interest import MISSES, Interest
 from offhook.caches.link import Link
 from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
-from offhook.core.answers import Answer
 from offhook.events import Answered, Event
-from offhook.ingest import Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Store, ValidationCache
+from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
@@ -103,14 +103,14 @@ class Bench:
             if isinstance(event, Answered):
                 told.append(event)
 
-        processor = WebhookProcessor(self._store, self.settings("memory://"), observe, cache=cache)
+        reception = Reception(self._store.accept, self.settings("memory://"), observe, cache=cache)
         cpu = time.process_time()
         due = perf_counter()
         async with asyncio.TaskGroup() as group:
             for request in batch:
                 due += random.expovariate(self._given.rate)
                 await asyncio.sleep(max(0.0, due - perf_counter()))
-                group.create_task(_process(processor, request))
+                group.create_task(_answer(reception, request))
         cpu = (time.process_time() - cpu) / len(batch)
         return Figures(
             sorted(event.validate for event in told),
@@ -177,12 +177,8 @@ class Bench:
         return cache
 
 
-async def _process(processor: WebhookProcessor, request: Request) -> None:
-    await processor.process(request._replace(started=perf_counter()), _acknowledge)
-
-
-async def _acknowledge(_answer: Answer) -> None:
-    return
+async def _answer(reception: Reception, request: Request) -> None:
+    reception.report(await reception.receive(request._replace(started=perf_counter())))
 
 
 class _Always(Interest):

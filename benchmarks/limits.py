@@ -31,8 +31,7 @@ from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.loops import Load
 from offhook.bench.shots import Kind, Mix, Shot
 from offhook.bench.tally import Tally
-from offhook.core.answers import Answer
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.settings import Settings
 from offhook.stores import store_of
 
@@ -109,18 +108,12 @@ async def _fill(database: Path, count: int) -> None:
     )
     store = store_of(settings)
     await store.open()
-    processor = WebhookProcessor(store, settings, lambda _event: None)
+    reception = Reception(store.accept, settings, lambda _event: None)
     supply = load.supply(conversations=100_000)
     for start in range(0, count, _AT_ONCE):
         some = itertools.islice(supply, min(_AT_ONCE, count - start))
-        await asyncio.gather(
-            *(processor.process(load.parsed(shot.data), _acknowledge) for shot in some)
-        )
+        await asyncio.gather(*(reception.receive(load.parsed(shot.data)) for shot in some))
     await store.close()
-
-
-async def _acknowledge(_answer: Answer) -> None:
-    return
 
 
 async def replies(places: Places, given: argparse.Namespace) -> Figures:

@@ -14,12 +14,22 @@ from contextlib import (
 from pathlib import Path
 
 from offhook.events import Event, Problem, Topic
-from offhook.ports import Filter, Inbound, Record, Store
-from offhook.spool import Spooling
+from offhook.ports import Filter, Inbound, Record, Spool, Store
+from offhook.spool import Primary, Spooling
 from offhook.stores import open_spool, open_store
+from offhook.stores.sqlite.spool import SqliteSpool
+from offhook.stores.sqlite.store import SqliteStore
 from testing.stores import inbound
 
 PATIENCE = 20.0  # seconds; for machines that do other things too
+
+
+async def keep(file: Store | Spool, inbound: Inbound) -> bool:
+    """Have a store or a spool keep a webhook."""
+    if isinstance(file, SqliteStore):
+        return await file.accept(inbound)
+    assert isinstance(file, SqliteSpool)
+    return await file.append(inbound)
 
 
 class Machine:
@@ -53,14 +63,13 @@ class Machine:
     @asynccontextmanager
     async def ingress(self, *, patience: float = 0.1) -> AsyncIterator["Way"]:
         """Be one more process of this machine."""
-        spooling = Spooling(
-            self.open_store, open_spool(self.spool_url), self.observe, patience=patience
-        )
-        await spooling.start()
+        store = Primary(self.open_store, self.observe, patience=patience)
+        way = Way(self, store, open_spool(self.spool_url))
+        await way.spooling.start()
         try:
-            yield Way(self, spooling)
+            yield way
         finally:
-            await spooling.stop()
+            await way.spooling.stop()
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep all others from writing to the store: it is there, and does not answer."""
@@ -115,15 +124,15 @@ class Machine:
 class Way:
     """One process' way in."""
 
-    def __init__(self, machine: Machine, spooling: Spooling) -> None:
+    def __init__(self, machine: Machine, store: Primary, spool: Spool) -> None:
         self._machine = machine
-        self.spooling = spooling
-        self.store = spooling.store
-        self._intake = spooling.through(spooling.store)
+        self.store = store
+        self.spool = spool
+        self.spooling = Spooling(store, store.accept, spool, machine.observe)
 
     async def accept(self, *inbounds: Inbound) -> list[bool]:
         """Accept webhooks, each when the one before is acknowledged."""
-        return [await self._intake.accept(inbound) for inbound in inbounds]
+        return [await self.spooling.append(inbound) for inbound in inbounds]
 
     @asynccontextmanager
     async def cut_off(self) -> AsyncIterator[None]:

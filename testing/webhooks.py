@@ -14,11 +14,13 @@ from urllib.parse import urlencode
 import uvicorn
 from starlette.types import ASGIApp
 
+from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Filter, Record, Store
+from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.web import routes
@@ -213,14 +215,21 @@ async def line(
         await store.find(Filter(limit=1))
         return True
 
-    processor = WebhookProcessor(store, chosen, running.observe)
-    app = mounted(routes(processor, chosen, ready=ready))
+    reception = Reception(store.accept, chosen, running.observe)
+    app = mounted(routes(reception, chosen, ready=ready))
     try:
         async with served(app, root_path=root_path) as port:
             running.port = port
             yield running
     finally:
         await store.close()
+
+
+async def answered(reception: Reception, request: Request) -> Answer:
+    """Answer a request as a server does."""
+    outcome = await reception.receive(request)
+    reception.report(outcome)
+    return outcome.answer
 
 
 async def refused(running: Line, reply: Awaitable[Reply], status: int, error: str) -> Answered:

@@ -80,7 +80,7 @@ async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
     spool = f"sqlite:///{tmp_path}/spool.db"
     writer = open_spool(spool)
     await writer.open()
-    await writer.accept(inbound("SM1", "lane"))
+    await writer.append(inbound("SM1", "lane"))
     ingress = {"ingress-1": Sheet.alone().memory}
     async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
         async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Saying no in time: beyond a limit, new messages are refused instead of stored."""
+"""Refuse new messages above `OFFHOOK_MAX_BACKLOG`."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -11,22 +11,22 @@ from offhook.events import Observer, Problem, Topic
 from offhook.ports import Entrance, Inbound
 
 _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
-# Of the limit: only when the backlog has shrunk to it are messages let in again, so that one at
-# the limit is not refused and admitted by turns.
+# Of the limit: messages are admitted again once the backlog has shrunk to this part of it, so that
+# a backlog at the limit does not have them refused and admitted in turns.
 _RELIEF: Final = 0.9
 
 
-class Backpressure:
-    """Lets webhooks into a store as long as its backlog is below a limit.
+class BacklogLimit:
+    """Admits webhooks to a store while its backlog is below a limit.
 
-    Beyond it, what is refused is new messages alone. A repeat of a stored one is answered as ever,
-    for it adds nothing. A status is let in: it is little work, its lane is its own, and a reply
-    whose fate is unknown would stay so without it, since Twilio does not say it again.
+    Above it, only new messages are refused. A repeat of a stored one is answered as usual, since it
+    adds nothing. A status is admitted: it is little work, its lane is its own, and a reply whose
+    fate is unknown would stay so without it, since Twilio does not repeat it.
 
     Args:
         store: where webhooks go, open from `start` to `stop`.
         limit: live messages; None for no limit, and then nothing is counted.
-        observer: is told when the refusing begins and when it ends.
+        observer: called when messages begin to be refused, and when they are admitted again.
     """
 
     def __init__(self, store: Entrance, limit: int | None, observer: Observer) -> None:
@@ -36,13 +36,13 @@ class Backpressure:
         self._full = False
         self._watching: asyncio.Task[None] | None = None
 
-    def accept(self, inbound: Inbound) -> Awaitable[bool]:
-        """Store a webhook, unless it is new and too many wait. See `ports.Intake`."""
+    def admit(self, inbound: Inbound) -> Awaitable[bool]:
+        """Store a webhook, unless it is new and too many wait. See `ports.Append`."""
         if self._full and inbound.kind is not Kind.STATUS:
-            return self._accept_known(inbound)
+            return self._admit_known(inbound)
         return self._store.accept(inbound)
 
-    async def _accept_known(self, inbound: Inbound) -> bool:
+    async def _admit_known(self, inbound: Inbound) -> bool:
         if not await self._store.knows(inbound):
             raise BacklogFull(f"OFFHOOK_MAX_BACKLOG is {self._limit}")
         return await self._store.accept(inbound)
@@ -67,7 +67,7 @@ class Backpressure:
             await self._look(limit)
 
     async def _look(self, limit: int) -> None:
-        # A store that is away is told of by whoever wants to write; here nothing has changed.
+        # An unavailable store is reported by what writes to it; the limit stays as it was.
         with suppress(StoreUnavailable):
             self._decide(await self._store.backlog(limit), limit)
 

@@ -13,7 +13,7 @@ from offhook.core.forms import decode_form
 from offhook.core.keys import KEY_BYTES, Kind, lane_of
 from offhook.core.messages import message_sid
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.ports import Entrance, Inbound, Intake
+from offhook.ports import Append, Entrance, Inbound
 from offhook.request import Request
 
 DEFERRED_LIMIT: Final = 10_000
@@ -80,21 +80,21 @@ def restore(form: bytes) -> Request:
 
 
 class DeferralLimit:
-    """Lets requests into a store as long as there is room for what nobody has verified.
+    """Admits requests that can't be verified yet to a store, as long as there is room.
 
     10,000 of them at first and 10 a second in the long run, and none while the store has 10,000
     live messages.
 
     Args:
-        store: where they go.
-        queue: the same, to be counted.
+        append: stores them.
+        queue: where they go, to be counted.
         clock: monotonic, in seconds.
     """
 
     def __init__(
-        self, store: Intake, queue: Entrance, *, clock: Callable[[], float] = time.monotonic
+        self, append: Append, queue: Entrance, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._store = store
+        self._append = append
         self._queue = queue
         self._clock = clock
         self._room = DEFERRED_LIMIT
@@ -102,12 +102,12 @@ class DeferralLimit:
         self._allowance = float(DEFERRED_LIMIT)
         self._earned_at = clock()
 
-    async def accept(self, inbound: Inbound) -> bool:
-        """Store a request, if there is room. See `ports.Intake`."""
+    async def admit(self, inbound: Inbound) -> bool:
+        """Store a request, if there is room. See `ports.Append`."""
         now = self._clock()
         if now >= self._next_count:
             self._next_count = now + _COUNT_EVERY
-            # A store that is away leaves the room as it was.
+            # While the store is unavailable the room stays as it was.
             with suppress(StoreUnavailable):
                 self._room = DEFERRED_LIMIT - await self._queue.backlog(DEFERRED_LIMIT)
         self._earn(now)
@@ -117,7 +117,7 @@ class DeferralLimit:
             raise BacklogFull("too many requests have been deferred of late")
         self._room -= 1
         self._allowance -= 1.0
-        return await self._store.accept(inbound)
+        return await self._append(inbound)
 
     def _earn(self, now: float) -> None:
         earned = max(0.0, now - self._earned_at) * DEFERRED_RATE

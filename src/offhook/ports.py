@@ -7,7 +7,7 @@ store goes by a time of its own, which moves on evenly whatever that clock is se
 
 import asyncio
 import math
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple, Protocol
@@ -183,6 +183,10 @@ class SendOutcome:
     error_code: str = ""
     error: str = ""
     delay: float = 0.0
+
+
+Append = Callable[[Inbound], Awaitable[bool]]
+"""Stores a webhook, or a request that is yet to be verified; contract and errors as of `Intake`."""
 
 
 class Intake(Protocol):
@@ -628,12 +632,19 @@ class Spooled:
     inbound: Inbound
 
 
-class Spool(Intake, Protocol):
-    """Keeps webhooks on this machine's disk while the store is away, for all its processes.
+class Spool(Protocol):
+    """Keeps webhooks on this machine's disk while the store is unavailable, for all its processes.
 
-    One object serves one event loop. What `accept` has returned for, with True or False, is in the
-    spool until it is forgotten.
+    One object serves one event loop.
     """
+
+    async def append(self, inbound: Inbound) -> bool:
+        """Keep a webhook durably, until it is forgotten. Return False if it is kept already.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+        ...
 
     async def open(self) -> None:
         """Open the file; it is made if need be.
@@ -651,7 +662,7 @@ class Spool(Intake, Protocol):
     def is_empty(self) -> bool:
         """Return whether the spool is known to hold nothing. Asked for each webhook; takes no time.
 
-        Never true while it holds a webhook for which `accept` has returned, in whichever process.
+        Never true while it holds a webhook for which `append` has returned, in whichever process.
         """
         ...
 

@@ -5,12 +5,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from starlette.types import ASGIApp
 
-from offhook.backpressure import Backpressure
+from offhook.backpressure import BacklogLimit
 from offhook.caches import open_cache
 from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
@@ -20,12 +21,12 @@ from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
 from offhook.hosts import allowed_hosts
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.patience import arrived
-from offhook.ports import Entrance, Intake, SenderLimit, Store
+from offhook.ports import Append, Entrance, SenderLimit, Store
 from offhook.replies import SendLoop
 from offhook.settings import Settings, SignaturePolicy
-from offhook.spool import Spooling
+from offhook.spool import Primary, Spooling
 from offhook.stores import open_spool, store_of
 from offhook.twilio.api import TwilioSender
 from offhook.upkeep import Upkeep
@@ -69,20 +70,23 @@ class Ingress:
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._way = _way(settings, observer, create_store=create_store)
-        self._backpressure = Backpressure(self._way.store, settings.max_backlog, observer)
+        spool = settings.spool
+        self._intake = (
+            _through_spool(settings, observer, spool.get_secret_value(), create_store=create_store)
+            if spool
+            else _direct(settings, observer, create_store=create_store)
+        )
         self._cache = open_cache(settings, observer)
         self._credentials = Credentials(settings, lookup, observer)
-        intake = self._way.through(self._backpressure)
-        processor = WebhookProcessor(
-            intake,
+        reception = Reception(
+            self._intake.append,
             settings,
             observer,
             cache=self._cache,
             credentials=self._credentials,
-            deferred=DeferralLimit(intake, self._way.store),
+            defer=DeferralLimit(self._intake.append, self._intake.store).admit,
         )
-        self.asgi: ASGIApp = routes(processor, settings, ready=self._way.ready)
+        self.asgi: ASGIApp = routes(reception, settings, ready=self._intake.ready)
 
     async def start(self) -> None:
         """Open the store, and the spool if there is one.
@@ -103,47 +107,61 @@ class Ingress:
                 f"accepted only for {allowed_hosts(self._settings)} (OFFHOOK_ALLOWED_HOSTS)"
             )
             self._observer(Problem(Topic.SETTINGS, text))
-        await self._way.start()
-        await self._backpressure.start()
+        await self._intake.open()
+        await self._intake.limit.start()
         await self._cache.start()
 
     async def stop(self) -> None:
         """Close the store, after the spool has been emptied into it as far as there is time."""
         await self._cache.close()
         await self._credentials.close()
-        await self._backpressure.stop()
-        await self._way.stop()
+        await self._intake.limit.stop()
+        await self._intake.close()
 
 
-class _Direct:
-    """The way to the store without a spool: while it is away, webhooks are answered 503."""
+class _Intake(NamedTuple):
+    """What stores webhooks, and how it is opened and closed.
 
-    def __init__(self, store: Store) -> None:
-        self.store: Entrance = store
-        self._store = store
-        self.start = store.open
-        self.stop = store.close
+    Attributes:
+        append: stores a webhook.
+        store: where they go, to be counted.
+        limit: of the store's backlog; started once the store is open.
+        ready: returns True if a webhook could be stored, or raises.
+    """
 
-    def through(self, way: Intake) -> Intake:
-        """Return what stores webhooks in the store by way of `way`."""
-        return way
+    append: Append
+    store: Entrance
+    limit: BacklogLimit
+    open: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+    ready: Callable[[], Awaitable[bool]]
 
-    async def ready(self) -> bool:
-        """Return True if a webhook could be stored."""
-        await self._store.check()
+
+def _direct(settings: Settings, observer: Observer, *, create_store: bool) -> _Intake:
+    """Return the intake without a spool: while the store is unavailable, webhooks get a 503."""
+    store = store_of(settings, create=create_store)
+    limit = BacklogLimit(store, settings.max_backlog, observer)
+
+    async def ready() -> bool:
+        await store.check()
         return True
 
+    return _Intake(limit.admit, store, limit, store.open, store.close, ready)
 
-def _way(settings: Settings, observer: Observer, *, create_store: bool) -> _Direct | Spooling:
-    if not settings.spool:
-        return _Direct(store_of(settings, create=create_store))
-    return Spooling(
+
+def _through_spool(
+    settings: Settings, observer: Observer, spool_url: str, *, create_store: bool
+) -> _Intake:
+    """Return the intake that keeps webhooks in a spool while the store is unavailable."""
+    primary = Primary(
         lambda: store_of(settings, create=create_store),
-        open_spool(settings.spool.get_secret_value()),
         observer,
         # The spool needs time as well, before the webhook is answered 503.
         patience=min(_STORE_PATIENCE, settings.enqueue_timeout / 4),
     )
+    limit = BacklogLimit(primary, settings.max_backlog, observer)
+    spooling = Spooling(primary, limit.admit, open_spool(spool_url), observer)
+    return _Intake(spooling.append, primary, limit, spooling.start, spooling.stop, spooling.ready)
 
 
 class WorkerRole:

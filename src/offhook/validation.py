@@ -1,17 +1,18 @@
-"""From a request to what is stored, if it may be believed. Pure but for the diagnosis' pace."""
+"""Tell Twilio's webhooks from others, and read them: at once, or when tokens were looked up."""
 
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from offhook.core.addresses import folded
-from offhook.core.answers import REFUSED, Answer, Fault, Reason
+from offhook.core.answers import Fault, Reason
 from offhook.core.diagnosis import checked, explain_mismatch
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
 from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
 from offhook.core.messages import message_sid, message_status
 from offhook.core.recut import flaw
 from offhook.core.signature import Verdict, signed_text, verify
+from offhook.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.settings import Settings, SignaturePolicy
@@ -35,27 +36,26 @@ _OF_JSON: Final = (
 DIAGNOSIS_INTERVAL: Final = 1.0
 
 
-class Outcome(NamedTuple):
-    """What a webhook is answered, and what is told about it."""
+class Rejection(NamedTuple):
+    """Why a webhook is not stored; `detail` is for the operator, who sees it in the log."""
 
-    answer: Answer
-    repeat: bool = False
+    reason: Reason
+    detail: str = ""
     sid: str = ""
     sender: str = ""
-    detail: str = ""
-    cached: str = ""
-    deferred: bool = False
 
 
 class Validator:
-    """Tells Twilio's webhooks from others, and reads them.
+    """Verifies requests, and reads what to store.
 
     Args:
-        settings: `signature`, `account_sid`, `auth_token`, `slow_notice` and `slow_notice_after`
-            are read, once.
+        settings: `signature`, `account_sid`, `public_url`, `opt_outs`, `slow_notice` and
+            `slow_notice_after` are read, once.
+        credentials: has the tokens, or looks them up.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+        self._credentials = credentials
         self._signed = settings.signature is not SignaturePolicy.OFF
         self._account_sid = settings.account_sid
         self._notice_after = settings.slow_notice_after if settings.slow_notice else None
@@ -63,28 +63,42 @@ class Validator:
         self._opt_outs = settings.opt_outs
         self._next_diagnosis = 0.0
 
-    @property
-    def signed(self) -> bool:
-        """Whether webhooks have to be signed."""
-        return self._signed
+    def at_once(self, request: Request) -> Inbound | Rejection | None:
+        """Return what to store, or why not; None if tokens have to be looked up. No I/O."""
+        tokens = self._credentials.everywhere
+        if tokens is None and self._signed:
+            return None
+        return self._validate(request, tokens or ())
 
-    def validate(self, request: Request, tokens: tuple[str, ...]) -> Inbound | Outcome:
+    async def verify(self, request: Request) -> Inbound | Rejection:
         """Return what to store, or why not.
 
-        Args:
-            request: as it came.
-            tokens: any of which may have signed it.
-        """
-        try:
-            said = self._believe(request, tokens)
-            if not isinstance(said, tuple):
-                return Outcome(REFUSED[said], detail=self._why(request, said, tokens))
-            return self._inbound(request, *said)
-        except FormError as error:
-            return Outcome(REFUSED[error.refusal])
+        A token that does not fit is looked up again, in case it has been rotated, at most once a
+        second for an account.
 
-    def is_signed(self, request: Request, tokens: tuple[str, ...]) -> bool:
-        """Return whether a request bears a valid signature, whatever else it says."""
+        Raises:
+            CredentialsUnavailable: the tokens can't be looked up at present.
+        """
+        validated = self.at_once(request)
+        if validated is not None:
+            return validated
+        account = self.claimed_account(request)
+        validated = self._validate(request, await self._credentials.find(account))
+        if _mismatches(validated):
+            tokens = await self._credentials.renewed(account)
+            if tokens is not None:
+                return self._validate(request, tokens)
+        return validated
+
+    async def is_signed(self, request: Request) -> bool:
+        """Return whether a request bears a valid signature, whatever else it says.
+
+        Raises:
+            CredentialsUnavailable: the tokens can't be looked up at present.
+        """
+        tokens = self._credentials.everywhere
+        if tokens is None:
+            tokens = await self._credentials.find(self.claimed_account(request))
         return bool(_verdict(request, tokens))
 
     def claimed_account(self, request: Request) -> str:
@@ -103,6 +117,15 @@ class Validator:
         account = form.get("AccountSid") or self._account_sid
         return account if account == self._account_sid or _ACCOUNT_SID.fullmatch(account) else ""
 
+    def _validate(self, request: Request, tokens: tuple[str, ...]) -> Inbound | Rejection:
+        try:
+            said = self._believe(request, tokens)
+            if not isinstance(said, tuple):
+                return Rejection(said, self._why(request, said, tokens))
+            return self._inbound(request, *said)
+        except FormError as error:
+            return Rejection(error.refusal)
+
     def _believe(self, request: Request, tokens: tuple[str, ...]) -> tuple[Form, str] | Reason:
         """Return what the request says, also as one text, if it may be believed."""
         get = request.method == "GET"
@@ -117,17 +140,17 @@ class Validator:
         # The signature of a GET covers the URL, and so the query its parameters are in.
         return _read(request.query) if verdict.form is None else (verdict.form, verdict.text)
 
-    def _inbound(self, request: Request, form: Form, text: str) -> Inbound | Outcome:
+    def _inbound(self, request: Request, form: Form, text: str) -> Inbound | Rejection:
         raw = form.first
         if _is_conversations_event(raw):
-            return Outcome(REFUSED[Fault.CONVERSATIONS_EVENT], detail=_OF_CONVERSATIONS)
+            return Rejection(Fault.CONVERSATIONS_EVENT, _OF_CONVERSATIONS)
         kind = kind_of(request.kind, raw)
         recut = flaw(kind, form, text, posted=request.method != "GET")
         if recut:
-            return Outcome(REFUSED[Fault.RECUT_FIELDS], detail=recut)
+            return Rejection(Fault.RECUT_FIELDS, recut)
         missing = _missing(kind, form)
         if missing is not None:
-            return Outcome(REFUSED[missing], sid=message_sid(raw), sender=raw.get("From", ""))
+            return Rejection(missing, sid=message_sid(raw), sender=raw.get("From", ""))
         quiet = kind is Kind.STATUS or self._notice_after is None or self._opt_outs.kind(raw)
         return Inbound(
             kind,
@@ -166,6 +189,10 @@ class Validator:
             other_bases=request.other_bases(),
             given=self._public_url_given,
         )
+
+
+def _mismatches(validated: Inbound | Rejection) -> bool:
+    return isinstance(validated, Rejection) and validated.reason is Refusal.SIGNATURE_MISMATCH
 
 
 def _read(form: bytes) -> tuple[Form, str]:

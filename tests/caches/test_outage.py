@@ -8,13 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 from offhook.caches import open_cache
-from offhook.core.answers import Answer
 from offhook.events import Answered, Event, Problem
-from offhook.ingest import Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Filter, Store, ValidationCache
+from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
-from testing.webhooks import MESSAGE, changed, named, settings
+from testing.webhooks import MESSAGE, answered, changed, named, settings
 from tests.caches.support import PATIENCE
 from tests.web.test_ingest import webhook
 
@@ -32,8 +32,8 @@ class Load:
         self._changed = asyncio.Event()
         chosen = settings(cache=url, store="sqlite:///load.db")
         self.caches: list[ValidationCache] = [open_cache(chosen, self.observe) for _ in range(2)]
-        self._processors = [
-            WebhookProcessor(store, chosen, self.observe, cache=cache) for cache in self.caches
+        self._receptions = [
+            Reception(store.accept, chosen, self.observe, cache=cache) for cache in self.caches
         ]
         self._numbers = itertools.count()
 
@@ -69,12 +69,8 @@ class Load:
             await self._post(request, (number + 1) % 2)
 
     async def _post(self, request: Request, process: int) -> None:
-        async def acknowledge(answer: Answer) -> None:
-            self.statuses.append(answer.status)
-
-        await self._processors[process].process(
-            request._replace(started=perf_counter()), acknowledge
-        )
+        answer = await answered(self._receptions[process], request._replace(started=perf_counter()))
+        self.statuses.append(answer.status)
 
 
 @asynccontextmanager

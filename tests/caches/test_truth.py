@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from offhook.caches.link import Link
 from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
-from offhook.core.answers import Answer
 from offhook.events import Event
-from offhook.ingest import Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Filter, Store
+from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
-from testing.webhooks import MESSAGE, changed, encoded, named, settings
+from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings
 from tests.caches.support import entry, seal
 from tests.web.test_ingest import webhook
 
@@ -54,7 +54,7 @@ class Deployment:
         self._url = url
         self._seal = seal_of_ours
         self.caches: list[RedisCache] = []
-        self.processors: list[WebhookProcessor] = []
+        self.receptions: list[Reception] = []
         self.events: list[Event] = []
 
     async def start(self) -> None:
@@ -62,25 +62,19 @@ class Deployment:
             cache = RedisCache(Link(self._url, self.events.append), self._seal, ttl=300.0)
             await cache.start()
             self.caches.append(cache)
-            self.processors.append(
-                WebhookProcessor(self.store, settings(), self.events.append, cache=cache)
+            self.receptions.append(
+                Reception(self.store.accept, settings(), self.events.append, cache=cache)
             )
 
     async def stop(self) -> None:
         for cache in self.caches:
             await cache.close()
         self.caches.clear()
-        self.processors.clear()
+        self.receptions.clear()
 
     async def deliver(self, request: Request, process: int) -> int:
-        answers: list[Answer] = []
-
-        async def acknowledge(answer: Answer) -> None:
-            answers.append(answer)
-
-        await self.processors[process].process(request, acknowledge)
+        answer = await answered(self.receptions[process], request)
         await self.caches[process].flush()
-        (answer,) = answers
         return answer.status
 
 

@@ -13,6 +13,7 @@ from offhook.ports import Spool, Store
 from offhook.stores import open_spool, open_store
 from offhook.web.guard import is_loopback
 from testing.commands import ECHO, Home, dev, is_alive, until
+from testing.spools import keep
 from tests.cli.test_inbox import inbound
 
 
@@ -363,7 +364,7 @@ def test_commands_beside_it_find_its_store(home: Home) -> None:
 async def put_by(url: str, sid: str, open_: Callable[[str], Store | Spool] = open_store) -> None:
     store = open_(url)
     await store.open()
-    await store.accept(inbound(sid, "+15551230009", "hello"))
+    await keep(store, inbound(sid, "+15551230009", "hello"))
     await store.close()
 
 

@@ -19,10 +19,11 @@ from offhook.core.forms import Form
 from offhook.core.keys import Kind, dedupe_key, lane_of
 from offhook.core.lifecycle import STATUSES
 from offhook.core.signature import sign, signed_text
+from offhook.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.settings import Settings
-from offhook.validation import Outcome, Validator
+from offhook.validation import Rejection, Validator
 from tests.core.forms import (
     ACCOUNT,
     BOT,
@@ -49,14 +50,15 @@ from tests.core.forms import (
 
 BASE, TOKEN = "https://bot.example.com", "token"
 PATHS = {Kind.MESSAGE: "/twilio/messages", Kind.STATUS: "/twilio/status"}
-VALIDATOR = Validator(Settings.load(env_file=None, account_sid=ACCOUNT, auth_token=TOKEN))
+SETTINGS = Settings.load(env_file=None, account_sid=ACCOUNT, auth_token=TOKEN)
+VALIDATOR = Validator(SETTINGS, Credentials(SETTINGS, None, print))
 
 Pairs = Sequence[tuple[str, str]]
 
 
 def posted(
     kind: Kind, fields: Pairs, *, signed: Pairs | None = None, query: str = ""
-) -> Inbound | Outcome:
+) -> Inbound | Rejection:
     """Return what becomes of a form, signed as another."""
     url = f"{BASE}{PATHS[kind]}"
     request = Request(
@@ -74,7 +76,9 @@ def posted(
         body=urlencode(fields).encode(),
         started=0.0,
     )
-    return VALIDATOR.validate(request, (TOKEN,))
+    read = VALIDATOR.at_once(request)
+    assert read is not None
+    return read
 
 
 def named(accepted: Inbound) -> tuple[object, ...]:
@@ -85,8 +89,8 @@ def named(accepted: Inbound) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def is_recut(answer: Inbound | Outcome) -> bool:
-    return isinstance(answer, Outcome) and answer.answer.error == Fault.RECUT_FIELDS
+def is_recut(answer: Inbound | Rejection) -> bool:
+    return isinstance(answer, Rejection) and answer.reason is Fault.RECUT_FIELDS
 
 
 # What Twilio sends
@@ -270,7 +274,7 @@ def test_a_part_of_the_query_is_no_part_of_the_form() -> None:
         forged = [pair for pair in forged if pair[0] != "AccountSid"]
         assert reference + genuine == first + signed_text(Form.of(forged))
         answer = posted(Kind.STATUS, forged, query=f"send={first}")
-        assert isinstance(answer, Outcome), answer
+        assert isinstance(answer, Rejection), answer
 
 
 @pytest.mark.parametrize("seed", range(8))

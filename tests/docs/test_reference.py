@@ -19,7 +19,7 @@ from offhook.core.answers import REFUSED
 from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
 from offhook.web import routes
@@ -124,7 +124,7 @@ def test_routes() -> None:
     async def ready() -> bool:
         return True
 
-    router = routes(WebhookProcessor(store, settings, print), settings, ready=ready)
+    router = routes(Reception(store.accept, settings, print), settings, ready=ready)
     assert table(REFERENCE / "http.md", "route").keys() >= router.paths
 
 

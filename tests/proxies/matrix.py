@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from offhook.core.signature import sign
 from offhook.events import Answered, Event
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Store
 from offhook.stores import open_store
 from offhook.web import routes
@@ -216,7 +216,7 @@ def routes_of(store: Store, setting: Setting, base: str, observe: object) -> ASG
     async def ready() -> bool:
         return True
 
-    return routes(WebhookProcessor(store, chosen, observe), chosen, ready=ready)
+    return routes(Reception(store.accept, chosen, observe), chosen, ready=ready)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import pytest
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem
 from offhook.ports import Filter, Store
-from offhook.spool import Spooling
+from offhook.spool import Primary, Spooling
 from offhook.stores import open_spool, open_store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
@@ -143,8 +143,8 @@ class Ingress:
         self.attempts = 0
         self.problems: list[Problem] = []
         spool = open_spool(f"sqlite:///{path}/spool.db")
-        self.spooling = Spooling(self._open_store, spool, self._observe, patience=0.5)
-        self._intake = self.spooling.through(self.spooling.store)
+        self.store = Primary(self._open_store, self._observe, patience=0.5)
+        self.spooling = Spooling(self.store, self.store.accept, spool, self._observe)
 
     def _open_store(self) -> Store:
         self.attempts += 1
@@ -155,7 +155,7 @@ class Ingress:
         self.problems.append(event)
 
     async def accept_everything(self) -> list[bool]:
-        return [await self._intake.accept(one) for one in EVERYTHING]
+        return [await self.spooling.append(one) for one in EVERYTHING]
 
     async def told(self, text: str) -> None:
         await eventually(lambda: any(text in problem.text for problem in self.problems))
@@ -171,7 +171,7 @@ async def test_an_ingress_acknowledges_and_one_attempt_finishes(
         assert all(await here.accept_everything())
         await here.told(f"webhooks are kept in the spool: {place(url)}: {reason}")
         with pytest.raises(StoreUnavailable):
-            await here.spooling.store.backlog(1)
+            await here.store.backlog(1)
         began = await held.migrating() if holdup == A_TABLE else None
         await held.let_go()
         await here.told("the store is back")

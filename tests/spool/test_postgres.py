@@ -16,7 +16,7 @@ from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
-from offhook.spool import Spooling
+from offhook.spool import Primary, Spooling
 from offhook.stores import open_spool, open_store
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
@@ -45,13 +45,9 @@ class Ingress:
         self.url = url
         self.proxy = proxy
         self.problems: list[Problem] = []
-        self.spooling = Spooling(
-            lambda: open_store(proxy.url),
-            open_spool(f"sqlite:///{path}/spool.db"),
-            self._observe,
-            patience=0.5,
-        )
-        self._intake = self.spooling.through(self.spooling.store)
+        store = Primary(lambda: open_store(proxy.url), self._observe, patience=0.5)
+        spool = open_spool(f"sqlite:///{path}/spool.db")
+        self.spooling = Spooling(store, store.accept, spool, self._observe)
 
     def _observe(self, event: Event) -> None:
         assert isinstance(event, Problem)
@@ -59,7 +55,7 @@ class Ingress:
 
     async def accept(self, *inbounds: Inbound) -> list[bool]:
         """Accept webhooks, each when the one before is acknowledged."""
-        return [await self._intake.accept(one) for one in inbounds]
+        return [await self.spooling.append(one) for one in inbounds]
 
     async def forwarded(self) -> Sequence[Record]:
         """Wait until the spool is empty; return what the store has, in its order."""

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from offhook.backpressure import Backpressure
+from offhook.backpressure import BacklogLimit
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ports import Inbound
+from offhook.spool import Spooling
 from offhook.stores import open_spool
 from testing.spools import Machine, Way, bytes_of, eventually, locked, sids
 from testing.stores import inbound
@@ -240,15 +241,15 @@ async def test_a_full_backlog_is_no_reason_to_spool_but_an_outage_of_a_full_stor
 ) -> None:
     async with machine.ingress() as way:
         await way.accept(inbound("SM1"))
-        gate = Backpressure(way.store, 1, machine.observe)
-        await gate.start()
-        intake = way.spooling.through(gate)
+        limit = BacklogLimit(way.store, 1, machine.observe)
+        await limit.start()
+        limited = Spooling(way.store, limit.admit, way.spool, machine.observe)
         with pytest.raises(BacklogFull):
-            await intake.accept(inbound("SM2"))
+            await limited.append(inbound("SM2"))
         async with way.cut_off():
             # Nobody knows any more how many wait there: better too many than none.
-            assert await intake.accept(inbound("SM3"))
-        await gate.stop()
+            assert await limited.append(inbound("SM3"))
+        await limit.stop()
         # What is acknowledged gets in, however many wait.
         assert sids(await machine.until_stored(3)) == ["SM1", "SM3"]
 

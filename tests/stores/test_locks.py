@@ -19,7 +19,7 @@ import pytest
 from offhook.ports import Filter, Spool, Store
 from offhook.stores import open_spool, open_store
 from testing import stores as support
-from testing.spools import locked
+from testing.spools import keep, locked
 from testing.stores import inbound
 
 Opens = Callable[[str], Store | Spool]
@@ -75,7 +75,7 @@ async def test_a_second_opening_leaves_the_locks_of_the_first(opens: Opens, tmp_
         async with opened(opens, database):
             assert holds_the_lock(database)
         assert holds_the_lock(database), "closing the second has dropped the first one's"
-        await first.accept(inbound("SM1"))
+        await keep(first, inbound("SM1"))
 
 
 async def test_another_process_that_comes_and_goes_leaves_the_log(
@@ -85,12 +85,12 @@ async def test_another_process_that_comes_and_goes_leaves_the_log(
     log = database.with_name("offhook.db-wal")
 
     async with opened(opens, database) as one, opened(opens, database):
-        await one.accept(inbound("SM1"))
+        await keep(one, inbound("SM1"))
         written = log.stat().st_ino
         await asyncio.to_thread(visit, database)
         assert log.exists(), "deleted under the running process"
         assert log.stat().st_ino == written, "replaced under the running process"
-        await one.accept(inbound("SM2"))
+        await keep(one, inbound("SM2"))
     async with support.opened(database) as store:
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM2"}
 
@@ -127,7 +127,7 @@ async def test_a_file_is_opened_while_another_process_is_stopped_within_a_transa
     database = tmp_path / "offhook.db"
 
     async with opened(opens, database) as first:
-        await first.accept(inbound("SM1"))
+        await keep(first, inbound("SM1"))
     with locked(database):
         async with opened(opens, database):
             pass

@@ -134,7 +134,7 @@ async def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
     spool = SqliteSpool(tmp_path / "spool.db")
     await spool.open()
     try:
-        await spool.accept(inbound("SM1"))
+        await spool.append(inbound("SM1"))
         set_clock(seconds)
         (spooled,) = await spool.oldest(9)
         assert spooled.inbound.age == pytest.approx(0, abs=5)

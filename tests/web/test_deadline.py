@@ -54,7 +54,7 @@ async def test_tasks_are_timed_from_where_each_began() -> None:
         await asyncio.gather(*(quick() for _ in range(20)))
         await asyncio.sleep(0.03)
     took = await asyncio.gather(*tasks)
-    assert min(took) >= 0.1
+    assert round(min(took), 6) >= 0.1  # the clock counts milliseconds, as a float
     assert max(took) < 5
 
 

@@ -1,4 +1,4 @@
-"""The processor alone: acknowledged after it is stored, told once, and told why."""
+"""The reception alone: answered after it is stored, reported once, with the reason."""
 
 import asyncio
 import sqlite3
@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from offhook.core.answers import REFUSED, Answer, Fault
+from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind, dedupe_key
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
-from offhook.ingest import DIAGNOSIS_INTERVAL, Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Inbound, Store
+from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.validation import DIAGNOSIS_INTERVAL
 from testing.webhooks import (
     ACCOUNT,
     FORM,
@@ -37,7 +39,7 @@ Accept = Callable[[Inbound], Awaitable[bool]]
 
 
 class Watched:
-    """A processor on a real store, and all that came of it."""
+    """A reception on a real store, and all that came of it."""
 
     def __init__(self, store: Store, chosen: Settings, accept: Accept | None = None) -> None:
         self.store = store
@@ -45,18 +47,16 @@ class Watched:
         self.answers: list[Answer] = []
         self.events: list[Event] = []
         self._accept = accept or store.accept
-        queue: Any = self  # of the queue's methods, ingest uses this one alone
-        self.processor = WebhookProcessor(queue, chosen, self.events.append)
+        self.reception = Reception(self.accept, chosen, self.events.append)
 
     async def accept(self, inbound: Inbound) -> bool:
         self.accepted.append(inbound)
         return await self._accept(inbound)
 
-    async def acknowledge(self, answer: Answer) -> None:
-        self.answers.append(answer)
-
     async def process(self, request: Request) -> Answered:
-        await self.processor.process(request, self.acknowledge)
+        outcome = await self.reception.receive(request)
+        self.answers.append(outcome.answer)
+        self.reception.report(outcome)
         told = self.events[-1]
         assert isinstance(told, Answered)
         assert len(self.answers) == sum(isinstance(event, Answered) for event in self.events)
@@ -103,16 +103,13 @@ async def watching(
 
 async def test_what_is_acknowledged_is_committed_by_then(tmp_path: Path) -> None:
     async with watching(tmp_path) as watched:
-        seen: list[int] = []
-
-        async def acknowledge(_answer: Answer) -> None:
-            other = sqlite3.connect(tmp_path / "offhook.db")
-            seen.extend(other.execute("SELECT count(*) FROM messages").fetchone())
-            other.close()
-            assert watched.events == []  # told afterwards: telling must not delay the answer
-
-        await watched.processor.process(webhook(), acknowledge)
-        assert seen == [1]
+        outcome = await watched.reception.receive(webhook())
+        assert outcome.answer == STORED[Kind.MESSAGE]
+        other = sqlite3.connect(tmp_path / "offhook.db")
+        assert other.execute("SELECT count(*) FROM messages").fetchone() == (1,)
+        other.close()
+        assert watched.events == []  # reported afterwards: that must not delay the answer
+        watched.reception.report(outcome)
         assert len(watched.events) == 1
 
 

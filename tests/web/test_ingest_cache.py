@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from offhook.caches.memory import MemoryCache
-from offhook.core.answers import REFUSED, STORED, Answer
+from offhook.core.answers import REFUSED, STORED
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Inbound, Store
 from offhook.stores import open_store
-from testing.webhooks import MESSAGE, SID, STATUS, changed, encoded, settings
+from testing.webhooks import MESSAGE, SID, STATUS, answered, changed, encoded, settings
 from tests.web.test_ingest import Accept, Watched, webhook
 
 
@@ -33,9 +33,8 @@ async def remembering(
     await store.open()
     chosen = settings(**given)
     watched = Watched(store, chosen, accept(store))
-    queue: Any = watched
-    watched.processor = WebhookProcessor(
-        queue, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
+    watched.reception = Reception(
+        watched.accept, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
     )
     try:
         yield watched
@@ -136,16 +135,9 @@ async def test_it_is_not_remembered_before_it_is_committed(tmp_path: Path) -> No
         return accept
 
     async with remembering(tmp_path, accept=slow) as watched:
-        answers: list[Answer] = []
-
-        async def acknowledge(answer: Answer) -> None:
-            answers.append(answer)
-
-        both = [
-            asyncio.create_task(watched.processor.process(webhook(), acknowledge)) for _ in range(2)
-        ]
+        both = [asyncio.create_task(answered(watched.reception, webhook())) for _ in range(2)]
         await reached.wait()
-        assert answers == []
+        assert not any(task.done() for task in both)
         go_on.set()
         await asyncio.gather(*both)
         told = [event for event in watched.events if isinstance(event, Answered)]

@@ -8,17 +8,28 @@ from typing import Any
 import pytest
 
 from offhook.caches.memory import MemoryCache
-from offhook.core.answers import REFUSED, STORED, Answer, Fault
+from offhook.core.answers import REFUSED, STORED, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.credentials import REFRESH_AFTER, Credentials
 from offhook.deferral import DEFERRED_LIMIT, DEFERRED_RATE, DeferralLimit, defer, restore
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Answered
-from offhook.ingest import Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import Inbound
+from offhook.request import Request
 from offhook.stores import open_store
-from testing.webhooks import ACCOUNT, MESSAGE, SID, Fields, changed, encoded, named, settings
+from testing.webhooks import (
+    ACCOUNT,
+    MESSAGE,
+    SID,
+    Fields,
+    answered,
+    changed,
+    encoded,
+    named,
+    settings,
+)
 from tests.test_credentials import Source
 from tests.web.test_ingest import Watched, webhook
 
@@ -28,7 +39,7 @@ THEIRS: Fields = changed(MESSAGE, AccountSid=TENANT)
 
 
 class Door(Watched):
-    """A processor that asks a source for the tokens of tenants."""
+    """A reception that asks a source for the tokens of tenants."""
 
     def __init__(self, *given: Any, source: Source, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -36,9 +47,8 @@ class Door(Watched):
         self.source = source
         self.now = 0.0
         self.credentials = Credentials(chosen, source, self.events.append, clock=lambda: self.now)
-        queue: Any = self
-        self.processor = WebhookProcessor(
-            queue,
+        self.reception = Reception(
+            self.accept,
             chosen,
             self.events.append,
             cache=MemoryCache(ttl=300.0),
@@ -238,14 +248,14 @@ class Counted:
 async def test_what_nobody_has_verified_is_bounded() -> None:
     now = 0.0
     store: Any = Counted(DEFERRED_LIMIT - 2)
-    limit = DeferralLimit(store, store, clock=lambda: now)
+    limit = DeferralLimit(store.accept, store, clock=lambda: now)
     inbound = defer(webhook(THEIRS), TENANT)
 
     async def admitted(count: int) -> int:
         before = store.accepted
         for _ in range(count):
             with suppress(BacklogFull):
-                await limit.accept(inbound)
+                await limit.admit(inbound)
         return int(store.accepted - before)
 
     assert await admitted(5) == 2
@@ -259,14 +269,14 @@ async def test_what_nobody_has_verified_is_bounded() -> None:
 async def test_a_worker_that_keeps_up_does_not_let_a_flood_through() -> None:
     now = 0.0
     store: Any = Counted(0)
-    limit = DeferralLimit(store, store, clock=lambda: now)
+    limit = DeferralLimit(store.accept, store, clock=lambda: now)
     inbound = defer(webhook(THEIRS), TENANT)
 
     refused = 0
     for _ in range(2 * DEFERRED_LIMIT):
         now += 0.001
         try:
-            await limit.accept(inbound)
+            await limit.admit(inbound)
         except BacklogFull:
             refused += 1
     earned = 2 * DEFERRED_LIMIT * 0.001 * DEFERRED_RATE
@@ -278,21 +288,15 @@ async def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> Non
     async with door(tmp_path) as at:
         at.source.error = OSError("away")
         full: Any = Counted(DEFERRED_LIMIT)
-        queue: Any = at
-        processor = WebhookProcessor(
-            queue,
+        reception = Reception(
+            at.accept,
             settings(),
             at.events.append,
             credentials=at.credentials,
-            deferred=DeferralLimit(full, full),
+            defer=DeferralLimit(full.accept, full).admit,
         )
-        answers: list[Answer] = []
-
-        async def acknowledge(answer: Answer) -> None:
-            answers.append(answer)
-
-        await processor.process(webhook(THEIRS, token="tenant's"), acknowledge)
-        assert answers == [REFUSED[Fault.BACKLOG_FULL]]
+        answer = await answered(reception, webhook(THEIRS, token="tenant's"))
+        assert answer == REFUSED[Fault.BACKLOG_FULL]
         assert isinstance(at.events[-1], Answered)
         assert not at.events[-1].deferred
         assert at.accepted == []

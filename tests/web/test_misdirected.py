@@ -8,8 +8,8 @@ import pytest
 from offhook.core.keys import Kind
 from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Problem, Topic
-from offhook.ingest import DIAGNOSIS_INTERVAL
 from offhook.ports import Filter
+from offhook.validation import DIAGNOSIS_INTERVAL
 from testing.webhooks import (
     ACCOUNT,
     PUBLIC,

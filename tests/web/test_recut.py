@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,10 +9,11 @@ from offhook.caches.memory import MemoryCache
 from offhook.core.answers import Fault
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
+from offhook.credentials import Credentials
 from offhook.deferral import defer, restore
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.request import Request
-from offhook.validation import Outcome, Validator
+from offhook.validation import Rejection, Validator
 from testing.webhooks import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
 from tests.core.test_recut import ATTACKS
 from tests.web.test_ingest import watching
@@ -58,9 +58,8 @@ async def test_the_cache_lets_no_form_in_that_was_cut_anew(
     fields = tuple(genuine.items())
 
     async with watching(tmp_path) as watched:
-        queue: Any = watched
-        watched.processor = WebhookProcessor(
-            queue, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
+        watched.reception = Reception(
+            watched.accept, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
         )
         assert (await watched.process(captured(kind, fields, fields))).status < 300
         for cached in ("", "memory"):
@@ -74,6 +73,6 @@ async def test_the_cache_lets_no_form_in_that_was_cut_anew(
 def test_what_was_deferred_is_judged_alike(attack: tuple[Kind, dict[str, str], Pairs]) -> None:
     kind, genuine, forged = attack
     later = restore(defer(captured(kind, tuple(genuine.items()), forged), ACCOUNT).form)
-    judged = Validator(settings()).validate(later, (TOKEN,))
-    assert isinstance(judged, Outcome)
-    assert judged.answer.error == Fault.RECUT_FIELDS
+    judged = Validator(settings(), Credentials(settings(), None, print)).at_once(later)
+    assert isinstance(judged, Rejection)
+    assert judged.reason is Fault.RECUT_FIELDS

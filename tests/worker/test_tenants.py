@@ -18,9 +18,11 @@ from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
 from offhook.credentials import Credentials
 from offhook.handlers import Handlers
-from offhook.ingest import Request, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.ports import SendClaim
+from offhook.request import Request
 from testing.stores import inbound
+from testing.webhooks import answered
 from tests.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
@@ -57,14 +59,14 @@ class Bench:
         self.line = line
         self.handlers = handlers
         self.credentials = Credentials(settings, Source(**TOKENS), line.told)
-        self.processor = WebhookProcessor(
-            line.store, settings, line.told, credentials=self.credentials
+        self.reception = Reception(
+            line.store.accept, settings, line.told, credentials=self.credentials
         )
         self.answers: list[Answer] = []
 
     async def take(self, request: Request) -> None:
         """Answer a webhook and handle it."""
-        await self.processor.process(request, self._acknowledge)
+        self.answers.append(await answered(self.reception, request))
         await self.work()
 
     async def work(self) -> None:
@@ -86,9 +88,6 @@ class Bench:
     async def ledger(self, account: str) -> Send:
         (send,) = (await self.line.ledger(_sid_of(account))).values()
         return send
-
-    async def _acknowledge(self, answer: Answer) -> None:
-        self.answers.append(answer)
 
 
 def _sid_of(account: str) -> str:

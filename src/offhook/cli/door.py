@@ -339,7 +339,7 @@ class Door(HttpToolsProtocol):
             self._arm()
 
     def _refuse(self, fault: Fault) -> None:
-        """Answer, and close when the client has: see `web.asgi.respond_unread`."""
+        """Answer, and close when the client has: see `web.asgi.respond`."""
         self._disarm()
         last = self.cycle
         in_body = self._part is _Part.BODY

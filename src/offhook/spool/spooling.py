@@ -1,50 +1,51 @@
-"""An ingress' way to the store that leads through a spool while the store is away."""
+"""The way into a store that leads through a spool while the store is unavailable."""
 
 import asyncio
-from collections.abc import Callable
 
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
-from offhook.ports import Entrance, Intake, Spool, Store
+from offhook.ports import Append, Inbound, Spool
 from offhook.spool.forwarder import Forwarder
-from offhook.spool.intake import SpoolingIntake
 from offhook.spool.primary import Primary
 
 
 class Spooling:
     """The store and the spool of one process, and what moves webhooks from one to the other.
 
+    Order: as long as the spool holds a lane, the lane's webhooks go there. So a webhook that
+    comes after another one of its lane was acknowledged is stored after it, if one machine had
+    them both. Across machines, those that were spooled may come late, and are marked.
+
     Args:
-        open_store: makes a store that is not open yet.
+        primary: the store; started and stopped here.
+        store: stores webhooks in it: `primary.accept`, or what limits that.
         spool: of this event loop; opened and closed here.
-        observer: is told when the store is away, when it is back, and what was forwarded.
-        patience: seconds that a webhook may wait for the store.
+        observer: called when webhooks were forwarded, and when they can't be.
     """
 
-    def __init__(
-        self,
-        open_store: Callable[[], Store],
-        spool: Spool,
-        observer: Observer,
-        *,
-        patience: float,
-    ) -> None:
-        self._primary = Primary(open_store, observer, patience=patience)
+    def __init__(self, primary: Primary, store: Append, spool: Spool, observer: Observer) -> None:
+        self._primary = primary
+        self._store = store
         self._spool = spool
-        self._forwarder = Forwarder(spool, self._primary, observer)
+        self._forwarder = Forwarder(spool, primary, observer)
         self._forwarding: asyncio.Task[None] | None = None
 
-    @property
-    def store(self) -> Entrance:
-        """The store. It fails at once while it is away."""
-        return self._primary
+    async def append(self, inbound: Inbound) -> bool:
+        """Store a webhook durably, in the store or in the spool. See `ports.Append`.
 
-    def through(self, way: Intake) -> Intake:
-        """Return what stores webhooks in the store by way of `way`, or else in the spool."""
-        return SpoolingIntake(self._primary, way, self._spool)
+        Raises:
+            StoreUnavailable: the spool can't take it either.
+            BacklogFull: the store is available, and too many wait in it.
+        """
+        if self._primary.up and (self._spool.is_empty() or not await self._holds(inbound.lane)):
+            try:
+                return await self._store(inbound)
+            except StoreUnavailable:
+                pass  # `primary` has reported it
+        return await self._spool.append(inbound)
 
     async def start(self) -> None:
-        """Open the spool and the store, and begin to forward. A store that is away is no error.
+        """Open the spool and the store, and begin to forward. An unavailable store is no error.
 
         Raises:
             StoreUnavailable: the spool can't be used.
@@ -59,7 +60,7 @@ class Spooling:
         self._forwarding = asyncio.create_task(self._forwarder.run(), name="offhook forwarder")
 
     async def stop(self) -> None:
-        """Forward what there is time for, and let go. May be called twice."""
+        """Forward what there is time for, and close both. May be called twice."""
         if self._forwarding is not None:
             self._forwarder.stop()
             await self._forwarding
@@ -78,3 +79,9 @@ class Spooling:
         except StoreUnavailable:
             await self._spool.check()
         return True
+
+    async def _holds(self, lane: str) -> bool:
+        try:
+            return await self._spool.holds(lane)
+        except StoreUnavailable:
+            return False  # then the store takes it, perhaps out of order

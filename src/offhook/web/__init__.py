@@ -2,7 +2,7 @@
 
 from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, RETRIES, STATUS
-from offhook.ingest import WebhookProcessor
+from offhook.ingest import Reception
 from offhook.settings import Settings
 from offhook.web.conforming import Conforming
 from offhook.web.health import Check, Health
@@ -37,11 +37,11 @@ def webhook_url(settings: Settings) -> str:
     return f"{messages_url(settings)}{RETRIES}"
 
 
-def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> Conforming:
+def routes(reception: Reception, settings: Settings, *, ready: Check) -> Conforming:
     """Return one ASGI application of all that is answered on the public port.
 
     Args:
-        processor: validates, stores and acknowledges webhooks.
+        reception: answers webhooks.
         settings: see `Reader`; and `mount_path`.
         ready: says whether the store can be reached.
 
@@ -52,11 +52,11 @@ def routes(processor: WebhookProcessor, settings: Settings, *, ready: Check) -> 
     return Conforming(
         Router(
             {
-                MESSAGES: WebhookEndpoint(Kind.MESSAGE, processor, reader),
-                STATUS: WebhookEndpoint(Kind.STATUS, processor, reader),
+                MESSAGES: WebhookEndpoint(Kind.MESSAGE, reception, reader),
+                STATUS: WebhookEndpoint(Kind.STATUS, reception, reader),
                 "/healthz": Health(),
                 "/readyz": Health(ready),
             },
-            Missing(processor, reader, settings.mount_path),
+            Missing(reception, reader, settings.mount_path),
         )
     )

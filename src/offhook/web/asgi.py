@@ -1,4 +1,4 @@
-"""Saying an answer in ASGI."""
+"""Send answers over ASGI."""
 
 import asyncio
 from contextlib import suppress
@@ -6,32 +6,34 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
-from offhook.core.answers import Answer
+from offhook.core.answers import CLIENT_CLOSED_REQUEST, Answer
 
 LINGER_BYTES: Final = 1024 * 1024
 LINGER_SECONDS: Final = 2.0
 
 
-async def respond(send: Send, answer: Answer) -> None:
-    """Send an answer. A client that is gone is no error (ASGI 2.4 raises OSError for it)."""
-    with suppress(OSError):
-        await send(_start(answer))
-        await send({"type": "http.response.body", "body": answer.body})
+async def respond(send: Send, answer: Answer, unread: Receive | None = None) -> None:
+    """Send an answer. A client that has gone is no error (ASGI 2.4 raises OSError for it).
 
-
-async def respond_unread(send: Send, receive: Receive, answer: Answer) -> None:
-    """Send an answer to a request whose body is still on its way, then close.
-
-    A server that closes with data unread resets the connection, and the reset can overtake the
-    answer (RFC 9112, 9.6). So the whole answer goes out first, and the response is ended, which
-    closes the connection, when the client has finished or left, or after 1 MiB or 2 s.
+    Args:
+        send: of the request.
+        answer: to it; that to a client which left while it was read is not sent.
+        unread: `receive` of a request whose body is still being sent; the connection is then
+            closed. A server that closes with data unread resets the connection, and the reset can
+            overtake the answer (RFC 9112, 9.6). So the whole answer goes out first, and the
+            response is ended when the client has finished or left, or after 1 MiB or 2 s.
     """
+    if answer.status == CLIENT_CLOSED_REQUEST:
+        return
     with suppress(OSError):
         await send(_start(answer))
+        if unread is None:
+            await send({"type": "http.response.body", "body": answer.body})
+            return
         await send({"type": "http.response.body", "body": answer.body, "more_body": True})
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await _drain(receive)
+                await _drain(unread)
         await send({"type": "http.response.body", "body": b""})
 
 

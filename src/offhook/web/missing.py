@@ -1,6 +1,5 @@
 """404 for paths that are no routes, and a warning if Twilio has signed the request."""
 
-from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -9,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from offhook.core.answers import REFUSED, Fault
 from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, STATUS
-from offhook.ingest import Acknowledge, WebhookProcessor
+from offhook.ingest import Reception
 from offhook.validation import DIAGNOSIS_INTERVAL
 from offhook.web.asgi import respond
 from offhook.web.reading import SIGNATURE, Reader, Unreadable
@@ -24,31 +23,32 @@ class Missing:
     the others one a second is read and verified, so that a flood of them causes no work.
 
     Args:
-        processor: verifies, and tells.
+        reception: verifies them, and reports those that are genuine.
         reader: reads the requests.
         mount_path: of the routes, if it is known.
     """
 
-    def __init__(self, processor: WebhookProcessor, reader: Reader, mount_path: str) -> None:
-        self._processor = processor
+    def __init__(self, reception: Reception, reader: Reader, mount_path: str) -> None:
+        self._reception = reception
         self._reader = reader
         self._mount_path = mount_path
         self._next_look = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and verify the request if it is due."""
-        acknowledge: Acknowledge = partial(respond, send)
-        request = None
+        request, unread = None, None
         now = perf_counter()
         if self._is_due(scope, now):
             try:
                 request = await self._reader.read(Kind.MESSAGE, scope, receive, now)
             except Unreadable as error:
-                acknowledge = error.acknowledge(receive, send)
-        await acknowledge(REFUSED[Fault.NOT_FOUND])
+                if error.fault is Fault.CLIENT_GONE:
+                    return
+                unread = receive if error.more else None
+        await respond(send, REFUSED[Fault.NOT_FOUND], unread)
         if request is not None:
             prefix = request.base + (self._mount_path or scope.get("root_path", ""))
-            await self._processor.tell_astray(request, prefix + MESSAGES, prefix + STATUS)
+            await self._reception.report_stray(request, prefix + MESSAGES, prefix + STATUS)
 
     def _is_due(self, scope: Scope, now: float) -> bool:
         """Return whether to verify a request: it may be signed, and none was verified lately."""

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
-from offhook.core.answers import Answer, Fault
+from offhook.core.answers import Fault
 from offhook.core.keys import Kind
 from offhook.deadline import Deadline
-from offhook.ingest import Acknowledge
 from offhook.request import Request
 from offhook.settings import Settings
-from offhook.web.asgi import respond, respond_unread
 from offhook.web.public_url import PublicUrl, raw_path
 
 SIGNATURE: Final = b"x-twilio-signature"
@@ -69,7 +67,7 @@ class Reader:
             with self._body_deadline:
                 return await self._collect(receive)
         except TimeoutError:
-            raise Unreadable(Fault.BODY_TIMEOUT, more=True) from None
+            raise Unreadable(Fault.BODY_TIMEOUT, more=False) from None
 
     async def _collect(self, receive: Receive) -> bytes:
         chunks, length, more = [], 0, True
@@ -87,26 +85,12 @@ class Reader:
 
 
 class Unreadable(Exception):  # noqa: N818 - caught where it is read, seen by nobody
-    """A body was not read to its end within its bounds; `more` of it may be on its way."""
+    """A body was not read to its end within its bounds; with `more`, the rest is being sent."""
 
     def __init__(self, fault: Fault, *, more: bool) -> None:
         super().__init__(fault.value)
         self.fault = fault
         self.more = more
-
-    def acknowledge(self, receive: Receive, send: Send) -> Acknowledge:
-        """Return how to answer such a request."""
-        match self.fault:
-            case Fault.CLIENT_GONE:
-                return _say_nothing
-            case Fault.BODY_TOO_LARGE if self.more:
-                return partial(respond_unread, send, receive)
-            case _:
-                return partial(respond, send)
-
-
-async def _say_nothing(_answer: Answer) -> None:
-    """Send nothing: the client has left."""
 
 
 def _declared_length(headers: Mapping[bytes, bytes]) -> int:

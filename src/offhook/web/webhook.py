@@ -1,7 +1,6 @@
-"""The routes Twilio calls: bounded reading, then on to the processor. Plain ASGI."""
+"""The routes that Twilio calls, as ASGI applications: read, receive, send, report."""
 
 from collections.abc import Mapping
-from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -9,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.core.answers import REFUSED, method_not_allowed
 from offhook.core.keys import Kind
-from offhook.ingest import Acknowledge, WebhookProcessor
+from offhook.ingest import Reception, refused
 from offhook.web.asgi import respond
 from offhook.web.reading import Reader, Unreadable
 
@@ -25,30 +24,31 @@ class WebhookEndpoint:
     """Answers the webhooks of one kind; an ASGI application for `http` scopes.
 
     Args:
-        kind: what is called for here.
-        processor: validates, stores and acknowledges.
-        reader: reads the requests.
+        kind: of the route.
+        reception: answers the requests.
+        reader: reads them.
     """
 
-    def __init__(self, kind: Kind, processor: WebhookProcessor, reader: Reader) -> None:
+    def __init__(self, kind: Kind, reception: Reception, reader: Reader) -> None:
         self._kind = kind
-        self._processor = processor
+        self._reception = reception
         self._reader = reader
         self._methods = METHODS[kind]
         self._method_not_allowed = method_not_allowed(self._methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the request, within its bounds, and have it processed."""
+        """Answer one request."""
         started = perf_counter()
-        acknowledge: Acknowledge = partial(respond, send)
+        unread: Receive | None = None
         if scope["method"] not in self._methods:
-            answer = self._method_not_allowed
-            await self._processor.refuse(self._kind, answer, acknowledge, started=started)
-            return
-        try:
-            request = await self._reader.read(self._kind, scope, receive, started)
-        except Unreadable as error:
-            acknowledge, answer = error.acknowledge(receive, send), REFUSED[error.fault]
-            await self._processor.refuse(self._kind, answer, acknowledge, started=started)
-            return
-        await self._processor.process(request, acknowledge)
+            outcome = refused(self._kind, self._method_not_allowed, started)
+        else:
+            try:
+                request = await self._reader.read(self._kind, scope, receive, started)
+            except Unreadable as error:
+                outcome = refused(self._kind, REFUSED[error.fault], started)
+                unread = receive if error.more else None
+            else:
+                outcome = await self._reception.receive(request)
+        await respond(send, outcome.answer, unread)
+        self._reception.report(outcome)

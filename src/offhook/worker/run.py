@@ -25,7 +25,7 @@ from offhook.patience import StoreWatch
 from offhook.ports import Claim, Settlement, Store
 from offhook.replies import LedgerReplier
 from offhook.settings import Settings
-from offhook.verification import Verifier
+from offhook.validation import Validator
 from offhook.worker.decide import (
     Interrupted,
     LoopSuspected,
@@ -59,7 +59,7 @@ class Tools:
     observer: Observer
     threads: Threads
     watch: StoreWatch
-    verifier: Verifier
+    validator: Validator
     throttle: Throttle
 
 
@@ -144,7 +144,7 @@ class Run:
         terms = terms_of(claim, tools.settings)
         try:
             if claim.kind is Kind.DEFERRED:
-                return await verify(claim, tools.verifier, tools.store, tools.watch), terms
+                return await verify(claim, tools.validator, tools.store, tools.watch), terms
             subject = await self._read()
             terms = terms_of(claim, tools.settings, subject)
             if isinstance(subject, Message) and (end := await self._throttled(subject)) is not None:

@@ -17,7 +17,6 @@ from offhook.patience import StoreWatch
 from offhook.ports import Claimed, Overdue, SenderLimit, Store
 from offhook.settings import Settings
 from offhook.validation import Validator
-from offhook.verification import Verifier
 from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
@@ -64,9 +63,7 @@ class Worker:
         self._open_store = open_store
         self._watch = StoreWatch(observer, "messages are not handled")
         self._threads = Threads()
-        verifier = Verifier(
-            Validator(settings), credentials or Credentials(settings, None, observer)
-        )
+        validator = Validator(settings, credentials or Credentials(settings, None, observer))
         self._tools = Tools(
             store,
             handlers,
@@ -74,7 +71,7 @@ class Worker:
             observer,
             self._threads,
             self._watch,
-            verifier,
+            validator,
             Throttle(settings, observer, sender_limit),
         )
         limit = settings.loop_limit

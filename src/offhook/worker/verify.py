@@ -6,12 +6,11 @@ from offhook.core.reasons import Cause
 from offhook.deferral import restore
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Intake
-from offhook.validation import Outcome
-from offhook.verification import Verifier
+from offhook.validation import Rejection, Validator
 from offhook.worker.decide import Result, Returned, Unhandled
 
 
-async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWatch) -> Result:
+async def verify(claim: Claim, validator: Validator, store: Intake, watch: StoreWatch) -> Result:
     """Verify a deferred request and accept it, or return why it is discarded.
 
     An accepted request is stored under the dedupe key that its repeats share: once, also when this
@@ -21,9 +20,9 @@ async def verify(claim: Claim, verifier: Verifier, store: Intake, watch: StoreWa
     Raises:
         CredentialsUnavailable: it can't be verified yet.
     """
-    validated = await verifier.verify(restore(claim.form))
-    if isinstance(validated, Outcome):
-        return Unhandled(Cause.NOT_TWILIOS(validated.answer.error))
+    validated = await validator.verify(restore(claim.form))
+    if isinstance(validated, Rejection):
+        return Unhandled(Cause.NOT_TWILIOS(validated.reason.value))
     age = max(0.0, time.time() - claim.received)
     genuine = validated._replace(age=age, spooled=True)
     await watch.persist(lambda: store.accept(genuine))

@@ -53,8 +53,8 @@ class SqliteSpool:
         await self._engine.close()
         self._mark.close()
 
-    async def accept(self, inbound: Inbound) -> bool:
-        """See `ports.Intake.accept`."""
+    async def append(self, inbound: Inbound) -> bool:
+        """See `ports.Spool.append`."""
         new = await self._engine.accept(inbound)
         try:
             self._mark.change()

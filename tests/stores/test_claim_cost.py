@@ -50,7 +50,7 @@ STEPS: Mapping[str, Step] = {
     CLAIM_SENDS: lambda file: sends.claim(file, NOW, limit=10, lease=30.0, owner="w"),
     HAND_BACK: lambda file: messages.hand_back(file, NOW, "w", ()),
     HAND_BACK_SENDS: lambda file: sends.hand_back(file, NOW, "w", ()),
-    RELEASE: lambda file: lanes.release(file, "w", NOW),
+    RELEASE: lambda file: lanes.release(file, NOW, "w"),
 }
 
 # A send waits beside each message; on either store.

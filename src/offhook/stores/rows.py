@@ -1,6 +1,118 @@
 """What both stores make of their rows, and what they agree on."""
 
-from typing import Final
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Delivery, SendState, State, Trigger
+from offhook.core.messages import Send
+from offhook.core.reasons import read
+from offhook.errors import LeaseLost
+from offhook.ports import Attempt, Claim, Draft, Record, SendClaim
 
 SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""
+
+COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
+"""These end a run that the handler has had; a crash or an interruption costs no attempt."""
+
+SEND_COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
+
+Moment = Callable[[Any], Any]
+"""Turns a column with a moment into seconds since the epoch; None stays None."""
+
+
+class RowsOfPerson(NamedTuple):
+    """Numbers of the messages and sends that belong to a person."""
+
+    messages: Sequence[int]
+    sends: Sequence[int]
+
+
+def as_send(row: Iterable[Any], *, repeated: bool = False) -> Send:
+    """Return a send of the ledger from its `SEND_COLUMNS`."""
+    id_, identity, state, body, to, sid, delivery, error_code, error = row
+    return Send(
+        id=id_,
+        identity=identity,
+        state=SendState(state),
+        body=body,
+        to=to,
+        sid=sid,
+        delivery=Delivery(delivery, error_code) if delivery else None,
+        error=str(read(error)),
+        error_code=error_code,
+        repeated=repeated,
+    )
+
+
+def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
+    """Return a claim from the columns of a send, its tries, and the SID of its message."""
+    (id_, message, identity, account, sender, to, body, media, content, variables, tries, sid) = row
+    draft = Draft(
+        identity=identity,
+        account_sid=account,
+        sender=sender,
+        to=to,
+        body=body,
+        media=tuple(json.loads(media)),
+        content_sid=content,
+        content_variables=json.loads(variables),
+    )
+    return SendClaim(id_, token, message, draft, tries, sid or "")
+
+
+def draft_columns(draft: Draft, clean: Callable[[str], str]) -> tuple[str, ...]:
+    """Return a draft as the ledger's columns; `clean` makes a text one that the store can hold."""
+    return (
+        clean(draft.identity), clean(draft.account_sid), clean(draft.sender), clean(draft.to),
+        clean(draft.body), json.dumps(list(draft.media)), clean(draft.content_sid),
+        json.dumps(dict(draft.content_variables)),
+    )  # fmt: skip
+
+
+def _seconds(column: float | None) -> float | None:
+    return column
+
+
+def as_record(row: Iterable[Any], moment: Moment = _seconds) -> Record:
+    """Return a message as operators see it."""
+    (id_, kind, state, sid, account, sender, recipient, lane, attempts, crashes,
+     received, started, settled, due, error, form, spooled, reduced) = row  # fmt: skip
+    return Record(
+        id=id_,
+        kind=Kind(kind),
+        state=State(state),
+        sid=sid,
+        account_sid=account,
+        sender=sender,
+        recipient=recipient,
+        lane=lane,
+        attempts=attempts,
+        crashes=crashes,
+        received=moment(received),
+        started=moment(started),
+        settled=moment(settled),
+        due=moment(due),
+        error=read(error),
+        form=form,
+        spooled=bool(spooled),
+        reduced=bool(reduced),
+    )
+
+
+def as_attempt(row: Iterable[Any], moment: Moment = _seconds) -> Attempt:
+    """Return a run that did not complete, or a decision."""
+    number, started, ended, trigger, error = row
+    return Attempt(number, moment(started), moment(ended), Trigger(trigger), read(error))
+
+
+def passed_on(claim: Claim) -> LeaseLost:
+    """Return what a run is refused with whose message another run has, or had."""
+    return LeaseLost(f"message {claim.id} has passed to another run")
+
+
+def settled_already(claim: Claim) -> LeaseLost:
+    """Return what a run is refused with that has ended."""
+    return LeaseLost(f"message {claim.id} has settled: its run can send no more")

@@ -4,23 +4,17 @@ All but `prune_keys` and `of_person` run within a transaction, with few rows at 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
 from offhook.ports import Erasure, Retention
 from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import SQL
+from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import SETTLED_WELL, one_of
 
 _SCAN: Final = 60.0  # seconds that a look through a whole table may take
-
-
-class Found(NamedTuple):
-    """Numbers of what belongs to a person."""
-
-    messages: Sequence[int]
-    sends: Sequence[int]
 
 
 async def prune(connection: Connection, retention: Retention, limit: int) -> int:
@@ -57,15 +51,15 @@ async def reduce(connection: Connection, limit: int) -> int:
     return len(ids)
 
 
-async def of_person(connection: Connection, addresses: Sequence[str], limit: int) -> Found:
+async def of_person(connection: Connection, addresses: Sequence[str], limit: int) -> RowsOfPerson:
     """Find what there is of a person. Reads all: no index exists that only this would need."""
     values = (list(addresses), limit)
     messages = await connection.fetch(SQL["messages_of_person"], *values, timeout=_SCAN)
     sends = await connection.fetch(SQL["sends_of_person"], *values, timeout=_SCAN)
-    return Found([row["id"] for row in messages], [row["id"] for row in sends])
+    return RowsOfPerson([row["id"] for row in messages], [row["id"] for row in sends])
 
 
-async def erase(connection: Connection, found: Found) -> Erasure:
+async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
     """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
     affected = await _lanes_of(connection, found)
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
@@ -97,7 +91,7 @@ async def _ids(connection: Connection, statement: str, *ids: Sequence[int]) -> l
     return [row["id"] for row in rows]
 
 
-async def _lanes_of(connection: Connection, found: Found) -> list[bytes]:
+async def _lanes_of(connection: Connection, found: RowsOfPerson) -> list[bytes]:
     rows = await connection.fetch(SQL["lanes_of"], list(found.messages), list(found.sends))
     return [row["lane"] for row in rows]
 

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, State, Trigger, sources
-from offhook.core.reasons import Cause, read, stored
+from offhook.core.reasons import Cause, stored
 from offhook.core.searching import Phrase
-from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
-from offhook.stores.postgres.connections import Connection, Row
+from offhook.ports import Ahead, Filter, Found, History, Record
+from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import SQL
-from offhook.stores.postgres.settling import as_send
 from offhook.stores.postgres.values import lane_key, storable
+from offhook.stores.rows import SEND_COLUMNS, as_attempt, as_record, as_send
 
 # Seconds since the epoch, by the server's clock, as a moment of the store's.
 _MOMENT: Final = "to_timestamp({}) + (SELECT distance FROM offhook.clock)"
@@ -25,7 +24,7 @@ async def find(connection: Connection, wanted: Filter) -> Sequence[Record]:
     rows = await connection.fetch(
         SQL.filled("find", fitting=fitting, limit=str(int(wanted.limit))), *values
     )
-    return [_record(row) for row in rows]
+    return [as_record(row) for row in rows]
 
 
 async def search(connection: Connection, wanted: Filter, phrase: Phrase, within: int) -> Found:
@@ -47,7 +46,7 @@ async def search(connection: Connection, wanted: Filter, phrase: Phrase, within:
     below = _NEWEST
     while last is not None and len(records) < wanted.limit:
         rows = await connection.fetch(candidates, *values, last, below, phrase.plain.decode())
-        records += [_record(row) for row in rows if phrase.is_in(row["form"])]
+        records += [as_record(row) for row in rows if phrase.is_in(row["form"])]
         if len(rows) < _CANDIDATES:
             break
         below = rows[-1]["id"]
@@ -63,17 +62,15 @@ async def show(connection: Connection, message_id: int) -> History | None:
         return None
     attempts = await connection.fetch(SQL["attempts_of"], message_id)
     sends = await connection.fetch(
-        "SELECT * FROM offhook.sends WHERE message = $1 ORDER BY id", message_id
+        f"SELECT {SEND_COLUMNS} FROM offhook.sends WHERE message = $1 ORDER BY id", message_id
     )
-    record = _record(row)
+    *columns, place = row
+    record = as_record(columns)
     return History(
         record=record,
-        attempts=tuple(
-            Attempt(a["number"], a["started"], a["ended"], Trigger(a["trigger"]), read(a["error"]))
-            for a in attempts
-        ),
+        attempts=tuple(as_attempt(attempt) for attempt in attempts),
         sends=tuple(as_send(send) for send in sends),
-        behind=await _ahead_of(connection, record, row["place"]),
+        behind=await _ahead_of(connection, record, place),
     )
 
 
@@ -141,26 +138,3 @@ def _fitting(wanted: Filter) -> tuple[str, Sequence[Any]]:
     if wanted.state is not None:  # the indexes know it by this name
         terms.append("resting IS NULL" if wanted.state in LIVE else "resting = state")
     return f"offhook.messages WHERE {' AND '.join(terms or ['true'])}", tuple(given.values())
-
-
-def _record(row: Row) -> Record:
-    return Record(
-        id=row["id"],
-        kind=Kind(row["kind"]),
-        state=State(row["state"]),
-        sid=row["sid"],
-        account_sid=row["account_sid"],
-        sender=row["sender"],
-        recipient=row["recipient"],
-        lane=row["lane_name"],
-        attempts=row["attempts"],
-        crashes=row["crashes"],
-        received=row["received"],
-        started=row["started"],
-        settled=row["settled"],
-        due=row["due"],
-        error=read(row["error"]),
-        form=row["form"],
-        spooled=row["spooled"],
-        reduced=row["reduced"],
-    )

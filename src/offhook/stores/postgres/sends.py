@@ -1,6 +1,5 @@
 """The ledger's sends, from claimed to delivered."""
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -9,10 +8,11 @@ from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.postgres.clock import CHECK, StoreClock
-from offhook.stores.postgres.connections import Connection, Row
+from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import Function
-from offhook.stores.postgres.settling import WRITE, as_send, draft_values
+from offhook.stores.postgres.settling import WRITE, draft_values
 from offhook.stores.postgres.values import storable
+from offhook.stores.rows import as_send, as_send_claim
 from offhook.stores.sql import one_of
 
 _CLAIM: Final = Function("claim_sends", CHECK, send_lost=stored(Cause.SEND_LOST()))
@@ -49,7 +49,7 @@ async def claim(
 ) -> Sequence[SendClaim]:
     """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
     rows = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
-    return [_claim(row) for row in rows]
+    return [as_send_claim((id_, *columns), token) for id_, token, *columns in rows]
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
@@ -71,26 +71,10 @@ async def notify(connection: Connection, batch: Sequence[Notice]) -> list[Send |
         *((one.message_id, one.settled, *draft_values(one.draft)) for one in batch), strict=True
     )
     written: list[Send | None] = [None] * len(batch)
-    for row in await connection.fetch(_NOTIFY.call, *columns):
-        if not row["repeated"]:
-            written[row["item"] - 1] = as_send(row)
+    for item, *send, repeated in await connection.fetch(_NOTIFY.call, *columns):
+        if not repeated:
+            written[item - 1] = as_send(send)
     return written
-
-
-def _claim(row: Row) -> SendClaim:
-    draft = Draft(
-        identity=row["identity"],
-        account_sid=row["account_sid"],
-        sender=row["sender"],
-        to=row["recipient"],
-        body=row["body"],
-        media=tuple(json.loads(row["media"])),
-        content_sid=row["content_sid"],
-        content_variables=json.loads(row["content_variables"]),
-    )
-    return SendClaim(
-        row["id"], row["token"], row["message"], draft, row["tries"], row["message_sid"] or ""
-    )
 
 
 def _outcome_columns(claim: SendClaim, outcome: SendOutcome) -> tuple[Any, ...]:

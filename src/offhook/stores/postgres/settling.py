@@ -1,22 +1,18 @@
 """Ending runs, and writing their sends: one function for a batch of both."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from offhook.core.lifecycle import LIVE, Delivery, SendState, Trigger, target
+from offhook.core.lifecycle import LIVE, target
 from offhook.core.messages import Send
-from offhook.core.reasons import read, stored
-from offhook.errors import LeaseLost
+from offhook.core.reasons import stored
 from offhook.ports import Claim, Draft, Settlement
-from offhook.stores.postgres.connections import Connection, Row
+from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import Function
 from offhook.stores.postgres.values import lane_key, storable
-
-# These end a run that the handler has had; a crash or an interruption costs no attempt.
-_COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
+from offhook.stores.rows import COUNTED, as_send, draft_columns, passed_on, settled_already
 
 _IDENTITY_BYTES: Final = 500  # an index entry has an end at 2,700 bytes, and holds a lane as well
 
@@ -65,11 +61,11 @@ async def _carry_out(
     rows = await connection.fetch(_SETTLE.call, *items, *columns)
     written: list[list[Send]] = [[] for _ in steps]
     verdicts: dict[int, str] = {}
-    for row in rows:
-        if row["verdict"] is None:
-            written[row["item"] - 1].append(as_send(row, repeated=row["repeated"]))
+    for item, verdict, *send, repeated in rows:
+        if verdict is None:
+            written[item - 1].append(as_send(send, repeated=repeated))
         else:
-            verdicts[row["item"] - 1] = row["verdict"]
+            verdicts[item - 1] = verdict
     return [_answer(step, verdicts[n], written[n]) for n, step in enumerate(steps)]
 
 
@@ -77,29 +73,10 @@ def _run(step: Step) -> tuple[int, int]:
     return step.claim.id, step.claim.token
 
 
-def as_send(row: Row, *, repeated: bool = False) -> Send:
-    """Return a row of the ledger as handlers and people see it."""
-    return Send(
-        id=row["id"],
-        identity=row["identity"],
-        state=SendState(row["state"]),
-        body=row["body"],
-        to=row["recipient"],
-        sid=row["sid"],
-        delivery=Delivery(row["delivery"], row["error_code"]) if row["delivery"] else None,
-        error=str(read(row["error"])),
-        error_code=row["error_code"],
-        repeated=repeated,
-    )
-
-
 def draft_values(draft: Draft) -> tuple[Any, ...]:
     """Return a draft as `WRITE` takes it."""
-    return (
-        _identity(draft.identity), storable(draft.account_sid), storable(draft.sender),
-        storable(draft.to), storable(draft.body), json.dumps(list(draft.media)),
-        storable(draft.content_sid), json.dumps(dict(draft.content_variables)), draft.once_in,
-    )  # fmt: skip
+    identity, *others = draft_columns(draft, storable)
+    return (_short(identity), *others, draft.once_in)
 
 
 def _item_columns(step: Step) -> tuple[Any, ...]:
@@ -109,7 +86,7 @@ def _item_columns(step: Step) -> tuple[Any, ...]:
         return (*run, None, None, 0, True, "", 0.0, True, False, claim.attempt)
     state = target(ending.trigger)
     return (
-        *run, ending.trigger.value, state.value, int(ending.trigger in _COUNTED), state in LIVE,
+        *run, ending.trigger.value, state.value, int(ending.trigger in COUNTED), state in LIVE,
         storable(stored(ending.error)), ending.delay, ending.holds_lane, ending.cancel_lane,
         claim.attempt,
     )  # fmt: skip
@@ -122,14 +99,13 @@ def _answer(step: Step, verdict: str, written: list[Send]) -> tuple[Send, ...] |
         case "repeat":  # its answer was lost, the settling was not
             return ()
         case "over":
-            return LeaseLost(f"message {step.claim.id} has settled: its run can send no more")
+            return settled_already(step.claim)
         case _:
-            return LeaseLost(f"message {step.claim.id} has passed to another run")
+            return passed_on(step.claim)
 
 
-def _identity(identity: str) -> str:
-    """Return an identity as it is stored: a user's own key may be too long for an index."""
-    text = storable(identity)
-    if len(text) * 4 <= _IDENTITY_BYTES or len(text.encode()) <= _IDENTITY_BYTES:
-        return text
-    return f"{text[:80]}~{blake2b(text.encode(), digest_size=16).hexdigest()}"
+def _short(identity: str) -> str:
+    """Return an identity that fits into an index: a user's own key may be too long."""
+    if len(identity) * 4 <= _IDENTITY_BYTES or len(identity.encode()) <= _IDENTITY_BYTES:
+        return identity
+    return f"{identity[:80]}~{blake2b(identity.encode(), digest_size=16).hexdigest()}"

@@ -6,22 +6,16 @@ a time.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
 from offhook.ports import Erasure, Retention
+from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import tally
 from offhook.stores.sqlite.conditions import SQL
-
-
-class Found(NamedTuple):
-    """Numbers of what belongs to a person."""
-
-    messages: Sequence[int]
-    sends: Sequence[int]
 
 
 def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:
@@ -37,7 +31,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
     return len(old) + keys.rowcount
 
 
-def reduce(connection: sqlite3.Connection, limit: int) -> int:
+def reduce(connection: sqlite3.Connection, _now: int, limit: int) -> int:
     """Take the texts out of what is settled. See `ports.Inbox.reduce`."""
     rows = connection.execute(SQL["reducible"], (limit,)).fetchall()
     if not rows:
@@ -54,7 +48,7 @@ def reduce(connection: sqlite3.Connection, limit: int) -> int:
     return len(ids)
 
 
-def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: int) -> Found:
+def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: int) -> RowsOfPerson:
     """Find what there is of a person. Reads all; takes a second a million rows."""
     among = _marks(addresses)
     messages = connection.execute(
@@ -63,10 +57,12 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
     sends = connection.execute(
         f"SELECT id FROM sends WHERE recipient IN {among} LIMIT ?", (*addresses, limit)
     )
-    return Found([id_ for (id_,) in messages.fetchall()], [id_ for (id_,) in sends.fetchall()])
+    return RowsOfPerson(
+        [id_ for (id_,) in messages.fetchall()], [id_ for (id_,) in sends.fetchall()]
+    )
 
 
-def erase(connection: sqlite3.Connection, now: int, found: Found) -> Erasure:
+def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Erasure:
     """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
     messages = _in(connection, "erasable_messages", found.messages)
     going = {id_ for id_, _ in messages}

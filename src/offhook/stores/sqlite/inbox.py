@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, sources
-from offhook.core.reasons import Cause, read, stored
+from offhook.core.reasons import Cause, stored
 from offhook.core.searching import Phrase
 from offhook.core.texts import well_formed
-from offhook.ports import Ahead, Attempt, Filter, Found, History, Record
+from offhook.ports import Ahead, Filter, Found, History, Record
+from offhook.stores.rows import Moment, as_attempt, as_record
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import counts, lanes, sends
 from offhook.stores.sqlite.accept import next_values, touch_lane
@@ -29,7 +30,7 @@ def find(connection: sqlite3.Connection, wanted: Filter, ahead: int) -> Sequence
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM {fitting} ORDER BY id DESC LIMIT ?", (*values, wanted.limit)
     )
-    return [_record(row, ahead) for row in rows.fetchall()]
+    return [as_record(row, _seconds(ahead)) for row in rows.fetchall()]
 
 
 def search(
@@ -66,19 +67,10 @@ def show(connection: sqlite3.Connection, message_id: int, now: int, ahead: int) 
         "WHERE message = ? ORDER BY rowid",
         (message_id,),
     ).fetchall()
-    record = _record(row, ahead)
+    record = as_record(row, _seconds(ahead))
     return History(
         record=record,
-        attempts=tuple(
-            Attempt(
-                number,
-                _seconds(started, ahead),
-                (ended + ahead) / 1000,
-                Trigger(trigger),
-                read(error),
-            )
-            for number, started, ended, trigger, error in attempts
-        ),
+        attempts=tuple(as_attempt(row, _seconds(ahead)) for row in attempts),
         sends=sends.of_message(connection, message_id),
         behind=_behind(connection, record, now, ahead),
     )
@@ -190,37 +182,12 @@ def _records(connection: sqlite3.Connection, ids: Sequence[int], ahead: int) -> 
         f"ORDER BY id DESC",
         ids,
     )
-    return [_record(row, ahead) for row in rows.fetchall()]
+    return [as_record(row, _seconds(ahead)) for row in rows.fetchall()]
 
 
-def _record(row: Sequence[Any], ahead: int) -> Record:
-    (id_, kind, state, sid, account, sender, recipient, lane, attempts, crashes,
-     received, started, settled, due, error, form, spooled, reduced) = row  # fmt: skip
-    return Record(
-        id=id_,
-        kind=Kind(kind),
-        state=State(state),
-        sid=sid,
-        account_sid=account,
-        sender=sender,
-        recipient=recipient,
-        lane=lane,
-        attempts=attempts,
-        crashes=crashes,
-        received=(received + ahead) / 1000,
-        started=_seconds(started, ahead),
-        settled=_seconds(settled, ahead),
-        due=_seconds(due, ahead),
-        error=read(error),
-        form=form,
-        spooled=bool(spooled),
-        reduced=bool(reduced),
-    )
-
-
-def _seconds(moment: int | None, ahead: int) -> float | None:
-    """Return a moment of the store's as people's."""
-    return None if moment is None else (moment + ahead) / 1000
+def _seconds(ahead: int) -> Moment:
+    """Return what turns the store's moments into people's."""
+    return lambda moment: None if moment is None else (moment + ahead) / 1000
 
 
 def _moment(seconds: float | None, ahead: int) -> int | None:

@@ -81,8 +81,11 @@ def refresh(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> 
         advance(connection, queue, lane, now)
 
 
-def renew(connection: sqlite3.Connection, tokens: Sequence[int], until: int) -> frozenset[int]:
+def renew(
+    connection: sqlite3.Connection, now: int, tokens: Sequence[int], lease: float
+) -> frozenset[int]:
     """Prolong leases, of messages and of sends; return those that are gone."""
+    until = now + int(lease * 1000)
     lost = set()
     for token in tokens:
         updated = connection.execute(
@@ -105,7 +108,7 @@ def unheld(
     return [(lane, token) for lane, token in rows.fetchall() if token not in held]
 
 
-def release(connection: sqlite3.Connection, owner: str, now: int) -> int:
+def release(connection: sqlite3.Connection, now: int, owner: str) -> int:
     """Let a dead worker's leases run out now."""
     held = connection.execute(f"SELECT queue, lane FROM {_LEASED} AND owner = ?", (owner,))
     leases = held.fetchall()

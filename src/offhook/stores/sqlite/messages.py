@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
@@ -21,14 +21,11 @@ from offhook.core.loops import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
-from offhook.errors import LeaseLost
 from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
+from offhook.stores.rows import COUNTED, passed_on, settled_already
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, sends
 from offhook.stores.sqlite.conditions import SQL, before
-
-# These end a run that the handler has had; a crash or an interruption costs no attempt.
-_COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
 
 
 @dataclass(slots=True)
@@ -175,7 +172,7 @@ def settle(
     attempts, started, told = row
     trigger, state = settlement.trigger, target(settlement.trigger)
     error = well_formed(stored(settlement.error))
-    attempts += trigger in _COUNTED
+    attempts += trigger in COUNTED
     live = state in LIVE
     connection.execute(
         f"{SQL['settle']} AND {before(trigger)}",
@@ -221,7 +218,7 @@ def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, boo
         (claim.id,),
     ).fetchone()
     if row is None or row[1] != claim.token:
-        raise LeaseLost(f"message {claim.id} has passed to another run")
+        raise passed_on(claim)
     if row[0] != target(Trigger.CLAIM):
         return None
     return row[2], row[3], bool(row[4])
@@ -232,7 +229,7 @@ def write(
 ) -> tuple[Send, ...]:
     """Write sends of a running message. See `ports.Ledger.write`."""
     if running(connection, claim) is None:
-        raise LeaseLost(f"message {claim.id} has settled: its run can send no more")
+        raise settled_already(claim)
     return _write_all(connection, now, claim, drafts)
 
 

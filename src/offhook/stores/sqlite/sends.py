@@ -1,9 +1,8 @@
 """The ledger's writes. Every function runs within the writer's transaction."""
 
-import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from offhook.core.lifecycle import (
     LIVE,
@@ -17,25 +16,29 @@ from offhook.core.lifecycle import (
 )
 from offhook.core.loops import Loop
 from offhook.core.messages import Send
-from offhook.core.reasons import Cause, read, stored
+from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
 from offhook.ports import Draft, SendClaim, SendOutcome
-from offhook.stores.rows import SLOW_NOTICE
+from offhook.stores.rows import (
+    SEND_COLUMNS,
+    SLOW_NOTICE,
+    as_send,
+    as_send_claim,
+    draft_columns,
+)
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import tally, touch_lane
 from offhook.stores.sqlite.conditions import SQL, before_send
-
-_COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
 
 
 def write(
     connection: sqlite3.Connection, now: int, message_id: int, lane: str, draft: Draft
 ) -> Send | None:
     """Write a send, or return the one that its identity names. None when the lane has had it."""
-    identity, body, to = well_formed(draft.identity), well_formed(draft.body), well_formed(draft.to)
+    identity, *columns = draft_columns(draft, well_formed)
     known = connection.execute(
-        f"SELECT {_COLUMNS} FROM sends WHERE message = ? AND identity = ?",
+        f"SELECT {SEND_COLUMNS} FROM sends WHERE message = ? AND identity = ?",
         (message_id, identity),
     ).fetchone()
     if known is not None:
@@ -43,47 +46,18 @@ def write(
     if draft.once_in and _had(connection, lane, identity, now - int(draft.once_in * 1000)):
         return None
     (id_,) = connection.execute(
-        SQL["write_send"],
-        (
-            identity,
-            well_formed(draft.account_sid),
-            well_formed(draft.sender),
-            to,
-            body,
-            json.dumps(list(draft.media)),
-            well_formed(draft.content_sid),
-            json.dumps(dict(draft.content_variables)),
-            message_id,
-            lane,
-            now,
-        ),
+        SQL["write_send"], (identity, *columns, message_id, lane, now)
     ).fetchone()
     tally(connection, "sends", 1)
     touch_lane(connection, SENDS, lane, now)
+    _, _, to, body, *_ = columns
     return Send(id_, identity, SendState.PENDING, body, to)
-
-
-def as_send(row: Sequence[Any], *, repeated: bool = False) -> Send:
-    """Return a row of the ledger as handlers and people see it."""
-    id_, identity, state, body, to, sid, delivery, error_code, error = row
-    return Send(
-        id=id_,
-        identity=identity,
-        state=SendState(state),
-        body=body,
-        to=to,
-        sid=sid,
-        delivery=Delivery(delivery, error_code) if delivery else None,
-        error=str(read(error)),
-        error_code=error_code,
-        repeated=repeated,
-    )
 
 
 def of_message(connection: sqlite3.Connection, message_id: int) -> tuple[Send, ...]:
     """Return a message's sends, the oldest first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM sends WHERE message = ? ORDER BY id",
+        f"SELECT {SEND_COLUMNS} FROM sends WHERE message = ? ORDER BY id",
         (message_id,),
     )
     return tuple(as_send(row) for row in rows.fetchall())
@@ -137,7 +111,7 @@ def claim(
             f"WHERE id = ? AND {before_send(SendTrigger.CLAIM)}",
             (send_target(SendTrigger.CLAIM), token, row[0]),
         )
-        claims.append(_send_claim(row, token))
+        claims.append(as_send_claim(row[:-1], token))
     return claims
 
 
@@ -262,21 +236,3 @@ def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...])
 def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:
     """Mark what was being sent when its worker died: it may have left, so it is not repeated."""
     connection.execute(SQL["lose_sends"], (now, stored(Cause.SEND_LOST()), lane))
-
-
-def _send_claim(row: Sequence[Any], token: int) -> SendClaim:
-    (
-        id_, message, identity, account, sender, to, body, media, content, variables, tries, sid, _,
-    ) = row  # fmt: skip
-    parsed: Mapping[str, str] = json.loads(variables)
-    draft = Draft(
-        identity=identity,
-        account_sid=account,
-        sender=sender,
-        to=to,
-        body=body,
-        media=tuple(json.loads(media)),
-        content_sid=content,
-        content_variables=parsed,
-    )
-    return SendClaim(id_, token, message, draft, tries, sid or "")

@@ -2,9 +2,10 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from offhook.core.lifecycle import Delivery
 from offhook.core.loops import Loop
@@ -33,6 +34,9 @@ from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messages, sends
 from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.schema import migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteStore:
@@ -94,24 +98,16 @@ class SqliteStore:
         return replace(claimed, step=step) if step else claimed
 
     async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
-        return await self._engine.write(
-            lambda connection, now: lanes.renew(connection, tokens, now + int(lease * 1000))
-        )
+        return await self._write(lanes.renew, tokens, lease)
 
     async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
-        return await self._engine.write(
-            lambda connection, now: messages.settle(connection, now, claim, settlement), wakes=True
-        )
+        return await self._write_and_wake(messages.settle, claim, settlement)
 
     async def release(self, owner: str) -> int:
-        return await self._engine.write(
-            lambda connection, now: lanes.release(connection, owner, now), wakes=True
-        )
+        return await self._write_and_wake(lanes.release, owner)
 
     async def hand_back(self, owner: str, held: Collection[int]) -> int:
-        return await self._engine.write(
-            lambda connection, now: messages.hand_back(connection, now, owner, held), wakes=True
-        )
+        return await self._write_and_wake(messages.hand_back, owner, held)
 
     async def knows(self, inbound: Inbound) -> bool:
         return await self._engine.read(lambda connection: accept.knows(connection, inbound.key))
@@ -130,34 +126,19 @@ class SqliteStore:
     # Ledger
 
     async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
-        return await self._engine.write(
-            lambda connection, now: messages.write(connection, now, claim, drafts), wakes=True
-        )
+        return await self._write_and_wake(messages.write, claim, drafts)
 
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
-        return await self._engine.write(
-            lambda connection, now: sends.notify(
-                connection, now, message_id, draft, settled=settled
-            ),
-            wakes=True,
-        )
+        return await self._write_and_wake(sends.notify, message_id, draft, settled=settled)
 
     async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
-        return await self._engine.write(
-            lambda connection, now: sends.claim(
-                connection, now, limit=limit, lease=lease, owner=owner
-            )
-        )
+        return await self._write(sends.claim, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
-        return await self._engine.write(
-            lambda connection, now: sends.hand_back(connection, now, owner, held), wakes=True
-        )
+        return await self._write_and_wake(sends.hand_back, owner, held)
 
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
-        await self._engine.write(
-            lambda connection, now: sends.settle(connection, now, claim, outcome), wakes=True
-        )
+        await self._write_and_wake(sends.settle, claim, outcome)
 
     async def next_send_due(self) -> float | None:
         return await self._engine.read(
@@ -167,10 +148,8 @@ class SqliteStore:
     async def record_delivery(
         self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
     ) -> bool:
-        return await self._engine.write(
-            lambda connection, now: sends.record_delivery(
-                connection, now, send_id, sid, reported, account_sid=account_sid
-            )
+        return await self._write(
+            sends.record_delivery, send_id, sid, reported, account_sid=account_sid
         )
 
     # Inbox
@@ -193,14 +172,10 @@ class SqliteStore:
         )
 
     async def replay(self, message_id: int) -> bool:
-        return await self._engine.write(
-            lambda connection, now: inbox.replay(connection, now, message_id), wakes=True
-        )
+        return await self._write_and_wake(inbox.replay, message_id)
 
     async def drop(self, message_id: int) -> bool:
-        return await self._engine.write(
-            lambda connection, now: inbox.drop(connection, now, message_id), wakes=True
-        )
+        return await self._write_and_wake(inbox.drop, message_id)
 
     async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
         return await self._engine.read(
@@ -210,12 +185,10 @@ class SqliteStore:
         )
 
     async def prune(self, retention: Retention, limit: int) -> int:
-        return await self._engine.write(
-            lambda connection, now: cleaning.prune(connection, now, retention, limit)
-        )
+        return await self._write(cleaning.prune, retention, limit)
 
     async def reduce(self, limit: int) -> int:
-        return await self._engine.write(lambda connection, _: cleaning.reduce(connection, limit))
+        return await self._write(cleaning.reduce, limit)
 
     async def erase(self, address: str, limit: int) -> Erasure:
         # Found by reading, which may take its time: there is no index that only this would need.
@@ -224,8 +197,25 @@ class SqliteStore:
                 connection, spellings(well_formed(address)), limit
             )
         )
+        return await self._write_and_wake(cleaning.erase, found)
+
+    async def _write(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await self._engine.write(lambda file, now: work(file, now, *args, **kwargs))
+
+    async def _write_and_wake(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Write what workers may have to look at."""
         return await self._engine.write(
-            lambda connection, now: cleaning.erase(connection, now, found), wakes=True
+            lambda file, now: work(file, now, *args, **kwargs), wakes=True
         )
 
     def _migrate(self, connection: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from offhook.core.connection_uri import ESCAPE, problem
+from offhook.core.connection_uri import ESCAPE, is_postgres, problem, sqlite_file
 from offhook.core.hosts import host_name
 from offhook.core.opt_outs import WORDS, OptOuts
 from offhook.core.urls import MESSAGES, STATUS, leads_somewhere
@@ -73,15 +73,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _file(url: SecretStr) -> Path | None:
-    """Return where a `sqlite:///` URL points; None when it is another one."""
-    scheme, _, path = url.get_secret_value().partition(":///")
-    return Path(path).expanduser().absolute() if scheme == "sqlite" else None
-
-
 def _is_readable(url: str) -> None:
     """Refuse a URL that a driver would misread: its own complaint quotes half a password."""
-    if "://" in url and not url.startswith("sqlite:") and (reason := problem(url)):
+    if "://" in url and sqlite_file(url) is None and (reason := problem(url)):
         raise ValueError(reason)
 
 
@@ -293,19 +287,20 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _is_store(cls, value: SecretStr) -> SecretStr:
-        if not re.match(r"sqlite:///.+|postgres(ql)?://.+", value.get_secret_value()):
+        url = value.get_secret_value()
+        if sqlite_file(url) is None and not is_postgres(url):
             raise ValueError(
                 "must look like sqlite:///offhook.db, sqlite:////var/lib/offhook.db or "
                 "postgresql://user:password@host/database"
             )
-        _is_readable(value.get_secret_value())
+        _is_readable(url)
         return value
 
     @field_validator("store_direct")
     @classmethod
     def _is_direct(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        if url and not re.match(r"postgres(ql)?://.+", url):
+        if url and not is_postgres(url):
             raise ValueError("must look like postgresql://user:password@host/database")
         _is_readable(url)
         return value
@@ -313,11 +308,13 @@ class Settings(BaseSettings):
     @field_validator("spool")
     @classmethod
     def _is_spool(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
-        if value and not re.match(r"sqlite:///.+", value.get_secret_value()):
+        file = sqlite_file(value.get_secret_value())
+        if value and file is None:
             raise ValueError(
                 "must look like sqlite:////var/lib/bot/spool.db: a file on this machine"
             )
-        if value and _file(value) == _file(others.data.get("store", SecretStr(""))):
+        store = others.data.get("store", SecretStr("")).get_secret_value()
+        if value and file == sqlite_file(store):
             raise ValueError("must be another file than OFFHOOK_STORE")
         return value
 
@@ -389,12 +386,12 @@ class Settings(BaseSettings):
     @property
     def store_file(self) -> Path | None:
         """The store's file; None where it is a server's."""
-        return _file(self.store)
+        return sqlite_file(self.store.get_secret_value())
 
     @property
     def spool_file(self) -> Path | None:
         """The spool's file; None without a spool."""
-        return _file(self.spool)
+        return sqlite_file(self.spool.get_secret_value())
 
     @property
     def opt_outs(self) -> OptOuts:

@@ -5,11 +5,11 @@ import socket
 import struct
 from collections.abc import Iterable
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
 from offhook.caches.memory import MAX_TEXT
 from offhook.core.answers import STORED
+from offhook.core.connection_uri import sqlite_file
 from offhook.core.fingerprint import SECRET_BYTES
 from offhook.core.keys import Kind
 from offhook.ports import CachedVerdict, ValidationCacheEntry
@@ -89,12 +89,11 @@ def store_identity(url: str) -> str:
     Args:
         url: as `OFFHOOK_STORE`.
     """
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        path = Path(rest.removeprefix("/")).expanduser().absolute()
+    if (path := sqlite_file(url)) is not None:
         return f"sqlite://{socket.gethostname()}{path}"
     # Not urlsplit: PostgreSQL's URLs may name several hosts, and some versions of Python refuse
     # those of which one is an IPv6 address.
+    scheme, _, rest = url.partition("://")
     where, slash, database = rest.partition("?")[0].partition("/")
     return f"{scheme}://{where.rpartition('@')[2].lower()}{slash}{database}"
 

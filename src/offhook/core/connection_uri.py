@@ -1,6 +1,7 @@
-"""The URLs of databases and caches, which may hold a password. Pure; nothing here quotes one."""
+"""The URLs of stores, databases and caches. They may hold a password; nothing here quotes one."""
 
 import re
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -49,6 +50,20 @@ class ConnectionUri(NamedTuple):
     def shown(self) -> str:
         """The URL as it may be seen: without user, password and parameters."""
         return f"{self.scheme}://{self.hosts}/{self.path}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that `sqlite:///relative.db` or `sqlite:////absolute.db` names, absolute.
+
+    None when a URL names no file.
+    """
+    scheme, _, path = url.partition(":///")
+    return Path(path).expanduser().absolute() if scheme == "sqlite" and path else None
+
+
+def is_postgres(url: str) -> bool:
+    """Return whether a URL names a PostgreSQL database."""
+    return re.match(r"postgres(ql)?://.", url) is not None
 
 
 def problem(url: str) -> str:

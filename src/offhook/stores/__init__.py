@@ -1,8 +1,6 @@
 """Where webhooks are kept. Every store keeps `offhook.ports.Store`."""
 
-from pathlib import Path
-
-from offhook.core.connection_uri import ConnectionUri, problem
+from offhook.core.connection_uri import ConnectionUri, is_postgres, problem, sqlite_file
 from offhook.errors import SettingsError
 from offhook.ports import Spool, Store
 from offhook.settings import Settings
@@ -56,15 +54,14 @@ def open_store(
         SettingsError: when no store has such a URL.
     """
     # Imported when asked for: users of one store need not load the other.
-    if url.startswith(("postgresql://", "postgres://")):
+    if is_postgres(url):
         for name, given in (("OFFHOOK_STORE", url), ("OFFHOOK_STORE_DIRECT", direct)):
             if given and (reason := problem(given)):
                 raise SettingsError(f"{name}: {reason}")
         from offhook.stores.postgres import PostgresStore  # noqa: PLC0415
 
         return PostgresStore(url, direct=direct, pool=pool, timeout=timeout)
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path:
+    if (path := sqlite_file(url)) is None:
         # Without what was given: it may hold a password.
         raise SettingsError(
             "OFFHOOK_STORE should look like sqlite:///offhook.db or "
@@ -72,13 +69,13 @@ def open_store(
         )
     from offhook.stores.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(Path(path).expanduser().absolute(), create=create, follow=follow)
+    return SqliteStore(path, create=create, follow=follow)
 
 
 def place_of(settings: Settings) -> str:
     """Return where the store is, as it may be seen: its URL without user and password."""
     url = settings.store.get_secret_value()
-    return url if url.startswith("sqlite:") else ConnectionUri.parse(url).shown
+    return url if sqlite_file(url) is not None else ConnectionUri.parse(url).shown
 
 
 def open_spool(url: str) -> Spool:
@@ -90,9 +87,8 @@ def open_spool(url: str) -> Spool:
     Raises:
         SettingsError: when no spool has such a URL.
     """
-    scheme, _, path = url.partition(":///")
-    if scheme != "sqlite" or not path:
+    if (path := sqlite_file(url)) is None:
         raise SettingsError("OFFHOOK_SPOOL should look like sqlite:////var/lib/bot/spool.db")
     from offhook.stores.sqlite.spool import SqliteSpool  # noqa: PLC0415 - as above
 
-    return SqliteSpool(Path(path).expanduser().absolute())
+    return SqliteSpool(path)

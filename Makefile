@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+TESTS := -m 'not long' --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix bench fuzz crash proxies docs pictures model clean
@@ -34,7 +35,11 @@ demo: $(VENV)/installed  ## a conversation with the example bot, then stays up (
 	$(BIN)/offhook demo $(ARGS)
 
 test: check  ## format, lint, types, layering, then every test but the long ones
-	$(BIN)/python -m pytest -m 'not long' --numprocesses 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+.PHONY: steady
+steady: $(VENV)/installed  ## the tests ten times, while something else keeps a core busy (ARGS="--runs 2")
+	$(BIN)/python -m tools.steady $(TESTS) $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types, layering
 	$(BIN)/ruff format --check .

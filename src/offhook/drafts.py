@@ -1,4 +1,4 @@
-"""Replies and notices as the ledger takes them: addressed, split and named."""
+"""Turn replies and notices into the ledger's drafts: addressed, split and named."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, Self
@@ -11,20 +11,21 @@ from offhook.ports import Draft, Overdue
 from offhook.settings import Settings
 
 NOTICE_PAUSE: Final = 600.0
-"""Seconds in which a lane gets each kind of notice at most once: who writes five messages into an
-outage need not be told of it five times."""
+"""Seconds in which a lane gets each kind of notice at most once: five messages that are delayed by
+the same outage need one notice."""
 
 NoticeKind = Literal["slow", "timeout", "failure", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnAddress:
-    """Where the replies to a message go, and what they come from.
+    """The address of the replies to a message.
 
     Attributes:
-        ours: the number that was written to.
+        account_sid: sends them.
+        ours: the number that the message was sent to.
         theirs: the person's.
-        configured: the sender from the settings; empty for the number that was written to.
+        configured: the sender of the settings; empty for `ours`.
     """
 
     account_sid: str
@@ -44,9 +45,9 @@ class ReturnAddress:
         return cls(account_sid, folded(ours), folded(theirs), settings.sender)
 
     def sender_to(self, to: str) -> str:
-        """Return what a message to `to` comes from.
+        """Return the sender of a message to `to`.
 
-        A sender of another channel than the recipient's is of no use: Twilio refuses the pair
+        It has the recipient's channel where possible: Twilio refuses any other pair
         (https://www.twilio.com/docs/api/errors/21910). A Messaging Service has numbers for all.
         """
         if self.configured.startswith("MG"):
@@ -57,16 +58,16 @@ class ReturnAddress:
 
 
 def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draft, ...]:
-    """Return the sends that a reply takes: one, or several for a long text.
+    """Return the drafts of a reply: one, or several for a long text.
 
     The first has the reply's identity, further ones `return:0.1`, `return:0.2`, ...; media go
     with the first.
 
     Raises:
-        InvalidReply: its identity is no text, and can't be stored.
+        InvalidReply: its identity is not a text that a store can write.
     """
     if not isinstance(identity, str) or well_formed(identity) != identity:
-        raise InvalidReply(f"the key of a reply is a text, not {identity!a}")
+        raise InvalidReply(f"the key of a reply must be a text, not {identity!a}")
     to = folded(reply.to) or address.theirs
     # A template replaces the body, and a blank text beside media has no parts.
     parts = ((reply.body,) if reply.content_sid else split_text(reply.body)) or ("",)
@@ -96,7 +97,7 @@ def _part(identity: str, number: int) -> str:
 def notice(
     kind: NoticeKind, text: str, address: ReturnAddress, *, once_in: float = NOTICE_PAUSE
 ) -> Draft | None:
-    """Return the draft of a notice; None when its text is empty, which turns it off."""
+    """Return the draft of a notice; None for an empty text, which disables it."""
     if not text:
         return None
     return Draft(

@@ -1,4 +1,4 @@
-"""The user's handlers: what they ask for, and which of them a webhook is for."""
+"""Register the user's handlers, and find the one for a message or a status."""
 
 import functools
 import inspect
@@ -12,10 +12,10 @@ from offhook.credentials import Lookup
 from offhook.errors import HandlerError
 
 Subject = Message | StatusUpdate
-"""What is handled."""
+"""The argument of a handler."""
 
 OnRetry = Literal["hold", "skip"]
-"""Whether the lane waits with a message that is tried again, or goes on without it."""
+"""Whether the lane waits for a message's next attempt, or later messages overtake it."""
 
 _NEVER_FILLED: Final = frozenset(
     {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -24,13 +24,16 @@ _NEVER_FILLED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A registered function, with what it asked for.
+    """A registered function with its options.
 
     Attributes:
-        name: for people.
-        positional: what it takes by position alone: True for the subject, False for a default.
+        name: shown to people.
+        function: the function.
+        positional: the values of its positional-only parameters; `_SUBJECT` for the subject.
         keywords: the parameters that receive the subject by name.
         is_async: False for a function to be run in a thread.
+        channel: of the messages it is for; None for all.
+        where: a predicate on the subject; None for all.
         timeout: seconds an attempt may take; None for the setting.
         max_attempts: attempts until the message is dead; None for the setting.
         holds_lane: whether the lane waits with a retry.
@@ -48,19 +51,19 @@ class Handler:
     holds_lane: bool = True
 
     def call(self, subject: Subject) -> Any:
-        """Call the function with what it named; of an `async def`, return the coroutine."""
+        """Call the function; of an `async def`, return the coroutine."""
         positional = (subject if value is _SUBJECT else value for value in self.positional)
         return self.function(*positional, **dict.fromkeys(self.keywords, subject))
 
     def wants(self, subject: Subject) -> bool:
-        """Return whether the handler is for this. Raises what `where` raises."""
+        """Return whether the handler is for this subject. Raises what `where` raises."""
         if self.channel is not None and getattr(subject, "channel", None) != self.channel:
             return False
         return self.where is None or bool(self.where(subject))
 
 
 class Handlers:
-    """The handlers of an app, in the order of their registration. The first that fits is run.
+    """The handlers of an app, in the order of their registration. The first that matches is run.
 
     Attributes:
         credentials: finds the auth tokens of an account; None for those of the settings.
@@ -95,7 +98,7 @@ class Handlers:
             on_retry: `hold` keeps the lane in order, `skip` lets later messages overtake.
 
         Raises:
-            HandlerError: it asks for what cannot be given, or an option makes no sense.
+            HandlerError: it has a parameter that can't be given, or an option is invalid.
         """
         if on_retry not in get_args(OnRetry):
             raise HandlerError(f'on_retry is "hold" or "skip", not {on_retry!r}')
@@ -154,7 +157,7 @@ class Handlers:
         )
 
     def set_credentials(self, function: Lookup) -> None:
-        """Register what finds the auth tokens of an account.
+        """Register the function that finds the auth tokens of an account.
 
         Args:
             function: `async def`; receives the account SID, returns a token, several, or None.
@@ -163,17 +166,19 @@ class Handlers:
             HandlerError: it is not async, or there is one already.
         """
         if not inspect.iscoroutinefunction(_code(function)):
-            raise HandlerError("what finds credentials is an async function: answers wait for it")
+            raise HandlerError(
+                "the function for the credentials must be async: answers wait for it"
+            )
         if self.credentials is not None:
-            raise HandlerError("there is a function for the credentials already")
+            raise HandlerError("a credentials function is registered already")
         self.credentials = function
 
     def __bool__(self) -> bool:
-        """Return whether there is any."""
+        """Return whether a handler is registered."""
         return bool(self._messages or self._statuses or self._opt_outs)
 
     def find(self, subject: Subject) -> Handler | None:
-        """Return the first handler that fits. Raises what its `where` raises."""
+        """Return the first handler that matches. Raises what a `where` raises."""
         match subject:
             case StatusUpdate():
                 candidates = self._statuses
@@ -197,10 +202,10 @@ def _handler(
     channel: str | None = None,
     holds_lane: bool = True,
 ) -> Handler:
-    """Check a function and its options.
+    """Check a function and its options; return its handler.
 
     Raises:
-        HandlerError: saying what may be asked for.
+        HandlerError: naming what is allowed.
     """
     if not callable(function):
         raise HandlerError(f"a handler is a function, not {function!r}")
@@ -232,7 +237,7 @@ def _handler(
 def _parameters(
     function: Callable[..., Any], name: str, given: type[Subject]
 ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-    """Return what to pass by position and by name; parameters with a default are left alone."""
+    """Return the arguments by position and by name; parameters with a default keep it."""
     namespace = getattr(inspect.unwrap(_code(function)), "__globals__", {})
     positional: list[Any] = []
     keywords: list[str] = []
@@ -256,7 +261,7 @@ def _parameters(
 def _asks_for(
     parameter: inspect.Parameter, given: type[Subject], namespace: Mapping[str, Any]
 ) -> bool:
-    # One at a time: an annotation that cannot be resolved must not spoil those that can.
+    # One at a time: one annotation that cannot be resolved must not hide the others.
     holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
         wanted = get_type_hints(holder, globalns=dict(namespace))[parameter.name]
@@ -266,7 +271,7 @@ def _asks_for(
 
 
 def _code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that is behind partials and objects with `__call__`."""
+    """Return the function behind partials and objects with `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function):

@@ -29,7 +29,7 @@ from offhook.settings import Settings, SignaturePolicy
 from offhook.spool import Primary, Spooling
 from offhook.stores import open_spool, store_of
 from offhook.twilio.api import TwilioSender
-from offhook.upkeep import Upkeep
+from offhook.upkeep import Maintenance
 from offhook.web import routes, status_url
 from offhook.worker import Worker
 
@@ -264,18 +264,18 @@ class WorkerRole:
             sender_limit=limit,
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
-        upkeep = Upkeep(store, settings, observer)
+        maintenance = Maintenance(store, settings, observer)
         try:
             async with asyncio.TaskGroup() as group:
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
-                group.create_task(upkeep.run())
+                group.create_task(maintenance.run())
                 await stop.wait()
                 deadline = time.monotonic() + settings.drain_timeout
                 worker.stop(settings.drain_timeout)
                 await working
                 # What the last runs have written still goes out, as far as there is time.
-                upkeep.stop()
+                maintenance.stop()
                 replies.stop(max(1.0, deadline - time.monotonic()))
         except ExceptionGroup as failed:
             first: Exception = failed  # whichever was first has ended the others

@@ -18,7 +18,7 @@ from offhook.replies import SendLoop
 from offhook.sender_limit import open_sender_limit
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.upkeep import Upkeep
+from offhook.upkeep import Maintenance
 from offhook.worker import Worker
 
 E = TypeVar("E", bound=Event)
@@ -109,7 +109,7 @@ class Line:
             sender_limit=open_sender_limit(settings, self.told),
         )
         self.sends = SendLoop(store, self.outbox, settings, self.told, owner="worker")
-        self.upkeep = Upkeep(store, settings, self.told)
+        self.upkeep = Maintenance(store, settings, self.told)
 
     async def receive(
         self, body: str, *, sender: str = ANN, notice_after: float | None = None, **more: str

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step
-from offhook.cli.scenes import broken_promises, scenes
+from offhook.cli.demo_script import broken_promises, scenes
 from offhook.settings import Settings
 from testing.commands import Home
 

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 from rich.console import Console
 
-from offhook.cli.moments import moment
-from offhook.cli.records import records_table
+from offhook.cli.messages_view import records_table
+from offhook.cli.options import moment
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
 from offhook.ports import Draft, Inbound, Record, SendOutcome, Settlement

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from offhook import __version__
-from offhook.cli import program
+from offhook.cli import commands
 from testing.commands import Call, Home
 from tools.pages.commands import tree
 
@@ -52,7 +52,7 @@ def test_every_command_explains_itself(call: Call, name: str) -> None:
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
-    for name, entry in program._COMMANDS.items():
+    for name, entry in commands._COMMANDS.items():
         command = importlib.import_module(entry.module).command
         help_ = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
         assert str(help_).splitlines()[0] == entry.summary, name

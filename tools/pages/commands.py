@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import typer
 
-from offhook.cli import program
+from offhook.cli import commands
 
 Command = Any
 """A command as typer has made it. Its classes moved between releases; their attributes stayed."""
@@ -27,10 +27,10 @@ def section() -> str:
 
 def tree() -> Iterator[tuple[str, Command]]:
     """Yield each command by its full name, groups before what is in them."""
-    for name, entry in program._COMMANDS.items():  # noqa: SLF001 - the one table of commands
+    for name, entry in commands._COMMANDS.items():  # noqa: SLF001 - the one table of commands
         application = typer.Typer(add_completion=False, rich_markup_mode="rich")
         application.callback()(lambda: None)  # keeps one command from being the whole application
-        program._add(application, name, import_module(entry.module).command)  # noqa: SLF001 - as it does
+        commands._add(application, name, import_module(entry.module).command)  # noqa: SLF001 - as it does
         group: Command = typer.main.get_command(application)
         yield from _walk(f"offhook {name}", group.commands[name])
 

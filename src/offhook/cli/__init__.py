@@ -7,6 +7,6 @@ def main() -> None:
     """Run `offhook` with the arguments of this process, and exit. See `program.main`."""
     # Not above: the children of `offhook run` are in this package too, and need no Typer (5 MB
     # and 0.08 s each).
-    from offhook.cli import program  # noqa: PLC0415
+    from offhook.cli import commands  # noqa: PLC0415
 
-    program.main()
+    commands.main()

@@ -14,14 +14,14 @@ from offhook.bench.files import room_for
 from offhook.bench.plot import latencies
 from offhook.bench.shots import Mix
 from offhook.bench.target import Target
-from offhook.cli.bench_report import announce, live, show
+from offhook.cli.bench_view import announce, live, show
 from offhook.cli.listening import run_loop
 from offhook.cli.options import JsonOption
-from offhook.cli.output import console, print_json
 from offhook.cli.session import Session, running
 from offhook.cli.signals import on_signals
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
+from offhook.terminal import console, print_json
 
 _INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 _REAL_TWILIO: Final = "https://api.twilio.com"

@@ -7,14 +7,14 @@ from typing import Annotated, Final
 
 import typer
 
+from offhook.cli.connect_view import SANDBOX, SENDERS, details, row, shown
 from offhook.cli.options import JsonOption, app_named
-from offhook.cli.output import complain, console, print_json
-from offhook.cli.wires import SANDBOX, SENDERS, details, row, shown
 from offhook.core.addresses import channel_of
 from offhook.doctor import Verdict
 from offhook.doctor.environment import public_url
 from offhook.errors import TwilioError
 from offhook.settings import Settings
+from offhook.terminal import complain, console, print_json
 from offhook.twilio.receivers import Receivers
 from offhook.twilio.rest import TwilioRest
 from offhook.twilio.wiring import Receiver, Wanted, address_of, differences

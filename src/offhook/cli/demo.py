@@ -15,16 +15,16 @@ from rich.text import Text
 from offhook.cli.control import Desk
 from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
 from offhook.cli.demo_bot import app
+from offhook.cli.demo_script import Scene, broken_promises, scenes
 from offhook.cli.dev_server import configure, dev_server
 from offhook.cli.listening import listen, run_loop, url_of
 from offhook.cli.logs import for_development, mute
-from offhook.cli.output import console, milliseconds
-from offhook.cli.scenes import Scene, broken_promises, scenes
 from offhook.cli.session import Session, announced
 from offhook.cli.signals import on_signals
 from offhook.cli.transcript import Transcript
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
+from offhook.terminal import console, milliseconds
 
 _PORT = 8000
 _INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT

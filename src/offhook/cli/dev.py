@@ -15,13 +15,13 @@ from offhook.cli.listening import is_public, listen, run_loop, url_of
 from offhook.cli.loading import AppName
 from offhook.cli.logs import for_development, tell_slips
 from offhook.cli.options import AppArgument, app_named
-from offhook.cli.output import console
 from offhook.cli.reload import News, Reloader
 from offhook.cli.session import Session, announced
 from offhook.cli.signals import on_signals
 from offhook.cli.transcript import Transcript
 from offhook.settings import variable
 from offhook.startup import given_variables
+from offhook.terminal import console
 
 # They are for `offhook run`.
 _IGNORED: Final = frozenset(

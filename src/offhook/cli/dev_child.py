@@ -11,12 +11,12 @@ from offhook.cli.dev_server import configure, dev_server
 from offhook.cli.listening import run_loop
 from offhook.cli.loading import AppName
 from offhook.cli.logs import for_development, tell_slips
-from offhook.cli.output import console
 from offhook.cli.roles import until_told
 from offhook.cli.session import Session, memory_of
 from offhook.cli.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
+from offhook.terminal import console
 
 
 def main() -> None:

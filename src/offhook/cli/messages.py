@@ -6,24 +6,24 @@ from typing import Annotated
 import typer
 
 from offhook.bulk import REPLAYS_PER_SECOND, pages
-from offhook.cli.bulk import per_second
-from offhook.cli.changes import Change, Selection, change
-from offhook.cli.erasing import command as erase
-from offhook.cli.options import JsonOption, StoreOption
-from offhook.cli.output import console, print_json
-from offhook.cli.records import history_object, print_history, record_object, records_table
-from offhook.cli.selection import (
+from offhook.cli.messages_change import Change, Selection, change, per_second
+from offhook.cli.messages_erase import command as erase
+from offhook.cli.messages_view import history_object, print_history, record_object, records_table
+from offhook.cli.options import (
+    JsonOption,
     KindOption,
     SenderOption,
     SidOption,
     SinceOption,
     StateOption,
+    StoreOption,
     UntilOption,
 )
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
 from offhook.ports import Filter, History, Record
 from offhook.settings import Settings
+from offhook.terminal import console, print_json
 
 command = typer.Typer(
     help="Lists, shows, replays, discards, erases messages.\n\nNumbers are masked and texts "

@@ -3,11 +3,11 @@
 import asyncio
 
 from offhook.cli.options import StoreOption
-from offhook.cli.output import console
 from offhook.cli.stores import settings_with
 from offhook.patience import opened
 from offhook.settings import Settings
 from offhook.stores import place_of, store_of
+from offhook.terminal import console
 
 
 def command(*, store: StoreOption = None) -> None:

@@ -5,10 +5,10 @@ import asyncio
 from rich.table import Table
 
 from offhook.cli.options import JsonOption, StoreOption
-from offhook.cli.output import console, duration, print_json
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.ports import Counts
 from offhook.settings import Settings
+from offhook.terminal import console, duration, print_json
 
 
 def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from offhook.cli.dev_store import FOLDER
-from offhook.cli.output import complain
 from offhook.cli.session import running
 from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import ConfigurationError
 from offhook.ports import Store
 from offhook.settings import Settings
 from offhook.stores import place_of, store_of
+from offhook.terminal import complain
 
 # Seconds. A bot that was started in the same moment has made its store within them.
 _MOMENT: Final = 1.0

@@ -24,7 +24,6 @@ from offhook.cli.conversation import (
     in_words,
 )
 from offhook.cli.options import JsonOption
-from offhook.cli.output import console, milliseconds, print_json
 from offhook.cli.session import Session, running
 from offhook.core.addresses import channel_of
 from offhook.core.answers import Fault
@@ -33,6 +32,7 @@ from offhook.core.lifecycle import State
 from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
+from offhook.terminal import console, milliseconds, print_json
 from offhook.twilio.simulator import Call, Line
 from offhook.twilio.simulator.captures import Text, inbound, media_of
 from offhook.twilio.simulator.simulator import address

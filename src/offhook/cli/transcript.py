@@ -5,8 +5,8 @@ import time
 from rich.console import Console
 from rich.text import Text
 
-from offhook.cli.output import milliseconds
 from offhook.observe.masking import printable
+from offhook.terminal import milliseconds
 from offhook.twilio.simulator import (
     Delivered,
     Event,

@@ -10,7 +10,7 @@ from offhook.bench.histogram import Histogram
 from offhook.bench.shots import Kind, Shot
 from offhook.bench.tally import Tally
 from offhook.bench.target import Target
-from offhook.cli.bench_report import histogram, live, show
+from offhook.cli.bench_view import histogram, live, show
 
 SHOT = Shot(b"", Kind.FRESH, "SM1")
 

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offhook.cli.fitting import Column, fitted
-from offhook.cli.output import local_time, until, when
+from offhook.cli.tables import Column, fitted
 from offhook.core.forms import parameters
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send, StatusUpdate
 from offhook.observe.masking import brief, last_line, mask, mask_numbers, printable
 from offhook.ports import Ahead, Attempt, History, Record
+from offhook.terminal import local_time, until, when
 from offhook.twilio.meanings import meaning_of
 
 _STYLES = {

@@ -6,9 +6,9 @@ from typing import Final
 
 from offhook.cli.control import TextOrder
 from offhook.cli.conversation import Acknowledged, Replied, Settled, Step
-from offhook.cli.output import milliseconds
 from offhook.core.lifecycle import State
 from offhook.settings import Settings
+from offhook.terminal import milliseconds
 
 ACKNOWLEDGE_WITHIN: Final = 0.5
 """Seconds: the ceiling that offhook sets itself, on whatever machine the demo runs. Twilio waits

@@ -8,7 +8,7 @@ from rich.console import Console
 from offhook.bench.course import Course, Phase, Plan
 from offhook.bench.histogram import Histogram
 from offhook.bench.shots import Kind
-from offhook.cli.output import milliseconds
+from offhook.terminal import milliseconds
 
 _SHOWN: Final = (50.0, 90.0, 99.0, 99.9)
 _WIDTH: Final = 40  # characters of the longest bar

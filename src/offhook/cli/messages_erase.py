@@ -9,13 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from offhook.cli.options import JsonOption, StoreOption
-from offhook.cli.output import console, print_json
 from offhook.cli.signals import on_signals
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
 from offhook.observe.masking import mask
 from offhook.settings import Settings
+from offhook.terminal import console, print_json
 
 _AT_ONCE: Final = 100  # messages and as many sends: some ms of a store's time
 _POLL: Final = 0.5  # seconds between two looks at what is busy

@@ -208,7 +208,7 @@ def roles(process: Process) -> tuple[list[int], list[int]]:
         RuntimeError: it is not these four that run.
     """
     commands = {pid: command_line(pid) for pid in process.family()}
-    counted = [pid for pid, command in commands.items() if " offhook.cli.roles " in command]
+    counted = [pid for pid, command in commands.items() if " offhook.process.main " in command]
     beside = [pid for pid in commands if pid not in counted]
     if (len(counted), len(beside)) != (2, 2):
         raise RuntimeError(f"not an ingress, a worker, and two beside: {commands}")

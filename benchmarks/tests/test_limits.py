@@ -24,7 +24,7 @@ def test_the_ingress_and_the_worker_are_told_from_what_is_beside(tmp_path: Path)
             process.explain,
         )
         counted, beside = (" ".join(map(command_line, pids)) for pids in roles(process))
-    assert "cli.roles ingress" in counted
-    assert "cli.roles worker" in counted
-    assert "cli.roles" not in beside
-    assert "cli.admin" in beside
+    assert "process.main ingress" in counted
+    assert "process.main worker" in counted
+    assert "process.main" not in beside
+    assert "process.admin_main" in beside

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.alerts import Alert, AlertWatch, Change, Level, Stage, to_log
 from offhook.alerts.webhook import SIGNATURE_HEADER, AlertWebhook
-from offhook.cli.listening import listen, server_for, serving, url_of
 from offhook.core.lifecycle import State
 from offhook.events import Event, Problem, Topic
+from offhook.process.server import listen, server_for, serving, url_of
 from tests.alerts.support import ANSWERED, Machine
 
 SECRET = "a secret of the operator's"

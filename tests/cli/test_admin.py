@@ -57,13 +57,13 @@ async def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: P
     async with site(tmp_path, OFFHOOK_ADMIN_BIND=ANY) as here:
         with here.worker() as worker:
             await working(worker)
-            (admin,) = worker.children("cli.admin")
-            (handlers,) = worker.children("roles worker")
+            (admin,) = worker.children("process.admin_main")
+            (handlers,) = worker.children("process.main worker")
             os.kill(admin, signal.SIGKILL)
             # The socket is the supervisor's: this waits in it for the next process.
             assert (await get(worker, "/healthz")).text == "alive\n"
-            assert worker.children("cli.admin") != [admin]
-            assert worker.children("roles worker") == [handlers]
+            assert worker.children("process.admin_main") != [admin]
+            assert worker.children("process.main worker") == [handlers]
 
 
 async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: 
             await here.simulator.text("again", duplicates=2)
             await shows(machine, "offhook_sends_total", 21, trigger="accept")
 
-            for child in machine.children("roles"):
+            for child in machine.children("process.main"):
                 os.kill(child, signal.SIGKILL)
             await here.simulator.text("hello", from_="+15551239999")
             await shows(machine, "offhook_sends_total", 22, trigger="accept")
@@ -131,7 +131,7 @@ async def test_a_taken_address_is_told_and_stops_nobody(tmp_path: Path) -> None:
             with here.ingress() as ingress, here.worker() as worker:
                 await listening(ingress)
                 assert f"the admin address {address} is in use" in ingress.output
-                assert ingress.children("cli.admin") == []
+                assert ingress.children("process.admin_main") == []
                 await here.simulator.text("hello")
                 assert (await here.reply()).split()[0] == "hello"
                 assert "OFFHOOK_ADMIN_BIND" in worker.output
@@ -142,7 +142,7 @@ async def test_a_store_that_is_away_is_told_of(tmp_path: Path) -> None:
         here.store.rename(tmp_path / "elsewhere")
         with here.worker() as worker:
             await in_thread(lambda: worker.wait_for("messages are not handled"))
-            await in_thread(lambda: until(lambda: "cli.admin" in children(worker)))
+            await in_thread(lambda: until(lambda: "process.admin_main" in children(worker)))
             assert (await get(worker, "/readyz")).status_code == 503
             assert "offhook_store_up 0.0" in (await get(worker, "/metrics")).text
             (tmp_path / "elsewhere").rename(here.store)
@@ -150,7 +150,7 @@ async def test_a_store_that_is_away_is_told_of(tmp_path: Path) -> None:
 
 
 def children(process: Process) -> str:
-    return "cli.admin" if process.children("cli.admin") else ""
+    return "process.admin_main" if process.children("process.admin_main") else ""
 
 
 async def test_an_address_that_can_not_be_is_named(tmp_path: Path) -> None:

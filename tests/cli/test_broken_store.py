@@ -52,7 +52,7 @@ class Service:
     @contextmanager
     def without_room(self) -> Iterator[None]:
         """Have the process that answers write to no file, as on a full disk."""
-        (pid,) = self.process.children("roles ingress")
+        (pid,) = self.process.children("process.main ingress")
         soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
         try:

@@ -396,7 +396,7 @@ def test_a_runtime_directory_that_others_can_write_is_refused(home: Home) -> Non
 
 def test_the_child_ends_when_its_parent_is_killed(home: Home) -> None:
     with dev(home, reload=True) as running:
-        (child,) = running.children("dev_child")
+        (child,) = running.children("dev.child")
         running.send(signal.SIGKILL)
         until(lambda: not is_alive(child))
 

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from offhook.cli.door import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
-from offhook.cli.listening import listen, server_for, serving
+from offhook.process.server import listen, server_for, serving
 from testing.webhooks import TWIML, Reply, read_reply, request
 
 PATIENCE = 30.0

@@ -98,7 +98,7 @@ class Ingress(Served):
         process.wait_for("listening on")
         (port,) = re.findall(r"listening on http://127\.0\.0\.1:(\d+)", process.output)
         super().__init__(int(port))
-        (self.pid,) = process.children("roles ingress")
+        (self.pid,) = process.children("process.main ingress")
         self.process = process
 
     async def flood(self, begin: bytes, more: bytes) -> None:

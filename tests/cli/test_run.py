@@ -113,7 +113,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 async def test_answers_come_from_workers_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     async with answering(tmp_path, "--ingresses", "2", "--workers", "2") as line:
         children = line.process.children()
-        workers = line.process.children("roles worker")
+        workers = line.process.children("process.main worker")
         assert (len(children), len(workers)) == (4, 2)
 
         reply = await line.reply_to("hello")
@@ -156,12 +156,12 @@ async def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> N
 
 async def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(tmp_path: Path) -> None:
     async with answering(tmp_path) as line:
-        (ingress,) = line.process.children("roles ingress")
+        (ingress,) = line.process.children("process.main ingress")
         os.kill(ingress, signal.SIGKILL)
         # The socket is the supervisor's: this waits in it until the next ingress is there.
         reply = await line.reply_to("hello")
         assert reply.split()[0] == "hello"
-        assert line.process.children("roles ingress") != [ingress]
+        assert line.process.children("process.main ingress") != [ingress]
 
 
 async def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ async def test_children_end_by_themselves_when_the_supervisor_is_killed(tmp_path
 async def test_workers_are_nice_so_that_answers_are_not_delayed(tmp_path: Path) -> None:
     async with answering(tmp_path, "--worker-nice", "7") as line:
         await line.reply_to("hello")
-        (worker,) = line.process.children("roles worker")
-        (ingress,) = line.process.children("roles ingress")
+        (worker,) = line.process.children("process.main worker")
+        (ingress,) = line.process.children("process.main ingress")
         assert (niceness(worker) - niceness(ingress)) == 7
 
 
@@ -236,7 +236,7 @@ async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone
     async with answering(tmp_path) as line:
         assert (await line.reply_to("before")).startswith("before")
         supervisor = line.process.pid
-        (worker,) = line.process.children("roles worker")
+        (worker,) = line.process.children("process.main worker")
         limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
         # What is open stays open; there is nothing left for a lifeline, or for the store.
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))

@@ -52,7 +52,7 @@ async def test_one_trace_leads_from_the_webhook_through_the_attempts_to_the_repl
             found = spans(told, sid)
             assert sorted(span["name"] for span in found) == WANTED
             assert len({span["file"] for span in found}) == 2, "two processes have told it"
-            (admin,) = machine.children("cli.admin")
+            (admin,) = machine.children("process.admin_main")
             assert not (told / f"spans-{admin}.jsonl").exists(), "it has no use for the bot"
             runs = {s["context"]["span_id"] for s in found if s["name"] == "handle message"}
             assert {s["parent_id"] for s in found if s["name"] == "think"} == runs

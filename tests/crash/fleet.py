@@ -54,7 +54,7 @@ class Machine:
 
     def processes(self, role: Target) -> list[int]:
         """Return the ids of its live processes of a role."""
-        return self._supervisor.children(f"roles {role}")
+        return self._supervisor.children(f"process.main {role}")
 
     def deleted(self) -> list[str]:
         """Return the files of a database that its processes have open, and that are deleted."""

@@ -72,8 +72,8 @@ class Way:
     admin: str = ""
 
 
-_ADMIN: Final = "offhook.cli.admin"
-_INGRESS, _WORKER = "offhook.cli.roles ingress", "offhook.cli.roles worker"
+_ADMIN: Final = "offhook.process.admin_main"
+_INGRESS, _WORKER = "offhook.process.main ingress", "offhook.process.main worker"
 
 WAYS: Final = (
     Way("uvicorn", [Program(("uvicorn", "bot:app"))]),
@@ -82,7 +82,7 @@ WAYS: Final = (
         [Program(("uvicorn", "bot:app", "--workers", "2"), ("spawn_main",))],
     ),
     Way("mounted", [Program(("uvicorn", "bot:mounted"))], path="/bot"),
-    Way("dev", [Program(("dev", "bot:app"), ("dev_child",))]),
+    Way("dev", [Program(("dev", "bot:app"), ("dev.child",))]),
     Way("run", [Program(("run", "bot:app"), (_INGRESS, _WORKER, _ADMIN))], admin="127.0.0.1:0"),
     Way(
         "ingress + worker",

@@ -85,7 +85,7 @@ def answers(body: str, sent: Outbound) -> bool:
 async def stop_and_wake(here: Site, worker: Process, machine: str, round_: int) -> None:
     """Stop a worker amid its handlers, until another has begun all of theirs; then wake it."""
     bodies = {f"{round_}/{n}" for n in range(MESSAGES)}
-    (pid,) = worker.children("roles worker")
+    (pid,) = worker.children("process.main worker")
     for n, body in enumerate(sorted(bodies)):
         assert (await here.simulator.text(body, from_=f"+1555000{n:04}")).status == 200
 

@@ -163,10 +163,10 @@ def _kill_child(number: int, kind: str, service: Service) -> str:
 
 
 def _reload(service: Service) -> str:
-    (before,) = service.children(0, "dev_child")
+    (before,) = service.children(0, "dev.child")
     bot = service.home.directory / "bot.py"
     service.home.write_bot(bot.read_text() + "\n")
-    until(lambda: before not in service.children(0, "dev_child"), service.explain)
+    until(lambda: before not in service.children(0, "dev.child"), service.explain)
     service.until_up()
     return ""
 

@@ -10,10 +10,10 @@ import pytest
 from offhook.cli.control import TextOrder
 from offhook.cli.conversation import Acknowledged, Settled
 from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.listening import listen, url_of
-from offhook.cli.loading import AppName
 from offhook.cli.session import Session
 from offhook.core.lifecycle import State
+from offhook.process.app_loader import AppName
+from offhook.process.server import listen, url_of
 from tests.docs.pages import DOCS, PAGES, Block, blocks
 
 PYTHON = [block for block in blocks(*PAGES) if block.language == "python"]

@@ -38,7 +38,7 @@ def fire(path: Path, chosen: int, count: int, *, at_once: int = 64) -> None:
     with home.start("ingress", "bot:app", "--port", "0") as process:
         process.wait_for("listening on")
         (port,) = re.findall(r"listening on http://127\.0\.0\.1:(\d+)", process.output)
-        (ingress,) = process.children("roles ingress")
+        (ingress,) = process.children("process.main ingress")
         client, growth = Client(int(port), Gun(chosen)), None
         bounds = [0, *range(min(WARM_UP, count), count, PART), count]
         for first, last in pairwise(bounds):
@@ -46,7 +46,7 @@ def fire(path: Path, chosen: int, count: int, *, at_once: int = 64) -> None:
             # By now the interpreter has made itself at home.
             growth = growth or Growth(ingress)
             growth.look()
-        assert process.children("roles ingress") == [ingress], "it has not been replaced"
+        assert process.children("process.main ingress") == [ingress], "it has not been replaced"
         for bad in ("Traceback", "internal-error", "Exception"):
             assert bad not in process.output
     stored = asyncio.run(sids(store))

@@ -118,12 +118,14 @@ async def test_two_processes_on_one_spool_keep_the_order_when_the_forwarder_dies
         here.store.rmdir()
         with here.ingress("a", "--ingresses", "2") as ingress:
             await listening(ingress)
-            await in_thread(lambda: until(lambda: len(ingress.children("roles")) == 2))
+            await in_thread(lambda: until(lambda: len(ingress.children("process.main")) == 2))
             sending = asyncio.create_task(texts(here, range(60)))
             here.store.mkdir()
-            for child in ingress.children("roles ingress"):
+            for child in ingress.children("process.main ingress"):
                 os.kill(child, signal.SIGKILL)
-                await in_thread(lambda: until(lambda: len(ingress.children("roles ingress")) == 2))
+                await in_thread(
+                    lambda: until(lambda: len(ingress.children("process.main ingress")) == 2)
+                )
             acknowledged = await sending
             records = await until_stored(here, len(acknowledged))
             await eventually(lambda: spool_is_empty(spool))

@@ -15,11 +15,10 @@ from offhook.bench.plot import latencies
 from offhook.bench.shots import Mix
 from offhook.bench.target import Target
 from offhook.cli.bench_view import announce, live, show
-from offhook.cli.listening import run_loop
 from offhook.cli.options import JsonOption
 from offhook.cli.session import Session, running
-from offhook.cli.signals import on_signals
 from offhook.errors import ConfigurationError
+from offhook.process.server import on_signals, run_loop
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
 

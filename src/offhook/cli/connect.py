@@ -8,11 +8,12 @@ from typing import Annotated, Final
 import typer
 
 from offhook.cli.connect_view import SANDBOX, SENDERS, details, row, shown
-from offhook.cli.options import JsonOption, app_named
+from offhook.cli.options import JsonOption
 from offhook.core.addresses import channel_of
 from offhook.doctor import Verdict
 from offhook.doctor.environment import public_url
 from offhook.errors import TwilioError
+from offhook.process.machine import app_named
 from offhook.settings import Settings
 from offhook.terminal import complain, console, print_json
 from offhook.twilio.receivers import Receivers

@@ -17,12 +17,11 @@ from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Ste
 from offhook.cli.demo_bot import app
 from offhook.cli.demo_script import Scene, broken_promises, scenes
 from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.listening import listen, run_loop, url_of
-from offhook.cli.logs import for_development, mute
 from offhook.cli.session import Session, announced
-from offhook.cli.signals import on_signals
 from offhook.cli.transcript import Transcript
 from offhook.errors import ConfigurationError
+from offhook.process.log_setup import for_development, mute
+from offhook.process.server import listen, on_signals, run_loop, url_of
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds
 

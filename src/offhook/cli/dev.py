@@ -8,17 +8,17 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from offhook.cli.children import Child
 from offhook.cli.dev_server import configure, dev_server
 from offhook.cli.dev_store import own_store
-from offhook.cli.listening import is_public, listen, run_loop, url_of
-from offhook.cli.loading import AppName
-from offhook.cli.logs import for_development, tell_slips
-from offhook.cli.options import AppArgument, app_named
+from offhook.cli.options import AppArgument
 from offhook.cli.reload import News, Reloader
 from offhook.cli.session import Session, announced
-from offhook.cli.signals import on_signals
 from offhook.cli.transcript import Transcript
+from offhook.process.app_loader import AppName
+from offhook.process.child import Child
+from offhook.process.log_setup import for_development, tell_slips
+from offhook.process.machine import app_named
+from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
 from offhook.settings import variable
 from offhook.startup import given_variables
 from offhook.terminal import console

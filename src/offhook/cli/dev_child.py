@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
-from offhook.cli.children import Lifeline
 from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.listening import run_loop
-from offhook.cli.loading import AppName
-from offhook.cli.logs import for_development, tell_slips
-from offhook.cli.roles import until_told
 from offhook.cli.session import Session, memory_of
 from offhook.cli.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
+from offhook.process.app_loader import AppName
+from offhook.process.child import Lifeline
+from offhook.process.log_setup import for_development, tell_slips
+from offhook.process.main import until_told
+from offhook.process.server import run_loop
 from offhook.terminal import console
 
 

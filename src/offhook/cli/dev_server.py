@@ -15,9 +15,7 @@ from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
 from offhook.bulk import choose
 from offhook.cli.control import Control, Desk
-from offhook.cli.listening import server_for, serving
 from offhook.cli.session import Session
-from offhook.cli.stores import opened
 from offhook.core.lifecycle import State
 from offhook.errors import ConfigurationError
 from offhook.observe.exposition import exposition
@@ -25,6 +23,8 @@ from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Surveyor
 from offhook.ports import Filter, Inbox, Store
+from offhook.process.server import server_for, serving
+from offhook.stores import opened
 from offhook.twilio.simulator import Simulator
 from offhook.web.dashboard import Dashboard
 from offhook.web.guard import Guard, Local

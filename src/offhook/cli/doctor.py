@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from offhook.cli.options import JsonOption, StoreOption, app_named
+from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import settings_with
 from offhook.doctor import CHECKS, OUTSIDE, Check, Finding, Findings, Verdict, examine
 from offhook.doctor.finding import fail
 from offhook.errors import SettingsError
+from offhook.process.machine import app_named
 from offhook.terminal import console, print_json
 
 _MARKS: Final = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}

@@ -1,8 +1,8 @@
 """`offhook ingress`: answering alone, for many machines."""
 
-from offhook.cli.machine import ForceUnsigned, Host, Ingresses, Machine, Port
-from offhook.cli.options import AppArgument
-from offhook.cli.seats import Role
+from offhook.cli.options import AppArgument, ForceUnsigned, Host, Ingresses, Port
+from offhook.process.machine import Machine
+from offhook.process.plan import Role
 
 
 def command(

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from offhook import bulk
 from offhook.bulk import Act, Chosen, Progressed, choose
 from offhook.cli.messages_view import ahead_in_words, record_object, records_table
-from offhook.cli.signals import on_signals
 from offhook.cli.stores import existing
 from offhook.ports import Filter, Inbox
+from offhook.process.server import on_signals
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
 

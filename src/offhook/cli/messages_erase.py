@@ -9,11 +9,11 @@ from typing import Annotated, Final
 import typer
 
 from offhook.cli.options import JsonOption, StoreOption
-from offhook.cli.signals import on_signals
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
 from offhook.observe.masking import mask
+from offhook.process.server import on_signals
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
 

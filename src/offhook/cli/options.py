@@ -3,12 +3,10 @@
 import re
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from offhook.cli.loading import AppName
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 
@@ -62,13 +60,33 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
 
 
-def app_named(text: str) -> AppName:
-    """Return what a `MODULE:NAME` argument means, and say when it is better written.
+Host = Annotated[str | None, typer.Option("--host", help="Listen here. [OFFHOOK_HOST]")]
 
-    Raises:
-        AppNotFound: it means nothing.
-    """
-    name = AppName.parse(text, Path.cwd())
-    if name.hint:
-        typer.secho(f"{text} is read as {name.hint}", dim=True, err=True)
-    return name
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="Listen here. [OFFHOOK_PORT]")
+]
+
+Ingresses = Annotated[
+    int | None,
+    typer.Option("--ingresses", min=1, max=64, help="Processes that answer. [OFFHOOK_INGRESSES]"),
+]
+
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="Processes that run handlers. [OFFHOOK_WORKERS]"),
+]
+
+WorkerNice = Annotated[
+    int | None,
+    typer.Option(
+        "--worker-nice",
+        min=0,
+        max=19,
+        help="Niceness of workers, so that busy handlers do not delay answers.",
+    ),
+]
+
+ForceUnsigned = Annotated[
+    bool,
+    typer.Option("--force-unsigned", help="Allow OFFHOOK_SIGNATURE=off on a public address."),
+]

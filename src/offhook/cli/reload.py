@@ -10,7 +10,7 @@ from typing import Final
 
 from watchfiles import PythonFilter, awatch
 
-from offhook.cli.children import Child
+from offhook.process.child import Child
 
 _PATIENCE: Final = 5.0  # seconds from being asked to end until being killed
 _LOOK: Final = 0.02  # seconds between two looks for an exit status

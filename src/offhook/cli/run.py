@@ -1,8 +1,16 @@
 """`offhook run`: answering and handling in processes of their own, supervised."""
 
-from offhook.cli.machine import ForceUnsigned, Host, Ingresses, Machine, Port, WorkerNice, Workers
-from offhook.cli.options import AppArgument
-from offhook.cli.seats import Role
+from offhook.cli.options import (
+    AppArgument,
+    ForceUnsigned,
+    Host,
+    Ingresses,
+    Port,
+    WorkerNice,
+    Workers,
+)
+from offhook.process.machine import Machine
+from offhook.process.plan import Role
 
 
 def command(

@@ -13,7 +13,7 @@ from offhook.core.connection_uri import ConnectionUri
 from offhook.errors import ConfigurationError
 from offhook.ports import Store
 from offhook.settings import Settings
-from offhook.stores import place_of, store_of
+from offhook.stores import opened, place_of
 from offhook.terminal import complain
 
 # Seconds. A bot that was started in the same moment has made its store within them.
@@ -64,25 +64,6 @@ def _stores_of_dev(folder: Path) -> list[str]:
         stores = [Path(one.store) for one in running()]
         return [f"sqlite:///{FOLDER}/{path.name}" for path in stores if path.parent == folder]
     return []
-
-
-@asynccontextmanager
-async def opened(settings: Settings, *, create: bool = True) -> AsyncIterator[Store]:
-    """Open the store within the context.
-
-    Args:
-        settings: name it.
-        create: whether to make it where there is none.
-
-    Raises:
-        StoreError: it can't be used.
-    """
-    store = store_of(settings, create=create)
-    try:
-        await store.open()
-        yield store
-    finally:
-        await store.close()
 
 
 @asynccontextmanager

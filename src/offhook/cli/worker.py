@@ -2,8 +2,8 @@
 
 import logging
 
-from offhook.cli.machine import Machine, WorkerNice, Workers
-from offhook.cli.options import AppArgument
+from offhook.cli.options import AppArgument, WorkerNice, Workers
+from offhook.process.machine import Machine
 
 _log = logging.getLogger("offhook")
 

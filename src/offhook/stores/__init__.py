@@ -1,5 +1,8 @@
 """Where webhooks are kept. Every store keeps `offhook.ports.Store`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from offhook.core.connection_uri import ConnectionUri, is_postgres, problem, sqlite_file
 from offhook.errors import SettingsError
 from offhook.ports import Spool, Store
@@ -92,3 +95,22 @@ def open_spool(url: str) -> Spool:
     from offhook.stores.sqlite.spool import SqliteSpool  # noqa: PLC0415 - as above
 
     return SqliteSpool(path)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, create: bool = True) -> AsyncIterator[Store]:
+    """Open the store within the context.
+
+    Args:
+        settings: name it.
+        create: whether to make it where there is none.
+
+    Raises:
+        StoreError: it can't be used.
+    """
+    store = store_of(settings, create=create)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()

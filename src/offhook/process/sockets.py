@@ -5,9 +5,9 @@ import logging
 import socket
 from dataclasses import dataclass
 
-from offhook.cli.listening import bound
-from offhook.cli.seats import Role
 from offhook.errors import ConfigurationError
+from offhook.process.plan import Role
+from offhook.process.server import bound
 from offhook.settings import Settings
 
 _log = logging.getLogger("offhook")

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from offhook.cli.children import Child, describe_exit
-from offhook.cli.seats import Limits, Plan, Role, Seat, Situation, plan
-from offhook.cli.statuses import STORE_BROKEN
 from offhook.errors import StoreError
+from offhook.process.child import Child, describe_exit
+from offhook.process.exit_codes import STORE_BROKEN
+from offhook.process.plan import Limits, Plan, Role, Seat, Situation, plan
 from offhook.roles import owner_name
 
 _log = logging.getLogger("offhook.supervisor")

@@ -3,11 +3,11 @@
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from offhook.cli.children import Child, HasFileno
-from offhook.cli.loading import AppName
-from offhook.cli.seats import Role, Seat
-from offhook.cli.sockets import Sockets
 from offhook.observe.sheet import SharedMemory
+from offhook.process.app_loader import AppName
+from offhook.process.child import Child, HasFileno
+from offhook.process.plan import Role, Seat
+from offhook.process.sockets import Sockets
 from offhook.settings import Settings
 
 
@@ -58,7 +58,7 @@ class Spawner:
         if self._store_is_there():
             more.append("--store-is-there")
         return Child.start(
-            "offhook.cli.roles", [seat.role, self._name.text, *arguments, *more], shared=shared
+            "offhook.process.main", [seat.role, self._name.text, *arguments, *more], shared=shared
         )
 
     def _start_admin(self) -> Child:
@@ -68,7 +68,7 @@ class Spawner:
         for name, sheet in self._sheets.items():
             arguments += ["--sheet", name, str(sheet.fileno())]
         return Child.start(
-            "offhook.cli.admin",
+            "offhook.process.admin_main",
             arguments,
             shared=[listener, *self._sheets.values()],
             told=self._settings.to_json(),

@@ -6,26 +6,24 @@ import socket
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import typer
 
 from offhook.app import Offhook
-from offhook.cli.listening import is_public, listen, run_loop, url_of
-from offhook.cli.loading import AppName
-from offhook.cli.logs import configure, tell_slips
-from offhook.cli.options import app_named
-from offhook.cli.preparing import Preparation
-from offhook.cli.seats import Limits, Role, Seat
-from offhook.cli.signals import on_signals
-from offhook.cli.sockets import Sockets, admin_socket
-from offhook.cli.spawning import Spawner
-from offhook.cli.stores import opened
-from offhook.cli.supervisor import Supervisor
 from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.sheet import SharedMemory
+from offhook.process.app_loader import AppName
+from offhook.process.log_setup import configure, tell_slips
+from offhook.process.migration import Preparation
+from offhook.process.plan import Limits, Role, Seat
+from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
+from offhook.process.sockets import Sockets, admin_socket
+from offhook.process.spawn import Spawner
+from offhook.process.supervisor import Supervisor
 from offhook.settings import Settings, SignaturePolicy
-from offhook.stores import store_of
+from offhook.stores import opened, store_of
 from offhook.web import messages_url
 
 _log = logging.getLogger("offhook")
@@ -37,32 +35,6 @@ _DRAIN: Final = 5.0
 # Seconds for telling the store of a dead worker, whose leases run out anyway: the end of all must
 # not wait for a migration.
 _RELEASE: Final = 5.0
-
-Host = Annotated[str | None, typer.Option("--host", help="Listen here. [OFFHOOK_HOST]")]
-Port = Annotated[
-    int | None, typer.Option("--port", min=0, max=65535, help="Listen here. [OFFHOOK_PORT]")
-]
-Ingresses = Annotated[
-    int | None,
-    typer.Option("--ingresses", min=1, max=64, help="Processes that answer. [OFFHOOK_INGRESSES]"),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, max=64, help="Processes that run handlers. [OFFHOOK_WORKERS]"),
-]
-WorkerNice = Annotated[
-    int | None,
-    typer.Option(
-        "--worker-nice",
-        min=0,
-        max=19,
-        help="Niceness of workers, so that busy handlers do not delay answers.",
-    ),
-]
-ForceUnsigned = Annotated[
-    bool,
-    typer.Option("--force-unsigned", help="Allow OFFHOOK_SIGNATURE=off on a public address."),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +183,15 @@ def _check_signature(settings: Settings, listener: socket.socket, *, forced: boo
             f"OFFHOOK_SIGNATURE is off and {settings.host} can be reached by others: anybody could "
             "send messages to your bot. Set it to required, or add --force-unsigned"
         )
+
+
+def app_named(text: str) -> AppName:
+    """Return what a `MODULE:NAME` argument means, and say when it is better written.
+
+    Raises:
+        AppNotFound: it means nothing.
+    """
+    name = AppName.parse(text, Path.cwd())
+    if name.hint:
+        typer.secho(f"{text} is read as {name.hint}", dim=True, err=True)
+    return name

@@ -1,4 +1,4 @@
-from offhook.cli.seats import (
+from offhook.process.plan import (
     MAX_BACKOFF,
     MAX_BROKEN_BACKOFF,
     SETTLED_AFTER,

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,14 @@ from starlette.types import ASGIApp
 
 from offhook.cli.door import DEFAULT_BOUNDS, Bounds, door
 from offhook.errors import ConfigurationError
+
+
+def on_signals(act: Callable[[], None]) -> None:
+    """Call `act` on the running loop at each SIGTERM and each Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, act)
+
 
 BACKLOG: Final = 2048
 """Connections that wait in the kernel while all processes are busy or being replaced."""

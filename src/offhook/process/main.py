@@ -1,6 +1,6 @@
 """What a child process of `offhook run` or `offhook dev` does: one role, until told to end.
 
-Started as `python -m offhook.cli.roles`, not as a command: a child loads neither Typer nor rich.
+Started as `python -m offhook.process.main`, not as a command: a child loads neither Typer nor rich.
 """
 
 import argparse
@@ -13,17 +13,17 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
-from offhook.cli.children import Lifeline
 from offhook.cli.door import Bounds
-from offhook.cli.listening import run_loop, server_for, serving
-from offhook.cli.loading import AppName
-from offhook.cli.logs import configure
-from offhook.cli.seats import Role
-from offhook.cli.statuses import exit_status
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet
+from offhook.process.app_loader import AppName
+from offhook.process.child import Lifeline
+from offhook.process.exit_codes import exit_status
+from offhook.process.log_setup import configure
+from offhook.process.plan import Role
+from offhook.process.server import run_loop, server_for, serving
 
 # Objects, then rounds, then rounds of rounds (CPython: 700, 10, 10). 6 % of a webhook's CPU time
 # went into looking (docs/decisions/0015-hot-path.md).
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="offhook.cli.roles")
+    parser = argparse.ArgumentParser(prog="offhook.process.main")
     parser.add_argument("role", type=Role)
     parser.add_argument("app")
     parser.add_argument("--lifeline", type=int, required=True)

@@ -8,14 +8,14 @@ import sys
 
 from offhook import __version__
 from offhook.admin import Admin
-from offhook.cli.children import Lifeline
-from offhook.cli.listening import run_loop, server_for, serving
-from offhook.cli.logs import configure
-from offhook.cli.roles import until_told
 from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
 from offhook.observe.masking import printable
 from offhook.observe.sheet import inherited
+from offhook.process.child import Lifeline
+from offhook.process.log_setup import configure
+from offhook.process.main import until_told
+from offhook.process.server import run_loop, server_for, serving
 from offhook.settings import Settings
 
 _DRAIN = 1.0  # seconds for what is being answered; whoever asks will ask again
@@ -23,7 +23,7 @@ _DRAIN = 1.0  # seconds for what is being answered; whoever asks will ask again
 
 def main() -> None:
     """Serve what the arguments say, with settings from the standard input, until told to end."""
-    parser = argparse.ArgumentParser(prog="offhook.cli.admin")
+    parser = argparse.ArgumentParser(prog="offhook.process.admin_main")
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listener", type=int, required=True)
     parser.add_argument("--sheet", nargs=2, action="append", default=[], metavar=("NAME", "FD"))

@@ -19,10 +19,10 @@ async def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:
         ):
             await listening(ingress)
             await working(worker)
-            assert len(ingress.children("roles ingress")) == 2
-            assert ingress.children("roles worker") == []
-            assert worker.children("roles ingress") == []
-            handlers = worker.children("roles worker")
+            assert len(ingress.children("process.main ingress")) == 2
+            assert ingress.children("process.main worker") == []
+            assert worker.children("process.main ingress") == []
+            handlers = worker.children("process.main worker")
             assert len(handlers) == 2
 
             assert (await here.simulator.text("hello")).status == 200
@@ -58,7 +58,7 @@ async def test_a_dead_machine_s_messages_go_on_elsewhere_when_their_leases_run_o
             with here.worker("b") as other:
                 body, pid = (await here.reply()).split()
                 assert (body, int(pid) != handler) == ("hang", True)
-                assert int(pid) in other.children("roles worker")
+                assert int(pid) in other.children("process.main worker")
 
 
 async def test_a_worker_machine_replaces_what_dies(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_two_machines_of_a_kind_can_be_replaced_one_after_the_other(tmp_pa
 
 
 def test_a_child_loads_no_command_line() -> None:
-    script = "import sys, offhook.cli.roles; print({'typer', 'rich'} & sys.modules.keys())"
+    script = "import sys, offhook.process.main; print({'typer', 'rich'} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from offhook import Offhook
-from offhook.cli.loading import AppName
 from offhook.errors import AppNotFound, HandlerError
+from offhook.process.app_loader import AppName
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Processes: a supervisor, what it starts, and what those run."""

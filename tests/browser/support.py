@@ -19,7 +19,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from offhook.web.phone.switches import Switch
+from offhook.dev.phone.switches import Switch
 from testing.commands import PATIENCE, Process
 
 BOT = """

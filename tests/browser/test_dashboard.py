@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from offhook.cli.control import TEXTS, TOKEN_HEADER
-from offhook.cli.session import Session
+from offhook.dev.control import TEXTS, TOKEN_HEADER
+from offhook.dev.session import Session
 from testing.commands import PATIENCE, Home, dev
 from tests.browser.support import Visit, link_of, visiting
 from tests.browser.test_accessibility import violations

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from offhook.cli.session import Session
 from offhook.core.signature import sign
+from offhook.dev.session import Session
 from testing.commands import Home, dev
 from tests.browser.support import BOT, Visit, link_of, visiting
 

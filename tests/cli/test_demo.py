@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step
 from offhook.cli.demo_script import broken_promises, scenes
+from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, Step
 from offhook.settings import Settings
 from testing.commands import Home
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from offhook.cli.control import TEXTS, TOKEN_HEADER
-from offhook.cli.session import Session
+from offhook.dev.control import TEXTS, TOKEN_HEADER
+from offhook.dev.session import Session
 from offhook.ports import Spool, Store
 from offhook.stores import open_spool, open_store
 from offhook.web.guard import is_loopback

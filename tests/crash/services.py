@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import httpx2
 
-from offhook.cli.session import Session
+from offhook.dev.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home, Process, is_alive, until
 from tests.crash.bystander import PATIENCE

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from offhook.cli.control import TextOrder
-from offhook.cli.conversation import Acknowledged, Settled
-from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.session import Session
 from offhook.core.lifecycle import State
+from offhook.dev.control import TextOrder
+from offhook.dev.conversation import Acknowledged, Settled
+from offhook.dev.server import configure, dev_server
+from offhook.dev.session import Session
 from offhook.process.app_loader import AppName
 from offhook.process.server import listen, url_of
 from tests.docs.pages import DOCS, PAGES, Block, blocks

@@ -14,17 +14,17 @@ from starlette.types import Receive, Scope, Send
 
 import offhook
 from offhook import errors, events
-from offhook.cli.dev_server import _Entrance
 from offhook.core.answers import REFUSED
 from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
+from offhook.dev.phone.switches import LABELS
+from offhook.dev.server import _Entrance
 from offhook.ingest import Reception
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
 from offhook.web import routes
 from offhook.web.admin import admin_routes
-from offhook.web.phone.switches import LABELS
 from tests.docs.pages import DOCS, PAGES, Block, blocks, prose, table
 from tools.pages.commands import options, tree
 

@@ -16,7 +16,7 @@ from offhook.bench.shots import Mix
 from offhook.bench.target import Target
 from offhook.cli.bench_view import announce, live, show
 from offhook.cli.options import JsonOption
-from offhook.cli.session import Session, running
+from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
 from offhook.process.server import on_signals, run_loop
 from offhook.settings import Settings

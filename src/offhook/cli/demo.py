@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from offhook.cli.control import Desk
-from offhook.cli.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
-from offhook.cli.demo_bot import app
 from offhook.cli.demo_script import Scene, broken_promises, scenes
-from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.session import Session, announced
-from offhook.cli.transcript import Transcript
+from offhook.dev.control import Desk
+from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
+from offhook.dev.demo_bot import app
+from offhook.dev.server import configure, dev_server
+from offhook.dev.session import Session, announced
+from offhook.dev.transcript import Transcript
 from offhook.errors import ConfigurationError
 from offhook.process.log_setup import for_development, mute
 from offhook.process.server import listen, on_signals, run_loop, url_of

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from offhook.cli.control import TextOrder
-from offhook.cli.conversation import Acknowledged, Replied, Settled, Step
 from offhook.core.lifecycle import State
+from offhook.dev.control import TextOrder
+from offhook.dev.conversation import Acknowledged, Replied, Settled, Step
 from offhook.settings import Settings
 from offhook.terminal import milliseconds
 

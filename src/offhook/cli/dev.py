@@ -8,12 +8,12 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.dev_store import own_store
 from offhook.cli.options import AppArgument
-from offhook.cli.reload import News, Reloader
-from offhook.cli.session import Session, announced
-from offhook.cli.transcript import Transcript
+from offhook.dev.reload import News, Reloader
+from offhook.dev.server import configure, dev_server
+from offhook.dev.session import Session, announced
+from offhook.dev.store import own_store
+from offhook.dev.transcript import Transcript
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
 from offhook.process.log_setup import for_development, tell_slips
@@ -97,7 +97,7 @@ async def _serve_reloading(
 
     def start() -> Child:
         arguments = [name.text, "--session", str(file), "--listener", str(listener.fileno())]
-        return Child.start("offhook.cli.dev_child", arguments, shared=[listener])
+        return Child.start("offhook.dev.child", arguments, shared=[listener])
 
     reloader = Reloader(start, name.directory, tell)
     on_signals(reloader.stop)

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from offhook.cli.dev_store import FOLDER
-from offhook.cli.session import running
 from offhook.core.connection_uri import ConnectionUri
+from offhook.dev.session import running
+from offhook.dev.store import FOLDER
 from offhook.errors import ConfigurationError
 from offhook.ports import Store
 from offhook.settings import Settings

@@ -12,8 +12,14 @@ import httpx2
 import typer
 from rich.console import Console
 
-from offhook.cli.control import TEXTS, TOKEN_HEADER, Channel, TextOrder
-from offhook.cli.conversation import (
+from offhook.cli.options import JsonOption
+from offhook.core.addresses import channel_of
+from offhook.core.answers import Fault
+from offhook.core.forms import Refusal
+from offhook.core.lifecycle import State
+from offhook.core.urls import MESSAGES
+from offhook.dev.control import TEXTS, TOKEN_HEADER, Channel, TextOrder
+from offhook.dev.conversation import (
     Acknowledged,
     Failed,
     Replied,
@@ -23,13 +29,7 @@ from offhook.cli.conversation import (
     from_line,
     in_words,
 )
-from offhook.cli.options import JsonOption
-from offhook.cli.session import Session, running
-from offhook.core.addresses import channel_of
-from offhook.core.answers import Fault
-from offhook.core.forms import Refusal
-from offhook.core.lifecycle import State
-from offhook.core.urls import MESSAGES
+from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds, print_json

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from offhook.cli.conversation import Acknowledged, Step, as_object, follow
+from offhook.dev.conversation import Acknowledged, Step, as_object, follow
 from offhook.ports import Inbox
 from offhook.twilio.simulator import Simulator
 from offhook.web.guard import is_loopback

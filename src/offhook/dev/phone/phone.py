@@ -22,6 +22,13 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from offhook.core.keys import Kind
+from offhook.dev.phone.actions import Setting, Switchboard
+from offhook.dev.phone.attachments import MAX_BYTES, Attachments
+from offhook.dev.phone.bubbles import Bubble, Incoming
+from offhook.dev.phone.journal import Changes, Position
+from offhook.dev.phone.pages import HERE, Pages
+from offhook.dev.phone.requests import PersonOrder, ReachOrder, RetryOrder, SwitchOrder, TextOrder
+from offhook.dev.phone.snapshot import Memories, Memory, read
 from offhook.errors import ConfigurationError, StoreError
 from offhook.events import Event as AppEvent
 from offhook.ports import Filter, History, Inbox
@@ -37,13 +44,6 @@ from offhook.twilio.simulator import Event as LineEvent
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
 from offhook.web.guard import Guard, is_local
-from offhook.web.phone.attachments import MAX_BYTES, Attachments
-from offhook.web.phone.bubbles import Bubble, Incoming
-from offhook.web.phone.changes import Changes, Position
-from offhook.web.phone.memory import Memories, Memory, read
-from offhook.web.phone.orders import PersonOrder, ReachOrder, RetryOrder, SwitchOrder, TextOrder
-from offhook.web.phone.pages import HERE, Pages
-from offhook.web.phone.switchboard import Setting, Switchboard
 
 PATH: Final = "/phone"
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
-from offhook.cli.dev_server import configure, dev_server
-from offhook.cli.session import Session, memory_of
-from offhook.cli.transcript import Transcript
+from offhook.dev.server import configure, dev_server
+from offhook.dev.session import Session, memory_of
+from offhook.dev.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.masking import printable
 from offhook.process.app_loader import AppName
@@ -21,7 +21,7 @@ from offhook.terminal import console
 
 def main() -> None:
     """Serve the app that the arguments name, until told to end."""
-    parser = argparse.ArgumentParser(prog="offhook.cli.dev_child")
+    parser = argparse.ArgumentParser(prog="offhook.dev.child")
     parser.add_argument("app")
     parser.add_argument("--session", type=Path, required=True)
     parser.add_argument("--listener", type=int, required=True)

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from offhook.core.messages import MAX_MEDIA, Button, Location
 from offhook.core.texts import MAX_BODY
+from offhook.dev.phone.switches import Switch
 from offhook.errors import ConfigurationError
-from offhook.web.phone.switches import Switch
 
 _ADDRESS: Final = re.compile(r"(whatsapp:)?\+[1-9][0-9]{6,14}")
 

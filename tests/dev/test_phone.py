@@ -14,20 +14,20 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import send_reference
+from offhook.dev.phone import Phone
+from offhook.dev.phone import conversations as books
+from offhook.dev.phone.actions import Setting
+from offhook.dev.phone.bubbles import Incoming, Outgoing
+from offhook.dev.phone.conversations import Book
+from offhook.dev.phone.journal import Change, Changes, Position
+from offhook.dev.phone.requests import PersonOrder, TextOrder
+from offhook.dev.phone.snapshot import Memories, read
+from offhook.dev.phone.switches import Switch, trouble_of
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
 from offhook.stores import open_store
 from offhook.twilio.simulator import RestCall, Texted
 from offhook.twilio.simulator.captures import Text, inbound
-from offhook.web.phone import Phone
-from offhook.web.phone import book as books
-from offhook.web.phone.book import Book
-from offhook.web.phone.bubbles import Incoming, Outgoing
-from offhook.web.phone.changes import Change, Changes, Position
-from offhook.web.phone.memory import Memories, read
-from offhook.web.phone.orders import PersonOrder, TextOrder
-from offhook.web.phone.switchboard import Setting
-from offhook.web.phone.switches import Switch, trouble_of
 from testing.twilio.helpers import Webhook
 from testing.twilio.line import CREDENTIALS, on_the_line
 

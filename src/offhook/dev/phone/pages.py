@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
+from offhook.dev.phone.conversations import Book
+from offhook.dev.phone.journal import Change, Position
+from offhook.dev.phone.switches import LABELS, Switch
 from offhook.ports import History
 from offhook.web.design import templates
-from offhook.web.phone.book import Book
-from offhook.web.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
-from offhook.web.phone.changes import Change, Position
-from offhook.web.phone.switches import LABELS, Switch
 
 HERE: Final = Path(str(files(__package__)))
 

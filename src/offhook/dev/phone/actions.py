@@ -4,14 +4,14 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
+from offhook.dev.phone.bubbles import Conversation
+from offhook.dev.phone.conversations import Book
+from offhook.dev.phone.journal import Change, Changes
+from offhook.dev.phone.requests import PersonOrder, ReachOrder, SwitchOrder, TextOrder
+from offhook.dev.phone.sample_contacts import CROWD
+from offhook.dev.phone.switches import Switch, trouble_of
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Simulator
-from offhook.web.phone.book import Book
-from offhook.web.phone.bubbles import Conversation
-from offhook.web.phone.changes import Change, Changes
-from offhook.web.phone.orders import PersonOrder, ReachOrder, SwitchOrder, TextOrder
-from offhook.web.phone.people import CROWD
-from offhook.web.phone.switches import Switch, trouble_of
 
 
 @dataclass(frozen=True, slots=True)

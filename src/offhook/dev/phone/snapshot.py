@@ -9,11 +9,11 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from offhook.core.keys import Kind
+from offhook.dev.phone.actions import Setting
 from offhook.events import Answered, Handled, Sent
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
 from offhook.twilio.simulator import Event as LineEvent
-from offhook.web.phone.switchboard import Setting
 
 Memory = AppEvent | LineEvent | Setting
 

@@ -10,6 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 from offhook.core.keys import Kind
 from offhook.core.messages import Message
 from offhook.core.send_reference import FIELD
+from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
+from offhook.dev.phone.journal import Change, Changes
+from offhook.dev.phone.sample_contacts import AT_HAND, name_of
 from offhook.events import Answered, Handled, Sent
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import (
@@ -21,9 +24,6 @@ from offhook.twilio.simulator import (
     Texted,
 )
 from offhook.twilio.simulator.addresses import opted_out_as
-from offhook.web.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
-from offhook.web.phone.changes import Change, Changes
-from offhook.web.phone.people import AT_HAND, name_of
 
 KEPT: Final = 2_000
 """Bubbles in all; the oldest are forgotten."""

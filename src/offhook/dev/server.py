@@ -14,9 +14,10 @@ from offhook import __version__
 from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
 from offhook.bulk import choose
-from offhook.cli.control import Control, Desk
-from offhook.cli.session import Session
 from offhook.core.lifecycle import State
+from offhook.dev.control import Control, Desk
+from offhook.dev.phone import Phone
+from offhook.dev.session import Session
 from offhook.errors import ConfigurationError
 from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
@@ -29,7 +30,6 @@ from offhook.twilio.simulator import Simulator
 from offhook.web.dashboard import Dashboard
 from offhook.web.guard import Guard, Local
 from offhook.web.metrics import MetricsEndpoint
-from offhook.web.phone import Phone
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0

@@ -1,0 +1,1 @@
+"""Developing a bot: a simulated Twilio, a phone in the browser, reload on change."""

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 import offhook
 from offhook import errors, events
+from offhook.admin.routes import admin_routes
 from offhook.core.answers import REFUSED
 from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
@@ -24,7 +25,6 @@ from offhook.ingest import Reception
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
 from offhook.web import routes
-from offhook.web.admin import admin_routes
 from tests.docs.pages import DOCS, PAGES, Block, blocks, prose, table
 from tools.pages.commands import options, tree
 

@@ -8,10 +8,10 @@ import httpx2
 import pytest
 
 from offhook import Offhook
+from offhook.admin.routes import admin_routes
 from offhook.core.hosts import HostNames
 from offhook.errors import SettingsError
 from offhook.events import Problem
-from offhook.web.admin import admin_routes
 from testing.webhooks import (
     ACCOUNT,
     FORM,

@@ -11,6 +11,8 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from offhook import __version__
+from offhook.admin import Dashboard
+from offhook.admin.metrics import MetricsEndpoint
 from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
 from offhook.bulk import choose
@@ -27,9 +29,7 @@ from offhook.ports import Filter, Inbox, Store
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
 from offhook.twilio.simulator import Simulator
-from offhook.web.dashboard import Dashboard
 from offhook.web.guard import Guard, Local
-from offhook.web.metrics import MetricsEndpoint
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0

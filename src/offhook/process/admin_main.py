@@ -7,7 +7,7 @@ import socket
 import sys
 
 from offhook import __version__
-from offhook.admin import Admin
+from offhook.admin.service import Admin
 from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
 from offhook.observe.masking import printable

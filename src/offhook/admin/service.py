@@ -8,6 +8,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from offhook.admin import PATH, Dashboard
+from offhook.admin.login import Access
+from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.errors import StoreError, StoreUnavailable
@@ -19,9 +22,6 @@ from offhook.patience import arrived, woken
 from offhook.ports import Counts, Spool, Store
 from offhook.settings import Settings
 from offhook.stores import open_spool, store_of
-from offhook.web.admin import admin_routes
-from offhook.web.dashboard import PATH, Dashboard
-from offhook.web.dashboard.access import Access
 from offhook.web.design import PATH as DESIGN
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from offhook.admin.charts import Chart, amounts, durations
+from offhook.admin.figures import Figures
+from offhook.admin.samples import KEPT, Bin, Pulse, Sample
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
 from offhook.core.lifecycle import LIVE, State
 from offhook.ports import Counts
-from offhook.web.dashboard.charts import Chart, amounts, durations
-from offhook.web.dashboard.figures import Figures
-from offhook.web.dashboard.pulse import KEPT, Bin, Pulse, Sample
 from offhook.web.design.formats import clock, day_clock
 
 BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}

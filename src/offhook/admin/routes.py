@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
+from offhook.admin.metrics import MetricsEndpoint, Render
 from offhook.core.hosts import HostNames
 from offhook.web.conforming import Conforming
 from offhook.web.guard import KnownHost
 from offhook.web.health import Check, Health
-from offhook.web.metrics import MetricsEndpoint, Render
 from offhook.web.router import Branches, Router
 
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.admin.figures import Figures
 from offhook.clock import steady
 from offhook.observe.survey import Survey
 from offhook.ports import Counts
-from offhook.web.dashboard.figures import Figures
 
 Look = Callable[[], Awaitable[Survey]]
 """Returns how this machine does now; raises nothing."""

@@ -1,5 +1,5 @@
 """`/dashboard`: whether people are being answered, and the inbox, to mend what isn't."""
 
-from offhook.web.dashboard.dashboard import PATH, Dashboard
+from offhook.admin.dashboard import PATH, Dashboard
 
 __all__ = ["PATH", "Dashboard"]

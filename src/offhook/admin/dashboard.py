@@ -16,21 +16,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from offhook.admin.inbox import chosen_of, listing
+from offhook.admin.jobs import Doing, Jobs, act
+from offhook.admin.overview import overview
+from offhook.admin.pages import HERE, Pages
+from offhook.admin.query import Asked
+from offhook.admin.recent import Recent
+from offhook.admin.samples import PERIOD, Look, Pulse, Sample
+from offhook.admin.streams import Make, Streams, View
+from offhook.admin.timeline import may, timeline
 from offhook.alerts import Alert
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import State, Trigger
 from offhook.errors import ConfigurationError, StoreError
 from offhook.ports import Filter, Record, Store
 from offhook.settings import Settings
-from offhook.web.dashboard.asked import Asked
-from offhook.web.dashboard.inbox import chosen_of, listing
-from offhook.web.dashboard.jobs import Doing, Jobs, act
-from offhook.web.dashboard.live import Make, Streams, View
-from offhook.web.dashboard.overview import overview
-from offhook.web.dashboard.pages import HERE, Pages
-from offhook.web.dashboard.pulse import PERIOD, Look, Pulse, Sample
-from offhook.web.dashboard.recent import Recent
-from offhook.web.dashboard.timeline import may, timeline
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
 

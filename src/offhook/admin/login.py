@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from offhook.admin.dashboard import CSRF, PATH, body_of
 from offhook.core.forms import parameters
-from offhook.web.dashboard.dashboard import CSRF, PATH, body_of
 from offhook.web.guard import cookie_name, with_headers
 
 LOGIN: Final = f"{PATH}/login"

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from offhook.web.dashboard.access import COOKIE, LASTS, LOGIN, LOGOUT, Access
-from offhook.web.dashboard.dashboard import CSRF, body_of
-from offhook.web.dashboard.pages import Pages
+from offhook.admin.dashboard import CSRF, body_of
+from offhook.admin.login import COOKIE, LASTS, LOGIN, LOGOUT, Access
+from offhook.admin.pages import Pages
 
 NAME = f"{COOKIE}_"  # on a host without a port
 TOKEN = "correct horse battery"

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import httpx2
 
-from offhook.admin import Admin
+from offhook.admin.service import Admin
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
 from offhook.observe.sheet import Sheet

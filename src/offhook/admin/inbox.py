@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.admin.query import Asked
 from offhook.bulk import Chosen, choose, find
 from offhook.core.keys import Kind
 from offhook.core.searching import LOOK
 from offhook.ports import Inbox, Record
-from offhook.web.dashboard.asked import Asked
 
 PAGE: Final = 50
 _NO_LIMIT: Final = 2**31

@@ -15,6 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offhook.admin import Dashboard
+from offhook.admin.charts import HEIGHT, amounts, durations
+from offhook.admin.figures import Figures, Histogram
+from offhook.admin.overview import concerns, overview
+from offhook.admin.pages import Pages
+from offhook.admin.recent import Recent
+from offhook.admin.samples import Pulse, Sample
+from offhook.admin.streams import Streams, View
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
 from offhook.core.keys import Kind
@@ -26,14 +34,6 @@ from offhook.observe.sheet import Sheet
 from offhook.observe.survey import Survey, Surveyor
 from offhook.ports import Counts, Filter, Record, Settlement, Store
 from offhook.settings import Settings
-from offhook.web.dashboard import Dashboard
-from offhook.web.dashboard.charts import HEIGHT, amounts, durations
-from offhook.web.dashboard.figures import Figures, Histogram
-from offhook.web.dashboard.live import Streams, View
-from offhook.web.dashboard.overview import concerns, overview
-from offhook.web.dashboard.pages import Pages
-from offhook.web.dashboard.pulse import Pulse, Sample
-from offhook.web.dashboard.recent import Recent
 from offhook.web.design.formats import span
 from testing.stores import claim, claim_one, inbound, opened
 

@@ -32,7 +32,7 @@ from offhook.caches.link import Link
 from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
 from offhook.events import Answered, Event
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
 from offhook.ports import Store, ValidationCache
 from offhook.request import Request
 from offhook.settings import Settings

@@ -31,7 +31,7 @@ from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.loops import Load
 from offhook.bench.shots import Kind, Mix, Shot
 from offhook.bench.tally import Tally
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
 from offhook.settings import Settings
 from offhook.stores import store_of
 

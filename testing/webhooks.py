@@ -18,12 +18,12 @@ from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
+from offhook.ingress.routes import routes
 from offhook.ports import Filter, Record, Store
 from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.web import routes
 
 TOKEN = "d41d8cd98f00b204e9800998ecf8427e"
 ACCOUNT = "AC" + "1" * 32

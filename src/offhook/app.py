@@ -12,11 +12,12 @@ from offhook.core.messages import Message, StatusUpdate
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.handlers import Handlers, OnRetry
+from offhook.ingress.role import Ingress
 from offhook.observe.log import LogObserver
-from offhook.roles import Ingress, WorkerRole, owner_name
 from offhook.settings import Settings
 from offhook.startup import told_at_start
 from offhook.web.asgi import respond
+from offhook.worker.role import WorkerRole, owner_name
 
 Where = Literal["inline", "external"]
 F = TypeVar("F", bound=Callable[..., Any])

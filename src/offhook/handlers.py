@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from offhook.core.messages import Message, StatusUpdate
-from offhook.credentials import Lookup
 from offhook.errors import HandlerError
+from offhook.ingress.credentials import Lookup
 
 Subject = Message | StatusUpdate
 """The argument of a handler."""

@@ -5,8 +5,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from offhook.concurrency import wait_for_event
 from offhook.core.lifecycle import State
-from offhook.deadline import wait_for_event
 from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic

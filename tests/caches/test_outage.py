@@ -9,14 +9,14 @@ from time import perf_counter
 
 from offhook.caches import open_cache
 from offhook.events import Answered, Event, Problem
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store, ValidationCache
 from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, named, settings
 from tests.caches.support import PATIENCE
-from tests.web.test_ingest import webhook
+from tests.ingress.test_reception import webhook
 
 CLIENTS = 8
 

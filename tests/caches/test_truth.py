@@ -22,14 +22,14 @@ from offhook.caches.link import Link
 from offhook.caches.redis import RedisCache
 from offhook.caches.seal import Seal
 from offhook.events import Event
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store
 from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings
 from tests.caches.support import entry, seal
-from tests.web.test_ingest import webhook
+from tests.ingress.test_reception import webhook
 
 SIDS = tuple(f"SM{n:032x}" for n in range(3))
 GENUINE = tuple(webhook(named(MESSAGE, sid)) for sid in SIDS)

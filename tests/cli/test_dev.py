@@ -11,7 +11,7 @@ from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from offhook.ports import Spool, Store
 from offhook.stores import open_spool, open_store
-from offhook.web.guard import is_loopback
+from offhook.web.local_only import is_loopback
 from testing.commands import ECHO, Home, dev, is_alive, until
 from testing.spools import keep
 from tests.cli.test_inbox import inbound

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from offhook.cli.door import SPARE_FILES
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
 from offhook.doctor import (
@@ -27,6 +26,7 @@ from offhook.doctor import (
     store,
 )
 from offhook.doctor.finding import Check
+from offhook.ingress.http_protocol import SPARE_FILES
 from offhook.ports import Inbound, Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store

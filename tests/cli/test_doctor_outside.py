@@ -15,7 +15,7 @@ from offhook.doctor.finding import Check
 from offhook.settings import Settings
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.serving import serving
-from offhook.web import Health
+from offhook.web.health import Health
 from testing.commands import Call
 from testing.nginx import Forwarding, nginx
 from testing.twilio.background import Twilio, twilio

@@ -19,11 +19,11 @@ from offhook.core.forms import Form
 from offhook.core.keys import Kind, dedupe_key, lane_of
 from offhook.core.lifecycle import STATUSES
 from offhook.core.signature import sign, signed_text
-from offhook.credentials import Credentials
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.validation import Rejection, Validator
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.settings import Settings
-from offhook.validation import Rejection, Validator
 from tests.core.forms import (
     ACCOUNT,
     BOT,

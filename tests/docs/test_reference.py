@@ -21,10 +21,10 @@ from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
 from offhook.dev.phone.switches import LABELS
 from offhook.dev.server import _Entrance
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
+from offhook.ingress.routes import routes
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
-from offhook.web import routes
 from tests.docs.pages import DOCS, PAGES, Block, blocks, prose, table
 from tools.pages.commands import options, tree
 

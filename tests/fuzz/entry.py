@@ -10,7 +10,7 @@ from typing import Any
 
 from offhook.core.answers import REFUSED
 from offhook.events import Answered, Event, Problem, Topic
-from offhook.roles import Ingress
+from offhook.ingress.role import Ingress
 from offhook.stores import store_of
 from testing.webhooks import TWIML, settings
 from tests.fuzz.shots import TENANT, Shot

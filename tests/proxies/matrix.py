@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from offhook.core.signature import sign
 from offhook.events import Answered, Event
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
+from offhook.ingress.routes import routes
 from offhook.ports import Store
 from offhook.stores import open_store
-from offhook.web import routes
 from testing.nginx import Forwarding, Nginx, nginx
 from testing.webhooks import (
     FORM,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from offhook.backpressure import BacklogLimit
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
+from offhook.ingress.admission import BacklogLimit
 from offhook.ports import Inbound
 from offhook.spool import Spooling
 from offhook.stores import open_spool

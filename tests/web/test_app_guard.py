@@ -28,7 +28,7 @@ from testing.webhooks import (
     served,
 )
 from testing.webhooks import Line as Server
-from tests.test_credentials import Source
+from tests.ingress.test_credentials import Source
 
 TENANT = "AC" + "7" * 32
 

@@ -12,14 +12,14 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
 from offhook.core.reasons import Cause
 from offhook.core.signature import sign
-from offhook.credentials import Credentials
-from offhook.deferral import defer
 from offhook.events import Handled
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.deferral import defer
 from offhook.ports import Filter
 from offhook.request import Request
 from offhook.stores import open_store
 from offhook.worker import Worker
-from tests.test_credentials import Source
+from tests.ingress.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
 TENANT = "AC" + "7" * 32

@@ -16,14 +16,14 @@ from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.messages import Send
 from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
-from offhook.credentials import Credentials
 from offhook.handlers import Handlers
-from offhook.ingest import Reception
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.reception import Reception
 from offhook.ports import SendClaim
 from offhook.request import Request
 from testing.stores import inbound
 from testing.webhooks import answered
-from tests.test_credentials import Source
+from tests.ingress.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
 ONE, TWO = "AC" + "1" * 32, "AC" + "2" * 32

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from offhook.admin.dashboard import CSRF, PATH, body_of
 from offhook.core.forms import parameters
-from offhook.web.guard import cookie_name, with_headers
+from offhook.web.local_only import cookie_name, with_headers
 
 LOGIN: Final = f"{PATH}/login"
 LOGOUT: Final = f"{PATH}/logout"

@@ -6,10 +6,10 @@ from starlette.types import ASGIApp
 
 from offhook.admin.metrics import MetricsEndpoint, Render
 from offhook.core.hosts import HostNames
-from offhook.web.conforming import Conforming
-from offhook.web.guard import KnownHost
 from offhook.web.health import Check, Health
+from offhook.web.local_only import KnownHost
 from offhook.web.router import Branches, Router
+from offhook.web.strict_http import Conforming
 
 
 def admin_routes(

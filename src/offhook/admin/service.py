@@ -15,13 +15,13 @@ from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.hosts import admin_hosts
 from offhook.observe.exposition import exposition
 from offhook.observe.survey import Surveyor
 from offhook.patience import arrived, woken
 from offhook.ports import Counts, Spool, Store
 from offhook.settings import Settings
 from offhook.stores import open_spool, store_of
+from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
 
 

@@ -13,7 +13,7 @@ from offhook.caches.interest import Interest
 from offhook.caches.link import EXCHANGE_TIMEOUT, Link
 from offhook.caches.memory import MemoryCache
 from offhook.caches.seal import Seal
-from offhook.deadline import Deadline
+from offhook.concurrency import Deadline
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 BATCH: Final = 128

@@ -18,8 +18,8 @@ from offhook.settings import Settings
 from offhook.terminal import complain, console, print_json
 from offhook.twilio.receivers import Receivers
 from offhook.twilio.rest import TwilioRest
+from offhook.twilio.webhook_urls import status_url, webhook_url
 from offhook.twilio.wiring import Receiver, Wanted, address_of, differences
-from offhook.web import status_url, webhook_url
 
 _PROMPT: Final = "Set this at Twilio?"
 

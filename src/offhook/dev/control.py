@@ -15,7 +15,7 @@ from starlette.routing import Route
 from offhook.dev.conversation import Acknowledged, Step, as_object, follow
 from offhook.ports import Inbox
 from offhook.twilio.simulator import Simulator
-from offhook.web.guard import is_loopback
+from offhook.web.local_only import is_loopback
 
 TOKEN_HEADER: Final = "X-Offhook-Token"  # noqa: S105 - a header's name
 TEXTS: Final = "/simulator/texts"

@@ -29,7 +29,7 @@ from offhook.ports import Filter, Inbox, Store
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
 from offhook.twilio.simulator import Simulator
-from offhook.web.guard import Guard, Local
+from offhook.web.local_only import Guard, Local
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0

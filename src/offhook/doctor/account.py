@@ -13,8 +13,8 @@ from offhook.twilio.answers import text_of
 from offhook.twilio.meanings import WEBHOOKS
 from offhook.twilio.receivers import API, Receivers
 from offhook.twilio.rest import TwilioRest
+from offhook.twilio.webhook_urls import webhook_url
 from offhook.twilio.wiring import Receiver, Wanted, differences, leads_here
-from offhook.web import webhook_url
 
 _REFUSED: Final = (401, 403)
 _SHOWN: Final = 5  # findings of a kind; of more, the number is told

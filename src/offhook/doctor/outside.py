@@ -16,7 +16,7 @@ from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
 from offhook.twilio.answers import IDENTITY, bounded, said, shown
 from offhook.twilio.rest import is_elsewhere
-from offhook.web import messages_url
+from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 
 _SUBJECT: Final = "webhook"

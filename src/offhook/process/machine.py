@@ -24,7 +24,7 @@ from offhook.process.spawn import Spawner
 from offhook.process.supervisor import Supervisor
 from offhook.settings import Settings, SignaturePolicy
 from offhook.stores import opened, store_of
-from offhook.web import messages_url
+from offhook.twilio.webhook_urls import messages_url
 
 _log = logging.getLogger("offhook")
 

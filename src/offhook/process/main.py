@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
-from offhook.cli.door import Bounds
 from offhook.errors import OffhookError
+from offhook.ingress.http_protocol import Bounds
 from offhook.observe.masking import printable
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.sheet import Sheet

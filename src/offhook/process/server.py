@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import uvicorn
 from starlette.types import ASGIApp
 
-from offhook.cli.door import DEFAULT_BOUNDS, Bounds, door
 from offhook.errors import ConfigurationError
+from offhook.ingress.http_protocol import DEFAULT_BOUNDS, Bounds, door
 
 
 def on_signals(act: Callable[[], None]) -> None:

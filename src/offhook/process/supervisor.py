@@ -12,7 +12,7 @@ from offhook.errors import StoreError
 from offhook.process.child import Child, describe_exit
 from offhook.process.exit_codes import STORE_BROKEN
 from offhook.process.plan import Limits, Plan, Role, Seat, Situation, plan
-from offhook.roles import owner_name
+from offhook.worker.role import owner_name
 
 _log = logging.getLogger("offhook.supervisor")
 

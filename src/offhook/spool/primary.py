@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from offhook.concurrency import Deadline
 from offhook.core.backoff import delay as backoff
-from offhook.deadline import Deadline
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import MOMENT, ended, opened

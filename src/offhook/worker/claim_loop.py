@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from offhook.clock import elapsed
-from offhook.deadline import wait_for_event
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from offhook.clock import elapsed
-from offhook.deadline import wait_for_event
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch

@@ -10,22 +10,22 @@ from functools import partial
 from typing import Final, Literal
 
 from offhook.clock import elapsed
+from offhook.concurrency import wait_first
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
-from offhook.deadline import wait_first
 from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.handlers import Handler, Handlers, Subject
+from offhook.ingress.validation import Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Settlement, Store
 from offhook.replies import LedgerReplier
 from offhook.settings import Settings
-from offhook.validation import Validator
 from offhook.worker.decide import (
     Interrupted,
     LoopSuspected,

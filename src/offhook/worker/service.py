@@ -9,14 +9,14 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loops import Loop
-from offhook.credentials import Credentials
 from offhook.drafts import ReturnAddress, notice
 from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.validation import Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claimed, Overdue, SenderLimit, Store
 from offhook.settings import Settings
-from offhook.validation import Validator
 from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools

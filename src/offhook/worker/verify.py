@@ -3,10 +3,10 @@
 import time
 
 from offhook.core.reasons import Cause
-from offhook.deferral import restore
+from offhook.ingress.deferral import restore
+from offhook.ingress.validation import Rejection, Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Intake
-from offhook.validation import Rejection, Validator
 from offhook.worker.decide import Result, Returned, Unhandled
 
 

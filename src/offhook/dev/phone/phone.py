@@ -43,7 +43,7 @@ from offhook.twilio.simulator import (
 from offhook.twilio.simulator import Event as LineEvent
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
-from offhook.web.guard import Guard, is_local
+from offhook.web.local_only import Guard, is_local
 
 PATH: Final = "/phone"
 

@@ -6,22 +6,22 @@ from time import perf_counter
 from traceback import extract_tb
 from typing import Final, NamedTuple
 
+from offhook.concurrency import Deadline
 from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.hosts import HostNames, host_name
 from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, STATUS
-from offhook.credentials import Credentials
-from offhook.deadline import Deadline
-from offhook.deferral import defer
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Problem, Topic
-from offhook.hosts import allowed_hosts
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.deferral import defer
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Append, CachedVerdict, Inbound, ValidationCache, ValidationCacheEntry
 from offhook.request import Request
 from offhook.settings import Settings, TimeoutPolicy
-from offhook.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
+from offhook.web.allowed_hosts import allowed_hosts
 
 # The request's own fault, so that the same request will be refused again.
 _CACHEABLE_REFUSALS: Final = frozenset(

@@ -15,11 +15,11 @@ from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
 from offhook.ports import Inbound, Store
 from offhook.stores import open_store
 from testing.webhooks import MESSAGE, SID, STATUS, answered, changed, encoded, settings
-from tests.web.test_ingest import Accept, Watched, webhook
+from tests.ingress.test_reception import Accept, Watched, webhook
 
 
 @asynccontextmanager

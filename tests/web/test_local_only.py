@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from offhook.web.guard import SECURITY_HEADERS, Guard, is_loopback
+from offhook.web.local_only import SECURITY_HEADERS, Guard, is_loopback
 
 TOKEN = "the-token-of-this-start"
 HOST = "127.0.0.1:8000"

@@ -1,41 +1,29 @@
-"""The two roles of a running app, wired to their adapters: answering, and working."""
+"""A worker, wired to its adapters: it runs handlers, sends replies and keeps the store tidy."""
 
 import asyncio
 import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
-from starlette.types import ASGIApp
-
-from offhook.backpressure import BacklogLimit
-from offhook.caches import open_cache
 from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
-from offhook.credentials import Credentials, Lookup
-from offhook.deferral import DeferralLimit
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.handlers import Handlers
-from offhook.hosts import allowed_hosts
-from offhook.ingest import Reception
+from offhook.ingress.credentials import Credentials
 from offhook.patience import arrived
-from offhook.ports import Append, Entrance, SenderLimit, Store
+from offhook.ports import SenderLimit, Store
 from offhook.replies import SendLoop
-from offhook.settings import Settings, SignaturePolicy
-from offhook.spool import Primary, Spooling
-from offhook.stores import open_spool, store_of
+from offhook.settings import Settings
+from offhook.stores import store_of
 from offhook.twilio.api import TwilioSender
+from offhook.twilio.webhook_urls import status_url
 from offhook.upkeep import Maintenance
-from offhook.web import routes, status_url
 from offhook.worker import Worker
 
-# Seconds that a webhook waits for the store before it goes into the spool. An accept takes
-# PostgreSQL a few milliseconds; at half a second it is about to be too late for all of them.
-_STORE_PATIENCE = 0.5
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
 _RESTART_AFTER = 1.0
@@ -45,123 +33,6 @@ _LAST_RESTART_AFTER = 60.0
 def owner_name() -> str:
     """Return a name for this process that no other has, now or after a restart."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
-
-
-class Ingress:
-    """Answers webhooks.
-
-    Args:
-        settings: of the app.
-        observer: is told of every answer.
-        lookup: finds the auth tokens of an account; None for those of the settings.
-        create_store: whether to make the store where there is none.
-
-    Raises:
-        SettingsError: `store`, `spool` or `cache` cannot be read.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        observer: Observer,
-        *,
-        lookup: Lookup | None = None,
-        create_store: bool = True,
-    ) -> None:
-        self._settings = settings
-        self._observer = observer
-        spool = settings.spool
-        self._intake = (
-            _through_spool(settings, observer, spool.get_secret_value(), create_store=create_store)
-            if spool
-            else _direct(settings, observer, create_store=create_store)
-        )
-        self._cache = open_cache(settings, observer)
-        self._credentials = Credentials(settings, lookup, observer)
-        reception = Reception(
-            self._intake.append,
-            settings,
-            observer,
-            cache=self._cache,
-            credentials=self._credentials,
-            defer=DeferralLimit(self._intake.append, self._intake.store).admit,
-        )
-        self.asgi: ASGIApp = routes(reception, settings, ready=self._intake.ready)
-
-    async def start(self) -> None:
-        """Open the store, and the spool if there is one.
-
-        Raises:
-            SettingsError: what is needed to tell Twilio's webhooks from others is missing.
-            StoreError: the store can't be used. With a spool, one that is away is no error.
-        """
-        if self._settings.signature is SignaturePolicy.OFF:
-            self._observer(
-                Problem(Topic.SIGNATURE_OFF, "webhooks are NOT validated: anybody can send them")
-            )
-        else:
-            self._settings.require("account_sid", "auth_token")
-        if not self._settings.public_url:
-            text = (
-                "OFFHOOK_PUBLIC_URL is not set: replies have no status callbacks, and webhooks are "
-                f"accepted only for {allowed_hosts(self._settings)} (OFFHOOK_ALLOWED_HOSTS)"
-            )
-            self._observer(Problem(Topic.SETTINGS, text))
-        await self._intake.open()
-        await self._intake.limit.start()
-        await self._cache.start()
-
-    async def stop(self) -> None:
-        """Close the store, after the spool has been emptied into it as far as there is time."""
-        await self._cache.close()
-        await self._credentials.close()
-        await self._intake.limit.stop()
-        await self._intake.close()
-
-
-class _Intake(NamedTuple):
-    """What stores webhooks, and how it is opened and closed.
-
-    Attributes:
-        append: stores a webhook.
-        store: where they go, to be counted.
-        limit: of the store's backlog; started once the store is open.
-        ready: returns True if a webhook could be stored, or raises.
-    """
-
-    append: Append
-    store: Entrance
-    limit: BacklogLimit
-    open: Callable[[], Awaitable[None]]
-    close: Callable[[], Awaitable[None]]
-    ready: Callable[[], Awaitable[bool]]
-
-
-def _direct(settings: Settings, observer: Observer, *, create_store: bool) -> _Intake:
-    """Return the intake without a spool: while the store is unavailable, webhooks get a 503."""
-    store = store_of(settings, create=create_store)
-    limit = BacklogLimit(store, settings.max_backlog, observer)
-
-    async def ready() -> bool:
-        await store.check()
-        return True
-
-    return _Intake(limit.admit, store, limit, store.open, store.close, ready)
-
-
-def _through_spool(
-    settings: Settings, observer: Observer, spool_url: str, *, create_store: bool
-) -> _Intake:
-    """Return the intake that keeps webhooks in a spool while the store is unavailable."""
-    primary = Primary(
-        lambda: store_of(settings, create=create_store),
-        observer,
-        # The spool needs time as well, before the webhook is answered 503.
-        patience=min(_STORE_PATIENCE, settings.enqueue_timeout / 4),
-    )
-    limit = BacklogLimit(primary, settings.max_backlog, observer)
-    spooling = Spooling(primary, limit.admit, open_spool(spool_url), observer)
-    return _Intake(spooling.append, primary, limit, spooling.start, spooling.stop, spooling.ready)
 
 
 class WorkerRole:

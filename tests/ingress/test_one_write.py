@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from offhook.cli.one_write import OneWrite
+from offhook.ingress.http_protocol import OneWrite
 
 
 class Recorder(asyncio.Transport):

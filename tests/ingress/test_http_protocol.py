@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from offhook.cli.door import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
+from offhook.ingress.http_protocol import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
 from offhook.process.server import listen, server_for, serving
 from testing.webhooks import TWIML, Reply, read_reply, request
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from offhook.backpressure import BacklogLimit
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Event, Problem, Topic
+from offhook.ingress.admission import BacklogLimit
 from offhook.ports import Store
 from testing.stores import DONE, claim, inbound, opened
 

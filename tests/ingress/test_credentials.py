@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from offhook.credentials import (
+from offhook.errors import CredentialsUnavailable
+from offhook.events import Event, Problem
+from offhook.ingress.credentials import (
     FAILED_TTL,
     KNOWN_TTL,
     MAX_LOOKUPS,
@@ -13,8 +15,6 @@ from offhook.credentials import (
     UNKNOWN_TTL,
     Credentials,
 )
-from offhook.errors import CredentialsUnavailable
-from offhook.events import Event, Problem
 from offhook.settings import Settings
 
 OWN, ANN, BOB = ("AC" + digit * 32 for digit in "012")

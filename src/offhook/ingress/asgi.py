@@ -8,9 +8,9 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.core.answers import REFUSED, method_not_allowed
 from offhook.core.keys import Kind
-from offhook.ingest import Reception, refused
+from offhook.ingress.reading import Reader, Unreadable
+from offhook.ingress.reception import Reception, refused
 from offhook.web.asgi import respond
-from offhook.web.reading import Reader, Unreadable
 
 # A number's webhook may be set to GET; a status callback is always a POST.
 # https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource (SmsMethod)

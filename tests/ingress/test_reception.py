@@ -15,12 +15,12 @@ from offhook.core.forms import Refusal
 from offhook.core.keys import Kind, dedupe_key
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
-from offhook.ingest import Reception
+from offhook.ingress.reception import Reception
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.ports import Inbound, Store
 from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.validation import DIAGNOSIS_INTERVAL
 from testing.webhooks import (
     ACCOUNT,
     FORM,
@@ -306,7 +306,7 @@ async def test_an_unforeseen_error_is_answered_503_and_told_without_its_text(
         problem = watched.events[0]
         assert isinstance(problem, Problem)
         assert problem.topic is Topic.INTERNAL_ERROR
-        assert problem.text.startswith("ZeroDivisionError at test_ingest.py:")
+        assert problem.text.startswith("ZeroDivisionError at test_reception.py:")
         assert "person" not in repr(watched.events)
 
 

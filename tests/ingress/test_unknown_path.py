@@ -9,7 +9,7 @@ from starlette.routing import Mount
 
 from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Topic
-from offhook.validation import DIAGNOSIS_INTERVAL
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from testing.webhooks import (
     FORM,
     MESSAGE,

@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope, Send
 from offhook.core.answers import REFUSED, Fault
 from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, STATUS
-from offhook.ingest import Reception
-from offhook.validation import DIAGNOSIS_INTERVAL
+from offhook.ingress.reading import SIGNATURE, Reader, Unreadable
+from offhook.ingress.reception import Reception
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.web.asgi import respond
-from offhook.web.reading import SIGNATURE, Reader, Unreadable
 
 _METHODS: Final = frozenset({"GET", "POST"})  # that Twilio uses
 

@@ -6,12 +6,12 @@ from typing import Final
 
 from starlette.types import Receive, Scope
 
+from offhook.concurrency import Deadline
 from offhook.core.answers import Fault
 from offhook.core.keys import Kind
-from offhook.deadline import Deadline
+from offhook.ingress.public_url import PublicUrl, raw_path
 from offhook.request import Request
 from offhook.settings import Settings
-from offhook.web.public_url import PublicUrl, raw_path
 
 SIGNATURE: Final = b"x-twilio-signature"
 

@@ -3,9 +3,9 @@
 import pytest
 from starlette.types import Message
 
-from offhook.web.conforming import Conforming
 from offhook.web.health import Health
 from offhook.web.router import Router
+from offhook.web.strict_http import Conforming
 
 
 @pytest.mark.parametrize(

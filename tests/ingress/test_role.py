@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from offhook import roles
 from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
 from offhook.events import Event, Problem, Topic
 from offhook.handlers import Handlers
-from offhook.roles import WorkerRole, status_callback
+from offhook.ingress import role as ingress_role
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.worker import Worker
+from offhook.worker.role import WorkerRole, status_callback
 from testing.stores import inbound
 
 
@@ -56,7 +56,7 @@ async def test_an_inline_worker_that_fails_begins_again_under_another_name(
             begins.set()
             await super().run()
 
-    monkeypatch.setattr(roles, "Worker", Fragile)
+    monkeypatch.setattr(ingress_role, "Worker", Fragile)
     settings = Settings.load(
         env_file=None, account_sid="AC" + "0" * 32, auth_token="t",
         store=f"sqlite:///{tmp_path}/offhook.db",

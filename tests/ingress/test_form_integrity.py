@@ -9,14 +9,14 @@ from offhook.caches.memory import MemoryCache
 from offhook.core.answers import Fault
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
-from offhook.credentials import Credentials
-from offhook.deferral import defer, restore
-from offhook.ingest import Reception
+from offhook.ingress.credentials import Credentials
+from offhook.ingress.deferral import defer, restore
+from offhook.ingress.reception import Reception
+from offhook.ingress.validation import Rejection, Validator
 from offhook.request import Request
-from offhook.validation import Rejection, Validator
 from testing.webhooks import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
 from tests.core.test_recut import ATTACKS
-from tests.web.test_ingest import watching
+from tests.ingress.test_reception import watching
 
 Pairs = Sequence[tuple[str, str]]
 PATHS = {Kind.MESSAGE: "/twilio/messages", Kind.STATUS: "/twilio/status"}

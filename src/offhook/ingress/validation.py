@@ -12,7 +12,7 @@ from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
 from offhook.core.messages import message_sid, message_status
 from offhook.core.recut import flaw
 from offhook.core.signature import Verdict, signed_text, verify
-from offhook.credentials import Credentials
+from offhook.ingress.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.settings import Settings, SignaturePolicy

@@ -7,7 +7,7 @@ from starlette.types import Message, Scope
 
 from offhook import Offhook
 from offhook.errors import SettingsError
-from offhook.web.public_url import PublicUrl, raw_path
+from offhook.ingress.public_url import PublicUrl, raw_path
 from offhook.web.router import Router, route_path
 from testing.webhooks import line, settings
 

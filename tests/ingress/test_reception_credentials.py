@@ -11,11 +11,17 @@ from offhook.caches.memory import MemoryCache
 from offhook.core.answers import REFUSED, STORED, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
-from offhook.credentials import REFRESH_AFTER, Credentials
-from offhook.deferral import DEFERRED_LIMIT, DEFERRED_RATE, DeferralLimit, defer, restore
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Answered
-from offhook.ingest import Reception
+from offhook.ingress.credentials import REFRESH_AFTER, Credentials
+from offhook.ingress.deferral import (
+    DEFERRED_LIMIT,
+    DEFERRED_RATE,
+    DeferralLimit,
+    defer,
+    restore,
+)
+from offhook.ingress.reception import Reception
 from offhook.ports import Inbound
 from offhook.request import Request
 from offhook.stores import open_store
@@ -30,8 +36,8 @@ from testing.webhooks import (
     named,
     settings,
 )
-from tests.test_credentials import Source
-from tests.web.test_ingest import Watched, webhook
+from tests.ingress.test_credentials import Source
+from tests.ingress.test_reception import Watched, webhook
 
 TENANT = "AC" + "7" * 32
 STRANGER = "AC" + "8" * 32

@@ -8,8 +8,8 @@ import pytest
 from offhook.core.keys import Kind
 from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Problem, Topic
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.ports import Filter
-from offhook.validation import DIAGNOSIS_INTERVAL
 from testing.webhooks import (
     ACCOUNT,
     PUBLIC,
@@ -21,7 +21,7 @@ from testing.webhooks import (
     refused,
     request,
 )
-from tests.web.test_ingest import watching, webhook
+from tests.ingress.test_reception import watching, webhook
 
 # https://www.twilio.com/docs/conversations/conversations-webhooks#onmessageadded
 CONVERSATION = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from offhook.deadline import Deadline
+from offhook.concurrency import Deadline
 
 
 async def test_what_takes_too_long_ends_in_a_timeout_error() -> None:

@@ -1,0 +1,1 @@
+"""Answering webhooks: read, validate, store, acknowledge."""

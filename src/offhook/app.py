@@ -11,12 +11,12 @@ from offhook.core.answers import REFUSED, Fault
 from offhook.core.messages import Message, StatusUpdate
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
-from offhook.handlers import Handlers, OnRetry
 from offhook.ingress.role import Ingress
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
 from offhook.startup import told_at_start
 from offhook.web.asgi import respond
+from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.role import WorkerRole, owner_name
 
 Where = Literal["inline", "external"]

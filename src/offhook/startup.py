@@ -10,8 +10,8 @@ from dotenv import dotenv_values
 
 from offhook.core.urls import is_public
 from offhook.events import Problem, Topic
-from offhook.handlers import Handlers
 from offhook.settings import ENV_FILE, Settings, variable
+from offhook.worker.handlers import Handlers
 
 _PREFIXES: Final = ("OFFHOOK_", "TWILIO_")
 _ALIKE: Final = 0.75  # of 1.0: a letter or two, or a missing part of the name

@@ -9,11 +9,11 @@ import pytest
 from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
 from offhook.events import Event, Problem, Topic
-from offhook.handlers import Handlers
 from offhook.ingress import role as ingress_role
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.worker import Worker
+from offhook.worker.handlers import Handlers
 from offhook.worker.role import WorkerRole, status_callback
 from testing.stores import inbound
 

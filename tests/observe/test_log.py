@@ -13,7 +13,7 @@ from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Top
 from offhook.observe.log import LogObserver, configure_logging
 from offhook.observe.masking import brief, mask, mask_numbers
 from offhook.observe.pace import LINES, Pace
-from offhook.worker.decide import traceback_of as kept_of
+from offhook.worker.outcome import traceback_of as kept_of
 
 REFUSED = Answered(
     kind=Kind.MESSAGE, status=403, error="signature-mismatch", repeat=False, sid="SM1",

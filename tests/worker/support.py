@@ -12,14 +12,14 @@ from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
 from offhook.core.lifecycle import SendTrigger, State
 from offhook.core.messages import Message, Send
 from offhook.events import Event, Handled, Problem, Topic
-from offhook.handlers import Handlers
 from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
-from offhook.replies import SendLoop
-from offhook.sender_limit import open_sender_limit
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.upkeep import Maintenance
 from offhook.worker import Worker
+from offhook.worker.handlers import Handlers
+from offhook.worker.maintenance import Maintenance
+from offhook.worker.rate_limit import open_sender_limit
+from offhook.worker.sending import SendLoop
 
 E = TypeVar("E", bound=Event)
 

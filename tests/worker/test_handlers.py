@@ -6,7 +6,7 @@ import pytest
 
 from offhook.core.messages import Message, StatusUpdate
 from offhook.errors import HandlerError
-from offhook.handlers import Handler, Handlers
+from offhook.worker.handlers import Handler, Handlers
 
 
 def message(body: str = "hello", sender: str = "+15551230001", **more: str) -> Message:

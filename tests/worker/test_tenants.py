@@ -16,11 +16,11 @@ from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.messages import Send
 from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
-from offhook.handlers import Handlers
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.reception import Reception
 from offhook.ports import SendClaim
 from offhook.request import Request
+from offhook.worker.handlers import Handlers
 from testing.stores import inbound
 from testing.webhooks import answered
 from tests.ingress.test_credentials import Source

@@ -3,10 +3,10 @@
 import logging
 import sys
 
-from offhook.handlers import Handlers
 from offhook.observe.log import LogObserver, configure_logging
 from offhook.settings import Settings
 from offhook.startup import told_at_start
+from offhook.worker.handlers import Handlers
 
 
 def configure(settings: Settings) -> None:

@@ -12,17 +12,17 @@ from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
-from offhook.handlers import Handlers
 from offhook.ingress.credentials import Credentials
 from offhook.patience import arrived
 from offhook.ports import SenderLimit, Store
-from offhook.replies import SendLoop
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.twilio.api import TwilioSender
 from offhook.twilio.webhook_urls import status_url
-from offhook.upkeep import Maintenance
 from offhook.worker import Worker
+from offhook.worker.handlers import Handlers
+from offhook.worker.maintenance import Maintenance
+from offhook.worker.sending import SendLoop
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
@@ -159,7 +159,7 @@ def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
     if settings.sender_limit is None:
         return None
     # Imported when asked for: most have no limit, and it brings Redis' client.
-    from offhook.sender_limit import open_sender_limit  # noqa: PLC0415
+    from offhook.worker.rate_limit import open_sender_limit  # noqa: PLC0415
 
     return open_sender_limit(settings, observer)
 

@@ -17,16 +17,16 @@ from offhook.core.lifecycle import Delivery
 from offhook.core.messages import Message, StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
-from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
-from offhook.handlers import Handler, Handlers, Subject
 from offhook.ingress.validation import Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Settlement, Store
-from offhook.replies import LedgerReplier
 from offhook.settings import Settings
-from offhook.worker.decide import (
+from offhook.worker.drafts import ReturnAddress, drafts_of
+from offhook.worker.executor import Threads
+from offhook.worker.handlers import Handler, Handlers, Subject
+from offhook.worker.outcome import (
     Interrupted,
     LoopSuspected,
     Raised,
@@ -38,10 +38,10 @@ from offhook.worker.decide import (
     decide,
     describe,
 )
+from offhook.worker.sending import LedgerReplier
 from offhook.worker.terms import Terms, terms_of
-from offhook.worker.threads import Threads
 from offhook.worker.throttle import Throttle
-from offhook.worker.verify import verify
+from offhook.worker.verification import verify
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
 # Seconds until an interrupted message whose thread still runs may be claimed again: by then this

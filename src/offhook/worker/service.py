@@ -9,18 +9,18 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loops import Loop
-from offhook.drafts import ReturnAddress, notice
 from offhook.events import Observer, Problem, Topic
-from offhook.handlers import Handlers
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claimed, Overdue, SenderLimit, Store
 from offhook.settings import Settings
 from offhook.worker.claim_loop import ClaimLoop
+from offhook.worker.drafts import ReturnAddress, notice
+from offhook.worker.executor import Threads
+from offhook.worker.handlers import Handlers
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
-from offhook.worker.threads import Threads
 from offhook.worker.throttle import Throttle
 
 _SLACK: Final = 5.0

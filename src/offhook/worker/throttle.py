@@ -8,7 +8,7 @@ from offhook.core.messages import Message
 from offhook.events import Observer, Problem, Topic
 from offhook.ports import Admission, Claim, SenderLimit
 from offhook.settings import Settings
-from offhook.worker.decide import LoopSuspected, SenderLimited
+from offhook.worker.outcome import LoopSuspected, SenderLimited
 
 
 class Throttle:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from offhook import upkeep
 from offhook.core.lifecycle import SendState, State
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Problem, Topic
 from offhook.ports import Filter, Overdue
 from offhook.stores.sqlite.writer import Writer
+from offhook.worker import maintenance
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, serving
 
 SLOW = "one moment"
@@ -160,7 +160,7 @@ async def reduced(line: Line, sid: str) -> None:
 async def test_a_store_that_is_away_is_told_of_once_though_there_are_no_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "_ROUND", 0.01)
+    monkeypatch.setattr(maintenance, "_ROUND", 0.01)
 
     async with opened(tmp_path, handled_by(), slow_notice="") as line:
         asked = asyncio.Semaphore(0)

@@ -7,12 +7,12 @@ from typing import Final
 
 from offhook.concurrency import wait_for_event
 from offhook.core.lifecycle import State
-from offhook.drafts import ReturnAddress, notice
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import StoreWatch
 from offhook.ports import Overdue, Retention, Store
 from offhook.settings import Settings
+from offhook.worker.drafts import ReturnAddress, notice
 
 _ROUND: Final = 0.5  # seconds between two rounds, and how late a slow notice may be
 _ROUNDS_PER_TIDY: Final = 2  # `Store.tidy` is called every second

@@ -9,7 +9,7 @@ import pytest
 from offhook.errors import SettingsError
 from offhook.events import Event, Problem
 from offhook.ports import Admission, SenderLimit
-from offhook.sender_limit import (
+from offhook.worker.rate_limit import (
     LATE,
     PAUSE,
     SENDERS,

@@ -7,7 +7,7 @@ from offhook.ingress.deferral import restore
 from offhook.ingress.validation import Rejection, Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Claim, Intake
-from offhook.worker.decide import Result, Returned, Unhandled
+from offhook.worker.outcome import Result, Returned, Unhandled
 
 
 async def verify(claim: Claim, validator: Validator, store: Intake, watch: StoreWatch) -> Result:

@@ -12,12 +12,12 @@ from offhook.clock import elapsed
 from offhook.core.calls import Call
 from offhook.core.messages import Reply, Send
 from offhook.core.reasons import Cause
-from offhook.drafts import ReturnAddress, drafts_of
 from offhook.errors import LeaseLost, NotAwaited, NotRunning, StoreUnavailable
 from offhook.events import Observer, Problem, Sent, Topic
 from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
 from offhook.settings import Settings
+from offhook.worker.drafts import ReturnAddress, drafts_of
 
 MAX_SENDING: Final = 50
 """Requests to Twilio at once from one process; its REST API answers 429 (error 20429) to accounts

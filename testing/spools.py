@@ -13,11 +13,11 @@ from contextlib import (
 )
 from pathlib import Path
 
+from offhook.arrivals import Primary, Spooling
+from offhook.arrivals.log import SqliteSpool, open_spool
 from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Spool, Store
-from offhook.spool import Primary, Spooling
-from offhook.stores import open_spool, open_store
-from offhook.stores.sqlite.spool import SqliteSpool
+from offhook.stores import open_store
 from offhook.stores.sqlite.store import SqliteStore
 from testing.stores import inbound
 

@@ -11,12 +11,12 @@ from types import MappingProxyType
 import httpx2
 
 from offhook.admin.service import Admin
+from offhook.arrivals.log import open_spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
 from offhook.observe.sheet import Sheet
 from offhook.ports import Settlement
 from offhook.settings import Settings
-from offhook.stores import open_spool
 from testing.stores import claim_one, inbound, opened
 
 VERSION = "1.2.3"

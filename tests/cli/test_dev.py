@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from offhook.arrivals.log import open_spool
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from offhook.ports import Spool, Store
-from offhook.stores import open_spool, open_store
+from offhook.stores import open_store
 from offhook.web.local_only import is_loopback
 from testing.commands import ECHO, Home, dev, is_alive, until
 from testing.spools import keep

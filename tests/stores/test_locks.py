@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from offhook.arrivals.log import open_spool
 from offhook.ports import Filter, Spool, Store
-from offhook.stores import open_spool, open_store
+from offhook.stores import open_store
 from testing import stores as support
 from testing.spools import keep, locked
 from testing.stores import inbound

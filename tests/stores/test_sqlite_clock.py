@@ -10,11 +10,11 @@ from threading import Event
 
 import pytest
 
+from offhook.arrivals.log import SqliteSpool
 from offhook.clock import elapsed_ms
 from offhook.core.lifecycle import Trigger
 from offhook.ports import Filter, Retention, Settlement
 from offhook.stores.sqlite import clock as clocks
-from offhook.stores.sqlite.spool import SqliteSpool
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 HOUR, DECADE = 3600, 10 * 365 * 86_400

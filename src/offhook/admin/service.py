@@ -13,6 +13,7 @@ from offhook.admin.login import Access
 from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
+from offhook.arrivals.log import open_spool
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
@@ -20,7 +21,7 @@ from offhook.observe.survey import Surveyor
 from offhook.patience import arrived, woken
 from offhook.ports import Counts, Spool, Store
 from offhook.settings import Settings
-from offhook.stores import open_spool, store_of
+from offhook.stores import store_of
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp
 
+from offhook.arrivals import Primary, Spooling
+from offhook.arrivals.log import open_spool
 from offhook.caches import open_cache
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.admission import BacklogLimit
@@ -14,8 +16,7 @@ from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
 from offhook.ports import Append, Entrance
 from offhook.settings import Settings, SignaturePolicy
-from offhook.spool import Primary, Spooling
-from offhook.stores import open_spool, store_of
+from offhook.stores import store_of
 from offhook.web.allowed_hosts import allowed_hosts
 
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes

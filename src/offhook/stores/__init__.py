@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from offhook.core.connection_uri import ConnectionUri, is_postgres, problem, sqlite_file
 from offhook.errors import SettingsError
-from offhook.ports import Spool, Store
+from offhook.ports import Store
 from offhook.settings import Settings
 
 
@@ -79,22 +79,6 @@ def place_of(settings: Settings) -> str:
     """Return where the store is, as it may be seen: its URL without user and password."""
     url = settings.store.get_secret_value()
     return url if sqlite_file(url) is not None else ConnectionUri.parse(url).shown
-
-
-def open_spool(url: str) -> Spool:
-    """Return the spool that a URL names; `await spool.open()` opens it.
-
-    Args:
-        url: `sqlite:////absolute/path.db`, on a disk of this machine that stays.
-
-    Raises:
-        SettingsError: when no spool has such a URL.
-    """
-    if (path := sqlite_file(url)) is None:
-        raise SettingsError("OFFHOOK_SPOOL should look like sqlite:////var/lib/bot/spool.db")
-    from offhook.stores.sqlite.spool import SqliteSpool  # noqa: PLC0415 - as above
-
-    return SqliteSpool(path)
 
 
 @asynccontextmanager

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from offhook.arrivals import Primary, Spooling
+from offhook.arrivals.log import open_spool
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, Store
-from offhook.spool import Primary, Spooling
-from offhook.stores import open_spool, open_store
+from offhook.stores import open_store
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 from testing.roles import ended, in_thread, listening, site, working

@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from offhook.core.connection_uri import sqlite_file
 from offhook.core.keys import Kind
-from offhook.errors import StoreUnavailable
-from offhook.ports import Inbound, Spooled
+from offhook.errors import SettingsError, StoreUnavailable
+from offhook.ports import Inbound, Spool, Spooled
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.accept import tally, touch
@@ -234,3 +235,18 @@ def _forget(connection: sqlite3.Connection, now: int, ids: Sequence[int]) -> Non
 def _count(connection: sqlite3.Connection) -> int:
     (count,) = connection.execute(f"SELECT count(*) FROM messages WHERE {IS_LIVE}").fetchone()
     return int(count)
+
+
+def open_spool(url: str) -> Spool:
+    """Return the spool that a URL names; `await spool.open()` opens it.
+
+    Args:
+        url: `sqlite:////absolute/path.db`, on a disk of this machine that stays.
+
+    Raises:
+        SettingsError: when no spool has such a URL.
+    """
+    if (path := sqlite_file(url)) is None:
+        raise SettingsError("OFFHOOK_SPOOL should look like sqlite:////var/lib/bot/spool.db")
+
+    return SqliteSpool(path)

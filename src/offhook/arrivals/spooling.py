@@ -2,11 +2,11 @@
 
 import asyncio
 
+from offhook.arrivals.breaker import Primary
+from offhook.arrivals.forwarder import Forwarder
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
 from offhook.ports import Append, Inbound, Spool
-from offhook.spool.forwarder import Forwarder
-from offhook.spool.primary import Primary
 
 
 class Spooling:

@@ -15,11 +15,12 @@ from typing import Self
 import asyncpg
 import pytest
 
+from offhook.arrivals import Primary, Spooling
+from offhook.arrivals.log import open_spool
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem
 from offhook.ports import Filter, Store
-from offhook.spool import Primary, Spooling
-from offhook.stores import open_spool, open_store
+from offhook.stores import open_store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
 from testing.roles import ended, in_thread, listening, site

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from offhook.arrivals import Spooling
+from offhook.arrivals.log import open_spool
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ingress.admission import BacklogLimit
 from offhook.ports import Inbound
-from offhook.spool import Spooling
-from offhook.stores import open_spool
 from testing.spools import Machine, Way, bytes_of, eventually, locked, sids
 from testing.stores import inbound
 

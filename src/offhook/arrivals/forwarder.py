@@ -7,11 +7,11 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
+from offhook.arrivals.breaker import Primary, describe
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.patience import woken
 from offhook.ports import Spool, Spooled
-from offhook.spool.primary import Primary, describe
 
 _POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call
 _LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the store is away

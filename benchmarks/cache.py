@@ -26,11 +26,10 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.caches import open_cache
-from offhook.caches.interest import MISSES, Interest
-from offhook.caches.link import Link
-from offhook.caches.redis import RedisCache
-from offhook.caches.seal import Seal
+from offhook.cache import open_cache
+from offhook.cache.redis import MISSES, Interest, RedisCache
+from offhook.cache.redis_connection import Link
+from offhook.cache.signing import Seal
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
 from offhook.ports import Store, ValidationCache

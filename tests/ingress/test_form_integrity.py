@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.caches.memory import MemoryCache
+from offhook.cache.memory import MemoryCache
 from offhook.core.answers import Fault
 from offhook.core.keys import Kind
 from offhook.core.signature import sign

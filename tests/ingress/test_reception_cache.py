@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from offhook.caches.memory import MemoryCache
+from offhook.cache.memory import MemoryCache
 from offhook.core.answers import REFUSED, STORED
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind

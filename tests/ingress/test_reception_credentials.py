@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from offhook.caches.memory import MemoryCache
+from offhook.cache.memory import MemoryCache
 from offhook.core.answers import REFUSED, STORED, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind

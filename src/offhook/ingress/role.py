@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from offhook.arrivals import Primary, Spooling
 from offhook.arrivals.log import open_spool
-from offhook.caches import open_cache
+from offhook.cache import open_cache
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.admission import BacklogLimit
 from offhook.ingress.credentials import Credentials, Lookup

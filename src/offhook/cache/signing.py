@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
-from offhook.caches.memory import MAX_TEXT
+from offhook.cache.memory import MAX_TEXT
 from offhook.core.answers import STORED
 from offhook.core.connection_uri import sqlite_file
 from offhook.core.fingerprint import SECRET_BYTES

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from offhook.caches.link import Link
-from offhook.caches.redis import RedisCache
-from offhook.caches.seal import Seal
+from offhook.cache.redis import RedisCache
+from offhook.cache.redis_connection import Link
+from offhook.cache.signing import Seal
 from offhook.events import Event
 from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store
@@ -28,7 +28,7 @@ from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings
-from tests.caches.support import entry, seal
+from tests.cache.support import entry, seal
 from tests.ingress.test_reception import webhook
 
 SIDS = tuple(f"SM{n:032x}" for n in range(3))

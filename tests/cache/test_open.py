@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from offhook.caches import open_cache
-from offhook.caches.memory import MemoryCache
-from offhook.caches.redis import RedisCache
+from offhook.cache import open_cache
+from offhook.cache.memory import MemoryCache
+from offhook.cache.redis import RedisCache
 from offhook.errors import SettingsError
 from offhook.events import Event, Problem
 from offhook.settings import Settings

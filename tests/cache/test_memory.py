@@ -3,7 +3,7 @@
 import os
 import tracemalloc
 
-from offhook.caches.memory import (
+from offhook.cache.memory import (
     REFUSED_BYTES,
     REFUSED_ENTRIES,
     REFUSED_TTL,
@@ -14,7 +14,7 @@ from offhook.caches.memory import (
 from offhook.core.answers import REFUSED
 from offhook.core.forms import Refusal
 from offhook.ports import CachedVerdict, ValidationCacheEntry
-from tests.caches.support import entry
+from tests.cache.support import entry
 
 FORGED = ValidationCacheEntry(
     CachedVerdict.REFUSED, REFUSED[Refusal.SIGNATURE_MISMATCH], 1_700_000_000.0

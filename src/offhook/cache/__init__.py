@@ -1,6 +1,6 @@
 """What was answered before, so that a repeat costs nothing. Every cache keeps `ValidationCache`."""
 
-from offhook.caches.memory import MemoryCache
+from offhook.cache.memory import MemoryCache
 from offhook.events import Observer, Problem, Topic
 from offhook.ports import ValidationCache
 from offhook.settings import Settings
@@ -27,9 +27,9 @@ def open_cache(settings: Settings, observer: Observer) -> ValidationCache:
         observer(Problem(Topic.CACHE_UNAVAILABLE, text))
         return MemoryCache(ttl=settings.cache_ttl)
     # Imported when asked for: it takes 0.2 s, and most have no Redis.
-    from offhook.caches.link import Link  # noqa: PLC0415
-    from offhook.caches.redis import RedisCache  # noqa: PLC0415
-    from offhook.caches.seal import Seal, store_identity  # noqa: PLC0415
+    from offhook.cache.redis import RedisCache  # noqa: PLC0415
+    from offhook.cache.redis_connection import Link  # noqa: PLC0415
+    from offhook.cache.signing import Seal, store_identity  # noqa: PLC0415
 
     store = store_identity(settings.store.get_secret_value())
     seal = Seal(tokens=settings.auth_tokens, store=store, ttl=settings.cache_ttl)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from offhook.caches.interest import MISSES, SAMPLE
-from offhook.caches.redis import WAITING, RedisCache
+from offhook.cache.redis import MISSES, SAMPLE, WAITING, RedisCache
 from offhook.ports import ValidationCacheEntry
 from testing.valkey import Valkey, behind_tls, valkey
-from tests.caches.support import PATIENCE, Told, asked, entry, redis_cache, seal
+from tests.cache.support import PATIENCE, Told, asked, entry, redis_cache, seal
 
 
 @pytest.fixture

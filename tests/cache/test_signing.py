@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.caches.seal import CLOCK_SKEW, Seal, store_identity
+from offhook.cache.signing import CLOCK_SKEW, Seal, store_identity
 from offhook.core.answers import REFUSED, STORED
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.ports import CachedVerdict, ValidationCacheEntry
-from tests.caches.support import STORE, TOKEN, entry, seal
+from tests.cache.support import STORE, TOKEN, entry, seal
 
 NOW = 1_700_000_000.0
 KEY = bytes(range(32))

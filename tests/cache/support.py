@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from offhook.caches.link import Link
-from offhook.caches.redis import RedisCache
-from offhook.caches.seal import Seal
+from offhook.cache.redis import RedisCache
+from offhook.cache.redis_connection import Link
+from offhook.cache.signing import Seal
 from offhook.core.answers import STORED
 from offhook.core.keys import Kind
 from offhook.events import Event, Problem, Topic

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 
-from offhook.caches import open_cache
+from offhook.cache import open_cache
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store, ValidationCache
@@ -15,7 +15,7 @@ from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, named, settings
-from tests.caches.support import PATIENCE
+from tests.cache.support import PATIENCE
 from tests.ingress.test_reception import webhook
 
 CLIENTS = 8

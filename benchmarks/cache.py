@@ -30,10 +30,10 @@ from offhook.cache import open_cache
 from offhook.cache.redis import MISSES, Interest, RedisCache
 from offhook.cache.redis_connection import Link
 from offhook.cache.signing import Seal
+from offhook.core.requests import Request
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
 from offhook.ports import Store, ValidationCache
-from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey

@@ -10,7 +10,7 @@ from offhook.bench.shots import Mix, Shot, Supply
 from offhook.bench.tally import Tally
 from offhook.bench.target import Target
 from offhook.core.keys import Kind
-from offhook.request import Request
+from offhook.core.requests import Request
 
 ACCOUNT = "AC" + "0" * 32
 TOKEN = "0123456789abcdef0123456789abcdef"  # made up

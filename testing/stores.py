@@ -9,7 +9,7 @@ import asyncpg
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.ports import Claim, Draft, Inbound, Settlement, Store
 from offhook.stores import open_store
 

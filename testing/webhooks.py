@@ -14,14 +14,14 @@ from urllib.parse import urlencode
 import uvicorn
 from starlette.types import ASGIApp
 
-from offhook.core.answers import Answer
 from offhook.core.keys import Kind
+from offhook.core.requests import Request
+from offhook.core.responses import Answer
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
 from offhook.ports import Filter, Record, Store
-from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
 

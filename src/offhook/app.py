@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, Fault
 from offhook.core.messages import Message, StatusUpdate
+from offhook.core.responses import REFUSED, Fault
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.ingress.role import Ingress

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple, Protocol
 
-from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
-from offhook.core.searching import Phrase
+from offhook.core.responses import Answer
+from offhook.core.search import Phrase
 
 
 class Inbound(NamedTuple):

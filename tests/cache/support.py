@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from offhook.cache.redis import RedisCache
 from offhook.cache.redis_connection import Link
 from offhook.cache.signing import Seal
-from offhook.core.answers import STORED
 from offhook.core.keys import Kind
+from offhook.core.responses import STORED
 from offhook.events import Event, Problem, Topic
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 

@@ -11,8 +11,8 @@ from offhook.cache.memory import (
     VALID_ENTRIES,
     MemoryCache,
 )
-from offhook.core.answers import REFUSED
 from offhook.core.forms import Refusal
+from offhook.core.responses import REFUSED
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 from tests.cache.support import entry
 

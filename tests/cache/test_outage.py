@@ -8,10 +8,10 @@ from pathlib import Path
 from time import perf_counter
 
 from offhook.cache import open_cache
+from offhook.core.requests import Request
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store, ValidationCache
-from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, named, settings

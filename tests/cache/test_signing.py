@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.cache.signing import CLOCK_SKEW, Seal, store_identity
-from offhook.core.answers import REFUSED, STORED
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
+from offhook.core.responses import REFUSED, STORED
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 from tests.cache.support import STORE, TOKEN, entry, seal
 

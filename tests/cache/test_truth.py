@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from offhook.cache.redis import RedisCache
 from offhook.cache.redis_connection import Link
 from offhook.cache.signing import Seal
+from offhook.core.requests import Request
 from offhook.events import Event
 from offhook.ingress.reception import Reception
 from offhook.ports import Filter, Store
-from offhook.request import Request
 from offhook.stores import open_store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from offhook.core.loops import PROBE
+from offhook.core.loop_detection import PROBE
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.history import Outbound
 from testing.commands import Home, free_port

@@ -28,7 +28,7 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.ports import Draft, Inbound, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}

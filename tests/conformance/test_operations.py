@@ -13,7 +13,7 @@ import pytest
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.errors import StoreUnavailable
 from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened

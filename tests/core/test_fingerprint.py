@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.core.fingerprint import fingerprint
+from offhook.core.requests import fingerprint
 
 SECRET = bytes(range(32))
 TEXT = st.text(max_size=6)

@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 import offhook
 from offhook import errors, events
 from offhook.admin.routes import admin_routes
-from offhook.core.answers import REFUSED
 from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
+from offhook.core.responses import REFUSED
 from offhook.dev.phone.switches import LABELS
 from offhook.dev.server import _Entrance
 from offhook.ingress.reception import Reception

@@ -20,12 +20,12 @@ def main() -> None:
         return
     atheris: Any = import_module("atheris")
     with atheris.instrument_imports(include=["offhook.core"]):
-        from offhook.core.diagnosis import explain_mismatch  # noqa: PLC0415
+        from offhook.core.form_integrity import flaw  # noqa: PLC0415
         from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
         from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
         from offhook.core.messages import Message, StatusUpdate  # noqa: PLC0415
-        from offhook.core.recut import flaw  # noqa: PLC0415
         from offhook.core.signature import signed_text, verify  # noqa: PLC0415
+        from offhook.core.signature_diagnosis import explain_mismatch  # noqa: PLC0415
 
     def one(data: bytes) -> None:
         """Read bytes in all the ways in which they are read. Raises for none."""

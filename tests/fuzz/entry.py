@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from offhook.core.answers import REFUSED
+from offhook.core.responses import REFUSED
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingress.role import Ingress
 from offhook.stores import store_of

@@ -8,7 +8,7 @@ from contextlib import suppress
 from http.client import parse_headers
 from io import BytesIO
 
-from offhook.core.answers import REFUSED
+from offhook.core.responses import REFUSED
 from tests.fuzz.shots import Gun, Shot
 
 PATIENCE = 0.3

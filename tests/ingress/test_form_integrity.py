@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from offhook.cache.memory import MemoryCache
-from offhook.core.answers import Fault
 from offhook.core.keys import Kind
+from offhook.core.requests import Request
+from offhook.core.responses import Fault
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer, restore
 from offhook.ingress.reception import Reception
 from offhook.ingress.validation import Rejection, Validator
-from offhook.request import Request
 from testing.webhooks import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
-from tests.core.test_recut import ATTACKS
+from tests.core.test_form_integrity import ATTACKS
 from tests.ingress.test_reception import watching
 
 Pairs = Sequence[tuple[str, str]]

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind, dedupe_key
+from offhook.core.requests import Request
+from offhook.core.responses import REFUSED, STORED, Answer, Fault
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingress.reception import Reception
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.ports import Inbound, Store
-from offhook.request import Request
 from offhook.settings import Settings
 from offhook.stores import open_store
 from testing.webhooks import (

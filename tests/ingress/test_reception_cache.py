@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from offhook.cache.memory import MemoryCache
-from offhook.core.answers import REFUSED, STORED
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
+from offhook.core.responses import REFUSED, STORED
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered
 from offhook.ingress.reception import Reception

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from offhook.cache.memory import MemoryCache
-from offhook.core.answers import REFUSED, STORED, Fault
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
+from offhook.core.requests import Request
+from offhook.core.responses import REFUSED, STORED, Fault
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Answered
 from offhook.ingress.credentials import REFRESH_AFTER, Credentials
@@ -23,7 +24,6 @@ from offhook.ingress.deferral import (
 )
 from offhook.ingress.reception import Reception
 from offhook.ports import Inbound
-from offhook.request import Request
 from offhook.stores import open_store
 from testing.webhooks import (
     ACCOUNT,

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.stores.postgres.schema import FUNCTIONS
 from offhook.stores.sqlite import lanes, messages, sends
 from testing.filled import Files, Server, make

@@ -11,12 +11,12 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.messages import Message
 from offhook.core.reasons import Cause
+from offhook.core.requests import Request
 from offhook.core.signature import sign
 from offhook.events import Handled
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer
 from offhook.ports import Filter
-from offhook.request import Request
 from offhook.stores import open_store
 from offhook.worker import Worker
 from tests.ingress.test_credentials import Source

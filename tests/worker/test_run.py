@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from offhook.core import loops
+from offhook.core import loop_detection
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Message, Reply, StatusUpdate
 from offhook.core.reasons import Cause
@@ -498,7 +498,7 @@ async def talked(line: Line, turns: int) -> list[str]:
 async def test_who_answers_again_and_again_as_no_person_could_is_parked_and_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loops, "PROBE", 0.01)
+    monkeypatch.setattr(loop_detection, "PROBE", 0.01)
 
     async with (
         opened(tmp_path, handled_by(lambda: "you said"), loop_limit=(3, 60.0)) as line,
@@ -516,7 +516,7 @@ async def test_who_answers_again_and_again_as_no_person_could_is_parked_and_let_
         stop = await line.receive("STOP")
         await line.told.runs(6)
         assert await line.state(stop) is State.DISCARDED
-        await asyncio.sleep(loops.PACE)  # whoever it was, that was a pause
+        await asyncio.sleep(loop_detection.PACE)  # whoever it was, that was a pause
         later = await line.receive("is anybody there?")
         await line.told.runs(7)
         assert await line.state(later) is State.DONE

@@ -10,16 +10,16 @@ from urllib.parse import urlencode
 
 import pytest
 
-from offhook.core.answers import Answer
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.messages import Send
+from offhook.core.requests import Request
+from offhook.core.responses import Answer
 from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.reception import Reception
 from offhook.ports import SendClaim
-from offhook.request import Request
 from offhook.worker.handlers import Handlers
 from testing.stores import inbound
 from testing.webhooks import answered

@@ -7,7 +7,7 @@ from typing import Final
 from offhook.admin.query import Asked
 from offhook.bulk import Chosen, choose, find
 from offhook.core.keys import Kind
-from offhook.core.searching import LOOK
+from offhook.core.search import LOOK
 from offhook.ports import Inbox, Record
 
 PAGE: Final = 50

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import Answer, method_not_allowed
+from offhook.core.responses import Answer, method_not_allowed
 from offhook.web.asgi import respond
 from offhook.web.health import METHODS
 

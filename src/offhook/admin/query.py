@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.errors import ConfigurationError
 from offhook.ports import Filter
 

@@ -9,8 +9,8 @@ from enum import Enum, StrEnum
 from typing import Final, Literal
 
 from offhook.alerts.window import Window
-from offhook.core.answers import STORED
 from offhook.core.lifecycle import State, Trigger
+from offhook.core.responses import STORED
 from offhook.events import Topic
 from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, TROUBLES, WEBHOOKS
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from offhook.core.expiring import Expiring
-from offhook.core.fingerprint import FINGERPRINT_BYTES, SECRET_BYTES
+from offhook.core.requests import FINGERPRINT_BYTES, SECRET_BYTES
+from offhook.core.ttl_dict import Expiring
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 # At 1,000 webhooks a second the valid entries go back half a minute: longer than Twilio waits for

@@ -8,10 +8,10 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.cache.memory import MAX_TEXT
-from offhook.core.answers import STORED
 from offhook.core.connection_uri import sqlite_file
-from offhook.core.fingerprint import SECRET_BYTES
 from offhook.core.keys import Kind
+from offhook.core.requests import SECRET_BYTES
+from offhook.core.responses import STORED
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 MAC_BYTES: Final = 16

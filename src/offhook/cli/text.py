@@ -14,9 +14,9 @@ from rich.console import Console
 
 from offhook.cli.options import JsonOption
 from offhook.core.addresses import channel_of
-from offhook.core.answers import Fault
 from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
+from offhook.core.responses import Fault
 from offhook.core.urls import MESSAGES
 from offhook.dev.control import TEXTS, TOKEN_HEADER, Channel, TextOrder
 from offhook.dev.conversation import (

@@ -8,8 +8,8 @@ from typing import Final
 
 import httpx2
 
-from offhook.core.answers import ERROR_HEADER, Fault
 from offhook.core.forms import Refusal
+from offhook.core.responses import ERROR_HEADER, Fault
 from offhook.core.signature import sign
 from offhook.core.urls import MESSAGES
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn

@@ -6,8 +6,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, method_not_allowed
 from offhook.core.keys import Kind
+from offhook.core.responses import REFUSED, method_not_allowed
 from offhook.ingress.reading import Reader, Unreadable
 from offhook.ingress.reception import Reception, refused
 from offhook.web.asgi import respond

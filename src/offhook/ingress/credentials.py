@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from offhook.core.expiring import Expiring
+from offhook.core.ttl_dict import Expiring
 from offhook.errors import CredentialsUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from offhook.core.forms import decode_form
 from offhook.core.keys import KEY_BYTES, Kind, lane_of
 from offhook.core.messages import message_sid
+from offhook.core.requests import Request
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.ports import Append, Entrance, Inbound
-from offhook.request import Request
 
 DEFERRED_LIMIT: Final = 10_000
 """Live messages in the store beyond which nothing is deferred: anybody could fill it otherwise."""

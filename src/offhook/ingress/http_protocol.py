@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from offhook.core.answers import REFUSED, Answer, Fault
+from offhook.core.responses import REFUSED, Answer, Fault
 from offhook.web.asgi import LINGER_BYTES, LINGER_SECONDS
 
 

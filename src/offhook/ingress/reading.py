@@ -7,10 +7,10 @@ from typing import Final
 from starlette.types import Receive, Scope
 
 from offhook.concurrency import Deadline
-from offhook.core.answers import Fault
 from offhook.core.keys import Kind
+from offhook.core.requests import Request
+from offhook.core.responses import Fault
 from offhook.ingress.public_url import PublicUrl, raw_path
-from offhook.request import Request
 from offhook.settings import Settings
 
 SIGNATURE: Final = b"x-twilio-signature"

@@ -7,10 +7,11 @@ from traceback import extract_tb
 from typing import Final, NamedTuple
 
 from offhook.concurrency import Deadline
-from offhook.core.answers import REFUSED, STORED, Answer, Fault
 from offhook.core.forms import Refusal
 from offhook.core.hosts import HostNames, host_name
 from offhook.core.keys import Kind
+from offhook.core.requests import Request
+from offhook.core.responses import REFUSED, STORED, Answer, Fault
 from offhook.core.urls import MESSAGES, STATUS
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Problem, Topic
@@ -19,7 +20,6 @@ from offhook.ingress.deferral import defer
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
 from offhook.patience import StoreWatch
 from offhook.ports import Append, CachedVerdict, Inbound, ValidationCache, ValidationCacheEntry
-from offhook.request import Request
 from offhook.settings import Settings, TimeoutPolicy
 from offhook.web.allowed_hosts import allowed_hosts
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, Fault
 from offhook.core.keys import Kind
+from offhook.core.responses import REFUSED, Fault
 from offhook.core.urls import MESSAGES, STATUS
 from offhook.ingress.reading import SIGNATURE, Reader, Unreadable
 from offhook.ingress.reception import Reception

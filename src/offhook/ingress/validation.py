@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from offhook.core.addresses import folded
-from offhook.core.answers import Fault, Reason
-from offhook.core.diagnosis import checked, explain_mismatch
+from offhook.core.form_integrity import flaw
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
 from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
 from offhook.core.messages import message_sid, message_status
-from offhook.core.recut import flaw
+from offhook.core.requests import Request
+from offhook.core.responses import Fault, Reason
 from offhook.core.signature import Verdict, signed_text, verify
+from offhook.core.signature_diagnosis import checked, explain_mismatch
 from offhook.ingress.credentials import Credentials
 from offhook.ports import Inbound
-from offhook.request import Request
 from offhook.settings import Settings, SignaturePolicy
 
 _FORM: Final = "application/x-www-form-urlencoded"

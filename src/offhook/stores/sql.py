@@ -35,7 +35,7 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
-from offhook.core.loops import COUNTED_REPLIES
+from offhook.core.loop_detection import COUNTED_REPLIES
 from offhook.stores.rows import SLOW_NOTICE
 
 MESSAGES: Final = 0

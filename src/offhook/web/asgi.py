@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
-from offhook.core.answers import CLIENT_CLOSED_REQUEST, Answer
+from offhook.core.responses import CLIENT_CLOSED_REQUEST, Answer
 
 LINGER_BYTES: Final = 1024 * 1024
 LINGER_SECONDS: Final = 2.0

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import ERROR_HEADER, Answer, Fault, method_not_allowed
+from offhook.core.responses import ERROR_HEADER, Answer, Fault, method_not_allowed
 from offhook.web.asgi import respond
 
 # Kubernetes gives a probe 1 s by default, and is to read the answer:

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from offhook.core.answers import ERROR_HEADER, REFUSED, Answer, Fault
 from offhook.core.hosts import HostNames, host_name, is_inner
+from offhook.core.responses import ERROR_HEADER, REFUSED, Answer, Fault
 from offhook.web.asgi import respond
 
 TOKEN: Final = "token"  # noqa: S105 - a parameter's name

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, Fault
+from offhook.core.responses import REFUSED, Fault
 from offhook.web.asgi import respond
 
 

@@ -4,8 +4,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.answers import REFUSED, Fault
 from offhook.core.hosts import host_name
+from offhook.core.responses import REFUSED, Fault
 from offhook.web.asgi import respond
 from offhook.web.router import Branches, Router
 

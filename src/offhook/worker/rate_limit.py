@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from offhook.clock import steady
-from offhook.core.expiring import Expiring
+from offhook.core.ttl_dict import Expiring
 from offhook.errors import SettingsError
 from offhook.events import Incident, Observer, Topic
 from offhook.ports import Admission, SenderLimit

@@ -8,7 +8,7 @@ from typing import Final
 
 from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Validator

@@ -3,7 +3,7 @@
 import time
 
 from offhook.core.addresses import folded
-from offhook.core.loops import hold
+from offhook.core.loop_detection import hold
 from offhook.core.messages import Message
 from offhook.events import Observer, Problem, Topic
 from offhook.ports import Admission, Claim, SenderLimit

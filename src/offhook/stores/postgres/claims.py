@@ -5,7 +5,7 @@ from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Claim, Claimed, Overdue
 from offhook.stores.postgres.clock import CHECK, StoreClock

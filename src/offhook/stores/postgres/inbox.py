@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from offhook.core.lifecycle import LIVE, State, Trigger, sources
 from offhook.core.reasons import Cause, stored
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.ports import Ahead, Filter, Found, History, Record
 from offhook.stores.postgres.connections import Connection
 from offhook.stores.postgres.routines import SQL

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from offhook.core.lifecycle import Delivery
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.errors import StoreUnavailable
 from offhook.ports import (
     Claim,

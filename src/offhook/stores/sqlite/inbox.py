@@ -7,7 +7,7 @@ from typing import Any, Final
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, sources
 from offhook.core.reasons import Cause, stored
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
 from offhook.ports import Ahead, Filter, Found, History, Record
 from offhook.stores.rows import Moment, as_attempt, as_record

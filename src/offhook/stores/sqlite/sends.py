@@ -14,7 +14,7 @@ from offhook.core.lifecycle import (
     send_sources,
     send_target,
 )
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from offhook.core.lifecycle import Delivery
-from offhook.core.loops import Loop
+from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
 from offhook.ports import (
     Claim,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.core.expiring import Expiring
+from offhook.core.ttl_dict import Expiring
 
 TTL = 10.0
 

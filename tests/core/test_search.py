@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.core.searching import Phrase
+from offhook.core.search import Phrase
 
 WORDS = st.text(min_size=1, max_size=20).filter(lambda text: text.strip() != "")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offhook.core.keys import Kind
-from offhook.patience import ended
+from offhook.stores.availability import ended
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home
 from tests.crash import journal

@@ -14,7 +14,7 @@ import pytest
 
 from offhook.core.loop_detection import Loop
 from offhook.stores.postgres.schema import FUNCTIONS
-from offhook.stores.sqlite import lanes, messages, sends
+from offhook.stores.sqlite import lanes, ledger, queue
 from testing.filled import Files, Server, make
 from testing.postgres import Databases, postgres
 from testing.stores import inbound, opened
@@ -43,13 +43,13 @@ OF_SENDS: Mapping[str, Sequence[str]] = {
 }
 STEPS: Mapping[str, Step] = {
     CLAIM: lambda file: (
-        messages.claim(
+        queue.claim(
             file, NOW, limit=10, lease=30.0, owner="w", alone=False, loop=Loop(60.0), ahead=0
         ).claims
     ),
-    CLAIM_SENDS: lambda file: sends.claim(file, NOW, limit=10, lease=30.0, owner="w"),
-    HAND_BACK: lambda file: messages.hand_back(file, NOW, "w", ()),
-    HAND_BACK_SENDS: lambda file: sends.hand_back(file, NOW, "w", ()),
+    CLAIM_SENDS: lambda file: ledger.claim(file, NOW, limit=10, lease=30.0, owner="w"),
+    HAND_BACK: lambda file: queue.hand_back(file, NOW, "w", ()),
+    HAND_BACK_SENDS: lambda file: ledger.hand_back(file, NOW, "w", ()),
     RELEASE: lambda file: lanes.release(file, NOW, "w"),
 }
 

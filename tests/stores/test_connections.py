@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from offhook.errors import StoreUnavailable
-from offhook.stores.postgres.connections import MAX_AGE, MAX_IDLE, Connections
+from offhook.stores.postgres.pool import MAX_AGE, MAX_IDLE, Connections
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 

@@ -10,7 +10,7 @@ import pytest
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
-from offhook.stores.sqlite.wake import Wake
+from offhook.stores.sqlite.wakeup import Wake
 from testing.spools import bytes_of, locked
 from testing.stores import inbound
 

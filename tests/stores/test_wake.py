@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from offhook.stores.postgres import wake
-from offhook.stores.postgres.wake import Wake
+from offhook.stores.postgres import wakeup
+from offhook.stores.postgres.wakeup import Wake
 from testing.postgres import PostgresServer, postgres
 
 _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'offhook'"
@@ -66,7 +66,7 @@ async def test_who_listens_no_more_has_no_session(server: PostgresServer) -> Non
 async def test_a_session_that_stopped_answering_is_given_up_for_another(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wake, "_ALIVE", 0.02)
+    monkeypatch.setattr(wakeup, "_ALIVE", 0.02)
 
     async with listening(server) as (sessions, _, event):
         (pid,) = await sessions.pids()

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from offhook.admin.query import Asked
-from offhook.bulk import Chosen, choose, find
 from offhook.core.keys import Kind
 from offhook.core.search import LOOK
 from offhook.ports import Inbox, Record
+from offhook.stores.bulk import Chosen, choose, find
 
 PAGE: Final = 50
 _NO_LIMIT: Final = 2**31

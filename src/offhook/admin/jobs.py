@@ -9,9 +9,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from offhook.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
 from offhook.errors import ConfigurationError
 from offhook.ports import Inbox
+from offhook.stores.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
 
 _KEPT: Final = 20  # jobs; those that have ended longest ago are forgotten
 

@@ -10,7 +10,7 @@ from offhook.alerts.standing import Alert, Change, Stage, Standing, advance
 from offhook.alerts.window import Window
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.survey import Survey
-from offhook.patience import woken
+from offhook.stores.availability import woken
 
 INTERVAL: Final = 5.0
 """Seconds between two looks."""

@@ -10,8 +10,8 @@ from offhook.concurrency import Deadline
 from offhook.core.backoff import delay as backoff
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.patience import MOMENT, ended, opened
 from offhook.ports import Inbound, Store
+from offhook.stores.availability import MOMENT, ended, opened
 
 T = TypeVar("T")
 

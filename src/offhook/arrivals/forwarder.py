@@ -10,8 +10,8 @@ from typing import Final
 from offhook.arrivals.breaker import Primary, describe
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.patience import woken
 from offhook.ports import Spool, Spooled
+from offhook.stores.availability import woken
 
 _POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call
 _LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the store is away

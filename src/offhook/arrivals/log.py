@@ -15,10 +15,10 @@ from offhook.errors import SettingsError, StoreUnavailable
 from offhook.ports import Inbound, Spool, Spooled
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import tally, touch
 from offhook.stores.sqlite.conditions import IS_LIVE, SQL
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
+from offhook.stores.sqlite.sorting import tally, touch
 
 _MARK_BYTES: Final = 8
 

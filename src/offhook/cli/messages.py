@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from offhook.bulk import REPLAYS_PER_SECOND, pages
 from offhook.cli.messages_change import Change, Selection, change, per_second
 from offhook.cli.messages_erase import command as erase
 from offhook.cli.messages_view import history_object, print_history, record_object, records_table
@@ -23,6 +22,7 @@ from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
 from offhook.ports import Filter, History, Record
 from offhook.settings import Settings
+from offhook.stores.bulk import REPLAYS_PER_SECOND, pages
 from offhook.terminal import console, print_json
 
 command = typer.Typer(

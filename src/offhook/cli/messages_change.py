@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from offhook import bulk
-from offhook.bulk import Act, Chosen, Progressed, choose
 from offhook.cli.messages_view import ahead_in_words, record_object, records_table
 from offhook.cli.stores import existing
 from offhook.ports import Filter, Inbox
 from offhook.process.server import on_signals
 from offhook.settings import Settings
+from offhook.stores import bulk
+from offhook.stores.bulk import Act, Chosen, Progressed, choose
 from offhook.terminal import console, print_json
 
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

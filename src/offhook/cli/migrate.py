@@ -4,9 +4,9 @@ import asyncio
 
 from offhook.cli.options import StoreOption
 from offhook.cli.stores import settings_with
-from offhook.patience import opened
 from offhook.settings import Settings
 from offhook.stores import place_of, store_of
+from offhook.stores.availability import opened
 from offhook.terminal import console
 
 

@@ -15,7 +15,6 @@ from offhook.admin import Dashboard
 from offhook.admin.metrics import MetricsEndpoint
 from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
-from offhook.bulk import choose
 from offhook.core.lifecycle import State
 from offhook.dev.control import Control, Desk
 from offhook.dev.phone import Phone
@@ -28,6 +27,7 @@ from offhook.observe.survey import Surveyor
 from offhook.ports import Filter, Inbox, Store
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
+from offhook.stores.bulk import choose
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import Guard, Local
 

@@ -18,9 +18,9 @@ from offhook.events import Answered, Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
-from offhook.patience import StoreWatch
 from offhook.ports import Append, CachedVerdict, Inbound, ValidationCache, ValidationCacheEntry
 from offhook.settings import Settings, TimeoutPolicy
+from offhook.stores.availability import StoreWatch
 from offhook.web.allowed_hosts import allowed_hosts
 
 # The request's own fault, so that the same request will be refused again.

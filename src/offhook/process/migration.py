@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from offhook.errors import StoreError, StoreUnavailable
-from offhook.patience import MOMENT, ended, opened
 from offhook.ports import Store
+from offhook.stores.availability import MOMENT, ended, opened
 
 _log = logging.getLogger("offhook")
 

@@ -11,7 +11,7 @@ from offhook.clock import elapsed
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.patience import StoreWatch
+from offhook.stores.availability import StoreWatch
 
 T = TypeVar("T")
 R = TypeVar("R")

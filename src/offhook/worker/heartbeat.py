@@ -10,8 +10,8 @@ from offhook.clock import elapsed
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.patience import StoreWatch
 from offhook.ports import Store
+from offhook.stores.availability import StoreWatch
 
 _TICK: Final = 0.2  # seconds between two timers of the loop
 _RETRY: Final = 1.0  # seconds, at most, until a renewal that failed is repeated

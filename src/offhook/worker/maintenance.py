@@ -9,9 +9,9 @@ from offhook.concurrency import wait_for_event
 from offhook.core.lifecycle import State
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.patience import StoreWatch
 from offhook.ports import Overdue, Retention, Store
 from offhook.settings import Settings
+from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, notice
 
 _ROUND: Final = 0.5  # seconds between two rounds, and how late a slow notice may be

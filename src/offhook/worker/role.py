@@ -13,10 +13,10 @@ from offhook.core.urls import RETRIES
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
-from offhook.patience import arrived
 from offhook.ports import SenderLimit, Store
 from offhook.settings import Settings
 from offhook.stores import store_of
+from offhook.stores.availability import arrived
 from offhook.twilio.api import TwilioSender
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker import Worker

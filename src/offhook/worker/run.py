@@ -20,9 +20,9 @@ from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.ingress.validation import Validator
-from offhook.patience import StoreWatch
 from offhook.ports import Claim, Settlement, Store
 from offhook.settings import Settings
+from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import Threads
 from offhook.worker.handlers import Handler, Handlers, Subject

@@ -14,9 +14,9 @@ from offhook.core.messages import Reply, Send
 from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost, NotAwaited, NotRunning, StoreUnavailable
 from offhook.events import Observer, Problem, Sent, Topic
-from offhook.patience import StoreWatch, woken
 from offhook.ports import Claim, Draft, Ledger, SendClaim, Sender, Store
 from offhook.settings import Settings
+from offhook.stores.availability import StoreWatch, woken
 from offhook.worker.drafts import ReturnAddress, drafts_of
 
 MAX_SENDING: Final = 50

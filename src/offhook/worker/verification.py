@@ -5,8 +5,8 @@ import time
 from offhook.core.reasons import Cause
 from offhook.ingress.deferral import restore
 from offhook.ingress.validation import Rejection, Validator
-from offhook.patience import StoreWatch
 from offhook.ports import Claim, Intake
+from offhook.stores.availability import StoreWatch
 from offhook.worker.outcome import Result, Returned, Unhandled
 
 

@@ -8,8 +8,8 @@ before leases are judged by it (docs/decisions/0027-a-time-of-the-stores-own.md)
 from typing import Final
 
 from offhook.clock import elapsed
-from offhook.stores.postgres.connections import Connection, Row
-from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.functions import Function
+from offhook.stores.postgres.pool import Connection, Row
 
 BACK: Final = 1.0
 """Seconds that the server's clock may be behind what it must be at least."""

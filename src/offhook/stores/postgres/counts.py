@@ -2,8 +2,8 @@
 
 from offhook.core.lifecycle import SendState, State
 from offhook.ports import Counts
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import SQL
+from offhook.stores.postgres.functions import SQL
+from offhook.stores.postgres.pool import Connection
 
 
 async def backlog(connection: Connection, at_most: int) -> int:

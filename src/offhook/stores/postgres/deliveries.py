@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from offhook.core.lifecycle import Delivery, later_delivery
-from offhook.stores.postgres.connections import Connection, Row
-from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.functions import Function
+from offhook.stores.postgres.pool import Connection, Row
 from offhook.stores.postgres.values import storable
 
 _FIND: Final = Function("find_sends")

@@ -7,8 +7,8 @@ from offhook.core.lifecycle import LIVE, State, Trigger, sources
 from offhook.core.reasons import Cause, stored
 from offhook.core.search import Phrase
 from offhook.ports import Ahead, Filter, Found, History, Record
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import SQL
+from offhook.stores.postgres.functions import SQL
+from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
 from offhook.stores.rows import SEND_COLUMNS, as_attempt, as_record, as_send
 

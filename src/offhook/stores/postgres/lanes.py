@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import SQL, Function
+from offhook.stores.postgres.functions import SQL, Function
+from offhook.stores.postgres.pool import Connection
 
 _RELEASE: Final = Function("release")
 

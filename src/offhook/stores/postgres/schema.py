@@ -6,17 +6,17 @@ from typing import Final
 
 from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
-from offhook.stores.postgres import accept, claims, deliveries, lanes, sends, settling
-from offhook.stores.postgres.connections import Connection, Connections
-from offhook.stores.postgres.routines import Function, with_needs
+from offhook.stores.postgres import claiming, deliveries, lanes, ledger, settling, sorting
+from offhook.stores.postgres.functions import Function, with_needs
+from offhook.stores.postgres.pool import Connection, Connections
 
 OLDEST: Final = 14
 """The oldest PostgreSQL that this is tested to need: earlier ones lack some of its SQL."""
 
 FUNCTIONS: Final[Sequence[Function]] = with_needs(
     (
-        *accept.FUNCTIONS, *lanes.FUNCTIONS, *claims.FUNCTIONS, *settling.FUNCTIONS,
-        *sends.FUNCTIONS, *deliveries.FUNCTIONS,
+        *sorting.FUNCTIONS, *lanes.FUNCTIONS, *claiming.FUNCTIONS, *settling.FUNCTIONS,
+        *ledger.FUNCTIONS, *deliveries.FUNCTIONS,
     )
 )  # fmt: skip
 

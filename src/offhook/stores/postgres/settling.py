@@ -9,8 +9,8 @@ from offhook.core.lifecycle import LIVE, target
 from offhook.core.messages import Send
 from offhook.core.reasons import stored
 from offhook.ports import Claim, Draft, Settlement
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.functions import Function
+from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
 from offhook.stores.rows import COUNTED, as_send, draft_columns, passed_on, settled_already
 

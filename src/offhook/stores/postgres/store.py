@@ -28,26 +28,26 @@ from offhook.ports import (
     Settlement,
 )
 from offhook.stores.postgres import (
-    accept,
-    claims,
-    cleaning,
+    claiming,
     counts,
     deliveries,
     inbox,
     lanes,
-    sends,
+    ledger,
+    pruning,
     settling,
+    sorting,
 )
-from offhook.stores.postgres.batches import Batches
+from offhook.stores.postgres.batching import Batches
 from offhook.stores.postgres.clock import StoreClock, check
-from offhook.stores.postgres.connections import Connection, Connections
 from offhook.stores.postgres.deliveries import Reported
+from offhook.stores.postgres.errors import described
+from offhook.stores.postgres.ledger import Notice, Settled
+from offhook.stores.postgres.pool import Connection, Connections
 from offhook.stores.postgres.schema import migrate
-from offhook.stores.postgres.sends import Notice, Settled
 from offhook.stores.postgres.settling import Step
-from offhook.stores.postgres.trouble import described
 from offhook.stores.postgres.values import storable
-from offhook.stores.postgres.wake import Wake
+from offhook.stores.postgres.wakeup import Wake
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class PostgresStore:
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
     ) -> Claimed:
         return await self._write(
-            claims.claim,
+            claiming.claim,
             self._clock,
             limit=limit,
             lease=lease,
@@ -154,19 +154,19 @@ class PostgresStore:
         return released
 
     async def hand_back(self, owner: str, held: Collection[int]) -> int:
-        ended = await self._write(claims.hand_back, owner, held)
+        ended = await self._write(claiming.hand_back, owner, held)
         self._wake.wake()
         return ended
 
     async def knows(self, inbound: Inbound) -> bool:
-        return await self._read(accept.knows, inbound)
+        return await self._read(sorting.knows, inbound)
 
     async def backlog(self, at_most: int) -> int:
         return await self._read(counts.backlog, at_most)
 
     async def overdue(self, limit: int) -> Sequence[Overdue]:
         await self._write(check, self._clock)
-        return await self._read(claims.overdue, limit)
+        return await self._read(claiming.overdue, limit)
 
     def listen(self) -> asyncio.Event:
         return self._wake.listen()
@@ -180,10 +180,10 @@ class PostgresStore:
         return await self._put(self._notices, Notice(message_id, draft, settled))
 
     async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
-        return await self._write(sends.claim, self._clock, limit=limit, lease=lease, owner=owner)
+        return await self._write(ledger.claim, self._clock, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
-        ended = await self._write(sends.hand_back, owner, held)
+        ended = await self._write(ledger.hand_back, owner, held)
         self._wake.wake()
         return ended
 
@@ -225,22 +225,22 @@ class PostgresStore:
     async def prune(self, retention: Retention, limit: int) -> int:
         await self._write(check, self._clock)
         # Two transactions: a repeat that waits for its key to go need not wait for messages.
-        keys = await self._write(cleaning.prune_keys, retention.keys, limit)
-        return keys + await self._within(cleaning.prune, retention, limit)
+        keys = await self._write(pruning.prune_keys, retention.keys, limit)
+        return keys + await self._within(pruning.prune, retention, limit)
 
     async def reduce(self, limit: int) -> int:
-        return await self._within(cleaning.reduce, limit)
+        return await self._within(pruning.reduce, limit)
 
     async def erase(self, address: str, limit: int) -> Erasure:
-        found = await self._read(cleaning.of_person, spellings(storable(address)), limit)
-        erased = await self._within(cleaning.erase, found)
+        found = await self._read(pruning.of_person, spellings(storable(address)), limit)
+        erased = await self._within(pruning.erase, found)
         self._wake.wake()
         return erased
 
     # Batches
 
     async def _accept(self, batch: Sequence[Inbound]) -> Sequence[bool]:
-        new = await self._write(accept.accept, batch)
+        new = await self._write(sorting.accept, batch)
         if any(new):
             self._wake.wake()
         return new
@@ -251,7 +251,7 @@ class PostgresStore:
         return results
 
     async def _settle_sends(self, batch: Sequence[Settled]) -> Sequence[None]:
-        results = await self._write(sends.settle, batch)
+        results = await self._write(ledger.settle, batch)
         self._wake.wake()
         return results
 
@@ -259,7 +259,7 @@ class PostgresStore:
         return await self._write(deliveries.record, batch)
 
     async def _notify(self, batch: Sequence[Notice]) -> Sequence[Send | None]:
-        results = await self._write(sends.notify, batch)
+        results = await self._write(ledger.notify, batch)
         self._wake.wake()
         return results
 

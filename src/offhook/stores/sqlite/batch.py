@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from offhook.errors import OffhookError, StoreError, StoreUnavailable
 from offhook.ports import Inbound
-from offhook.stores.sqlite import accept
+from offhook.stores.sqlite import sorting
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection, int], T]
@@ -95,7 +95,7 @@ def _write_together(
     accepts = [item for item in items if type(item) is Accept]
     results: list[Result] = []
     if accepts:
-        new = accept.accept(connection, [item.inbound for item in accepts], now)
+        new = sorting.accept(connection, [item.inbound for item in accepts], now)
         results += [(a.future, n, None) for a, n in zip(accepts, new, strict=True)]
     results += [_run(connection, item, now) for item in items if type(item) is Call]
     return results

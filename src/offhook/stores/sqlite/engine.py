@@ -27,7 +27,7 @@ from offhook.ports import Inbound
 from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
 from offhook.stores.sqlite.clock import StoreClock
 from offhook.stores.sqlite.files import Files, Opened
-from offhook.stores.sqlite.wake import Wake
+from offhook.stores.sqlite.wakeup import Wake
 from offhook.stores.sqlite.writer import Writer, failure
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from offhook.core.texts import well_formed
 from offhook.ports import Ahead, Filter, Found, History, Record
 from offhook.stores.rows import Moment, as_attempt, as_record
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import counts, lanes, sends
-from offhook.stores.sqlite.accept import next_values, touch_lane
+from offhook.stores.sqlite import counts, lanes, ledger
 from offhook.stores.sqlite.conditions import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, SQL
+from offhook.stores.sqlite.sorting import next_values, touch_lane
 
 _COLUMNS: Final = (
     "id, kind, state, sid, account_sid, sender, recipient, lane, attempts, crashes, "
@@ -71,7 +71,7 @@ def show(connection: sqlite3.Connection, message_id: int, now: int, ahead: int) 
     return History(
         record=record,
         attempts=tuple(as_attempt(row, _seconds(ahead)) for row in attempts),
-        sends=sends.of_message(connection, message_id),
+        sends=ledger.of_message(connection, message_id),
         behind=_behind(connection, record, now, ahead),
     )
 
@@ -88,7 +88,7 @@ def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
     lane = _decide(connection, now, message_id, Trigger.REPLAY)
     if lane is None:
         return False
-    sends.forget_unsent(connection, message_id)
+    ledger.forget_unsent(connection, message_id)
     touch_lane(connection, MESSAGES, lane, now)
     return True
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite.accept import next_values
 from offhook.stores.sqlite.conditions import SQL
+from offhook.stores.sqlite.sorting import next_values
 
 # The index has nothing but leases, of which there are no more than workers are at work on.
 _LEASED: Final = "lanes INDEXED BY lanes_token WHERE until IS NOT NULL"

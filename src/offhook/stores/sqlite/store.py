@@ -31,7 +31,7 @@ from offhook.ports import (
     Settlement,
 )
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import accept, cleaning, counts, inbox, lanes, messages, sends
+from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sorting
 from offhook.stores.sqlite.engine import YIELDING, Engine
 from offhook.stores.sqlite.schema import migrate
 
@@ -67,7 +67,7 @@ class SqliteStore:
         await self._engine.close()
 
     async def check(self) -> None:
-        await self._engine.write(accept.touch)
+        await self._engine.write(sorting.touch)
 
     async def tidy(self) -> None:
         await self._engine.checkpoint()
@@ -83,7 +83,7 @@ class SqliteStore:
         if self._engine.yields:
             limit = min(limit, YIELDING)
         claimed = await self._engine.write(
-            lambda connection, now: messages.claim(
+            lambda connection, now: queue.claim(
                 connection,
                 now,
                 limit=limit,
@@ -101,23 +101,23 @@ class SqliteStore:
         return await self._write(lanes.renew, tokens, lease)
 
     async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
-        return await self._write_and_wake(messages.settle, claim, settlement)
+        return await self._write_and_wake(queue.settle, claim, settlement)
 
     async def release(self, owner: str) -> int:
         return await self._write_and_wake(lanes.release, owner)
 
     async def hand_back(self, owner: str, held: Collection[int]) -> int:
-        return await self._write_and_wake(messages.hand_back, owner, held)
+        return await self._write_and_wake(queue.hand_back, owner, held)
 
     async def knows(self, inbound: Inbound) -> bool:
-        return await self._engine.read(lambda connection: accept.knows(connection, inbound.key))
+        return await self._engine.read(lambda connection: sorting.knows(connection, inbound.key))
 
     async def backlog(self, at_most: int) -> int:
         return await self._engine.read(lambda connection: counts.backlog(connection, at_most))
 
     async def overdue(self, limit: int) -> Sequence[Overdue]:
         return await self._engine.read(
-            lambda connection: messages.overdue(connection, self._clock.now(), limit)
+            lambda connection: queue.overdue(connection, self._clock.now(), limit)
         )
 
     def listen(self) -> asyncio.Event:
@@ -126,19 +126,19 @@ class SqliteStore:
     # Ledger
 
     async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
-        return await self._write_and_wake(messages.write, claim, drafts)
+        return await self._write_and_wake(queue.write, claim, drafts)
 
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
-        return await self._write_and_wake(sends.notify, message_id, draft, settled=settled)
+        return await self._write_and_wake(ledger.notify, message_id, draft, settled=settled)
 
     async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
-        return await self._write(sends.claim, limit=limit, lease=lease, owner=owner)
+        return await self._write(ledger.claim, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
-        return await self._write_and_wake(sends.hand_back, owner, held)
+        return await self._write_and_wake(ledger.hand_back, owner, held)
 
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
-        await self._write_and_wake(sends.settle, claim, outcome)
+        await self._write_and_wake(ledger.settle, claim, outcome)
 
     async def next_send_due(self) -> float | None:
         return await self._engine.read(
@@ -149,7 +149,7 @@ class SqliteStore:
         self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
     ) -> bool:
         return await self._write(
-            sends.record_delivery, send_id, sid, reported, account_sid=account_sid
+            ledger.record_delivery, send_id, sid, reported, account_sid=account_sid
         )
 
     # Inbox
@@ -185,19 +185,17 @@ class SqliteStore:
         )
 
     async def prune(self, retention: Retention, limit: int) -> int:
-        return await self._write(cleaning.prune, retention, limit)
+        return await self._write(pruning.prune, retention, limit)
 
     async def reduce(self, limit: int) -> int:
-        return await self._write(cleaning.reduce, limit)
+        return await self._write(pruning.reduce, limit)
 
     async def erase(self, address: str, limit: int) -> Erasure:
         # Found by reading, which may take its time: there is no index that only this would need.
         found = await self._engine.read(
-            lambda connection: cleaning.of_person(
-                connection, spellings(well_formed(address)), limit
-            )
+            lambda connection: pruning.of_person(connection, spellings(well_formed(address)), limit)
         )
-        return await self._write_and_wake(cleaning.erase, found)
+        return await self._write_and_wake(pruning.erase, found)
 
     async def _write(
         self,

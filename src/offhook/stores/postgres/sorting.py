@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.ports import Inbound
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.functions import Function
+from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
 
 _ACCEPT: Final = Function("accept")

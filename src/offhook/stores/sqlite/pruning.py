@@ -14,8 +14,8 @@ from offhook.ports import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import tally
 from offhook.stores.sqlite.conditions import SQL
+from offhook.stores.sqlite.sorting import tally
 
 
 def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from offhook.errors import StoreError
-from offhook.stores.postgres.connections import Connection, connect, is_pooled
-from offhook.stores.postgres.trouble import ERRORS
+from offhook.stores.postgres.errors import ERRORS
+from offhook.stores.postgres.pool import Connection, connect, is_pooled
 
 _CHANNEL: Final = "offhook"
 

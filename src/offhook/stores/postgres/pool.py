@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 
 from offhook.errors import StoreError, StoreUnavailable
-from offhook.stores.postgres.trouble import ERRORS, described, is_harmless, translated
+from offhook.stores.postgres.errors import ERRORS, described, is_harmless, translated
 
 Row: TypeAlias = asyncpg.Record
 if TYPE_CHECKING:  # generic for type checkers alone

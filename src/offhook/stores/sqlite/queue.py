@@ -24,7 +24,7 @@ from offhook.core.texts import well_formed
 from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
 from offhook.stores.rows import COUNTED, passed_on, settled_already
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import lanes, sends
+from offhook.stores.sqlite import lanes, ledger
 from offhook.stores.sqlite.conditions import SQL, before
 
 
@@ -139,7 +139,7 @@ def _claim_lane(
 def _turns(connection: sqlite3.Connection, lane: str, head: _Head, terms: _Terms) -> int:
     if terms.loop is None or head.kind != Kind.MESSAGE:
         return 0
-    return sends.turns(
+    return ledger.turns(
         connection, terms.now, terms.loop, lane=lane, sender=head.sender, received=head.received
     )
 
@@ -185,9 +185,9 @@ def settle(
     if trigger is not Trigger.COMPLETE:
         _record(connection, claim.id, claim.attempt, started, now, trigger, error)
     if settlement.cancel_lane:
-        sends.cancel_lane(connection, claim.lane)
+        ledger.cancel_lane(connection, claim.lane)
     elif told and not live:
-        sends.cancel_slow_notice(connection, now, claim.lane, claim.id)
+        ledger.cancel_slow_notice(connection, now, claim.lane, claim.id)
     written = _write_all(connection, now, claim, settlement.drafts)
     if lanes.holds(connection, MESSAGES, claim.lane, claim.token):
         lanes.advance(connection, MESSAGES, claim.lane, now)
@@ -246,7 +246,7 @@ def overdue(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Ov
 def _write_all(
     connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
 ) -> tuple[Send, ...]:
-    written = (sends.write(connection, now, claim.id, claim.lane, draft) for draft in drafts)
+    written = (ledger.write(connection, now, claim.id, claim.lane, draft) for draft in drafts)
     return tuple(send for send in written if send is not None)
 
 

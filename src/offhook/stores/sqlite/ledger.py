@@ -28,8 +28,8 @@ from offhook.stores.rows import (
 )
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.accept import tally, touch_lane
 from offhook.stores.sqlite.conditions import SQL, before_send
+from offhook.stores.sqlite.sorting import tally, touch_lane
 
 
 def write(

@@ -2,7 +2,7 @@
 
 from offhook.errors import StoreBroken, StoreUnavailable
 from offhook.events import Event, Problem, Topic
-from offhook.patience import StoreWatch
+from offhook.stores.availability import StoreWatch
 
 AWAY, BROKEN = StoreUnavailable("it does not answer"), StoreBroken("its file is gone")
 

@@ -9,8 +9,8 @@ from typing import Final
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
 from offhook.ports import Erasure, Retention
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import SQL
+from offhook.stores.postgres.functions import SQL
+from offhook.stores.postgres.pool import Connection
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import SETTLED_WELL, one_of
 

@@ -8,8 +8,8 @@ from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.stores.postgres.clock import CHECK, StoreClock
-from offhook.stores.postgres.connections import Connection
-from offhook.stores.postgres.routines import Function
+from offhook.stores.postgres.functions import Function
+from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.settling import WRITE, draft_values
 from offhook.stores.postgres.values import storable
 from offhook.stores.rows import as_send, as_send_claim

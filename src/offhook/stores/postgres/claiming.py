@@ -9,8 +9,8 @@ from offhook.core.loop_detection import Loop
 from offhook.core.reasons import Cause, stored
 from offhook.ports import Claim, Claimed, Overdue
 from offhook.stores.postgres.clock import CHECK, StoreClock
-from offhook.stores.postgres.connections import Connection, Row
-from offhook.stores.postgres.routines import SQL, Function
+from offhook.stores.postgres.functions import SQL, Function
+from offhook.stores.postgres.pool import Connection, Row
 
 _CLAIM: Final = Function(
     "claim", CHECK, worker_died=stored(Cause.WORKER_DIED("%s", CRASHES_UNTIL_DEAD))

@@ -9,7 +9,7 @@ from typing import Any
 
 from offhook.core.loop_detection import PROBE
 from offhook.twilio.simulator import Simulator
-from offhook.twilio.simulator.history import Outbound
+from offhook.twilio.simulator.log import Outbound
 from testing.commands import Home, free_port
 
 LIMIT = 6

@@ -27,7 +27,7 @@ from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
 from offhook.stores import open_store
 from offhook.twilio.simulator import RestCall, Texted
-from offhook.twilio.simulator.captures import Text, inbound
+from offhook.twilio.simulator.payloads import Text, inbound
 from testing.twilio.helpers import Webhook
 from testing.twilio.line import CREDENTIALS, on_the_line
 

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlencode
 
 from offhook.core.messages import Button, Location, Media, message_sid
 from offhook.core.signature import sign
-from offhook.twilio.simulator.captures import HEADERS, INBOUND_TYPE, STATUS_TYPE, Text
-from offhook.twilio.simulator.captures import inbound as inbound_fields
-from offhook.twilio.simulator.captures import status as status_fields
+from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, STATUS_TYPE, Text
+from offhook.twilio.simulator.payloads import inbound as inbound_fields
+from offhook.twilio.simulator.payloads import status as status_fields
 from testing.webhooks import ACCOUNT, PUBLIC, TOKEN
 
 TENANT: Final = "AC" + "7" * 32

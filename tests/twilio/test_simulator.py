@@ -10,7 +10,7 @@ from offhook.twilio.simulator import (
     Outbound,
     Simulator,
 )
-from offhook.twilio.simulator.history import History
+from offhook.twilio.simulator.log import History
 from testing.twilio.helpers import (
     Webhook,
     simulator,

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from offhook.errors import ConfigurationError
-from offhook.twilio.simulator.overrides import Overrides
+from offhook.twilio.simulator.connection_overrides import Overrides
 from testing.twilio.helpers import (
     Webhook,
     answering,

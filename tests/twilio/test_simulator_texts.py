@@ -9,7 +9,7 @@ from offhook.twilio.simulator import (
     Said,
     Trouble,
 )
-from offhook.twilio.simulator.captures import segments
+from offhook.twilio.simulator.payloads import segments
 from offhook.twilio.simulator.twiml import Reading, read
 from testing.twilio.helpers import (
     Webhook,

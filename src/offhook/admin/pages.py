@@ -8,7 +8,7 @@ from offhook.core.forms import parameters
 from offhook.core.lifecycle import SendState, State
 from offhook.observe.masking import brief, mask, mask_numbers, printable
 from offhook.ports import Record
-from offhook.twilio.meanings import meaning_of
+from offhook.twilio.error_codes import meaning_of
 from offhook.web.design import templates
 
 HERE: Final = Path(str(files(__package__)))

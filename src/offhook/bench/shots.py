@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from offhook.bench.target import Target
 from offhook.core.messages import Media
-from offhook.twilio.simulator.captures import (
+from offhook.twilio.simulator.payloads import (
     INBOUND_TYPE,
     STATUS_TYPE,
     Params,

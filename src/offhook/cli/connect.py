@@ -16,10 +16,10 @@ from offhook.errors import TwilioError
 from offhook.process.machine import app_named
 from offhook.settings import Settings
 from offhook.terminal import complain, console, print_json
-from offhook.twilio.receivers import Receivers
-from offhook.twilio.rest import TwilioRest
+from offhook.twilio.client import TwilioRest
+from offhook.twilio.webhook_config import Receiver, Wanted, address_of, differences
+from offhook.twilio.webhook_targets import Receivers
 from offhook.twilio.webhook_urls import status_url, webhook_url
-from offhook.twilio.wiring import Receiver, Wanted, address_of, differences
 
 _PROMPT: Final = "Set this at Twilio?"
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from offhook.core.urls import without_credentials
-from offhook.twilio.wiring import (
+from offhook.twilio.webhook_config import (
     PARAMETERS,
     Kind,
     Part,

@@ -15,7 +15,7 @@ from offhook.core.messages import Send, StatusUpdate
 from offhook.observe.masking import brief, last_line, mask, mask_numbers, printable
 from offhook.ports import Ahead, Attempt, History, Record
 from offhook.terminal import local_time, until, when
-from offhook.twilio.meanings import meaning_of
+from offhook.twilio.error_codes import meaning_of
 
 _STYLES = {
     State.DONE: "green",

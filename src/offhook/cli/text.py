@@ -34,7 +34,7 @@ from offhook.errors import ConfigurationError
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds, print_json
 from offhook.twilio.simulator import Call, Line
-from offhook.twilio.simulator.captures import Text, inbound, media_of
+from offhook.twilio.simulator.payloads import Text, inbound, media_of
 from offhook.twilio.simulator.simulator import address
 
 _PARAMETER: Final = re.compile("[A-Za-z0-9_]+")

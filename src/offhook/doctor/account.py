@@ -9,12 +9,12 @@ from typing import Any, Final
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.errors import TwilioError
 from offhook.settings import Settings
-from offhook.twilio.answers import text_of
-from offhook.twilio.meanings import WEBHOOKS
-from offhook.twilio.receivers import API, Receivers
-from offhook.twilio.rest import TwilioRest
+from offhook.twilio.client import TwilioRest
+from offhook.twilio.error_codes import WEBHOOKS
+from offhook.twilio.responses import text_of
+from offhook.twilio.webhook_config import Receiver, Wanted, differences, leads_here
+from offhook.twilio.webhook_targets import API, Receivers
 from offhook.twilio.webhook_urls import webhook_url
-from offhook.twilio.wiring import Receiver, Wanted, differences, leads_here
 
 _REFUSED: Final = (401, 403)
 _SHOWN: Final = 5  # findings of a kind; of more, the number is told

@@ -14,8 +14,8 @@ from offhook.core.signature import sign
 from offhook.core.urls import MESSAGES
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
-from offhook.twilio.answers import IDENTITY, bounded, said, shown
-from offhook.twilio.rest import is_elsewhere
+from offhook.twilio.client import is_elsewhere
+from offhook.twilio.responses import IDENTITY, bounded, said, shown
 from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 

@@ -17,7 +17,7 @@ from offhook.ports import SenderLimit, Store
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.availability import arrived
-from offhook.twilio.api import TwilioSender
+from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker import Worker
 from offhook.worker.handlers import Handlers

@@ -11,9 +11,9 @@ from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.messages import Media, Message
 from offhook.events import Answered, Handled, Sent
-from offhook.twilio.meanings import meaning
+from offhook.twilio.error_codes import meaning
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
-from offhook.twilio.simulator.captures import media_of
+from offhook.twilio.simulator.payloads import media_of
 
 _TOO_MANY: Final = 429
 _ERROR: Final = 400

@@ -1,8 +1,9 @@
 """A simulated Twilio for development and tests: no account, no tunnel."""
 
 from offhook.twilio.simulator.account import Account
-from offhook.twilio.simulator.captures import Text, inbound
-from offhook.twilio.simulator.history import (
+from offhook.twilio.simulator.delivery import Answer, Call, Line, Request
+from offhook.twilio.simulator.faults import Trouble
+from offhook.twilio.simulator.log import (
     Delivered,
     Event,
     Listener,
@@ -11,9 +12,8 @@ from offhook.twilio.simulator.history import (
     StatusCallback,
     Texted,
 )
-from offhook.twilio.simulator.line import Answer, Call, Line, Request
+from offhook.twilio.simulator.payloads import Text, inbound
 from offhook.twilio.simulator.simulator import Credentials, Simulator
-from offhook.twilio.simulator.trouble import Trouble
 from offhook.twilio.simulator.twiml import Said
 
 __all__ = [

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final, NamedTuple
 
-from offhook.twilio.simulator.captures import API_VERSION
+from offhook.twilio.simulator.payloads import API_VERSION
 
 Record = dict[str, Any]
 

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from offhook.core.addresses import channel_of
-from offhook.twilio.simulator.errors import Refused
+from offhook.twilio.simulator.rest_errors import Refused
 
 # E.164: a plus, and up to 15 digits of which the first is not zero.
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")

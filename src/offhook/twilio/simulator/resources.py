@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from offhook.twilio.simulator.account import Account, Record
-from offhook.twilio.simulator.captures import API_VERSION
-from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
-from offhook.twilio.simulator.overrides import usable
+from offhook.twilio.simulator.connection_overrides import usable
+from offhook.twilio.simulator.payloads import API_VERSION
+from offhook.twilio.simulator.rest_errors import NOT_FOUND, Gate, Refused, form_of
 
 _MAX_PAGE: Final = 1_000
 _DEFAULT_PAGE: Final = 50

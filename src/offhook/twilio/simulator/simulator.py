@@ -14,22 +14,16 @@ from offhook.core.messages import Button, Location, Media
 from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.account import Account, Webhook
-from offhook.twilio.simulator.captures import Text, inbound, media_of
-from offhook.twilio.simulator.errors import Gate
-from offhook.twilio.simulator.exchange import Exchange
-from offhook.twilio.simulator.history import (
-    Delivered,
-    Listener,
-    Outbound,
-    StatusCallback,
-    Texted,
-)
-from offhook.twilio.simulator.line import Answer, Call, Line
-from offhook.twilio.simulator.overrides import usable
+from offhook.twilio.simulator.connection_overrides import usable
+from offhook.twilio.simulator.delivery import Answer, Call, Line
+from offhook.twilio.simulator.faults import Trouble
+from offhook.twilio.simulator.log import Delivered, Listener, Outbound, StatusCallback, Texted
+from offhook.twilio.simulator.messaging import Exchange
+from offhook.twilio.simulator.payloads import Text, inbound, media_of
 from offhook.twilio.simulator.resources import Resources
-from offhook.twilio.simulator.rest import RestApi
+from offhook.twilio.simulator.rest_api import RestApi
+from offhook.twilio.simulator.rest_errors import Gate
 from offhook.twilio.simulator.serving import serving
-from offhook.twilio.simulator.trouble import Trouble
 from offhook.twilio.simulator.twiml import Reading, read
 
 # Made-up credentials begin with this, so that they can be told from real ones: by chance, one

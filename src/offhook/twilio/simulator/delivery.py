@@ -15,9 +15,9 @@ import httpx2
 
 from offhook.core.signature import sign
 from offhook.core.urls import without_fragment
-from offhook.twilio.answers import LONGEST, bounded
-from offhook.twilio.simulator.captures import HEADERS, INBOUND_TYPE, Params
-from offhook.twilio.simulator.overrides import Overrides
+from offhook.twilio.responses import LONGEST, bounded
+from offhook.twilio.simulator.connection_overrides import Overrides
+from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, Params
 
 # The number at which Twilio gives up is not documented: https://www.twilio.com/docs/api/errors/11215
 MAX_REDIRECTS: Final = 10

@@ -2,8 +2,8 @@
 
 import pytest
 
-from offhook.twilio.rest import host_of
-from offhook.twilio.wiring import (
+from offhook.twilio.client import host_of
+from offhook.twilio.webhook_config import (
     Kind,
     Part,
     Receiver,

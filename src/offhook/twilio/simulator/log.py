@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from offhook.core.messages import Media
-from offhook.twilio.simulator.captures import Params
-from offhook.twilio.simulator.line import Request
+from offhook.twilio.simulator.delivery import Request
+from offhook.twilio.simulator.payloads import Params
 from offhook.twilio.simulator.twiml import Said
 
 KEPT: Final = 10_000

@@ -23,11 +23,11 @@ from offhook.core.messages import MAX_MEDIA
 from offhook.core.texts import MAX_BODY, units
 from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
-from offhook.twilio.simulator.captures import API_VERSION, segments
-from offhook.twilio.simulator.errors import NOT_FOUND, Gate, Refused, form_of
-from offhook.twilio.simulator.exchange import Exchange
-from offhook.twilio.simulator.history import Outbound, RestCall
-from offhook.twilio.simulator.overrides import usable
+from offhook.twilio.simulator.connection_overrides import usable
+from offhook.twilio.simulator.log import Outbound, RestCall
+from offhook.twilio.simulator.messaging import Exchange
+from offhook.twilio.simulator.payloads import API_VERSION, segments
+from offhook.twilio.simulator.rest_errors import NOT_FOUND, Gate, Refused, form_of
 
 
 class RestApi:

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import httpx2
 
-from offhook.twilio.clients import Clients
+from offhook.twilio.client_pool import Clients
 
 
 def clients(count: int) -> Clients:

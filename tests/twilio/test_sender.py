@@ -14,9 +14,9 @@ from offhook.core.lifecycle import SendTrigger
 from offhook.errors import OffhookError
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
-from offhook.twilio import api
-from offhook.twilio.api import MAX_TRIES, TwilioSender
-from offhook.twilio.meanings import MEANINGS, meaning
+from offhook.twilio import sender as twilio_sender
+from offhook.twilio.error_codes import MEANINGS, meaning
+from offhook.twilio.sender import MAX_TRIES, TwilioSender
 from offhook.twilio.simulator import Simulator, Trouble
 from offhook.twilio.simulator.serving import serving
 from testing.twilio.helpers import (
@@ -190,7 +190,9 @@ def full_backlog() -> Iterator[int]:
 async def test_a_connection_that_is_not_made_in_time_postpones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "TIMEOUT", httpx2.Timeout(connect=0.2, read=5, write=5, pool=5))
+    monkeypatch.setattr(
+        twilio_sender, "TIMEOUT", httpx2.Timeout(connect=0.2, read=5, write=5, pool=5)
+    )
     with full_backlog() as port:
         outcome = await send_once(f"http://127.0.0.1:{port}", claim())
     assert outcome.trigger is SendTrigger.POSTPONE
@@ -230,7 +232,9 @@ async def _never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -
 async def test_a_server_that_never_answers_may_have_the_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "TIMEOUT", httpx2.Timeout(connect=5, read=0.05, write=5, pool=5))
+    monkeypatch.setattr(
+        twilio_sender, "TIMEOUT", httpx2.Timeout(connect=5, read=0.05, write=5, pool=5)
+    )
     outcome = await send_to(_never_answer)
     assert outcome.trigger is SendTrigger.LOSE
     assert "ReadTimeout" in outcome.error
@@ -247,7 +251,7 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_a_server_that_drips_is_not_waited_for_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "TOTAL", 0.1)
+    monkeypatch.setattr(twilio_sender, "TOTAL", 0.1)
     outcome = await send_to(_drip)
     assert outcome.trigger is SendTrigger.LOSE
     assert "TimeoutError" in outcome.error

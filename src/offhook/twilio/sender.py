@@ -17,7 +17,10 @@ from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
 from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
-from offhook.twilio.answers import (
+from offhook.twilio.client import credentials, is_elsewhere
+from offhook.twilio.client_pool import Clients
+from offhook.twilio.error_codes import meaning
+from offhook.twilio.responses import (
     IDENTITY,
     bounded,
     code_of,
@@ -27,9 +30,6 @@ from offhook.twilio.answers import (
     status_of,
     text_of,
 )
-from offhook.twilio.clients import Clients
-from offhook.twilio.meanings import meaning
-from offhook.twilio.rest import credentials, is_elsewhere
 
 # Seconds. A connection that is not made in 5 s fails, and the send is repeated without a risk. The
 # answer is waited for as long as Twilio waits for ours: giving up early makes a send unknown.

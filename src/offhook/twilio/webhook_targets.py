@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from offhook.core.addresses import channel_of, folded
 from offhook.errors import TwilioError
-from offhook.twilio.answers import text_of
-from offhook.twilio.rest import TwilioRest
-from offhook.twilio.wiring import Difference, Kind, Part, Receiver, changes
+from offhook.twilio.client import TwilioRest
+from offhook.twilio.responses import text_of
+from offhook.twilio.webhook_config import Difference, Kind, Part, Receiver, changes
 
 API: Final = "/2010-04-01/Accounts"
 _SERVICES: Final = "/v1/Services"

@@ -14,8 +14,8 @@ import httpx2
 
 from offhook.errors import TwilioError
 from offhook.settings import Settings
-from offhook.twilio.answers import IDENTITY, bounded, code_of, object_of, said, text_of
-from offhook.twilio.meanings import meaning
+from offhook.twilio.error_codes import meaning
+from offhook.twilio.responses import IDENTITY, bounded, code_of, object_of, said, text_of
 
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
 TOTAL: Final = 20.0

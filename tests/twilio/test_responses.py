@@ -16,11 +16,11 @@ from offhook.core.lifecycle import SendTrigger
 from offhook.doctor import outside
 from offhook.errors import TwilioError
 from offhook.events import Event
-from offhook.twilio.answers import LONGEST
-from offhook.twilio.rest import TwilioRest
+from offhook.twilio.client import TwilioRest
+from offhook.twilio.responses import LONGEST
 from offhook.twilio.simulator import Simulator
 from testing.twilio.helpers import Handler, answering, http, raw_server, read_request
-from tests.twilio.test_api import claim, send_once, settings
+from tests.twilio.test_sender import claim, send_once, settings
 
 MUCH = 10_000_000
 BOMB = gzip.compress(b" " * 20_000_000)

@@ -12,11 +12,11 @@ from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
 from offhook.core.opt_outs import TWILIOS
 from offhook.twilio.simulator.addresses import opted_out_as
-from offhook.twilio.simulator.captures import STATUS_TYPE
-from offhook.twilio.simulator.captures import status as status_params
-from offhook.twilio.simulator.history import History, Outbound, StatusCallback
-from offhook.twilio.simulator.line import Answer, Call, Line
-from offhook.twilio.simulator.trouble import Trouble
+from offhook.twilio.simulator.delivery import Answer, Call, Line
+from offhook.twilio.simulator.faults import Trouble
+from offhook.twilio.simulator.log import History, Outbound, StatusCallback
+from offhook.twilio.simulator.payloads import STATUS_TYPE
+from offhook.twilio.simulator.payloads import status as status_params
 from offhook.twilio.simulator.twiml import Said
 
 # Twilio's default words: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out

@@ -11,9 +11,9 @@ from functools import partial
 
 from offhook.core.keys import Kind
 from offhook.events import Answered
+from offhook.observe.metrics import PHASES, WEBHOOKS
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet
-from offhook.observe.vocabulary import PHASES, WEBHOOKS
+from offhook.observe.shared_counters import Sheet
 
 EVENT = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)
 TIMES = 100_000

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from offhook.observe.masking import json_line, printable, printable_lines
+from offhook.observe.redaction import json_line, printable, printable_lines
 
 # A pipe has no width; what reads from it should not find lines broken at the 80 that rich assumes.
 _PIPE_WIDTH = 200

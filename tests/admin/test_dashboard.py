@@ -30,8 +30,8 @@ from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered, Handled, Problem, Topic
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet
-from offhook.observe.survey import Survey, Surveyor
+from offhook.observe.shared_counters import Sheet
+from offhook.observe.system import Survey, Surveyor
 from offhook.ports import Counts, Filter, Record, Settlement, Store
 from offhook.settings import Settings
 from offhook.web.design.formats import span

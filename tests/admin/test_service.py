@@ -14,7 +14,7 @@ from offhook.admin.service import Admin
 from offhook.arrivals.log import open_spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
-from offhook.observe.sheet import Sheet
+from offhook.observe.shared_counters import Sheet
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from testing.stores import claim_one, inbound, opened

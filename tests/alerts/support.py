@@ -5,10 +5,9 @@ from dataclasses import replace
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State
 from offhook.events import Answered, Event
-from offhook.observe.host import Host
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet, read
-from offhook.observe.survey import Survey
+from offhook.observe.shared_counters import Sheet, read
+from offhook.observe.system import Host, Survey
 from offhook.ports import Counts
 
 COUNTS = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)

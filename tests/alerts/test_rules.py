@@ -10,8 +10,8 @@ from offhook.alerts.window import Window
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
 from offhook.events import Handled, Problem, Topic
-from offhook.observe.host import Host
-from offhook.observe.vocabulary import PHASES
+from offhook.observe.metrics import PHASES
+from offhook.observe.system import Host
 from tests.alerts.support import ANSWERED, COUNTS, Machine
 
 BY_NAME = {rule.name: rule for rule in RULES}

@@ -18,11 +18,10 @@ from offhook.doctor import (
     Finding,
     Findings,
     Verdict,
-    environment,
+    configuration,
     examine,
     files,
-    limits,
-    machine,
+    storage,
     store,
 )
 from offhook.doctor.finding import Check
@@ -132,7 +131,7 @@ def test_a_check_that_breaks_hides_no_other() -> None:
     async def broken(_settings: Settings) -> Findings:
         raise ValueError(TOKEN)
 
-    findings = asyncio.run(examine(settings(), (broken, environment.signature)))
+    findings = asyncio.run(examine(settings(), (broken, configuration.signature)))
     assert [finding.verdict for finding in findings] == [Verdict.FAIL, Verdict.OK]
     assert "ValueError" in findings[0].text
     assert TOKEN not in findings[0].text
@@ -159,7 +158,7 @@ def test_no_finding_shows_a_secret() -> None:
     ],
 )
 def test_credentials(given: dict[str, object], verdict: Verdict) -> None:
-    found = set(verdicts(environment.account, **given))
+    found = set(verdicts(configuration.account, **given))
     assert found - {Verdict.OK} == {verdict} - {Verdict.OK}
 
 
@@ -180,40 +179,40 @@ def test_credentials(given: dict[str, object], verdict: Verdict) -> None:
     ],
 )
 def test_a_public_url(url: str, verdict: Verdict) -> None:
-    assert one(environment.public_url, public_url=url).verdict is verdict
+    assert one(configuration.public_url, public_url=url).verdict is verdict
 
 
 def test_unsigned_webhooks_are_worse_where_others_reach_them() -> None:
-    assert one(environment.signature).verdict is Verdict.OK
-    assert one(environment.signature, signature="off").verdict is Verdict.WARN
-    assert one(environment.signature, signature="off", host="0.0.0.0").verdict is Verdict.FAIL
+    assert one(configuration.signature).verdict is Verdict.OK
+    assert one(configuration.signature, signature="off").verdict is Verdict.WARN
+    assert one(configuration.signature, signature="off", host="0.0.0.0").verdict is Verdict.FAIL
 
 
 def test_a_limit_that_each_worker_counts_for_itself() -> None:
-    assert verdicts(limits.senders) == []
+    assert verdicts(configuration.senders) == []
     limit = {"sender_limit": "20/minute"}
-    assert one(limits.senders, **limit).verdict is Verdict.OK
-    assert one(limits.senders, **limit, workers=2).verdict is Verdict.WARN
+    assert one(configuration.senders, **limit).verdict is Verdict.OK
+    assert one(configuration.senders, **limit, workers=2).verdict is Verdict.WARN
     elsewhere = {"store": "postgresql://db/offhook"}  # where other machines' workers are, too
-    assert one(limits.senders, **limit, **elsewhere).verdict is Verdict.WARN
+    assert one(configuration.senders, **limit, **elsewhere).verdict is Verdict.WARN
     shared = {"workers": 2, "cache": "redis://redis"}
-    assert one(limits.senders, **limit, **shared).verdict is Verdict.OK
+    assert one(configuration.senders, **limit, **shared).verdict is Verdict.OK
 
 
 def test_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert limits._SPARE_FILES == SPARE_FILES
+    assert configuration._SPARE_FILES == SPARE_FILES
     for most, verdict in ((1024, Verdict.WARN), (1064, Verdict.OK), (-1, Verdict.OK)):
         monkeypatch.setattr(resource, "getrlimit", lambda _kind, soft=most: (soft, soft))
-        assert one(limits.connections).verdict is verdict
+        assert one(configuration.connections).verdict is verdict
 
 
 def test_uvicorns_own_belief_in_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
-    assert verdicts(environment.proxies) == [Verdict.OK]
+    assert verdicts(configuration.proxies) == [Verdict.OK]
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
-    assert verdicts(environment.proxies) == [Verdict.OK, Verdict.WARN]
+    assert verdicts(configuration.proxies) == [Verdict.OK, Verdict.WARN]
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
-    trusted = look(environment.proxies, public_url="", trusted_proxies="10.0.0.5")
+    trusted = look(configuration.proxies, public_url="", trusted_proxies="10.0.0.5")
     assert [finding.verdict for finding in trusted] == [Verdict.OK, Verdict.WARN]
     assert "--no-proxy-headers" in trusted[1].remedy
 
@@ -229,7 +228,7 @@ def test_uvicorns_own_belief_in_proxies(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_a_sender(sender: str, found: list[Verdict]) -> None:
-    assert verdicts(environment.sender, sender=sender) == found
+    assert verdicts(configuration.sender, sender=sender) == found
 
 
 # The store
@@ -334,43 +333,43 @@ garbage
     ],
 )
 def test_the_file_system_below_a_store(path: str, type_: str, verdict: Verdict) -> None:
-    mount = machine.mount_of(Path(path), machine.mounts(MOUNTINFO.splitlines()))
+    mount = storage.mount_of(Path(path), storage.mounts(MOUNTINFO.splitlines()))
     assert mount is not None
     assert mount.type == type_
-    assert machine.judge(Path(path), mount).verdict is verdict
+    assert storage.judge(Path(path), mount).verdict is verdict
 
 
 def test_this_machines_own_mounts_are_read(file: Path) -> None:
-    finding = one(machine.file_system, store=f"sqlite:///{file}")
+    finding = one(storage.file_system, store=f"sqlite:///{file}")
     assert str(file) in finding.text
 
 
 def test_memory_is_found_out() -> None:
-    assert one(machine.file_system, store="sqlite:////dev/shm/offhook.db").verdict is Verdict.FAIL
+    assert one(storage.file_system, store="sqlite:////dev/shm/offhook.db").verdict is Verdict.FAIL
 
 
 def test_a_spool_that_goes_with_the_memory_is_found_out_too(file: Path) -> None:
     given = {"store": f"sqlite:///{file}", "spool": "sqlite:////dev/shm/spool.db"}
-    of_store, of_spool = look(machine.file_system, **given)
+    of_store, of_spool = look(storage.file_system, **given)
     assert str(file) in of_store.text
     assert (of_spool.verdict, "OFFHOOK_SPOOL" in of_spool.remedy) == (Verdict.FAIL, True)
 
 
 def test_free_space_is_told(file: Path) -> None:
-    finding = one(machine.free_space, store=f"sqlite:///{file}")
+    finding = one(storage.free_space, store=f"sqlite:///{file}")
     assert "GB are free" in finding.text
 
 
 def test_a_store_that_others_may_read(file: Path) -> None:
-    assert one(machine.file_modes, store=f"sqlite:///{file}").verdict is Verdict.OK
+    assert one(storage.file_modes, store=f"sqlite:///{file}").verdict is Verdict.OK
     file.chmod(0o644)
-    finding = one(machine.file_modes, store=f"sqlite:///{file}")
+    finding = one(storage.file_modes, store=f"sqlite:///{file}")
     assert (finding.verdict, finding.remedy) == (Verdict.WARN, f"chmod 600 {file}")
 
 
 def test_checks_of_a_file_are_silent_about_a_server() -> None:
     elsewhere = settings(store="postgresql://nowhere/offhook")
-    checks = (machine.file_system, machine.free_space, machine.file_modes)
+    checks = (storage.file_system, storage.free_space, storage.file_modes)
     assert asyncio.run(examine(elsewhere, checks)) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from offhook.alerts import RULES
-from offhook.observe.vocabulary import METRICS, Metric, Type
+from offhook.observe.metrics import METRICS, Metric, Type
 from tests.deploy.support import program
 from tests.docs.pages import PAGES
 from tools.deploy import DEPLOY, FILES

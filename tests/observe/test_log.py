@@ -10,9 +10,8 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Cause, read, stored
 from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Topic
-from offhook.observe.log import LogObserver, configure_logging
-from offhook.observe.masking import brief, mask, mask_numbers
-from offhook.observe.pace import LINES, Pace
+from offhook.observe.log import LINES, LogObserver, Pace, configure_logging
+from offhook.observe.redaction import brief, mask, mask_numbers
 from offhook.worker.outcome import traceback_of as kept_of
 
 REFUSED = Answered(

@@ -10,10 +10,10 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
 from offhook.observe.exposition import exposition
+from offhook.observe.metrics import METRICS, PHASES, Type
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet, added
-from offhook.observe.survey import Survey
-from offhook.observe.vocabulary import METRICS, PHASES, Type
+from offhook.observe.shared_counters import Sheet, added
+from offhook.observe.system import Survey
 from offhook.ports import Counts
 
 ANSWERED = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)

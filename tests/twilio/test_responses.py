@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from offhook.alerts.evaluation import Alert, Change, Stage
 from offhook.alerts.rules import Level
-from offhook.alerts.standing import Alert, Change, Stage
 from offhook.alerts.webhook import AlertWebhook
 from offhook.core.lifecycle import SendTrigger
-from offhook.doctor import outside
+from offhook.doctor import public_url
 from offhook.errors import TwilioError
 from offhook.events import Event
 from offhook.twilio.client import TwilioRest
@@ -76,7 +76,7 @@ async def lists(url: str) -> str:
 
 
 async def diagnoses(url: str) -> str:
-    (finding,) = await outside.webhook(settings(url, public_url=url))
+    (finding,) = await public_url.webhook(settings(url, public_url=url))
     assert len(finding.text) < 1000
     return finding.verdict
 

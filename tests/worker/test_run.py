@@ -16,7 +16,7 @@ from offhook.core.reasons import Cause
 from offhook.core.send_reference import send_reference
 from offhook.errors import Discard, InvalidReply, NotRunning, RetryLater
 from offhook.events import Handled, Sent, Topic
-from offhook.observe.masking import brief
+from offhook.observe.redaction import brief
 from offhook.worker.handlers import Handlers
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
 

@@ -1,6 +1,6 @@
-"""The metrics of `offhook.observe.vocabulary`, as Markdown."""
+"""The metrics of `offhook.observe.metrics`, as Markdown."""
 
-from offhook.observe.vocabulary import COUNTED, MEASURED, Metric
+from offhook.observe.metrics import COUNTED, MEASURED, Metric
 
 
 def counted() -> str:

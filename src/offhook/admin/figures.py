@@ -9,9 +9,9 @@ from itertools import accumulate
 from typing import Final, Self
 
 from offhook.core.lifecycle import Trigger
-from offhook.observe.survey import Survey
-from offhook.observe.vocabulary import PHASES as TIMES
-from offhook.observe.vocabulary import RUNS, TROUBLED, WEBHOOKS, Metric
+from offhook.observe.metrics import PHASES as TIMES
+from offhook.observe.metrics import RUNS, TROUBLED, WEBHOOKS, Metric
+from offhook.observe.system import Survey
 
 PHASES: Final = ("validate", "enqueue", "total")
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from offhook.admin.figures import Figures
 from offhook.clock import steady
-from offhook.observe.survey import Survey
+from offhook.observe.system import Survey
 from offhook.ports import Counts
 
 Look = Callable[[], Awaitable[Survey]]

@@ -17,7 +17,7 @@ from offhook.arrivals.log import open_spool
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
-from offhook.observe.survey import Surveyor
+from offhook.observe.system import Surveyor
 from offhook.ports import Counts, Spool, Store
 from offhook.settings import Settings
 from offhook.stores import store_of

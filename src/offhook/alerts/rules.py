@@ -12,7 +12,7 @@ from offhook.alerts.window import Window
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.responses import STORED
 from offhook.events import Topic
-from offhook.observe.vocabulary import PHASES, RUNS, TROUBLED, TROUBLES, WEBHOOKS
+from offhook.observe.metrics import PHASES, RUNS, TROUBLED, TROUBLES, WEBHOOKS
 
 MIN_EVENTS: Final = 20
 """As many answers or runs there must be in a window: one that failed of three is no rate."""

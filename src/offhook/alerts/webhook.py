@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx2
 
-from offhook.alerts.standing import Change
+from offhook.alerts.evaluation import Change
 from offhook.events import Observer, Problem, Topic
 
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from offhook.observe.survey import Survey
-from offhook.observe.vocabulary import Metric
+from offhook.observe.metrics import Metric
+from offhook.observe.system import Survey
 
 
 @dataclass(frozen=True, slots=True)

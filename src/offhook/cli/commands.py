@@ -9,7 +9,7 @@ import typer
 
 from offhook import __version__
 from offhook.errors import OffhookError
-from offhook.observe.masking import printable
+from offhook.observe.redaction import printable
 
 __all__ = ["main"]
 

@@ -11,7 +11,7 @@ from offhook.cli.connect_view import SANDBOX, SENDERS, details, row, shown
 from offhook.cli.options import JsonOption
 from offhook.core.addresses import channel_of
 from offhook.doctor import Verdict
-from offhook.doctor.environment import public_url
+from offhook.doctor.configuration import public_url
 from offhook.errors import TwilioError
 from offhook.process.machine import app_named
 from offhook.settings import Settings

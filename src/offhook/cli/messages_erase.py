@@ -12,7 +12,7 @@ from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
-from offhook.observe.masking import mask
+from offhook.observe.redaction import mask
 from offhook.process.server import on_signals
 from offhook.settings import Settings
 from offhook.terminal import console, print_json

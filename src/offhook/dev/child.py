@@ -10,7 +10,7 @@ from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, memory_of
 from offhook.dev.transcript import Transcript
 from offhook.errors import OffhookError
-from offhook.observe.masking import printable
+from offhook.observe.redaction import printable
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
 from offhook.process.log_setup import for_development, tell_slips

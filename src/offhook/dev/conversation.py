@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State, Trigger
 from offhook.core.messages import Send
-from offhook.observe.masking import last_line
+from offhook.observe.redaction import last_line
 from offhook.ports import Attempt, Filter, History, Inbox
 from offhook.twilio.simulator import Delivered
 

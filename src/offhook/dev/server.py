@@ -22,8 +22,8 @@ from offhook.dev.session import Session
 from offhook.errors import ConfigurationError
 from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet
-from offhook.observe.survey import Surveyor
+from offhook.observe.shared_counters import Sheet
+from offhook.observe.system import Surveyor
 from offhook.ports import Filter, Inbox, Store
 from offhook.process.server import server_for, serving
 from offhook.stores import opened

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.text import Text
 
-from offhook.observe.masking import printable
+from offhook.observe.redaction import printable
 from offhook.terminal import milliseconds
 from offhook.twilio.simulator import (
     Delivered,

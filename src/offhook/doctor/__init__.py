@@ -4,15 +4,14 @@ import asyncio
 from typing import Final
 
 from offhook.doctor import (
-    account,
-    cache,
-    environment,
+    configuration,
     files,
-    limits,
-    machine,
-    outside,
     postgres,
+    public_url,
+    redis,
+    storage,
     store,
+    twilio_account,
 )
 from offhook.doctor.finding import Check, Finding, Findings, Verdict, fail
 from offhook.settings import Settings
@@ -20,32 +19,32 @@ from offhook.settings import Settings
 __all__ = ["CHECKS", "OUTSIDE", "Check", "Finding", "Findings", "Verdict", "examine"]
 
 CHECKS: Final[tuple[Check, ...]] = (
-    environment.variables,
-    environment.account,
-    environment.signature,
-    environment.public_url,
-    environment.proxies,
-    environment.sender,
-    limits.senders,
-    limits.connections,
+    configuration.variables,
+    configuration.account,
+    configuration.signature,
+    configuration.public_url,
+    configuration.proxies,
+    configuration.sender,
+    configuration.senders,
+    configuration.connections,
     files.deleted_files,
     store.reachable,
     files.integrity,
     files.log_size,
     store.backlog,
-    machine.file_system,
-    machine.free_space,
-    machine.file_modes,
+    storage.file_system,
+    storage.free_space,
+    storage.file_modes,
     postgres.server,
-    cache.redis,
+    redis.redis,
 )
 """All checks of this installation, in the order in which people mend."""
 
 OUTSIDE: Final[tuple[Check, ...]] = (
-    outside.webhook,
-    account.tokens,
-    account.connections,
-    account.alerts,
+    public_url.webhook,
+    twilio_account.tokens,
+    twilio_account.connections,
+    twilio_account.alerts,
 )
 """Checks that ask the public URL, and Twilio. A new check is a function, and a line above."""
 

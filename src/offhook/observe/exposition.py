@@ -19,10 +19,7 @@ from prometheus_client.exposition import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from offhook.observe.host import Host
-from offhook.observe.processes import Process
-from offhook.observe.survey import Survey
-from offhook.observe.vocabulary import (
+from offhook.observe.metrics import (
     ALERTS,
     BUILD,
     COUNTED,
@@ -43,6 +40,7 @@ from offhook.observe.vocabulary import (
     Metric,
     Type,
 )
+from offhook.observe.system import Host, Process, Survey
 from offhook.ports import Counts
 
 Numbers = Mapping[tuple[str, ...], tuple[float, ...]]

@@ -16,8 +16,7 @@ from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
-from offhook.observe.sheet import Sheet
-from offhook.observe.vocabulary import (
+from offhook.observe.metrics import (
     PHASES,
     RUN_TIME,
     RUNS,
@@ -29,6 +28,7 @@ from offhook.observe.vocabulary import (
     WEBHOOKS,
     Metric,
 )
+from offhook.observe.shared_counters import Sheet
 
 PROCESS: Final = "process"
 """The row that says which process writes a sheet: its id, and when it began, in epoch seconds."""

@@ -10,8 +10,8 @@ from offhook import __version__
 from offhook.admin.service import Admin
 from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
-from offhook.observe.masking import printable
-from offhook.observe.sheet import inherited
+from offhook.observe.redaction import printable
+from offhook.observe.shared_counters import inherited
 from offhook.process.child import Lifeline
 from offhook.process.log_setup import configure
 from offhook.process.main import until_told

@@ -13,7 +13,7 @@ import typer
 
 from offhook.app import Offhook
 from offhook.errors import SettingsError, StoreUnavailable
-from offhook.observe.sheet import SharedMemory
+from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
 from offhook.process.log_setup import configure, tell_slips
 from offhook.process.migration import Preparation

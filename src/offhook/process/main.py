@@ -15,9 +15,9 @@ from pathlib import Path
 from offhook.app import Offhook
 from offhook.errors import OffhookError
 from offhook.ingress.http_protocol import Bounds
-from offhook.observe.masking import printable
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet
+from offhook.observe.redaction import printable
+from offhook.observe.shared_counters import Sheet
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
 from offhook.process.exit_codes import exit_status

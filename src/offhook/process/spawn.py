@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from offhook.observe.sheet import SharedMemory
+from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child, HasFileno
 from offhook.process.plan import Role, Seat

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
+from offhook.alerts.evaluation import Alert, Change, Stage, Standing, advance
 from offhook.alerts.rules import RULES, Level, Rule
-from offhook.alerts.standing import Alert, Change, Stage, Standing, advance
 from offhook.alerts.window import Window
 from offhook.events import Observer, Problem, Topic
-from offhook.observe.survey import Survey
+from offhook.observe.system import Survey
 from offhook.stores.availability import woken
 
 INTERVAL: Final = 5.0

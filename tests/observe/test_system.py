@@ -7,10 +7,9 @@ from types import ModuleType
 import psutil
 import pytest
 
-from offhook.observe.processes import at_work
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.sheet import Sheet
-from offhook.observe.survey import Surveyor
+from offhook.observe.shared_counters import Sheet
+from offhook.observe.system import Surveyor, at_work
 from offhook.ports import Counts
 
 HOURS = pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])

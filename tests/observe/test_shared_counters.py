@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 
-from offhook.observe.sheet import SIZE, SharedMemory, Sheet, added, inherited, read
+from offhook.observe.shared_counters import SIZE, SharedMemory, Sheet, added, inherited, read
 
 COUNTER = """
 import sys, time
-from offhook.observe.sheet import Sheet
+from offhook.observe.shared_counters import Sheet
 sheet = Sheet.inherited(int(sys.argv[1]))
 place = sheet.place("runs")
 for _ in range(int(sys.argv[2])):

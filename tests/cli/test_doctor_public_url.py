@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from offhook.doctor import Finding, Findings, Verdict, account, cache, outside
+from offhook.doctor import (
+    Finding,
+    Findings,
+    Verdict,
+    public_url,
+    redis,
+    twilio_account,
+)
 from offhook.doctor.finding import Check
 from offhook.settings import Settings
 from offhook.twilio.simulator import Simulator
@@ -48,16 +55,16 @@ def by_subject(findings: Findings) -> dict[str, Finding]:
 
 async def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None:
     async with line(tmp_path, **own()) as running:
-        found = await outside.webhook(settings(public_url=running.base))
+        found = await public_url.webhook(settings(public_url=running.base))
         assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
         assert await running.stored() == []
 
 
 async def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
     async with line(tmp_path, **own(signature="off")) as running:
-        (finding,) = await outside.webhook(settings(public_url=running.base, signature="off"))
+        (finding,) = await public_url.webhook(settings(public_url=running.base, signature="off"))
         assert (finding.verdict, "takes what is not" in finding.text) == (Verdict.WARN, True)
-        (finding,) = await outside.webhook(settings(public_url=running.base))
+        (finding,) = await public_url.webhook(settings(public_url=running.base))
         assert (finding.verdict, "missing-message-sid" in finding.text) == (Verdict.FAIL, True)
         assert await running.stored() == []
 
@@ -74,7 +81,7 @@ def own(**given: Any) -> dict[str, Any]:
 )
 async def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, str]) -> None:
     async with line(tmp_path, **own(**theirs)) as running:
-        found = by_subject(await outside.webhook(settings(public_url=running.base)))
+        found = by_subject(await public_url.webhook(settings(public_url=running.base)))
         assert found["webhook"].verdict is Verdict.OK
         assert found["signature"].verdict is Verdict.FAIL
         assert "signature-mismatch" in found["signature"].text
@@ -97,7 +104,7 @@ async def test_somebody_else_at_the_public_url(
 ) -> None:
     webhook = Webhook(answers=[answer], headers=headers)
     async with serving(webhook, host="127.0.0.1", port=0) as base:
-        (finding,) = await outside.webhook(settings(public_url=base))
+        (finding,) = await public_url.webhook(settings(public_url=base))
         assert finding.verdict is Verdict.FAIL
         assert said in finding.text
         assert finding.remedy
@@ -108,29 +115,29 @@ async def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
         await (Health() if scope["path"] == "/healthz" else Webhook())(scope, receive, send)
 
     async with serving(elsewhere, host="127.0.0.1", port=0) as base:
-        (finding,) = await outside.webhook(settings(public_url=base))
+        (finding,) = await public_url.webhook(settings(public_url=base))
         assert finding.text.endswith("not offhook, which answers /healthz")
 
 
 def test_nobody_at_the_public_url() -> None:
-    (finding,) = look(outside.webhook, settings(public_url=f"http://127.0.0.1:{closed_port()}"))
+    (finding,) = look(public_url.webhook, settings(public_url=f"http://127.0.0.1:{closed_port()}"))
     assert (finding.verdict, "is not reached from here" in finding.text) == (Verdict.FAIL, True)
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
     with nginx(tmp_path, closed_port()) as proxy:
         port = proxy.ports["https", Forwarding.SETS]
-        (finding,) = look(outside.webhook, settings(public_url=f"https://localhost:{port}"))
+        (finding,) = look(public_url.webhook, settings(public_url=f"https://localhost:{port}"))
     assert "its certificate can't be verified" in finding.text
 
 
 async def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
     async with line(tmp_path, **own(auth_token=BOTH)) as running:
         chosen = settings(public_url=running.base, auth_token=BOTH)
-        found = by_subject(await outside.webhook(chosen))["signature"]
+        found = by_subject(await public_url.webhook(chosen))["signature"]
         assert (found.verdict, "each of the 2 tokens" in found.text) == (Verdict.OK, True)
         chosen = settings(public_url=running.base, auth_token=f"{BOTH},a-third")
-        found = by_subject(await outside.webhook(chosen))["signature"]
+        found = by_subject(await public_url.webhook(chosen))["signature"]
         assert (found.verdict, "with token 3" in found.text) == (Verdict.FAIL, True)
         assert await running.stored() == []
 
@@ -157,12 +164,16 @@ def shared() -> Iterator[Twilio]:
     ids=["its own", "both", "a stranger's", "a stranger's second", "a stranger's first"],
 )
 def test_the_tokens_twilio_knows(shared: Twilio, tokens: str, verdict: Verdict, said: str) -> None:
-    (finding,) = look(account.tokens, settings(auth_token=tokens, twilio_api=shared.url))
+    (finding,) = look(twilio_account.tokens, settings(auth_token=tokens, twilio_api=shared.url))
     assert finding.verdict is verdict
     assert said in finding.text
 
 
-CHECKS: tuple[Check, ...] = (account.tokens, account.connections, account.alerts)
+CHECKS: tuple[Check, ...] = (
+    twilio_account.tokens,
+    twilio_account.connections,
+    twilio_account.alerts,
+)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -183,15 +194,15 @@ def test_what_twilio_calls() -> None:
     here = "https://bot.example.com"
     with twilio(webhook_url="https://other.example.com/") as running:
         chosen = settings(public_url=here, twilio_api=running.url)
-        (finding,) = look(account.connections, chosen)
+        (finding,) = look(twilio_account.connections, chosen)
         assert (finding.verdict, "none of the 1" in finding.text) == (Verdict.WARN, True)
         running.sim.webhook_url = f"{here}/twilio/messages"
-        (finding,) = look(account.connections, chosen)
+        (finding,) = look(twilio_account.connections, chosen)
         assert "differs in: webhook, fallback" in finding.text
         assert f"offhook connect --number {NUMBER}" in finding.remedy
         url = f"{here}/twilio/messages{OVERRIDES}"
         running.sim.webhook_url = running.sim.fallback_url = url
-        (finding,) = look(account.connections, chosen)
+        (finding,) = look(twilio_account.connections, chosen)
         assert (finding.verdict, finding.text) == (
             Verdict.OK,
             "1 of 1 at Twilio are set as expected",
@@ -201,14 +212,14 @@ def test_what_twilio_calls() -> None:
 def test_what_twilio_says_went_wrong() -> None:
     with twilio() as running:
         chosen = settings(public_url=running.hooks, twilio_api=running.url)
-        assert look(account.alerts, chosen)[0].verdict is Verdict.OK
+        assert look(twilio_account.alerts, chosen)[0].verdict is Verdict.OK
         running.webhook.answers = [(500, "text/plain", b"no")]
         running.sim.webhook_url = f"{running.hooks}/twilio/messages"
         for _ in range(3):
             running.run(running.sim.text("hello"))
         running.sim.webhook_url = f"http://localhost:{closed_port()}/somebody-elses"
         running.run(running.sim.text("hello"))
-        (finding,) = look(account.alerts, chosen)
+        (finding,) = look(twilio_account.alerts, chosen)
         assert (finding.verdict, "11200, 3 times" in finding.text) == (Verdict.WARN, True)
         assert "answered 4xx or 5xx" in finding.remedy
 
@@ -219,10 +230,10 @@ def test_what_twilio_says_went_wrong() -> None:
 def test_redis_that_answers_and_redis_that_does_not(tmp_path: Path) -> None:
     with valkey(tmp_path / "valkey") as server:
         chosen = settings(cache=server.url)
-        assert look(cache.redis, chosen)[0].text.startswith("Redis answers in")
+        assert look(redis.redis, chosen)[0].text.startswith("Redis answers in")
         server.kill()
-        assert look(cache.redis, chosen)[0].verdict is Verdict.WARN
-    assert look(cache.redis, settings()) == []
+        assert look(redis.redis, chosen)[0].verdict is Verdict.WARN
+    assert look(redis.redis, settings()) == []
 
 
 @asynccontextmanager
@@ -249,7 +260,7 @@ async def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
     with valkey(tmp_path / "valkey") as server:
         real = server.port
         async with far_away(real) as port:
-            (finding,) = await cache.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
+            (finding,) = await redis.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
             assert (finding.verdict, finding.remedy[:13]) == (Verdict.WARN, "Have one near")
 
 

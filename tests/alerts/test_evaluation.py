@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.alerts import Change, Level, Rule, Stage, Standing, advance
+from offhook.alerts.evaluation import CLEAR_AFTER
 from offhook.alerts.rules import RAISE_AFTER, UNKNOWN, Reading
-from offhook.alerts.standing import CLEAR_AFTER
 
 RULE = Rule("load", lambda _: None, "it is {value}", "Do less.", warning=10.0, critical=100.0)
 STEP = 5.0

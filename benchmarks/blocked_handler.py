@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.bench.tally import Tally
+from offhook.bench.results import Tally
 
 _ROOT = Path(__file__).parent.parent
 _TARGET = 1.5

@@ -29,11 +29,10 @@ from benchmarks.peers.table import PEERS, Peer
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.ceiling import NEAR, ceiling
-from offhook.bench.histogram import Histogram
-from offhook.bench.loops import Load
+from offhook.bench.load import Load
 from offhook.bench.plot import points
-from offhook.bench.shots import Supply
-from offhook.bench.tally import Tally, figures
+from offhook.bench.requests import Supply
+from offhook.bench.results import Histogram, Tally, figures
 
 _CONNECTIONS: Final = 64
 _WARM_UP: Final = 1.0

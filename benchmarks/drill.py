@@ -9,8 +9,8 @@ from typing import Final
 
 from benchmarks.processes import until_quiet
 from benchmarks.stage import Stage
-from offhook.bench.loops import Load
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.results import Tally
 
 RATE: Final = 100.0  # webhooks a second
 _SECONDS: Final = 4.0

@@ -24,8 +24,8 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.bench.shots import Mix
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Mix
+from offhook.bench.results import Tally
 from testing.memory import resident
 
 _ROOT = Path(__file__).parent.parent

@@ -28,9 +28,9 @@ from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, command_line, cpu_seconds, memory
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
-from offhook.bench.loops import Load
-from offhook.bench.shots import Kind, Mix, Shot
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.requests import Kind, Mix, Shot
+from offhook.bench.results import Tally
 from offhook.ingress.reception import Reception
 from offhook.settings import Settings
 from offhook.stores import store_of

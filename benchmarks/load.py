@@ -5,9 +5,9 @@ import itertools
 import socket
 from collections.abc import Iterator
 
-from offhook.bench.loops import Load
-from offhook.bench.shots import Mix, Shot, Supply
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.requests import Mix, Shot, Supply
+from offhook.bench.results import Tally
 from offhook.bench.target import Target
 from offhook.core.keys import Kind
 from offhook.core.requests import Request

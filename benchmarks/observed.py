@@ -22,8 +22,8 @@ import uvloop
 from benchmarks import load
 from benchmarks.processes import Process
 from benchmarks.results import Run, is_partial
-from offhook.bench.loops import Load
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.results import Tally
 
 _TOKEN = "correct-horse-battery"
 _BROWSERS = 5

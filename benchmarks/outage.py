@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.bench.tally import Tally
+from offhook.bench.results import Tally
 from testing.postgres import PostgresServer, postgres
 
 _ROOT = Path(__file__).parent.parent

@@ -22,8 +22,8 @@ import uvloop
 from benchmarks import load
 from benchmarks.outage import running
 from benchmarks.results import Run, is_partial
-from offhook.bench.shots import Mix
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Mix
+from offhook.bench.results import Tally
 from testing.valkey import Valkey, valkey
 
 LIMIT = 1.5

@@ -28,9 +28,9 @@ from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.results import Run
 from benchmarks.stage import Servers, Stage, staged
-from offhook.bench.loops import Load
-from offhook.bench.shots import Mix, Supply
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.requests import Mix, Supply
+from offhook.bench.results import Tally
 
 _STORE: Final = "offhook.db"
 _MIX: Final = Mix(repeats=1, forged=1)

@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, lines
-from offhook.bench.shots import Mix, Supply
+from offhook.bench.requests import Mix, Supply
 from testing.postgres import PostgresServer, postgres
 from testing.valkey import Valkey, valkey
 

@@ -21,9 +21,9 @@ from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
-from offhook.bench.files import room_for
-from offhook.bench.loops import Load
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.results import Tally
+from offhook.bench.target import room_for
 
 _PEER: Final = Peer("run", "offhook run", "offhook run benchmarks.apps:quick --port {port}")
 _WARM_UP: Final = 3.0

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from offhook.bench.shots import Shot
+from offhook.bench.requests import Shot
 from offhook.bench.target import Target
 
 

@@ -10,8 +10,8 @@ from benchmarks import results
 from benchmarks.drill import Loss, compare
 from benchmarks.peers.table import PEERS
 from benchmarks.soak import Minute, figures, verdict
-from offhook.bench.shots import Kind, Shot
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Kind, Shot
+from offhook.bench.results import Tally
 from tools.pages import performance
 
 MIB = 2**20

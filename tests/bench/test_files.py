@@ -1,6 +1,6 @@
 import pytest
 
-from offhook.bench.files import room_for
+from offhook.bench.target import room_for
 from offhook.errors import ConfigurationError
 
 

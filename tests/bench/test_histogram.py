@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.bench.histogram import Histogram
+from offhook.bench.results import Histogram
 
 seconds = st.floats(min_value=0, max_value=3600, allow_nan=False)
 

@@ -4,8 +4,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from offhook.bench.histogram import Histogram
 from offhook.bench.plot import bars, latencies
+from offhook.bench.results import Histogram
 
 SVG = "{http://www.w3.org/2000/svg}"
 

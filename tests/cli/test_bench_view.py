@@ -5,10 +5,9 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from offhook.bench.course import Course, Phase, Plan
-from offhook.bench.histogram import Histogram
-from offhook.bench.shots import Kind, Shot
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Kind, Shot
+from offhook.bench.results import Histogram, Tally
+from offhook.bench.run import Course, Phase, Plan
 from offhook.bench.target import Target
 from offhook.cli.bench_view import histogram, live, show
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from offhook.bench.loops import Load
-from offhook.bench.shots import Supply
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.requests import Supply
+from offhook.bench.results import Tally
 from offhook.bench.target import Target
 from offhook.errors import ConfigurationError
 
@@ -42,7 +42,7 @@ async def ceiling(
 @asynccontextmanager
 async def _empty_server() -> AsyncIterator[int]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "offhook.bench.empty",
+        sys.executable, "-m", "offhook.bench.empty_server",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us; it ends with our pipe
     )  # fmt: skip

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
-from offhook.bench.shots import Shot
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Shot
+from offhook.bench.results import Tally
 from offhook.bench.target import Target
 
 STALE: Final = 2.0

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from offhook.bench.course import Course, Plan
-from offhook.bench.files import room_for
 from offhook.bench.plot import latencies
-from offhook.bench.shots import Mix
-from offhook.bench.target import Target
+from offhook.bench.requests import Mix
+from offhook.bench.run import Course, Plan
+from offhook.bench.target import Target, room_for
 from offhook.cli.bench_view import announce, live, show
 from offhook.cli.options import JsonOption
 from offhook.dev.session import Session, running

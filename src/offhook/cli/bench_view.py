@@ -5,9 +5,9 @@ from typing import Final
 
 from rich.console import Console
 
-from offhook.bench.course import Course, Phase, Plan
-from offhook.bench.histogram import Histogram
-from offhook.bench.shots import Kind
+from offhook.bench.requests import Kind
+from offhook.bench.results import Histogram
+from offhook.bench.run import Course, Phase, Plan
 from offhook.terminal import milliseconds
 
 _SHOWN: Final = (50.0, 90.0, 99.0, 99.9)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from offhook.bench.ceiling import ceiling
-from offhook.bench.course import Course, Plan
-from offhook.bench.empty import Empty
-from offhook.bench.loops import Load
-from offhook.bench.shots import Mix, Supply
-from offhook.bench.tally import Tally
+from offhook.bench.empty_server import Empty
+from offhook.bench.load import Load
+from offhook.bench.requests import Mix, Supply
+from offhook.bench.results import Tally
+from offhook.bench.run import Course, Plan
 from offhook.bench.target import Target
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

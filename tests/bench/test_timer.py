@@ -6,7 +6,7 @@ from time import perf_counter, process_time
 
 import pytest
 
-from offhook.bench.alarm import Alarm
+from offhook.bench.timer import Alarm
 
 
 async def test_an_alarm_never_rings_early() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from offhook.bench.shots import Kind, Mix, Shot, Supply
+from offhook.bench.requests import Kind, Mix, Shot, Supply
 from offhook.bench.target import Target
 from offhook.core.signature import verify
 

@@ -1,4 +1,4 @@
-"""`python -m offhook.bench.empty`: a server that does nothing but answer, for the ceiling."""
+"""`python -m offhook.bench.empty_server`: a server that only answers, for the ceiling."""
 
 import asyncio
 import sys

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from offhook.bench.ceiling import NEAR, ceiling
-from offhook.bench.loops import Load
-from offhook.bench.shots import Mix, Supply
-from offhook.bench.tally import Tally
+from offhook.bench.load import Load
+from offhook.bench.requests import Mix, Supply
+from offhook.bench.results import Tally
 from offhook.bench.target import Target
 from offhook.errors import ConfigurationError
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
-from offhook.bench.alarm import Alarm
 from offhook.bench.connection import STALE, Connection
-from offhook.bench.shots import Shot
-from offhook.bench.tally import Tally
+from offhook.bench.requests import Shot
+from offhook.bench.results import Tally
 from offhook.bench.target import Target
+from offhook.bench.timer import Alarm
 
 _PATIENCE: Final = 15.0  # seconds: as long as Twilio waits for an answer
 _TURN: Final = 8  # requests sent in one turn of the loop at most, or no answer would be read

@@ -1,4 +1,4 @@
-"""The two roles of a running app, wired to their adapters: answering, and working."""
+"""Answering webhooks, wired to the store, the cache and the tokens."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple

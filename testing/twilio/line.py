@@ -8,11 +8,11 @@ from typing import Any
 import httpx2
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # the SDK has no types
 
-from offhook.core.signature import verify
 from offhook.twilio.simulator import (
     Credentials,
     Simulator,
 )
+from testing.signatures import verify
 from testing.twilio.helpers import (
     EMPTY_TWIML,
     Requested,

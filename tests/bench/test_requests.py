@@ -8,7 +8,7 @@ import pytest
 
 from offhook.bench.requests import Kind, Mix, Shot, Supply
 from offhook.bench.target import Target
-from offhook.core.signature import verify
+from testing.signatures import verify
 
 ACCOUNT = "AC" + "1" * 32
 TOKEN = "made up"

@@ -104,7 +104,7 @@ meddling = st.builds(
 
 def meddle(server: Valkey, how: str, ours: Seal) -> None:
     """Change what Redis holds. It knows under which names the forged requests are looked up."""
-    forged = [request.fingerprint(secret=ours.secret, kind=request.kind) for request in FORGED]
+    forged = [request.fingerprint(ours.secret) for request in FORGED]
     with server.client() as client:
         held: dict[bytes, bytes] = {name: client.get(name) for name in client.keys("*")}
         names, values = list(held), list(held.values())
@@ -124,10 +124,7 @@ def meddle(server: Valkey, how: str, ours: Seal) -> None:
                 held = {b"offhook:1:" + key: STRANGER.seal(key, now) or b"" for key in forged}
             case "stale":  # of a store that was replaced since
                 old = entry(time=time.time() - 400)
-                keys = [
-                    request.fingerprint(secret=ours.secret, kind=request.kind)
-                    for request in GENUINE
-                ]
+                keys = [request.fingerprint(ours.secret) for request in GENUINE]
                 held = {b"offhook:1:" + key: ours.seal(key, old) or b"" for key in keys}
         if held and how != "flush":
             client.mset(held)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.core.requests import fingerprint
+from offhook.core.keys import Kind
+from offhook.core.requests import Request
 
 SECRET = bytes(range(32))
 TEXT = st.text(max_size=6)
@@ -15,7 +16,7 @@ BYTES = st.binary(max_size=6)
 
 requests = st.fixed_dictionaries(
     {
-        "kind": st.sampled_from(["message", "status"]),
+        "kind": st.sampled_from([Kind.MESSAGE, Kind.STATUS]),
         "method": st.sampled_from(["GET", "POST"]),
         "base": TEXT,
         "path": TEXT,
@@ -28,7 +29,23 @@ requests = st.fixed_dictionaries(
 
 
 def of(request: dict[str, Any], secret: bytes = SECRET) -> bytes:
-    return fingerprint(secret=secret, **request)
+    return Request(**request, started=0.0).fingerprint(secret)
+
+
+def test_versions_that_share_a_cache_agree() -> None:
+    request = Request(
+        Kind.MESSAGE, "POST", "https://bot.example.com", "/twilio/messages", b"a=b",
+        "application/x-www-form-urlencoded", "c2lnbmVk", b"Body=hello", 0.0,
+    )  # fmt: skip
+    assert (
+        request.fingerprint(SECRET).hex()
+        == "98f871e9205d110814f278aba7986f7dac096a404cf726219b2b6878f2a14e1e"
+    )
+    absent = request._replace(content_type=None, kind=Kind.STATUS)
+    assert (
+        absent.fingerprint(SECRET).hex()
+        == "08e3eabe97206d99e393768a1aa48a217a4f98b1a19a11d58d96a23dcfe946a9"
+    )
 
 
 @given(requests, requests)
@@ -51,7 +68,7 @@ def test_what_moves_from_one_part_to_the_next_is_noticed(
 
 def test_bytes_that_are_no_text_are_told_from_their_escapes() -> None:
     request: dict[str, Any] = {
-        "kind": "message", "method": "GET", "base": "b", "path": "/", "query": b"",
+        "kind": Kind.MESSAGE, "method": "GET", "base": "b", "path": "/", "query": b"",
         "content_type": None, "signature": "s", "body": b"",
     }  # fmt: skip
     paths = ["/é", "/\udcc3\udca9", "/\udcc3"]
@@ -61,7 +78,7 @@ def test_bytes_that_are_no_text_are_told_from_their_escapes() -> None:
 @pytest.mark.parametrize("size", [0, 1, 100_000])
 def test_another_secret_gives_another_fingerprint(size: int) -> None:
     request: dict[str, Any] = {
-        "kind": "message", "method": "POST", "base": "b", "path": "/", "query": b"",
+        "kind": Kind.MESSAGE, "method": "POST", "base": "b", "path": "/", "query": b"",
         "content_type": "c", "signature": "s", "body": bytes(size),
     }  # fmt: skip
     assert of(request) != of(request, os.urandom(32))

@@ -24,6 +24,7 @@ def main() -> None:
         from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
         from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
         from offhook.core.messages import Message, StatusUpdate  # noqa: PLC0415
+        from offhook.core.requests import Request  # noqa: PLC0415
         from offhook.core.signature import signed_text, verify  # noqa: PLC0415
         from offhook.core.signature_diagnosis import explain_mismatch  # noqa: PLC0415
 
@@ -34,14 +35,10 @@ def main() -> None:
         signature = given.ConsumeUnicode(30)
         body = given.ConsumeBytes(atheris.ALL_REMAINING)
         for method in ("GET", "POST"):
-            verify(
-                url=url,
-                method=method,
-                content_type=content_type,
-                body=body,
-                signature=signature,
-                auth_tokens=("token",),
+            request = Request(
+                Kind.MESSAGE, method, url, "", b"", content_type, signature, body, 0.0
             )
+            verify(request, ("token",))
         try:
             form = decode_form(body)
         except FormError:
@@ -54,16 +51,11 @@ def main() -> None:
             lane_of(kind, raw)
         Message.parse(raw, attempt=1)
         StatusUpdate.parse(raw, attempt=1)
-        explain_mismatch(
-            base=url,
-            path=content_type,
-            query=body.decode("utf-8", "surrogateescape"),
-            fields=form.fields,
-            signature=signature,
-            auth_tokens=("token",),
-            given=False,
-            other_bases=(signature, url),
-        )
+        request = Request(
+            Kind.MESSAGE, "POST", url, content_type, body, None, signature, body, 0.0,
+            lambda: (signature, url),
+        )  # fmt: skip
+        explain_mismatch(request, ("token",), given=False)
 
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()

@@ -35,13 +35,13 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
     return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
 
 
-def kind_of(called: Kind, raw: Mapping[str, str]) -> Kind:
-    """Return what a form is, whatever it was called for: a status may be sent to the wrong URL.
+def is_status(raw: Mapping[str, str]) -> bool:
+    """Return whether a form is a delivery status, to whichever URL it was sent.
 
     Only a message that a person sent is `received`.
     """
     status = raw.get("MessageStatus") or raw.get("SmsStatus")
-    return Kind.STATUS if status and status not in _RECEIVED else called
+    return bool(status) and status not in _RECEIVED
 
 
 def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:

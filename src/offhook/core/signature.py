@@ -9,11 +9,11 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from enum import Enum, auto
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
+from offhook.core.requests import MediaType, Request
 from offhook.core.urls import (
     BODY_SHA256,
     as_requested,
@@ -36,15 +36,13 @@ __all__ = [
     "with_body_sha256",
 ]
 
-_FORM: Final = "application/x-www-form-urlencoded"
-
 
 class Verdict(NamedTuple):
     """The outcome of `verify`: true when the request is proven to be Twilio's.
 
     `reason` says why not. A refused request has no `form`: what it said is not to be used.
-    A valid one has the `form` of a form POST (None for GET and JSON), its `text` as it was signed,
-    the spelling of the URL that was signed and the index of the auth token that signed it.
+    A valid one has its `form` (None for JSON), that form's `signed_text`, the spelling of the URL
+    that was signed and the index of the auth token that signed it.
     """
 
     reason: Refusal | None
@@ -61,20 +59,10 @@ class Verdict(NamedTuple):
         return self.reason is None
 
 
-def verify(
-    *,
-    url: str,
-    method: str,
-    content_type: str | None,
-    body: bytes,
-    signature: str,
-    auth_tokens: Sequence[str],
-) -> Verdict:
+def verify(request: Request, auth_tokens: Sequence[str]) -> Verdict:
     """Say whether a request bears a valid signature, and decode its form.
 
-    `url` is the public URL as it came over the wire: raw path and raw query, nothing decoded.
-    `content_type` and `signature` are header values, `body` the exact bytes. Any of
-    `auth_tokens` may have signed; empty ones never match.
+    Any of `auth_tokens` may have signed; empty ones never match.
 
     GET and HEAD are signed over the URL alone and their body is ignored. Any other method is
     taken for a POST: of a form, or of JSON whose hash stands in the URL.
@@ -82,19 +70,36 @@ def verify(
     Never raises for anything a client can send. Signatures and hashes are compared in constant
     time.
     """
-    if not signature:
-        return Verdict(Refusal.MISSING_SIGNATURE)
-    if not any(auth_tokens):
-        return Verdict(Refusal.NO_AUTH_TOKEN)
-    if method in {"GET", "HEAD"}:
-        return _check(url, None, signature, auth_tokens)
-    match _kind(content_type, body):
-        case _Kind.FORM:
-            return _check_form(url, body, signature, auth_tokens)
-        case _Kind.JSON:
-            return _check_json(url, body, signature, auth_tokens)
-        case refusal:
-            return Verdict(refusal)
+    media_type = None if request.bodiless else request.media_type
+    refusal = None
+    if media_type is MediaType.OTHER:
+        refusal = Refusal.UNSUPPORTED_CONTENT_TYPE
+    elif not request.signature:
+        refusal = Refusal.MISSING_SIGNATURE
+    elif not any(auth_tokens):
+        refusal = Refusal.NO_AUTH_TOKEN
+    elif media_type in {MediaType.FORM_NOT_UTF8, MediaType.JSON_NOT_UTF8}:
+        refusal = Refusal.NOT_UTF8
+    if refusal is not None:
+        return Verdict(refusal)
+    match media_type:
+        case MediaType.FORM:
+            return _check_form(request, auth_tokens)
+        case MediaType.JSON:
+            return _check_json(request, auth_tokens)
+        case _:
+            return _check_query(request, auth_tokens)
+
+
+def read(request: Request) -> Verdict:
+    """Decode a request's form without verifying it, where signatures are not required."""
+    if not (request.bodiless or request.is_form):
+        return Verdict(Refusal.UNSUPPORTED_CONTENT_TYPE)
+    try:
+        form = request.form()
+    except FormError as error:
+        return Verdict(error.refusal)
+    return Verdict(None, form, text=signed_text(form))
 
 
 def sign(*, url: str, params: Iterable[tuple[str, str]] = (), auth_token: str) -> str:
@@ -121,29 +126,37 @@ def with_body_sha256(url: str, body: bytes) -> str:
     return with_query_value(url, BODY_SHA256, body_sha256(body))
 
 
-def _check_form(url: str, body: bytes, signature: str, auth_tokens: Sequence[str]) -> Verdict:
+def _check_form(request: Request, auth_tokens: Sequence[str]) -> Verdict:
     try:
-        form = decode_form(body)
+        form = request.form()
     except FormError as error:
         return Verdict(error.refusal)
-    return _check(url, form, signature, auth_tokens)
+    return _check(request, form, auth_tokens)
 
 
-def _check_json(url: str, body: bytes, signature: str, auth_tokens: Sequence[str]) -> Verdict:
-    claimed = query_value(url, BODY_SHA256)
+def _check_query(request: Request, auth_tokens: Sequence[str]) -> Verdict:
+    verdict = _check(request, None, auth_tokens)
+    if verdict.reason is not None:
+        return verdict
+    read_ = read(request)  # the signature covers the URL, and so the query
+    return verdict._replace(reason=read_.reason, form=read_.form, text=read_.text)
+
+
+def _check_json(request: Request, auth_tokens: Sequence[str]) -> Verdict:
+    claimed = query_value(request.url, BODY_SHA256)
     if claimed is None:
         return Verdict(Refusal.MISSING_BODY_HASH)
-    verdict = _check(url, None, signature, auth_tokens)
-    # Only after the signature: nobody else's body is worth hashing.
-    if verdict and not hmac.compare_digest(claimed.encode(), body_sha256(body).encode()):
+    verdict = _check(request, None, auth_tokens)
+    # Only after the signature: no other body is worth hashing.
+    if verdict and not hmac.compare_digest(claimed.encode(), body_sha256(request.body).encode()):
         return Verdict(Refusal.BODY_HASH_MISMATCH)
     return verdict
 
 
-def _check(url: str, form: Form | None, signature: str, auth_tokens: Sequence[str]) -> Verdict:
-    if not signature.isascii():
+def _check(request: Request, form: Form | None, auth_tokens: Sequence[str]) -> Verdict:
+    if not request.signature.isascii():
         return Verdict(Refusal.SIGNATURE_MISMATCH)
-    expected = signature.encode()
+    url, expected = request.url, request.signature.encode()
     text = signed_text(form) if form else ""
     try:
         message = (url + text).encode()
@@ -183,28 +196,3 @@ def _signer(message: bytes, expected: bytes, auth_tokens: Sequence[str]) -> int 
 
 def _digest(message: bytes, auth_token: str) -> bytes:
     return binascii.b2a_base64(hmac.digest(auth_token.encode(), message, "sha1"), newline=False)
-
-
-class _Kind(Enum):
-    FORM = auto()
-    JSON = auto()
-
-
-def _kind(content_type: str | None, body: bytes) -> _Kind | Refusal:
-    if content_type == _FORM:  # as every message has it; the rest is for everything else
-        return _Kind.FORM
-    media_type, *parameters = (content_type or "").lower().split(";")
-    media_type = media_type.strip()
-    if media_type == _FORM or (not media_type and not body):
-        kind = _Kind.FORM
-    elif media_type == "application/json" or media_type.endswith("+json"):
-        kind = _Kind.JSON
-    else:
-        return Refusal.UNSUPPORTED_CONTENT_TYPE
-    return kind if all(map(_is_utf8, parameters)) else Refusal.NOT_UTF8
-
-
-def _is_utf8(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    # US-ASCII is a part of UTF-8, and a form's escapes are judged on their own.
-    return name.strip() != "charset" or value.strip().strip('"') in {"utf-8", "utf8", "us-ascii"}

@@ -6,9 +6,10 @@ it, and behind a proxy or a tunnel that is not how the request arrives.
 
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from offhook.core.requests import Request
 from offhook.core.signature import sign
 
 # Each costs one HMAC over the request for each auth token.
@@ -22,57 +23,46 @@ _INNER: Final = re.compile(
 )
 
 
-def checked(base: str, path: str) -> str:
+def checked(request: Request) -> str:
     """Return which URL was checked. A query is left out: that of a GET holds what was written."""
-    return f"the signature was checked for {base + path!a}"
+    return f"the signature was checked for {request.base + request.path!a}"
 
 
-def explain_mismatch(
-    *,
-    base: str,
-    path: str,
-    query: str,
-    fields: Sequence[tuple[str, str]],
-    signature: str,
-    auth_tokens: Sequence[str],
-    other_bases: Iterable[str],
-    given: bool,
-) -> str:
+def explain_mismatch(request: Request, auth_tokens: Sequence[str], *, given: bool) -> str:
     """Return which URL was checked, and under which other base the signature would have fitted.
 
     Args:
-        base: what was put in front of `path`, without a slash at its end.
-        path: the raw path of the request.
-        query: its raw query, without the question mark.
-        fields: the decoded fields of a form POST, none for a GET.
-        signature: the one received.
+        request: with a form that can be decoded; of its `other_bases` the first `MAX_BASES` are
+            tried.
         auth_tokens: those it was checked with.
-        other_bases: those Twilio may have meant; the first `MAX_BASES` are tried.
-        given: whether `base` is OFFHOOK_PUBLIC_URL, and not what the request says of itself.
+        given: whether its base is OFFHOOK_PUBLIC_URL, and not what the request says of itself.
     """
-    target = f"{path}?{query}" if query else path
-    tried = [other for other in dict.fromkeys(other_bases) if other != base][:MAX_BASES]
+    base, path, signature = request.base, request.path, request.signature
+    fields = () if request.bodiless else request.form().fields
+    target = f"{path}?{request.query_text}" if request.query else path
+    others = dict.fromkeys(request.other_bases())
+    tried = [other for other in others if other != base][:MAX_BASES]
     for other in tried:
         if _signed(other + target, fields, signature, auth_tokens):
             return (
-                f"{checked(base, path)}, but it is valid for {other + path!a}: "
+                f"{checked(request)}, but it is valid for {other + path!a}: "
                 f"set OFFHOOK_PUBLIC_URL={ascii(other)[1:-1]}"
             )
     for other in (base, *tried)[:MAX_REWRITTEN]:
-        for called, change in _rewritten(path, query):
+        for called, change in _rewritten(path, request.query_text):
             if _signed(other + called, fields, signature, auth_tokens):
                 return (
-                    f"{checked(base, path)}, but it is valid for "
+                    f"{checked(request)}, but it is valid for "
                     f"{other + called.partition('?')[0]!a} {change}: a proxy has to pass the path "
                     "and the query on as they come, and Twilio must be given what is answered here"
                 )
     if not given and _INNER.fullmatch(base):
         return (
-            f"{checked(base, path)}, and no header of the request says under which name Twilio "
+            f"{checked(request)}, and no header of the request says under which name Twilio "
             "called: set OFFHOOK_PUBLIC_URL to it"
         )
     return (
-        f"{checked(base, path)}, and fits none of {len(tried)} likely others: if Twilio was given "
+        f"{checked(request)}, and fits none of {len(tried)} likely others: if Twilio was given "
         "this URL, TWILIO_AUTH_TOKEN is not the token of the account that called (each subaccount "
         "has its own)"
     )

@@ -3,7 +3,7 @@
 import base64
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Final
@@ -44,11 +44,11 @@ def defer(request: Request, account_sid: str) -> Inbound:
         request: as it came.
         account_sid: the account it claims to be for.
     """
-    raw = _claims(request)
+    raw = request.form().first
     lane = lane_of(request.kind, {**raw, "AccountSid": account_sid})
     return Inbound(
         kind=Kind.DEFERRED,
-        key=request.fingerprint(secret=b"", kind=f"{Kind.DEFERRED} {request.kind}")[:KEY_BYTES],
+        key=request.fingerprint(b"", f"{Kind.DEFERRED} {request.kind}")[:KEY_BYTES],
         # Hashed, for what is claimed may be of any length.
         lane=f"{Kind.DEFERRED}|{blake2b(lane.encode(), digest_size=KEY_BYTES).hexdigest()}",
         account_sid=account_sid,
@@ -123,10 +123,6 @@ class DeferralLimit:
         earned = max(0.0, now - self._earned_at) * DEFERRED_RATE
         self._allowance = min(float(DEFERRED_LIMIT), self._allowance + earned)
         self._earned_at = max(now, self._earned_at)
-
-
-def _claims(request: Request) -> Mapping[str, str]:
-    return decode_form(request.query if request.method == "GET" else request.body).first
 
 
 def _name(claimed: str) -> str:

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from offhook.concurrency import Deadline
 from offhook.core.forms import Refusal
-from offhook.core.hosts import HostNames, host_name
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Answer, Fault
@@ -114,7 +113,7 @@ class Reception:
         """
         cache, key = self._cache, None
         if cache is not None:
-            key = request.fingerprint(secret=cache.secret, kind=request.kind)
+            key = request.fingerprint(cache.secret)
             entry, cached = cache.get(key), "memory"
             if entry is None and (asked := cache.ask(key)) is not None:
                 entry, cached = await asked, "redis"
@@ -124,7 +123,9 @@ class Reception:
         if decided is None:
             decided = await self._look_up(request)
         if self._hosts is not None and isinstance(decided, Inbound):
-            decided = _of_another_host(request, self._hosts) or decided
+            host = request.host
+            if host not in self._hosts:
+                decided = _of_another_host(request, host)
         validated = perf_counter()
         if isinstance(decided, Rejection):
             answer, (_, detail, sid, sender) = REFUSED[decided.reason], decided
@@ -269,18 +270,15 @@ def refused(kind: Kind, answer: Answer, started: float) -> Outcome:
     return Outcome(kind, answer, started, now, now)
 
 
-def _of_another_host(request: Request, hosts: HostNames) -> Rejection | None:
+def _of_another_host(request: Request, host: str | None) -> Rejection:
     """Return why not to take a webhook that was called by another host's name.
 
     Its signature fits: all bots of an account have the same token.
     """
-    name = host_name(request.base.partition("://")[2])
-    if name in hosts:
-        return None
     detail = (
         f"the URL that was called is {request.base + request.path!a}, whose host is not "
         f"allowed: set OFFHOOK_PUBLIC_URL={ascii(request.base)[1:-1]}, or add "
-        f"{ascii(name)[1:-1]} to OFFHOOK_ALLOWED_HOSTS"
+        f"{ascii(host)[1:-1]} to OFFHOOK_ALLOWED_HOSTS"
     )
     return Rejection(Fault.HOST_NOT_ALLOWED, detail)
 

@@ -6,18 +6,16 @@ from typing import Final, NamedTuple
 
 from offhook.core.addresses import folded
 from offhook.core.form_integrity import flaw
-from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
-from offhook.core.keys import Kind, dedupe_key, kind_of, lane_of
+from offhook.core.forms import Form, FormError, Refusal
+from offhook.core.keys import Kind, dedupe_key, is_status, lane_of
 from offhook.core.messages import message_sid, message_status
 from offhook.core.requests import Request
 from offhook.core.responses import Fault, Reason
-from offhook.core.signature import Verdict, signed_text, verify
+from offhook.core.signature import read, verify
 from offhook.core.signature_diagnosis import checked, explain_mismatch
 from offhook.ingress.credentials import Credentials
 from offhook.ports import Inbound
 from offhook.settings import Settings, SignaturePolicy
-
-_FORM: Final = "application/x-www-form-urlencoded"
 
 # https://www.twilio.com/docs/glossary/what-is-a-sid
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
@@ -99,53 +97,55 @@ class Validator:
         tokens = self._credentials.everywhere
         if tokens is None:
             tokens = await self._credentials.find(self.claimed_account(request))
-        return bool(_verdict(request, tokens))
+        return bool(verify(request, tokens))
 
     def claimed_account(self, request: Request) -> str:
-        """Return the account that a request, not believed yet, says it is for.
+        """Return the account that a request, not verified yet, says it is for.
 
-        Empty when it names none that there can be, or can't be genuine whoever it is for: nobody
-        needs to be asked about those.
+        Empty if it names none that can exist, or can't be genuine for any account: no tokens need
+        to be looked up for those.
         """
-        get = request.method == "GET"
-        if not request.signature or not (get or _is_form(request)):
+        if not request.signature or not (request.bodiless or request.is_form):
             return ""
         try:
-            form = decode_form(request.query if get else request.body)
+            form = request.form()
         except FormError:
             return ""
         account = form.get("AccountSid") or self._account_sid
         return account if account == self._account_sid or _ACCOUNT_SID.fullmatch(account) else ""
 
     def _validate(self, request: Request, tokens: tuple[str, ...]) -> Inbound | Rejection:
+        verdict = verify(request, tokens) if self._signed else read(request)
+        if verdict.reason is not None:
+            return self._rejected(request, verdict.reason, tokens)
+        if verdict.form is None:
+            return Rejection(Fault.JSON_BODY, _OF_JSON)
         try:
-            said = self._believe(request, tokens)
-            if not isinstance(said, tuple):
-                return Rejection(said, self._why(request, said, tokens))
-            return self._inbound(request, *said)
+            return self._inbound(request, verdict.form, verdict.text)
         except FormError as error:
             return Rejection(error.refusal)
 
-    def _believe(self, request: Request, tokens: tuple[str, ...]) -> tuple[Form, str] | Reason:
-        """Return what the request says, also as one text, if it may be believed."""
-        get = request.method == "GET"
-        if not get and not _is_form(request):
-            genuine = _is_json(request) and self._signed and _verdict(request, tokens)
-            return Fault.JSON_BODY if genuine else Refusal.UNSUPPORTED_CONTENT_TYPE
-        if not self._signed:
-            return _read(request.query if get else request.body)
-        verdict = _verdict(request, tokens)
-        if verdict.reason is not None:
-            return verdict.reason
-        # The signature of a GET covers the URL, and so the query its parameters are in.
-        return _read(request.query) if verdict.form is None else (verdict.form, verdict.text)
+    def _rejected(self, request: Request, reason: Refusal, tokens: tuple[str, ...]) -> Rejection:
+        if not (request.bodiless or request.is_form):
+            return Rejection(Refusal.UNSUPPORTED_CONTENT_TYPE)
+        match reason:
+            case Refusal.NO_AUTH_TOKEN:
+                return Rejection(reason, "TWILIO_AUTH_TOKEN is not set")
+            case Refusal.SIGNATURE_MISMATCH if request.started >= self._next_diagnosis:
+                self._next_diagnosis = request.started + DIAGNOSIS_INTERVAL
+                given = self._public_url_given
+                return Rejection(reason, explain_mismatch(request, tokens, given=given))
+            case Refusal.SIGNATURE_MISMATCH | Refusal.MALFORMED_URL:
+                return Rejection(reason, checked(request))
+            case _:
+                return Rejection(reason)
 
     def _inbound(self, request: Request, form: Form, text: str) -> Inbound | Rejection:
         raw = form.first
         if _is_conversations_event(raw):
             return Rejection(Fault.CONVERSATIONS_EVENT, _OF_CONVERSATIONS)
-        kind = kind_of(request.kind, raw)
-        recut = flaw(kind, form, text, posted=request.method != "GET")
+        kind = Kind.STATUS if is_status(raw) else request.kind
+        recut = flaw(kind, form, text, posted=not request.bodiless)
         if recut:
             return Rejection(Fault.RECUT_FIELDS, recut)
         missing = _missing(kind, form)
@@ -160,72 +160,13 @@ class Validator:
             message_sid(raw),
             folded(raw.get("From", "")),
             folded(raw.get("To", "")),
-            _parameters(request),
+            request.parameters(),
             None if quiet else self._notice_after,
-        )
-
-    def _why(self, request: Request, reason: Reason, tokens: tuple[str, ...]) -> str:
-        match reason:
-            case Fault.JSON_BODY:
-                return _OF_JSON
-            case Refusal.NO_AUTH_TOKEN:
-                return "TWILIO_AUTH_TOKEN is not set"
-            case Refusal.SIGNATURE_MISMATCH if request.started >= self._next_diagnosis:
-                return self._diagnose(request, tokens)
-            case Refusal.SIGNATURE_MISMATCH | Refusal.MALFORMED_URL:
-                return checked(request.base, request.path)
-            case _:
-                return ""
-
-    def _diagnose(self, request: Request, tokens: tuple[str, ...]) -> str:
-        self._next_diagnosis = request.started + DIAGNOSIS_INTERVAL
-        return explain_mismatch(
-            base=request.base,
-            path=request.path,
-            query=request.query_text,
-            fields=() if request.method == "GET" else decode_form(request.body).fields,
-            signature=request.signature,
-            auth_tokens=tokens,
-            other_bases=request.other_bases(),
-            given=self._public_url_given,
         )
 
 
 def _mismatches(validated: Inbound | Rejection) -> bool:
     return isinstance(validated, Rejection) and validated.reason is Refusal.SIGNATURE_MISMATCH
-
-
-def _read(form: bytes) -> tuple[Form, str]:
-    decoded = decode_form(form)
-    return decoded, signed_text(decoded)
-
-
-def _verdict(request: Request, tokens: tuple[str, ...]) -> Verdict:
-    return verify(
-        url=request.url,
-        method=request.method,
-        content_type=request.content_type,
-        body=request.body,
-        signature=request.signature,
-        auth_tokens=tokens,
-    )
-
-
-def _is_form(request: Request) -> bool:
-    """Say whether a POST claims to be a form: `verify` takes JSON too, which is not due here."""
-    if request.content_type == _FORM:
-        return True
-    media_type = _media_type(request)
-    return media_type == _FORM or (not media_type and not request.body)
-
-
-def _is_json(request: Request) -> bool:
-    media_type = _media_type(request)
-    return media_type == "application/json" or media_type.endswith("+json")
-
-
-def _media_type(request: Request) -> str:
-    return (request.content_type or "").partition(";")[0].strip().lower()
 
 
 def _is_conversations_event(raw: Mapping[str, str]) -> bool:
@@ -247,22 +188,3 @@ def _missing(kind: Kind, form: Form) -> Reason | None:
     if kind is Kind.MESSAGE and not raw.get("From"):
         return Fault.MISSING_FROM
     return None if raw.get("To") else Fault.MISSING_TO
-
-
-def _parameters(request: Request) -> bytes:
-    """Return the parameters to store.
-
-    A POST's query belongs to them: the status callbacks of our sends carry their ledger's id in
-    it. It comes second, so that of two values under one name the form's counts.
-
-    Raises `FormError` when both together cannot be decoded, for nobody could read them later.
-    """
-    if request.method == "GET":
-        return request.query
-    if not request.query:
-        return request.body
-    decode_form(request.query)
-    both = request.body + b"&" + request.query
-    if both.count(b"&") >= MAX_FIELDS:
-        raise FormError(Refusal.TOO_MANY_FIELDS)
-    return both

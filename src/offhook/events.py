@@ -242,7 +242,7 @@ class Topic(StrEnum):
     )
     REPLY_DIFFERS = (
         "reply-differs",
-        "a repeated attempt said something else than the first, whose text stands",
+        "a repeated attempt wrote another text than the first, whose text is kept",
     )
 
     def __new__(cls, value: str, meaning: str, lasting: bool = False) -> Self:

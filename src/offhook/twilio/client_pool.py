@@ -1,4 +1,4 @@
-"""One client in many parts, so that none has many connections to look through."""
+"""Spread requests over several HTTP clients, each with a small connection pool."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,17 +7,17 @@ from typing import Final
 import httpx2
 
 CLIENTS: Final = 16
-"""Twice a request, a client's pool looks at each of its connections, and asks the kernel about
-those that are idle: with 100 of them a third of what a send cost
+"""Twice a request, a client's pool checks each of its connections, with a system call for the idle
+ones: with 100 of them a third of the cost of a send
 (docs/decisions/0016-the-cold-path.md)."""
 
 
 class Clients:
-    """Shares requests out among clients of the same making, each with a pool of its own.
+    """Distributes requests among equal clients, each with a pool of its own.
 
     Args:
         make: makes a client.
-        count: how many there are.
+        count: the number of clients.
     """
 
     def __init__(self, make: Callable[[], httpx2.AsyncClient], *, count: int = CLIENTS) -> None:
@@ -26,9 +26,9 @@ class Clients:
 
     @contextmanager
     def least_busy(self) -> Iterator[httpx2.AsyncClient]:
-        """Yield the client with the fewest requests under way, the first of several.
+        """Yield the client with the fewest running requests, the first of several.
 
-        So one request at a time always meets the connection that the one before has left.
+        So sequential requests always reuse the same connection.
         """
         number = self._busy.index(min(self._busy))
         self._busy[number] += 1
@@ -38,6 +38,6 @@ class Clients:
             self._busy[number] -= 1
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for client in self._clients:
             await client.aclose()

@@ -1,4 +1,4 @@
-"""Sends messages through Twilio's REST API, and tells what is known of each outcome.
+"""Send messages through Twilio's REST API, and classify the outcomes.
 
 https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource
 """
@@ -31,27 +31,27 @@ from offhook.twilio.responses import (
     text_of,
 )
 
-# Seconds. A connection that is not made in 5 s fails, and the send is repeated without a risk. The
-# answer is waited for as long as Twilio waits for ours: giving up early makes a send unknown.
+# Seconds. Without a connection after 5 s, the send can be repeated without a risk. The timeout for
+# the answer is Twilio's own for webhooks: a read that times out makes a send unknown.
 TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=15.0, write=5.0, pool=5.0)
 
-# A server that drips its answer never meets the read timeout, which counts between packets. Below
-# the default lease of a send (30 s), so that the outcome is still this run's to record.
+# The read timeout is between packets, so an answer that comes byte by byte never meets it. Below the
+# lease of a send (30 s), so that its outcome can still be recorded.
 TOTAL: Final = 28.0
 
-# Of each of the clients: more than a worker keeps busy at ~50 ms a request. Idle connections are
-# dropped after 5 s: one that the other side closes just as we reuse it makes that send unknown.
+# Of each client: more than a worker keeps busy at ~50 ms a request. Idle connections are closed after
+# 5 s: one that Twilio closes just as it is reused makes that send unknown.
 LIMITS: Final = httpx2.Limits(
     max_connections=100, max_keepalive_connections=8, keepalive_expiry=5.0
 )
 
-# With the backoff's 150-300 s a try this is about 10 hours, after which Twilio drops what waits in
-# its own queue too: https://www.twilio.com/docs/api/errors/30036
+# With the backoff's 150-300 s a try this is about 10 hours, the longest that Twilio keeps a message in
+# its own queue: https://www.twilio.com/docs/api/errors/30036
 MAX_TRIES: Final = 160
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-# Twilio's codes for messages start here; what is below concerns the account and the caller:
+# Twilio's codes for messages start here; lower ones concern the account and the credentials:
 # https://www.twilio.com/docs/api/errors
 FIRST_MESSAGING_CODE: Final = 21_000
 
@@ -61,17 +61,17 @@ _NOT_CONNECTED: Final = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
     httpx2.PoolTimeout,
-    httpx2.ProxyError,  # the proxy did not let us through to Twilio
+    httpx2.ProxyError,  # the proxy refused the connection to Twilio
     httpx2.UnsupportedProtocol,
 )
 
 
 class _TooLateError(Exception):
-    """Another worker may have the send by now; no complete request has left."""
+    """Another worker may have claimed the send by now; no complete request was sent."""
 
 
 class TwilioSender:
-    """Twilio's REST API as the `Sender` that replies leave through.
+    """Implements `ports.Sender` with Twilio's REST API.
 
     Args:
         settings: `twilio_api` and the account's credentials.
@@ -106,17 +106,17 @@ class TwilioSender:
         )
 
     async def send(self, claim: SendClaim) -> SendOutcome:
-        """Ask Twilio to send a message, once. Tell what is known of the outcome; raises nothing.
+        """Ask Twilio once to send a message; return the outcome, as far as it is known.
 
-        Never connected, or 429: POSTPONE, until `MAX_TRIES`. So are refused credentials: nothing
-        was sent, and it can be once they are mended. Any other answer 3xx or 4xx: REFUSE. No
-        answer, half an answer, or a 5xx: LOSE, for Twilio may have the message.
+        Raises nothing. POSTPONE, until `MAX_TRIES`: no connection, a 429, or refused credentials,
+        with which nothing was sent. REFUSE: any other 3xx or 4xx. LOSE: no answer, half an answer
+        or a 5xx, for Twilio may have the message.
         """
         with self._clients.least_busy() as client:
             return await self._send(client, claim)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._clients.close()
 
     async def _send(self, client: httpx2.AsyncClient, claim: SendClaim) -> SendOutcome:
@@ -133,7 +133,7 @@ class TwilioSender:
             )
         except _NOT_CONNECTED as error:
             return self._postponed(claim.tries, f"Twilio was not reached: {said(error)}")
-        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
+        except Exception as error:  # noqa: BLE001 - the request may have been sent
             return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {said(error)}")
         return self._outcome(claim.tries, response)
 
@@ -183,9 +183,10 @@ class TwilioSender:
 
 
 async def _in_time(form: bytes, leaves_by: float) -> AsyncIterator[bytes]:
-    """Give the body when all else is done and sent: the last moment to keep the request back.
+    """Yield the body, unless it is too late to send it.
 
-    Finding a connection takes up to ten seconds, and a process that is stopped any time.
+    It is read once the headers are sent: getting a connection takes up to ten seconds, and a
+    stopped process any time.
     """
     if elapsed() >= leaves_by:
         raise _TooLateError
@@ -214,6 +215,6 @@ def _concerns_credentials(status: int, code: str) -> bool:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Return the seconds Twilio asks us to wait, at most what we would wait by ourselves."""
+    """Return the seconds that Twilio asks us to wait, at most the backoff's longest."""
     text = response.headers.get("Retry-After", "")
     return min(float(text[:9]), CAP) if text.isascii() and text.isdigit() else None

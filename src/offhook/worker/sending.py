@@ -20,40 +20,41 @@ from offhook.stores.availability import StoreWatch, woken
 from offhook.worker.drafts import ReturnAddress, drafts_of
 
 MAX_SENDING: Final = 50
-"""Requests to Twilio at once from one process; its REST API answers 429 (error 20429) to accounts
-that have too many open."""
+"""Concurrent requests to Twilio from one process; its REST API answers 429 (error 20429) to an
+account with too many."""
 
 MIN_SEND_LEASE: Final = 30.0
-"""Seconds that a send may at least take before it is `unknown`; requests time out well before."""
+"""Seconds, at least, until a send is `unknown`; requests time out well before."""
 
 _PAUSE: Final = 0.01
 """Seconds between two claims, unless the first took all it could: what falls due meanwhile is
 claimed in one transaction."""
 
 _LEAVES_WITHIN: Final = 0.5
-"""Of a send's lease. The other half is for the request's way: what waits behind it in its lane goes
-out when the lease is over, and a process may be stopped at any moment."""
+"""Of a send's lease. The other half is for the request: the next of the lane is sent when the lease
+has expired, and a process may be stopped at any moment."""
 
 _WHAT: Final = "message.reply"
 _LINES: Final = 3  # that an error names
 _GONE: Final = "the worker of this run has ended: the reply was not written"
 
-_GRACE: Final = 5.0  # seconds for requests under way when the time to stop is over
+_GRACE: Final = 5.0  # seconds for running requests after the deadline of `stop`
 
 
 class LedgerReplier:
     """Writes the replies of one run to the ledger, while the run lasts.
 
-    Replies are numbered in the order in which they are begun, so that a repeated attempt comes
-    upon those of the attempt before and writes none twice.
+    Replies are numbered in the order in which they are begun, so a repeated attempt finds those of
+    the attempt before and writes none twice.
 
-    It may be used on other threads than the worker's: a `def` handler, and threads of its own.
+    May be used on any thread: a `def` handler's, and threads that it starts.
 
     Args:
         store: of the running event loop.
         claim: the run's; every write carries its token.
         address: where replies go by default.
-        observer: is told when a repeated attempt says something else than the first.
+        observer: called when a repeated attempt writes another text than the first, and with
+            replies that were never awaited.
     """
 
     def __init__(
@@ -71,17 +72,17 @@ class LedgerReplier:
         self._ended: LeaseLost | NotRunning | None = None
 
     def end(self, reason: LeaseLost | NotRunning) -> None:
-        """Refuse all further replies: the run is over, whatever its code still does."""
+        """Refuse all further replies: the run is over, although its code may still run."""
         self._ended = self._ended or reason
 
     async def finish(self) -> None:
-        """Wait for what is being written; the handler has returned.
+        """Wait for the replies that are being written, after the handler has returned.
 
         Raises:
             NotAwaited: naming the lines of replies that were never awaited.
         """
         if not all(call.begun for call in self._calls):
-            await asyncio.sleep(0)  # what was made a task of begins now
+            await asyncio.sleep(0)  # those wrapped in tasks begin now
         while self._writing:
             self._written.clear()
             await self._written.wait()
@@ -93,9 +94,9 @@ class LedgerReplier:
             raise error
 
     def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
-        """Write a reply to the ledger; long texts make several sends, of which the last is told.
+        """Write a reply to the ledger; return its send, the last one of a long text.
 
-        Awaited, or at once in a thread without an event loop.
+        When awaited, or at once in a thread without an event loop.
 
         Raises:
             LeaseLost: another run has the message now.
@@ -126,7 +127,7 @@ class LedgerReplier:
     def _wait(self, writing: Future[tuple[Send, ...]]) -> tuple[Send, ...]:
         try:
             return writing.result()
-        except CancelledError:  # with everything on the loop, which ends
+        except CancelledError:  # the loop is ending
             raise NotRunning(_GONE) from None
 
     async def _write(self, reply: Reply, key: str | None) -> tuple[Send, ...]:
@@ -147,8 +148,8 @@ class LedgerReplier:
         try:
             sends = await self._store.write(self._claim, drafts)
         except StoreUnavailable:
-            # A handler that tries the same reply once more must get the same number, or the next
-            # attempt, in which the store is there, would send it twice.
+            # A handler that repeats the reply must get the same number, or the next attempt, with
+            # the store available, would send it twice.
             if key is None and self._next == number + 1:
                 self._next = number
             raise
@@ -160,19 +161,19 @@ class LedgerReplier:
             if send.repeated and send.body != draft.body:
                 text = (
                     f"attempt {self._claim.attempt} of message {self._claim.id} has another text "
-                    f"for {draft.identity} than an earlier one, whose text stands"
+                    f"for {draft.identity} than an earlier attempt, whose text is kept"
                 )
                 self._observer(Problem(Topic.REPLY_DIFFERS, text))
 
 
 class SendLoop:
-    """Takes sends from the ledger to Twilio.
+    """Sends the ledger's replies through Twilio.
 
     Args:
         store: open, and of this event loop.
-        sender: the way to Twilio; closed by whoever opened it.
+        sender: sends; closed by the caller.
         settings: `lease` is used.
-        observer: is told of every try.
+        observer: called with every try.
         owner: names this process in the leases.
     """
 
@@ -192,17 +193,17 @@ class SendLoop:
         self._stop_at: float | None = None
 
     def stop(self, deadline: float) -> None:
-        """Send what is due already, beginning no more after `deadline` seconds, then return.
+        """Let `run` return after it has sent what is due, starting nothing after `deadline` seconds.
 
-        What is under way by then gets five seconds more: cut off, it would be `unknown`, until its
-        status callback says more.
+        Requests that run by then get five seconds more: a cancelled one would be `unknown` until
+        its status callback.
         """
         stop_at = time.monotonic() + deadline
         self._stop_at = stop_at if self._stop_at is None else min(stop_at, self._stop_at)
         self._work.set()
 
     async def run(self) -> None:
-        """Send until `stop` is called. A store that is away is waited for.
+        """Send until `stop` is called; wait for a store that is unavailable.
 
         Raises:
             StoreBroken: the store does not come back by itself.

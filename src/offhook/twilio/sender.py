@@ -35,18 +35,18 @@ from offhook.twilio.responses import (
 # the answer is Twilio's own for webhooks: a read that times out makes a send unknown.
 TIMEOUT: Final = httpx2.Timeout(connect=5.0, read=15.0, write=5.0, pool=5.0)
 
-# The read timeout is between packets, so an answer that comes byte by byte never meets it. Below the
-# lease of a send (30 s), so that its outcome can still be recorded.
+# The read timeout is between packets, so an answer that comes byte by byte never meets it. Below
+# the lease of a send (30 s), so that its outcome can still be recorded.
 TOTAL: Final = 28.0
 
-# Of each client: more than a worker keeps busy at ~50 ms a request. Idle connections are closed after
-# 5 s: one that Twilio closes just as it is reused makes that send unknown.
+# Of each client: more than a worker keeps busy at ~50 ms a request. Idle connections are closed
+# after 5 s: one that Twilio closes just as it is reused makes that send unknown.
 LIMITS: Final = httpx2.Limits(
     max_connections=100, max_keepalive_connections=8, keepalive_expiry=5.0
 )
 
-# With the backoff's 150-300 s a try this is about 10 hours, the longest that Twilio keeps a message in
-# its own queue: https://www.twilio.com/docs/api/errors/30036
+# With the backoff's 150-300 s a try this is about 10 hours, the longest that Twilio keeps a message
+# in its own queue: https://www.twilio.com/docs/api/errors/30036
 MAX_TRIES: Final = 160
 
 FORM: Final = "application/x-www-form-urlencoded"

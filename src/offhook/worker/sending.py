@@ -193,7 +193,7 @@ class SendLoop:
         self._stop_at: float | None = None
 
     def stop(self, deadline: float) -> None:
-        """Let `run` return after it has sent what is due, starting nothing after `deadline` seconds.
+        """Let `run` return once what is due is sent, starting nothing after `deadline` seconds.
 
         Requests that run by then get five seconds more: a cancelled one would be `unknown` until
         its status callback.

@@ -9,7 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from offhook.ingress.http_protocol import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED, Bounds, door
+from offhook.ingress.http_protocol import (
+    BLANK_BYTES,
+    HEAD_BYTES,
+    HEADERS,
+    PIPELINED,
+    Bounds,
+    limited_http_protocol,
+)
 from offhook.process.server import listen, server_for, serving
 from testing.webhooks import TWIML, Reply, read_reply, request
 
@@ -413,6 +420,6 @@ def test_connections_are_no_more_than_files_may_be_open(monkeypatch: pytest.Monk
         set_to: list[tuple[int, int]] = []
         monkeypatch.setattr(resource, "getrlimit", lambda _kind, both=(soft, hard): both)
         monkeypatch.setattr(resource, "setrlimit", lambda _kind, both, to=set_to: to.append(both))
-        hall = door(Bounds(1000)).args[0]  # type: ignore[attr-defined]
-        assert hall.bounds.connections == connections
+        limits = limited_http_protocol(Bounds(1000)).args[0]  # type: ignore[attr-defined]
+        assert limits.bounds.connections == connections
         assert set_to == ([] if raised is None else [raised])

@@ -44,7 +44,7 @@ STRANGER = "AC" + "8" * 32
 THEIRS: Fields = changed(MESSAGE, AccountSid=TENANT)
 
 
-class Door(Watched):
+class TenantReception(Watched):
     """A reception that asks a source for the tokens of tenants."""
 
     def __init__(self, *given: Any, source: Source, **more: Any) -> None:
@@ -63,10 +63,10 @@ class Door(Watched):
 
 
 @asynccontextmanager
-async def door(path: Path, **given: Any) -> AsyncIterator[Door]:
+async def tenants(path: Path, **given: Any) -> AsyncIterator[TenantReception]:
     store = open_store(f"sqlite:///{path}/offhook.db")
     await store.open()
-    made = Door(store, settings(**given), source=Source(**{TENANT: "tenant's"}))
+    made = TenantReception(store, settings(**given), source=Source(**{TENANT: "tenant's"}))
     try:
         yield made
     finally:
@@ -75,7 +75,7 @@ async def door(path: Path, **given: Any) -> AsyncIterator[Door]:
 
 
 async def test_a_tenants_webhook_is_validated_with_the_tenants_token(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         told = await at.process(webhook(THEIRS, token="tenant's"))
         assert (told.status, told.deferred) == (200, False)
         assert at.accepted[0].account_sid == TENANT
@@ -83,7 +83,7 @@ async def test_a_tenants_webhook_is_validated_with_the_tenants_token(tmp_path: P
 
 
 async def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         at.source.open.clear()
         assert (await at.process(webhook())).status == 200
         unnamed = await at.process(webhook(changed(MESSAGE, AccountSid=None)))
@@ -106,7 +106,7 @@ async def test_the_own_account_needs_nobody_to_be_asked(tmp_path: Path) -> None:
 async def test_nobody_signs_for_another_account(
     tmp_path: Path, fields_and_token: tuple[Fields, str]
 ) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         fields, token = fields_and_token
         told = await at.process(webhook(fields, token=token))
         assert (told.status, told.error) == (403, "signature-mismatch")
@@ -114,7 +114,7 @@ async def test_nobody_signs_for_another_account(
 
 
 async def test_an_unknown_account_is_refused_as_a_wrong_signature_is(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         await at.process(webhook(changed(MESSAGE, AccountSid=STRANGER), token="guessed"))
         await at.process(webhook(THEIRS, token="guessed"))
         assert at.answers == [REFUSED[Refusal.SIGNATURE_MISMATCH]] * 2
@@ -132,14 +132,14 @@ async def test_an_unknown_account_is_refused_as_a_wrong_signature_is(tmp_path: P
 async def test_what_can_be_refused_at_once_is_not_asked_for(
     tmp_path: Path, request_: Request, error: str
 ) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         at.source.open.clear()
         assert (await at.process(request_)).error == error
         assert at.source.asked == []
 
 
 async def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         await at.process(webhook(THEIRS, token="tenant's"))
         at.source.tokens[TENANT] = "rotated"
         at.now = REFRESH_AFTER
@@ -154,7 +154,7 @@ async def test_a_rotated_token_is_believed_within_seconds(tmp_path: Path) -> Non
 
 
 async def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_path: Path) -> None:
-    async with door(tmp_path, signature_timeout=0.05) as at:
+    async with tenants(tmp_path, signature_timeout=0.05) as at:
         at.source.open.clear()
         request = webhook(THEIRS, token="tenant's")
         told = await at.process(request)
@@ -169,13 +169,13 @@ async def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_pa
 
 
 async def test_a_source_that_fails_defers_too(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         at.source.error = OSError("away")
         assert (await at.process(webhook(THEIRS, token="tenant's"))).deferred
 
 
 async def test_or_it_is_rejected_where_that_is_wanted(tmp_path: Path) -> None:
-    async with door(tmp_path, on_signature_timeout="reject") as at:
+    async with tenants(tmp_path, on_signature_timeout="reject") as at:
         at.source.error = OSError("away")
         request = webhook(THEIRS, token="tenant's")
         told = await at.process(request)
@@ -189,7 +189,7 @@ async def test_or_it_is_rejected_where_that_is_wanted(tmp_path: Path) -> None:
 async def test_a_forged_deferred_request_does_not_take_the_place_of_a_genuine_one(
     tmp_path: Path,
 ) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         at.source.error = OSError("away")
         genuine = webhook(THEIRS, token="tenant's")
         forged = [
@@ -291,7 +291,7 @@ async def test_a_worker_that_keeps_up_does_not_let_a_flood_through() -> None:
 
 
 async def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> None:
-    async with door(tmp_path) as at:
+    async with tenants(tmp_path) as at:
         at.source.error = OSError("away")
         full: Any = Counted(DEFERRED_LIMIT)
         reception = Reception(
@@ -309,7 +309,7 @@ async def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> Non
 
 
 async def test_with_signatures_off_nobody_is_asked(tmp_path: Path) -> None:
-    async with door(tmp_path, signature="off") as at:
+    async with tenants(tmp_path, signature="off") as at:
         told = await at.process(webhook(THEIRS, token="guessed"))
         assert (told.status, at.source.asked) == (200, [])
 
@@ -322,7 +322,7 @@ def test_a_deferred_request_hides_what_was_written() -> None:
 
 
 async def test_nothing_is_deferred_for_another_host(tmp_path: Path) -> None:
-    async with door(tmp_path, public_url="") as made:
+    async with tenants(tmp_path, public_url="") as made:
         made.source.error = OSError("away")
         for host, status in (("other.example.com", 421), ("localhost", 200)):
             base = f"http://{host}"

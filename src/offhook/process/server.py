@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from offhook.errors import ConfigurationError
-from offhook.ingress.http_protocol import DEFAULT_BOUNDS, Bounds, door
+from offhook.ingress.http_protocol import DEFAULT_BOUNDS, Bounds, limited_http_protocol
 
 
 def on_signals(act: Callable[[], None]) -> None:
@@ -94,7 +94,7 @@ def server_for(
     """
     config = uvicorn.Config(
         app,
-        http=door(bounds),
+        http=limited_http_protocol(bounds),
         ws="none",
         lifespan=lifespan,
         log_config=None,

@@ -20,6 +20,7 @@ import uvloop
 from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.bench.results import Tally
+from testing.ports import free_port
 
 _ROOT = Path(__file__).parent.parent
 _TARGET = 1.5
@@ -51,7 +52,7 @@ def start(bot: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
 
 
 async def measure(bot: str, rate: float, seconds: float, folder: Path) -> Tally:
-    port = load.free_port()
+    port = free_port()
     process = start(bot, port, folder)
     try:
         await load.until_up(port)

@@ -27,6 +27,7 @@ from benchmarks.results import Run, is_partial
 from offhook.bench.requests import Mix
 from offhook.bench.results import Tally
 from testing.memory import resident
+from testing.ports import free_port
 
 _ROOT = Path(__file__).parent.parent
 _ALONE = 0.25  # of the flood's time: for the comparison
@@ -176,7 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # ours, for the silent connections
-    port = load.free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         run = Run("flood", folder, partial=is_partial(parser, given))

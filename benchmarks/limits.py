@@ -34,6 +34,7 @@ from offhook.bench.results import Tally
 from offhook.ingress.reception import Reception
 from offhook.settings import Settings
 from offhook.stores import store_of
+from testing.ports import free_port
 
 _AT_ONCE: Final = 1000  # webhooks that are put into the backlog together
 _SENDS: Final = "SELECT count(*) FROM sends WHERE state = 'sent'"
@@ -184,7 +185,7 @@ async def idle(places: Places, _given: argparse.Namespace) -> Figures:
     What answers and what works is by itself; beside it, what starts them and tells of them.
     """
     stage = places.stage(_offhook("quick", "run"))
-    stage.set(OFFHOOK_ADMIN_BIND=f"127.0.0.1:{load.free_port()}")  # it is on by default
+    stage.set(OFFHOOK_ADMIN_BIND=f"127.0.0.1:{free_port()}")  # it is on by default
     process = stage.start_ingress()
     await stage.until_up()
     await _load(stage, load.supply(), Tally()).open(10, 1.0)

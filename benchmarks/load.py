@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 from collections.abc import Iterator
 
 from offhook.bench.load import Load
@@ -44,13 +43,6 @@ async def open_loop(
     tally = Tally()
     await Load(target(port), requests, tally, connections=connections).open(rate, seconds)
     return tally
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until_up(port: int, patience: float = 20.0) -> None:

@@ -24,6 +24,7 @@ from benchmarks.processes import Process
 from benchmarks.results import Run, is_partial
 from offhook.bench.load import Load
 from offhook.bench.results import Tally
+from testing.ports import free_port
 
 _TOKEN = "correct-horse-battery"
 _BROWSERS = 5
@@ -81,7 +82,7 @@ async def look_on(port: int) -> None:
 
 
 async def measure(setup: Setup, seconds: float, folder: Path) -> Figures:
-    port = load.free_port()
+    port = free_port()
     supply = load.supply(_PREPARED)
     process = started(setup, port, folder)
     try:
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    setups = (Setup("nothing", "error", 0), Setup("everything", "info", load.free_port()))
+    setups = (Setup("nothing", "error", 0), Setup("everything", "info", free_port()))
     found: dict[str, list[Figures]] = {setup.name: [] for setup in setups}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         run = Run("observed", Path(folder), partial=is_partial(parser, given))

@@ -25,6 +25,7 @@ import uvloop
 from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.bench.results import Tally
+from testing.ports import free_port
 from testing.postgres import PostgresServer, postgres
 
 _ROOT = Path(__file__).parent.parent
@@ -102,7 +103,7 @@ def report(found: Mapping[str, Tally]) -> tuple[int, int]:
 
 def measured(seconds: float, rate: float, folder: Path) -> dict[str, Any]:
     """Return what became of the webhooks; times in seconds."""
-    port = load.free_port()
+    port = free_port()
     with postgres() as server:
         environment = {
             "TWILIO_ACCOUNT_SID": load.ACCOUNT,

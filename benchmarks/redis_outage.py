@@ -24,6 +24,7 @@ from benchmarks.outage import running
 from benchmarks.results import Run, is_partial
 from offhook.bench.requests import Mix
 from offhook.bench.results import Tally
+from testing.ports import free_port
 from testing.valkey import Valkey, valkey
 
 LIMIT = 1.5
@@ -80,7 +81,7 @@ def figures(rounds: Sequence[Mapping[str, Tally]]) -> dict[str, float]:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> list[dict[str, Tally]]:
-    port = load.free_port()
+    port = free_port()
     with valkey(folder / "valkey") as server:
         environment = {
             "TWILIO_ACCOUNT_SID": load.ACCOUNT,

@@ -12,6 +12,7 @@ from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, lines
 from offhook.bench.requests import Mix, Supply
+from testing.ports import free_port
 from testing.postgres import PostgresServer, postgres
 from testing.valkey import Valkey, valkey
 
@@ -76,7 +77,7 @@ class Stage:
         self.peer = peer
         self.handled = folder / "handled"
         self.accepted = 0
-        self.port = load.free_port()
+        self.port = free_port()
         self.target = load.target(self.port)
         self.folder = folder
         self._processes: list[Process] = []

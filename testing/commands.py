@@ -1,8 +1,8 @@
 """Real `offhook` processes, in a directory and an environment of the test's own."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -130,6 +130,12 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def signals_are_taken(self) -> bool:
+        """Return whether it has taken the signals sent to it: equal ones that wait become one."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        pending = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)$", status, flags=re.MULTILINE)
+        return not any(int(mask, 16) for mask in pending)
+
     def exit_status(self) -> int:
         """Wait for its end."""
         try:
@@ -174,12 +180,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # it may end while it is read
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

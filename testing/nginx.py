@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-_PATIENCE = 20.0  # seconds
+from testing.ports import free_port
+
+_PATIENCE = 60.0  # seconds
 _MISSING = "nginx is not installed: apt-get install nginx-light (it need not run as a service)"
 
 
@@ -80,7 +82,7 @@ def nginx(directory: Path, upstream: int) -> Iterator[Nginx]:
     if program is None:
         raise RuntimeError(_MISSING)
     pem = _certificate(directory)
-    ports = {(scheme, kind): _free_port() for scheme in ("https", "http") for kind in Forwarding}
+    ports = {(scheme, kind): free_port() for scheme in ("https", "http") for kind in Forwarding}
     servers = "".join(_server(*key, port, upstream) for key, port in ports.items())
     config = directory / "nginx.conf"
     config.write_text(_CONFIG.format(directory=directory, servers=servers))
@@ -135,9 +137,3 @@ def _await(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
             time.sleep(0.01)  # nothing tells when it listens
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -6,7 +6,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import asyncpg
+
+from testing.ports import free_port
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -59,7 +60,7 @@ class PostgresServer:
         self._binaries = _binaries(directory, self._user)
         self._password = secrets.token_urlsafe(12)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -254,9 +255,3 @@ def _can_run(installed: Path, user: pwd.struct_passwd) -> bool:
     except PermissionError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

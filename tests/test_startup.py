@@ -8,7 +8,8 @@ import pytest
 from offhook import Message, Offhook
 from offhook.events import Event, Problem, Topic
 from offhook.startup import unknown_variables
-from testing.commands import Home, dev, free_port
+from testing.commands import Home, dev
+from testing.ports import free_port
 
 ACCOUNT = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
 PUBLIC = {**ACCOUNT, "OFFHOOK_PUBLIC_URL": "http://bot.example.com"}

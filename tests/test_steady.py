@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tools.steady import report, run
 
 TESTS = """
@@ -13,10 +15,11 @@ def test_that_fails():
 """
 
 
-def test_a_run_that_fails_names_its_tests(tmp_path: Path) -> None:
+def test_a_run_that_fails_names_its_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     file = tmp_path / "test_made_up.py"
     file.write_text(TESTS)
-    arguments = (f"--rootdir={tmp_path}", "-c/dev/null", "-p", "no:asyncio", "-rfE", str(file))
+    arguments = (f"--rootdir={tmp_path}", "-c/dev/null", "-rfE", str(file))
     failed, passed = run(arguments), run((*arguments, "-k", "passes"))
     assert failed.status == 1
     [test] = failed.failed

@@ -5,11 +5,11 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.limits import roles
-from benchmarks.load import free_port
 from benchmarks.peers.table import Peer
 from benchmarks.processes import command_line
 from benchmarks.stage import Servers, staged
 from testing.commands import until
+from testing.ports import free_port
 
 RUN = Peer("run", "offhook run", "offhook run benchmarks.apps:quick --port {port}")
 

@@ -1,7 +1,6 @@
 """Real servers for the other end of a connection: one that records, and ones that misbehave."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -157,11 +156,3 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
     """Return an HTTP answer that closes its connection."""
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
-
-
-def closed_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

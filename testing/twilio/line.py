@@ -37,7 +37,7 @@ async def on_the_line(
 ) -> AsyncIterator[tuple[Simulator, Webhook]]:
     """Start a simulator that posts to a real, recording server."""
     sim = simulator(**CREDENTIALS._asdict() | given)
-    async with asyncio.timeout(20), sim, webhook_of(sim, webhook=webhook) as served:
+    async with asyncio.timeout(60), sim, webhook_of(sim, webhook=webhook) as served:
         yield sim, served
 
 

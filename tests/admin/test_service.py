@@ -37,7 +37,7 @@ async def running(
     stop = asyncio.Event()
     task = asyncio.create_task(admin.run(stop))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await ready(admin):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
         yield admin
@@ -83,7 +83,7 @@ async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
     await writer.append(inbound("SM1", "lane"))
     ingress = {"ingress-1": Sheet.alone().memory}
     async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await admin.surveyor.look()).spooled is None:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text

@@ -61,12 +61,12 @@ async def test_what_came_during_an_outage_is_stored_once_in_order_and_marked(
 async def test_only_the_first_webhooks_wait_for_a_store_that_does_not_answer(
     machine: Machine,
 ) -> None:
-    async with machine.ingress(patience=2.0) as way:
-        with machine.locked():
+    async with machine.ingress(patience=10.0) as way:
+        with machine.locked():  # SQLite gives up after a second
             await asyncio.gather(*(way.accept(one) for one in EVERYTHING[:50]))
             began = time.monotonic()
             await way.accept(*EVERYTHING[50:])
-            assert time.monotonic() - began < 2.0, "less than one of them would wait"
+            assert time.monotonic() - began < 10.0, "they would wait for 50 s"
 
 
 async def test_an_outage_is_told_once_with_its_reason_and_so_is_its_end(machine: Machine) -> None:

@@ -12,7 +12,7 @@ from offhook.core.responses import STORED
 from offhook.events import Event, Problem, Topic
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
-PATIENCE = 20.0  # seconds until a test that waits in vain fails
+PATIENCE = 60.0  # seconds until a test that waits in vain fails
 TOKEN = "t" * 32
 STORE = "postgresql://db:5432/offhook"
 

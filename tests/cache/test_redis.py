@@ -106,7 +106,7 @@ async def test_a_killed_redis_is_told_once_and_used_again_when_it_is_back(server
     told = Told()
     async with redis_cache(server.url, told=told) as cache:
         server.kill()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while told.states != [False]:
                 answer = cache.ask(os.urandom(32))
                 if answer is not None:
@@ -121,16 +121,14 @@ async def test_a_killed_redis_is_told_once_and_used_again_when_it_is_back(server
             assert await asked(other, key) == one
 
 
-async def test_a_frozen_redis_costs_a_request_no_more_than_its_patience(server: Valkey) -> None:
+async def test_a_request_does_not_wait_for_a_frozen_redis(server: Valkey) -> None:
     told = Told()
-    loop = asyncio.get_running_loop()
     async with redis_cache(server.url, told=told) as cache:
         server.freeze()
-        before = loop.time()
         answer = cache.ask(os.urandom(32))
         assert answer is not None
-        assert await answer is None
-        assert loop.time() - before < 1.0  # 20 ms, on a machine that may be busy
+        async with asyncio.timeout(PATIENCE):  # it stays frozen for longer
+            assert await answer is None
         await told.until(lambda: told.states == [False])
         assert cache.ask(os.urandom(32)) is None  # nobody else waits
         server.thaw()

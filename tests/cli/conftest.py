@@ -1,18 +1,10 @@
-import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from offhook import cli
 from testing.commands import Call, Ended
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run the tests on the event loop that `offhook run` uses."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: 
             assert found("offhook_handler_runs_total", kind="message") == 22
             assert found("offhook_sends_total", trigger="accept") == 22
             assert found("offhook_store_messages", state="dead") == 0
-            async with asyncio.timeout(30):  # all that were killed have been replaced
+            async with asyncio.timeout(60):  # all that were killed have been replaced
                 while found("offhook_processes", role="worker") < 2 or (
                     found("offhook_processes", role="ingress") < 2
                 ):
@@ -102,7 +102,7 @@ async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: 
 async def shows(process: Process, name: str, value: float, **labels: str) -> Callable[..., float]:
     """Wait until samples add up to a value; return what adds others of that scrape up."""
     found = await metrics(process)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while found(name, **labels) != value:
             await asyncio.sleep(0.05)
             found = await metrics(process)

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx2
 
 from offhook.twilio.simulator import Simulator
-from testing.commands import Home, Process, free_port
+from testing.commands import Home, Process
+from testing.ports import free_port
 
 ACCOUNT = Simulator.credentials()
 BROKEN = "store-broken: messages are not handled"
@@ -32,7 +33,7 @@ class Service:
     async def answer_to(self, body: str, *, from_: str = "+15551230001") -> str:
         delivered = await self.simulator.text(body, from_=from_)
         assert delivered.status == 200, self.process.explain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await self.simulator.wait_for(to=delivered.from_, after=delivered.after)).body
 
     async def ready(self) -> int:
@@ -40,12 +41,12 @@ class Service:
             return (await client.get(f"{self._url}/readyz")).status_code
 
     async def is_ready(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.ready() != 200:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
 
     async def is_not_ready(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.ready() == 200:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testing.commands import Call, Home
+from testing.ports import free_port
 from testing.twilio.background import Twilio, twilio
-from testing.twilio.helpers import closed_port
 from testing.twilio.line import CREDENTIALS
 from tests.cli.terminal import CTRL_C, CTRL_D, on_a_terminal
 
@@ -187,7 +187,7 @@ def test_everything_is_listed(call: Call, line: Twilio) -> None:
         (("--service", "MG1"), {}, "has no Messaging Service MG1"),
         (("--number", NUMBER, "--apply", "--fallback", "x"), {}, "Twilio's error 21502"),
         ((), {"OFFHOOK_PUBLIC_URL": ""}, "OFFHOOK_PUBLIC_URL must be set"),
-        ((), {"OFFHOOK_TWILIO_API": f"http://127.0.0.1:{closed_port()}"}, "was not reached"),
+        ((), {"OFFHOOK_TWILIO_API": f"http://127.0.0.1:{free_port()}"}, "was not reached"),
     ],
 )
 def test_what_goes_wrong_is_said_in_a_line(

@@ -25,8 +25,9 @@ from offhook.twilio.simulator.serving import serving
 from offhook.web.health import Health
 from testing.commands import Call
 from testing.nginx import Forwarding, nginx
+from testing.ports import free_port
 from testing.twilio.background import Twilio, twilio
-from testing.twilio.helpers import Webhook, closed_port
+from testing.twilio.helpers import Webhook
 from testing.twilio.line import CREDENTIALS
 from testing.valkey import valkey
 from testing.webhooks import line
@@ -120,12 +121,12 @@ async def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
 
 
 def test_nobody_at_the_public_url() -> None:
-    (finding,) = look(public_url.webhook, settings(public_url=f"http://127.0.0.1:{closed_port()}"))
+    (finding,) = look(public_url.webhook, settings(public_url=f"http://127.0.0.1:{free_port()}"))
     assert (finding.verdict, "is not reached from here" in finding.text) == (Verdict.FAIL, True)
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
-    with nginx(tmp_path, closed_port()) as proxy:
+    with nginx(tmp_path, free_port()) as proxy:
         port = proxy.ports["https", Forwarding.SETS]
         (finding,) = look(public_url.webhook, settings(public_url=f"https://localhost:{port}"))
     assert "its certificate can't be verified" in finding.text
@@ -178,7 +179,7 @@ CHECKS: tuple[Check, ...] = (
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_when_twilio_is_not_reached(check: Check) -> None:
-    away = settings(public_url="https://a.example", twilio_api=f"http://127.0.0.1:{closed_port()}")
+    away = settings(public_url="https://a.example", twilio_api=f"http://127.0.0.1:{free_port()}")
     (finding,) = look(check, away)
     assert (finding.verdict, "was not reached" in finding.text) == (Verdict.WARN, True)
 
@@ -217,7 +218,7 @@ def test_what_twilio_says_went_wrong() -> None:
         running.sim.webhook_url = f"{running.hooks}/twilio/messages"
         for _ in range(3):
             running.run(running.sim.text("hello"))
-        running.sim.webhook_url = f"http://localhost:{closed_port()}/somebody-elses"
+        running.sim.webhook_url = f"http://localhost:{free_port()}/somebody-elses"
         running.run(running.sim.text("hello"))
         (finding,) = look(twilio_account.alerts, chosen)
         assert (finding.verdict, "11200, 3 times" in finding.text) == (Verdict.WARN, True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from offhook.twilio.simulator import Simulator
-from testing.commands import Home, dev, free_port
+from testing.commands import Home, dev
+from testing.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -72,7 +73,7 @@ def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
             )  # fmt: skip
             try:
                 await _started(server)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     delivered = await simulator.text("hello")
                     assert delivered.status == 200
                     return (await simulator.wait_for()).body

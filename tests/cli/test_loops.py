@@ -10,7 +10,8 @@ from typing import Any
 from offhook.core.loop_detection import PROBE
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.log import Outbound
-from testing.commands import Home, free_port
+from testing.commands import Home
+from testing.ports import free_port
 
 LIMIT = 6
 ALICE, BOB = "+15005550006", "+15005550007"

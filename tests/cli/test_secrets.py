@@ -15,7 +15,8 @@ import offhook
 from offhook.errors import SettingsError
 from offhook.settings import Settings
 from testing import postgres as servers
-from testing.commands import Call, Home, free_port, until
+from testing.commands import Call, Home, until
+from testing.ports import free_port
 from testing.roles import ACCOUNT
 from testing.valkey import valkey
 

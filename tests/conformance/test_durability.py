@@ -124,6 +124,7 @@ async def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> N
         assert await held_up
         assert await store.accept(inbound("SM3"))
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
+        assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM3"}
 
 
 async def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:

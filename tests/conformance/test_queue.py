@@ -460,7 +460,7 @@ async def test_listeners_of_all_processes_are_woken(url: str) -> None:
     async with opened(url) as store, opened(url) as other:
         here, there = store.listen(), other.listen()
         await store.accept(inbound("SM1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await here.wait()
             await there.wait()
 

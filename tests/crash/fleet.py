@@ -9,9 +9,9 @@ from typing import Protocol
 import httpx2
 
 from testing.commands import Home, Process, is_alive, until
+from testing.ports import free_port
 from testing.postgres import StopMode
 from tests.crash.plan import Target
-from tests.crash.ports import quiet_port
 from tests.crash.services import deleted_of
 
 
@@ -221,7 +221,7 @@ def _answers(url: str) -> bool:
 
 def one_machine(home: Home, *, ingresses: int = 2, workers: int = 2) -> Fleet:
     """Return `offhook run` with some processes of each role."""
-    port = str(quiet_port())
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     machine = Machine(
         home,
@@ -239,7 +239,7 @@ def many_machines(home: Home, server: Server, *, ingresses: int = 3, workers: in
 
     Each ingress is called by a URL of its own, and so are the status callbacks of each worker.
     """
-    ports = [quiet_port() for _ in range(ingresses)]
+    ports = [free_port() for _ in range(ingresses)]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     answering = [
         Machine(

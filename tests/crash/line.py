@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from offhook.core.forms import decode_form
 from offhook.twilio.simulator import Credentials, Event, Outbound, Simulator, Trouble
 from offhook.twilio.simulator.serving import serving
-from tests.crash.ports import quiet_port
+from testing.ports import free_port
 from tests.crash.waiting import wait_for
 
 NUMBER = "+15005550006"
@@ -58,7 +58,7 @@ class RestSide:
         self.refusals = 0
         self._rng = random.Random(seed)
         self._steady = asyncio.Event()
-        self._port = quiet_port()
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,8 +14,8 @@ import httpx2
 from offhook.dev.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home, Process, is_alive, until
+from testing.ports import free_port
 from tests.crash.bystander import PATIENCE
-from tests.crash.ports import quiet_port
 
 BOT: Final = """
 import asyncio
@@ -104,7 +104,7 @@ class Service:
     def __init__(self, way: Way, directory: Path) -> None:
         directory.mkdir()
         self.way = way
-        self.port = quiet_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._own = Simulator.credentials()
         self._opened = directory / "opened"

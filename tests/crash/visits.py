@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from testing.commands import until
+from testing.ports import free_port
 from tests.crash.bystander import FAULTS, PATIENCE
 from tests.crash.crowd import ERASED, PERSON
-from tests.crash.ports import quiet_port
 from tests.crash.services import Program, Service, Way
 from tools.pages.commands import tree
 
@@ -138,7 +138,7 @@ def _copy(service: Service) -> str:
 
 def _stay(program: Program, service: Service, *, same_port: bool = False) -> str:
     """Start one more; have it end when it has the store, if it has not ended by itself."""
-    port = service.port if same_port else quiet_port()
+    port = service.port if same_port else free_port()
     with service.launch(program, port) as other:
         until(lambda: other.has_ended() or service.stores([other]) != set(), other.explain)
         if not other.has_ended():

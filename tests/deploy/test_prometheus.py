@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx2
 
-from testing.commands import free_port, until
+from testing.commands import until
+from testing.ports import free_port
 from testing.roles import in_thread, listening, site
 from tests.deploy.support import program
 from tools.deploy import DEPLOY
@@ -49,7 +50,7 @@ class Prometheus:
         """Wait until a query gives a number."""
         found: float | None = None
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while (found := await self.value(query)) != wanted:  # noqa: ASYNC110 - it scrapes
                     await asyncio.sleep(0.1)
         except TimeoutError:

@@ -148,7 +148,7 @@ async def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
             seen.append(found)
             started.set()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(follow())
         await started.wait()
         started.clear()

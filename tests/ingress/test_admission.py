@@ -34,7 +34,7 @@ class Limited:
             await self.store.settle(one, DONE)
 
     async def problem(self) -> Problem:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             event = await self.told.get()
         assert isinstance(event, Problem)
         return event

@@ -34,7 +34,7 @@ class Source:
         self._called = asyncio.Event()
 
     async def called(self, times: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.asked) < times:
                 self._called.clear()
                 await self._called.wait()

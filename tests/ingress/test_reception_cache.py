@@ -49,12 +49,14 @@ async def test_a_repeat_is_answered_from_memory_without_the_store(
     async with remembering(tmp_path) as watched:
         request = webhook(fields, kind=kind)
         first = await watched.process(request)
-        again = await watched.process(request._replace(started=perf_counter()))
+        before = perf_counter()
+        again = await watched.process(request._replace(started=before))
+        took = perf_counter() - before
         assert (first.repeat, first.cached) == (False, "")
         assert (again.repeat, again.cached) == (True, "memory")
         assert (again.sid, again.sender, again.status) == (first.sid, first.sender, first.status)
         assert (again.enqueue, again.detail) == (0.0, "")
-        assert again.total < 1.0
+        assert again.total <= took
         assert watched.answers == [STORED[kind]] * 2
         assert len(watched.accepted) == 1
 

@@ -65,7 +65,7 @@ async def test_an_inline_worker_that_fails_begins_again_under_another_name(
 
     stop = asyncio.Event()
     role = WorkerRole(settings, Handlers(), told.append, owner="first")
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(role.run_for_ever(stop))
         await begins.wait()
         stop.set()
@@ -92,7 +92,7 @@ async def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the
     store = store_of(settings)
     await store.open()
     role = WorkerRole(settings, Handlers(), tell, owner="first", create_store=False)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(role.run_for_ever(stop))
         await store.accept(inbound("SM1"))
         while (await store.counts()).messages[State.OPEN]:  # noqa: ASYNC110 - it tells nobody

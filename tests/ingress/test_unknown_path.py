@@ -40,7 +40,7 @@ def told(running: Line) -> list[str]:
 
 
 async def until_told(running: Line, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(told(running)) < count:  # noqa: ASYNC110 - it is told after the answer
             await asyncio.sleep(0.01)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from testing.commands import free_port
+from testing.ports import free_port
 
 _MISSING = "PgBouncer is not installed: apt-get install pgbouncer (it need not run as a service)"
 _PATIENCE = 30.0  # seconds

@@ -121,7 +121,7 @@ async def test_a_store_that_is_gone_is_not_made_anew_and_is_used_again_when_it_i
                 await store.find(Filter())
         assert not path.exists()
         aside.rename(path)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await accepted(store, "SM3"):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
     assert {"SM1", "SM3"} <= sids(path)
@@ -225,7 +225,7 @@ async def test_an_idle_process_lets_go_of_a_file_that_is_not_the_store_any_more(
         await idle.accept(inbound("SM1"))
         await idle.find(Filter())
         gone("-wal", "-shm")(path)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while held():  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
         async with opened(path) as other:

@@ -46,7 +46,7 @@ async def opened(url: str, direct: str = "") -> AsyncIterator[Store]:
 
 
 async def soon(event: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await event.wait()
     event.clear()
 

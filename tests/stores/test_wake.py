@@ -44,7 +44,7 @@ async def listening(server: PostgresServer) -> AsyncIterator[tuple[Sessions, Wak
     async def nobody(_statement: str, _channel: str, _name: str) -> None:
         return
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         connection = await asyncpg.connect(server.url)
         told = Wake(server.url, nobody, timeout=0.5)
         try:

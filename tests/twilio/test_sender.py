@@ -19,11 +19,11 @@ from offhook.twilio.error_codes import MEANINGS, meaning
 from offhook.twilio.sender import MAX_TRIES, TwilioSender
 from offhook.twilio.simulator import Simulator, Trouble
 from offhook.twilio.simulator.serving import serving
+from testing.ports import free_port
 from testing.twilio.helpers import (
     Handler,
     Webhook,
     answering,
-    closed_port,
     http,
     raw_server,
     read_request,
@@ -167,7 +167,7 @@ async def test_a_sub_accounts_message_is_sent_from_that_account() -> None:
 
 
 async def test_a_port_that_refuses_postpones_with_growing_delays() -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     outcomes = [await send_once(url, claim(tries)) for tries in (1, 2, 3)]
     assert [outcome.trigger for outcome in outcomes] == [SendTrigger.POSTPONE] * 3
     assert [outcome.delay for outcome in outcomes] == [1.0, 4.0, 16.0]
@@ -201,14 +201,14 @@ async def test_a_connection_that_is_not_made_in_time_postpones(
 
 async def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert (await send_through(account(), claim())).trigger is SendTrigger.ACCEPT
 
 
 async def test_a_send_that_never_gets_through_is_given_up_in_the_end() -> None:
-    outcome = await send_once(f"http://127.0.0.1:{closed_port()}", claim(MAX_TRIES))
+    outcome = await send_once(f"http://127.0.0.1:{free_port()}", claim(MAX_TRIES))
     assert outcome.trigger is SendTrigger.REFUSE
     assert outcome.error.startswith(f"given up after {MAX_TRIES} tries: Twilio was not reached")
 

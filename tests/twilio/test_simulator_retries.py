@@ -4,10 +4,10 @@ import pytest
 
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.connection_overrides import Overrides
+from testing.ports import free_port
 from testing.twilio.helpers import (
     Webhook,
     answering,
-    closed_port,
     raw_server,
 )
 from testing.twilio.line import (
@@ -52,7 +52,7 @@ async def test_a_policy_holds_for_what_it_names_only() -> None:
 
 async def test_a_refused_connection_is_retried_once_by_default() -> None:
     async with on_the_line() as (sim, _):
-        sim.webhook_url = f"http://127.0.0.1:{closed_port()}/"
+        sim.webhook_url = f"http://127.0.0.1:{free_port()}/"
         delivered = await sim.text("hi")
         assert (delivered.status, delivered.error, delivered.attempts) == (0, 11205, 2)
 

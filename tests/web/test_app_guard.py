@@ -43,7 +43,7 @@ class Told:
         self._changed.set()
 
     async def until(self, kind: type[Event], count: int) -> list[Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(found := [one for one in self.events if isinstance(one, kind)]) < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -51,7 +51,7 @@ class Told:
 
     async def until_error(self, error: Error) -> None:
         """Wait for a run that ended so."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not any(isinstance(one, Handled) and one.error == error for one in self.events):
                 self._changed.clear()
                 await self._changed.wait()

@@ -26,7 +26,7 @@ E = TypeVar("E", bound=Event)
 ACCOUNT = "AC" + "0" * 32
 OURS = "+15005550006"
 ANN, BOB = "+15551230001", "+15551230002"
-PATIENCE = 20.0  # seconds until a test that waits in vain fails
+PATIENCE = 60.0  # seconds until a test that waits in vain fails
 
 
 class Told:

@@ -17,7 +17,7 @@ from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
 from offhook.ports import Claim, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
-from offhook.worker.sending import LedgerReplier
+from offhook.worker.replier import LedgerReplier
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
 
 ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)

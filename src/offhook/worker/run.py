@@ -38,7 +38,7 @@ from offhook.worker.outcome import (
     decide,
     describe,
 )
-from offhook.worker.sending import LedgerReplier
+from offhook.worker.replier import LedgerReplier
 from offhook.worker.terms import Terms, terms_of
 from offhook.worker.throttle import Throttle
 from offhook.worker.verification import verify

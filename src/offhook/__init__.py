@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offhook.app import Offhook
-    from offhook.core.messages import Message, Reply, Send, StatusUpdate
+    from offhook.core.messages import Reply, Send, StatusUpdate
     from offhook.errors import Discard, InvalidReply, LeaseLost, OffhookError, RetryLater
+    from offhook.worker.message import Message
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,7 @@ __all__ = [
 
 _MODULES = {
     "Offhook": "offhook.app",
-    "Message": "offhook.core.messages",
+    "Message": "offhook.worker.message",
     "Reply": "offhook.core.messages",
     "Send": "offhook.core.messages",
     "StatusUpdate": "offhook.core.messages",

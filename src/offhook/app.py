@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from offhook.core.messages import Message, StatusUpdate
+from offhook.core.messages import StatusUpdate
 from offhook.core.responses import REFUSED, Fault
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
@@ -17,6 +17,7 @@ from offhook.settings import Settings
 from offhook.startup import told_at_start
 from offhook.web.asgi import respond
 from offhook.worker.handlers import Handlers, OnRetry
+from offhook.worker.message import Message
 from offhook.worker.role import WorkerRole, owner_name
 
 Where = Literal["inline", "external"]

@@ -9,9 +9,9 @@ from offhook.core.addresses import channel_of
 from offhook.core.keys import Kind, conversation, dedupe_key, is_status, lane_of
 from offhook.core.messages import (
     Button,
+    InboundMessage,
     Location,
     Media,
-    Message,
     Referral,
     Reply,
     StatusUpdate,
@@ -20,6 +20,7 @@ from offhook.core.messages import (
 from offhook.core.texts import split_text
 from offhook.errors import InvalidReply, NotRunning
 from offhook.settings import Settings
+from offhook.worker.message import Message
 
 # The parameters of real captures: an inbound SMS, and a WhatsApp message with everything.
 SMS = {
@@ -41,7 +42,7 @@ WHATSAPP = {
 
 
 def test_an_sms() -> None:
-    message = Message.parse(SMS)
+    message = InboundMessage.parse(SMS)
     assert (message.sid, message.from_, message.to) == ("SM1", "+15551230001", "+15005550006")
     assert (message.body, message.channel, message.segments) == ("hello", "sms", 1)
     assert (message.city, message.state, message.zip) == ("SAN FRANCISCO", "CA", "94105")
@@ -51,7 +52,7 @@ def test_an_sms() -> None:
 
 
 def test_a_whatsapp_message_with_everything() -> None:
-    message = Message.parse(WHATSAPP)
+    message = InboundMessage.parse(WHATSAPP)
     assert (message.channel, message.profile_name, message.wa_id) == (
         "whatsapp", "Ada", "15551230001",
     )  # fmt: skip
@@ -67,7 +68,7 @@ def test_a_whatsapp_message_with_everything() -> None:
 
 
 def test_the_word_false_is_not_true() -> None:
-    assert not Message.parse({**SMS, "Forwarded": "false"}).forwarded
+    assert not InboundMessage.parse({**SMS, "Forwarded": "false"}).forwarded
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_the_word_false_is_not_true() -> None:
     ],
 )
 def test_opt_outs(changed: dict[str, str], kind: str) -> None:
-    assert Message.parse({**SMS, **changed}).opt_out == kind
+    assert InboundMessage.parse({**SMS, **changed}).opt_out == kind
 
 
 ADVANCED = "MG" + "a" * 32
@@ -115,13 +116,13 @@ def test_the_words_of_an_opt_out_can_be_set(
     listed: str, changed: dict[str, str], kind: str
 ) -> None:
     opt_outs = Settings.load(env_file=None, opt_out_words=listed).opt_outs
-    assert Message.parse({**SMS, **changed}, opt_outs=opt_outs).opt_out == kind
+    assert InboundMessage.parse({**SMS, **changed}, opt_outs=opt_outs).opt_out == kind
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*SMS, *WHATSAPP})), st.text(max_size=20)))
 @settings(derandomize=True, deadline=None)
 def test_no_parameters_break_parsing(raw: dict[str, str]) -> None:
-    assert Message.parse(raw).raw == raw
+    assert InboundMessage.parse(raw).raw == raw
     assert StatusUpdate.parse(raw).raw == raw
 
 

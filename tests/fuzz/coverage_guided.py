@@ -23,7 +23,7 @@ def main() -> None:
         from offhook.core.form_integrity import flaw  # noqa: PLC0415
         from offhook.core.forms import FormError, decode_form  # noqa: PLC0415
         from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
-        from offhook.core.messages import Message, StatusUpdate  # noqa: PLC0415
+        from offhook.core.messages import InboundMessage, StatusUpdate  # noqa: PLC0415
         from offhook.core.requests import Request  # noqa: PLC0415
         from offhook.core.signature import signed_text, verify  # noqa: PLC0415
         from offhook.core.signature_diagnosis import explain_mismatch  # noqa: PLC0415
@@ -49,7 +49,7 @@ def main() -> None:
                 flaw(kind, form, signed_text(form), posted=posted)
             dedupe_key(kind, raw)
             lane_of(kind, raw)
-        Message.parse(raw, attempt=1)
+        InboundMessage.parse(raw, attempt=1)
         StatusUpdate.parse(raw, attempt=1)
         request = Request(
             Kind.MESSAGE, "POST", url, content_type, body, None, signature, body, 0.0,

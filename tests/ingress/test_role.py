@@ -12,9 +12,9 @@ from offhook.events import Event, Problem, Topic
 from offhook.ingress import role as ingress_role
 from offhook.settings import Settings
 from offhook.stores import store_of
-from offhook.worker import Worker
 from offhook.worker.handlers import Handlers
 from offhook.worker.role import WorkerRole, status_callback
+from offhook.worker.service import Worker
 from testing.stores import inbound
 
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from offhook.core.messages import Button, Location, Media, Message
+from offhook.core.messages import Button, Location, Media
 from offhook.twilio.simulator import (
     Said,
     Trouble,
 )
 from offhook.twilio.simulator.payloads import segments
 from offhook.twilio.simulator.twiml import Reading, read
+from offhook.worker.message import Message
 from testing.twilio.helpers import (
     Webhook,
 )

@@ -10,16 +10,17 @@ from urllib.parse import urlencode
 
 from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
 from offhook.core.lifecycle import SendTrigger, State
-from offhook.core.messages import Message, Send
+from offhook.core.messages import Send
 from offhook.events import Event, Handled, Problem, Topic
 from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.worker import Worker
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
+from offhook.worker.message import Message
 from offhook.worker.rate_limit import open_sender_limit
 from offhook.worker.sending import SendLoop
+from offhook.worker.service import Worker
 
 E = TypeVar("E", bound=Event)
 

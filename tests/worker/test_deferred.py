@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
-from offhook.core.messages import Message
 from offhook.core.reasons import Cause
 from offhook.core.requests import Request
 from offhook.core.signature import sign
@@ -18,7 +17,8 @@ from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer
 from offhook.ports import Filter
 from offhook.stores import open_store
-from offhook.worker import Worker
+from offhook.worker.message import Message
+from offhook.worker.service import Worker
 from tests.ingress.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import pytest
 
-from offhook.core.messages import Message, StatusUpdate
+from offhook.core.messages import StatusUpdate
 from offhook.errors import HandlerError
 from offhook.worker.handlers import Handler, Handlers
+from offhook.worker.message import Message
 
 
 def message(body: str = "hello", sender: str = "+15551230001", **more: str) -> Message:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from offhook.core.lifecycle import SendState, State, Trigger
-from offhook.core.messages import Message
 from offhook.core.reasons import Cause
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Topic
 from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.worker.message import Message
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 from testing.stores import draft

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from offhook.core.lifecycle import State
-from offhook.core.messages import Message
 from offhook.core.reasons import Cause
 from offhook.errors import RetryLater
 from offhook.events import Topic
+from offhook.worker.message import Message
 from tests.worker.support import ANN, BOB, Line, handled_by, opened, serving
 
 # Two in a window that ends in 2033.

@@ -11,13 +11,14 @@ import pytest
 
 from offhook.core import loop_detection
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
-from offhook.core.messages import Message, Reply, StatusUpdate
+from offhook.core.messages import Reply, StatusUpdate
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import send_reference
 from offhook.errors import Discard, InvalidReply, NotRunning, RetryLater
 from offhook.events import Handled, Sent, Topic
 from offhook.observe.redaction import brief
 from offhook.worker.handlers import Handlers
+from offhook.worker.message import Message
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
 
 FAILURE, TIMEOUT = "sorry, it failed", "it takes longer"

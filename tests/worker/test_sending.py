@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from offhook.clock import elapsed
 from offhook.core.lifecycle import SendState, SendTrigger
-from offhook.core.messages import Message, Reply
+from offhook.core.messages import Reply
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
 from offhook.ports import Claim, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
+from offhook.worker.message import Message
 from offhook.worker.replier import LedgerReplier
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
 

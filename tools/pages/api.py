@@ -70,19 +70,23 @@ def _all(things: Iterable[Any]) -> str:
 
 def _class(thing: type) -> Iterator[str]:
     docstring = Docstring.of(thing)
+    inherited = [base for base in thing.__mro__[1:] if dataclasses.is_dataclass(base)]
     yield f"### `{thing.__name__}`"
     if "Args" in docstring.sections:  # others are not made by users
         yield _signature(thing, f"class {thing.__name__}")
     yield docstring.markdown(without=frozenset({"Attributes"}))
-    if fields := _fields(thing, docstring):
+    if fields := _fields(thing, docstring, inherited):
         yield fields
-    for name, member in vars(thing).items():
-        if not name.startswith("_"):
-            yield from _member(thing.__name__, name, member)
+    for one in (thing, *inherited):
+        for name, member in vars(one).items():
+            if not name.startswith("_"):
+                yield from _member(thing.__name__, name, member)
 
 
-def _fields(thing: type, docstring: Docstring) -> str:
-    described = docstring.items("Attributes")
+def _fields(thing: type, docstring: Docstring, inherited: Iterable[type]) -> str:
+    described = dict(docstring.items("Attributes"))
+    for base in inherited:
+        described |= Docstring.of(base).items("Attributes")
     if dataclasses.is_dataclass(thing):
         types = {field.name: _type(field.type) for field in dataclasses.fields(thing)}
     else:

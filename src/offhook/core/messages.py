@@ -1,4 +1,4 @@
-"""What handlers receive and return: messages, statuses, replies. Frozen, and free of I/O.
+"""The values that handlers receive and return: messages, statuses, replies. Frozen, without I/O.
 
 Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request and
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
@@ -6,15 +6,14 @@ https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from offhook.core.addresses import channel_of
-from offhook.core.calls import Call, caller
 from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.opt_outs import TWILIOS, OptOuts
 from offhook.core.texts import well_formed
 from offhook.core.urls import leads_somewhere
-from offhook.errors import InvalidReply, NotRunning
+from offhook.errors import InvalidReply
 
 MAX_MEDIA: Final = 10
 """Media of one message: https://www.twilio.com/docs/messaging/api/message-resource"""
@@ -206,20 +205,9 @@ class Send:
     repeated: bool = False
 
 
-class Replier(Protocol):
-    """What a running message sends its replies through."""
-
-    def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
-        """Write a reply to the ledger, when awaited; at once in a thread without an event loop.
-
-        `where` is the line that calls, for the error if it is never awaited.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """An inbound SMS, MMS or WhatsApp message.
+class InboundMessage:
+    """An inbound SMS, MMS or WhatsApp message, as its webhook describes it.
 
     Attributes:
         sid: the MessageSid, for idempotency of your own.
@@ -269,36 +257,6 @@ class Message:
     country: str
     raw: Mapping[str, str] = field(repr=False)
     attempt: int = 1
-    _replier: Replier | None = field(default=None, repr=False, compare=False)
-
-    def reply(
-        self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
-    ) -> Call[Send]:
-        """Send a message to the person, now, without waiting for the handler to return.
-
-        To be awaited; in a `def` handler it is done without `await`, which blocks the thread. When
-        it returns, the reply is on disk, and goes out in its turn even if this process dies. A
-        handler that returns and has not awaited a reply has failed (`NotAwaited`).
-
-        Args:
-            body: the text, or a whole `Reply`.
-            media: URLs that Twilio can fetch.
-            key: names this reply when the order of replies may differ between attempts.
-
-        Returns:
-            The ledger's entry; with `repeated` set when an earlier attempt had written it. Of a
-            long text sent as several messages, the last.
-
-        Raises:
-            InvalidReply: when there is nothing to send, or Twilio would not take it.
-            LeaseLost: when another run has taken the message over.
-            NotRunning: outside a handler.
-            StoreUnavailable: when it cannot be written.
-        """
-        if self._replier is None:
-            raise NotRunning("message.reply works while the message is being handled")
-        reply = body if isinstance(body, Reply) else Reply(body, media=media)
-        return self._replier.reply(reply, key, caller())
 
     @classmethod
     def parse(

@@ -1,5 +1,1 @@
-"""The worker: claims messages, runs their handlers, settles them."""
-
-from offhook.worker.service import Worker
-
-__all__ = ["Worker"]
+"""The worker: claim messages, run their handlers, settle them, send the replies."""

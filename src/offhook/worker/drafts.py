@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from offhook.core.addresses import channel_of, folded
-from offhook.core.messages import Message, Reply
+from offhook.core.messages import InboundMessage, Reply
 from offhook.core.texts import split_text, well_formed
 from offhook.errors import InvalidReply
 from offhook.ports import Draft, Overdue
@@ -34,10 +34,10 @@ class ReturnAddress:
     configured: str = ""
 
     @classmethod
-    def of(cls, origin: Message | Overdue, settings: Settings) -> Self:
+    def of(cls, origin: InboundMessage | Overdue, settings: Settings) -> Self:
         """Return the address for replies to a message."""
         match origin:
-            case Message():
+            case InboundMessage():
                 ours, theirs = origin.to, origin.from_
             case Overdue():
                 ours, theirs = origin.recipient, origin.sender

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
-from offhook.core.messages import Message, StatusUpdate
+from offhook.core.messages import StatusUpdate
 from offhook.errors import HandlerError
 from offhook.ingress.credentials import Lookup
+from offhook.worker.message import Message
 
 Subject = Message | StatusUpdate
 """The argument of a handler."""

@@ -19,10 +19,10 @@ from offhook.stores import store_of
 from offhook.stores.availability import arrived
 from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url
-from offhook.worker import Worker
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
 from offhook.worker.sending import SendLoop
+from offhook.worker.service import Worker
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.

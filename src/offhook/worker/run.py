@@ -14,7 +14,7 @@ from offhook.concurrency import wait_first
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery
-from offhook.core.messages import Message, StatusUpdate, replies
+from offhook.core.messages import StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
@@ -26,6 +26,7 @@ from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import Threads
 from offhook.worker.handlers import Handler, Handlers, Subject
+from offhook.worker.message import Message
 from offhook.worker.outcome import (
     Interrupted,
     LoopSuspected,

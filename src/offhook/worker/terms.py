@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from offhook.core.keys import Kind
-from offhook.core.messages import Message
 from offhook.ports import Claim, Draft
 from offhook.settings import Settings
 from offhook.worker.drafts import ReturnAddress, notice
 from offhook.worker.handlers import Handler, Subject
+from offhook.worker.message import Message
 
 VERIFICATIONS: Final = 300
 """Attempts to find the credentials of a deferred request: with the backoff's 300 s between them,

@@ -4,10 +4,10 @@ import time
 
 from offhook.core.addresses import folded
 from offhook.core.loop_detection import hold
-from offhook.core.messages import Message
 from offhook.events import Observer, Problem, Topic
 from offhook.ports import Admission, Claim, SenderLimit
 from offhook.settings import Settings
+from offhook.worker.message import Message
 from offhook.worker.outcome import LoopSuspected, SenderLimited
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.core.messages import Media, Message
+from offhook.core.messages import InboundMessage, Media
 from offhook.events import Answered, Handled, Sent
 from offhook.twilio.error_codes import meaning
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
@@ -45,9 +45,9 @@ class Incoming:
     mine: bool = field(default=True, init=False)  # the phone's owner wrote it
 
     @cached_property
-    def message(self) -> Message:
-        """The message as a handler gets it."""
-        return Message.parse(dict(self.texted.params))
+    def message(self) -> InboundMessage:
+        """The message, parsed as for a handler."""
+        return InboundMessage.parse(dict(self.texted.params))
 
     @property
     def time(self) -> float:

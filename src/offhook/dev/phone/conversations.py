@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from offhook.core.keys import Kind
-from offhook.core.messages import Message
+from offhook.core.messages import InboundMessage
 from offhook.core.send_reference import FIELD
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.dev.phone.journal import Change, Changes
@@ -156,7 +156,7 @@ class Book:
                 pass
 
     def _write_down(self, texted: Texted) -> None:
-        message = Message.parse(dict(texted.params))
+        message = InboundMessage.parse(dict(texted.params))
         conversation = self.open(texted.from_, ours=texted.to, name=message.profile_name)
         self._by_sid[texted.sid] = texted.sid
         self._add(conversation, Incoming(texted.sid, texted))

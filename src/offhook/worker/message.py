@@ -1,0 +1,56 @@
+"""The message that a handler receives: an inbound message, with the means to reply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from offhook.core.calls import Call, caller
+from offhook.core.messages import InboundMessage, Reply, Send
+from offhook.errors import NotRunning
+
+
+class Replier(Protocol):
+    """Writes the replies of a running message."""
+
+    def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
+        """Write a reply to the ledger, when awaited; at once in a thread without an event loop.
+
+        `where` is the line that calls, for the error if it is never awaited.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(InboundMessage):
+    """An inbound SMS, MMS or WhatsApp message, as a handler receives it."""
+
+    _replier: Replier | None = field(default=None, repr=False, compare=False)
+
+    def reply(
+        self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
+    ) -> Call[Send]:
+        """Send a message to the person, now, without waiting for the handler to return.
+
+        To be awaited; in a `def` handler it is done without `await`, which blocks the thread. When
+        it returns, the reply is on disk, and goes out in its turn even if this process dies. A
+        handler that returns and has not awaited a reply has failed (`NotAwaited`).
+
+        Args:
+            body: the text, or a whole `Reply`.
+            media: URLs that Twilio can fetch.
+            key: names this reply when the order of replies may differ between attempts.
+
+        Returns:
+            The ledger's entry; with `repeated` set when an earlier attempt had written it. Of a
+            long text sent as several messages, the last.
+
+        Raises:
+            InvalidReply: when there is nothing to send, or Twilio would not take it.
+            LeaseLost: when another run has taken the message over.
+            NotRunning: outside a handler.
+            StoreUnavailable: when it cannot be written.
+        """
+        if self._replier is None:
+            raise NotRunning("message.reply works while the message is being handled")
+        reply = body if isinstance(body, Reply) else Reply(body, media=media)
+        return self._replier.reply(reply, key, caller())

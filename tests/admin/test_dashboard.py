@@ -101,8 +101,8 @@ def test_all_is_well_when_nothing_needs_anybody() -> None:
     ("counts", "said"),
     [
         (replace(EMPTY, messages={State.DEAD: 1}), "1 message could not be handled."),
-        (replace(EMPTY, messages={State.PARKED: 2}), "2 messages set aside."),
-        (None, "The store can't be read."),
+        (replace(EMPTY, messages={State.PARKED: 2}), "2 messages parked."),
+        (None, "The store cannot be read."),
     ],
     ids=["dead", "parked", "away"],
 )
@@ -147,7 +147,7 @@ def verdict(
             observer(event)
         await pulse.take()
         shown = overview(pulse, (), parked_retention=90.0)
-        page = Pages().render("verdict.html", **shown)
+        page = Pages().render("status.html", **shown)
         tiles = Pages().render("tiles.html", **shown)
         return html.unescape(re.sub(r"<[^>]+>|\s+", " ", page + tiles))
 
@@ -158,26 +158,26 @@ def test_right_after_a_start_nothing_is_said_of_the_time_before() -> None:
     """It said "no webhook in the last half hour" beside "received 3 / min"."""
     received = replace(EMPTY, received=3)
     shown = verdict(received, age=12.0)
-    assert "3 webhooks within the last minute." in shown
+    assert "3 webhooks in the last minute." in shown
     assert "half hour" not in shown
     assert "five minutes" not in shown
     shown = verdict(EMPTY, age=12.0)
-    assert re.search(r"No webhook has come since \d\d:\d\d", shown)
+    assert re.search(r"No webhooks since \d\d:\d\d", shown)
     shown = verdict(received, age=400.0, after=[answered(0.01)] * 3)
     assert re.search(r"3 webhooks since \d\d:\d\d", shown)
-    assert "in five minutes" in shown
+    assert "in the last five minutes" in shown
     shown = verdict(received, age=1799.0, after=[answered(0.01)] * 3)
     assert "3 webhooks in the last half hour" in shown
-    assert "No webhook has come in the last half hour" in verdict(EMPTY, age=1799.0)
+    assert "No webhooks in the last half hour" in verdict(EMPTY, age=1799.0)
 
 
 def test_replies_that_wait_to_be_sent_are_not_nothing() -> None:
-    assert "Nothing waits." in verdict(EMPTY, age=60.0)
+    assert "No messages waiting." in verdict(EMPTY, age=60.0)
     pending = replace(EMPTY, sends={**EMPTY.sends, SendState.PENDING: 1, SendState.SENDING: 1})
     shown = verdict(pending, age=60.0)
-    assert "2 replies wait to be sent." in shown
+    assert "2 replies waiting to be sent." in shown
     assert "2 to be sent" in shown
-    assert "othing waits" not in shown
+    assert "No messages waiting" not in shown
 
 
 VALUES = st.lists(st.none() | st.floats(0, 1e7), min_size=1, max_size=60)
@@ -253,8 +253,8 @@ async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             ("/dashboard/messages/7", HTTPStatus.NOT_FOUND, "There is no message 7."),
             (f"/dashboard/messages/{10**20}", HTTPStatus.NOT_FOUND, "no such message"),
             ("/dashboard/messages/x", HTTPStatus.NOT_FOUND, "no such message"),
-            ("/dashboard/messages?state=asleep", HTTPStatus.BAD_REQUEST, "what there is not"),
-            ("/dashboard/messages?before=x", HTTPStatus.BAD_REQUEST, "what there is not"),
+            ("/dashboard/messages?state=asleep", HTTPStatus.BAD_REQUEST, "unknown filter"),
+            ("/dashboard/messages?before=x", HTTPStatus.BAD_REQUEST, "unknown filter"),
             ("/dashboard/jobs/none", HTTPStatus.NOT_FOUND, "started again"),
             ("/dashboard/jobs?do=replay", HTTPStatus.BAD_REQUEST, "chosen by their state"),
             (
@@ -328,7 +328,7 @@ async def test_a_message_that_is_at_work_is_neither_replayed_nor_discarded(tmp_p
         for doing in ("replay", "discard"):
             refused = await client.post(f"/dashboard/messages/{claim.id}/{doing}")
             assert refused.status_code == HTTPStatus.BAD_REQUEST
-            assert "it is running by now" in refused.text
+            assert "it is now running" in refused.text
         await store.settle(claim, Settlement(Trigger.GIVE_UP, "ValueError: <b>no</b>"))
         page = await client.get(f"/dashboard/messages/{claim.id}?reveal=1")
         assert "&lt;b&gt;no&lt;/b&gt;" in page.text
@@ -353,7 +353,7 @@ async def test_a_store_that_is_away_is_said_and_the_overview_is_there() -> None:
         assert "nobody answers" in inbox.text
         overview = await client.get("/dashboard")
         assert overview.status_code == HTTPStatus.OK
-        assert "The store can&#39;t be read" in overview.text
+        assert "The store cannot be read" in overview.text
 
 
 @pytest.mark.parametrize(
@@ -450,9 +450,9 @@ async def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(
         job = (await agree(client, "/dashboard/jobs?state=dead&do=replay")).headers["location"]
         another = await agree(client, "/dashboard/jobs?state=dead&do=discard")
         assert another.status_code == HTTPStatus.BAD_REQUEST
-        assert "another one is at work" in another.text.lower()
+        assert "another job is running" in another.text.lower()
         assert (
-            "Another one is at work"
+            "Another job is running"
             in (await client.get("/dashboard/jobs?state=dead&do=discard")).text
         )
         await client.post(f"{job}/stop")
@@ -460,4 +460,4 @@ async def test_a_job_is_stopped_between_two_messages_and_there_is_one_at_a_time(
             await store.find(Filter())  # gives way to it
         dead = (await store.counts()).messages[State.DEAD]
         assert 0 < dead < MANY
-        assert f"{dead} were left as they were" in (await client.get(job)).text
+        assert f"{dead} left unchanged" in (await client.get(job)).text

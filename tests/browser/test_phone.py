@@ -274,13 +274,13 @@ def test_all_can_be_done_from_the_keyboard(visit: Visit) -> None:
 def test_the_colours_can_be_chosen_and_stay(visit: Visit) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     light = visit.page.evaluate(paper)
-    button = visit.page.get_by_role("button", name="Colours")
+    button = visit.page.get_by_role("button", name="Theme")
     button.click()
     button.click()
-    expect(button).to_have_accessible_name("Colours: dark")
+    expect(button).to_have_accessible_name("Theme: dark")
     assert visit.page.evaluate(paper) != light
     visit.page.reload()
-    expect(button).to_have_accessible_name("Colours: dark")
+    expect(button).to_have_accessible_name("Theme: dark")
 
 
 def test_the_whole_page_is_under_100_kilobytes(browser: Browser, link: str) -> None:

@@ -45,7 +45,7 @@ _MAX_FORM: Final = 4096  # bytes; it holds a token
 _PATIENCE: Final = 5.0  # seconds for a form to arrive, as `body_timeout` has it for webhooks
 _ID: Final = re.compile(r"[0-9]{1,18}")  # what a store can hold
 _OVERVIEW: Final = {
-    "verdict": "verdict.html",
+    "verdict": "status.html",
     "tiles": "tiles.html",
     "charts": "charts.html",
     "health": "health.html",
@@ -173,8 +173,7 @@ class Dashboard:
         async def make() -> View:
             history = await self._store().show(id_)
             if history is None:
-                values: Mapping[str, object] = {"what": f"There is no message {id_}."}
-                return View("gone.html", {}, values, HTTPStatus.NOT_FOUND)
+                return _error(HTTPStatus.NOT_FOUND, f"There is no message {id_}.")
             values = {
                 "record": history.record,
                 "steps": timeline(history),
@@ -193,8 +192,8 @@ class Dashboard:
         await check_order(request)
         if not await act(self._store(), doing, id_):
             history = await self._store().show(id_)
-            state = "gone" if history is None else f"{history.record.state} by now"
-            raise ConfigurationError(f"message {id_} can't be {doing.done}: it is {state}")
+            state = "deleted" if history is None else f"now {history.record.state}"
+            raise ConfigurationError(f"message {id_} cannot be {doing.done}: it is {state}")
         reveal = "?reveal=1" if request.query_params.get("reveal") == "1" else ""
         return _to(f"{_MESSAGES}/{id_}{reveal}")
 
@@ -204,7 +203,7 @@ class Dashboard:
         asked, doing = _many(request)
         chosen = await chosen_of(self._store(), asked)
         values = {"asked": asked, "doing": doing, "chosen": chosen, "busy": self._jobs.busy}
-        return self._page(request, View("many.html", {}, values))
+        return self._page(request, View("bulk.html", {}, values))
 
     async def _begin(self, request: Request) -> Response:
         form = await check_order(request)
@@ -218,8 +217,8 @@ class Dashboard:
     async def _job(self, request: Request) -> Response:
         job = self._jobs.find(request.path_params["id"])
         if job is None:
-            values = {"what": "This is not known any more: offhook has been started again."}
-            return self._page(request, View("gone.html", {}, values, HTTPStatus.NOT_FOUND))
+            text = "This job is no longer known: offhook has restarted since."
+            return self._page(request, _error(HTTPStatus.NOT_FOUND, text))
 
         async def make() -> View:
             return View("job.html", {"job": "progress.html"}, {"job": job})
@@ -248,20 +247,24 @@ class Dashboard:
         return HTMLResponse(page, view.status, _FRESH)
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
-        values = {"what": f"{str(error)[:1].upper()}{str(error)[1:]}."}
-        return self._page(request, View("gone.html", {}, values, HTTPStatus.BAD_REQUEST))
+        text = f"{str(error)[:1].upper()}{str(error)[1:]}."
+        return self._page(request, _error(HTTPStatus.BAD_REQUEST, text))
 
     async def _say(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
-        values = {"what": error.detail}
-        answer = self._page(request, View("gone.html", {}, values, error.status_code))
+        answer = self._page(request, _error(error.status_code, error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
     async def _away(self, request: Request, error: Exception) -> Response:
-        values = {"what": f"The store can't be read: {error}."}
-        return self._page(request, View("gone.html", {}, values, HTTPStatus.SERVICE_UNAVAILABLE))
+        text = f"The store cannot be read: {error}."
+        return self._page(request, _error(HTTPStatus.SERVICE_UNAVAILABLE, text))
+
+
+def _error(status: int, text: str) -> View:
+    title = HTTPStatus(status).phrase.capitalize()
+    return View("error.html", {}, {"title": title, "text": text}, status)
 
 
 def _many(request: Request) -> tuple[Asked, Doing]:
@@ -272,7 +275,7 @@ def _many(request: Request) -> tuple[Asked, Doing]:
     """
     asked = replace(Asked.read(request.query_params), before=None)
     if asked.state is None or (asked.q and not asked.address):
-        raise ConfigurationError("many messages are chosen by their state, and perhaps a number")
+        raise ConfigurationError("select messages by their state, and optionally a phone number")
     return asked, _doing(request.query_params.get("do", ""))
 
 
@@ -284,7 +287,7 @@ def _seen(form: Mapping[str, str]) -> int:
     """
     text = form.get("upto", "")
     if not _ID.fullmatch(text):
-        raise ConfigurationError("the form does not say which messages were seen: load it anew")
+        raise ConfigurationError("the form does not say which messages were shown: reload the page")
     return int(text)
 
 
@@ -321,7 +324,7 @@ async def check_order(request: Request) -> Mapping[str, str]:
     """
     form = parameters(await body_of(request))
     if not hmac.compare_digest(form.get("csrf", "").encode(), csrf_of(request).encode()):
-        raise ConfigurationError("this form is of another login: go back, load the page anew")
+        raise ConfigurationError("this form belongs to another login: go back and reload the page")
     return form
 
 
@@ -343,11 +346,13 @@ async def body_of(request: Request, *, within: float = _PATIENCE) -> bytes:
                 body += chunk
                 if len(body) > _MAX_FORM:
                     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                    raise HTTPException(status, "This form is too long.")
+                    raise HTTPException(status, "The form is too large.")
     except TimeoutError:
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "This form came too slowly.") from None
+        raise HTTPException(
+            HTTPStatus.REQUEST_TIMEOUT, "The form did not arrive in time."
+        ) from None
     except ClientDisconnect:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "This form has no end.") from None
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The form is incomplete.") from None
     return bytes(body)
 
 

@@ -86,7 +86,7 @@ class Jobs:
             ConfigurationError: something is being done already.
         """
         if self.busy:
-            raise ConfigurationError("another one is at work: stop it, or wait for its end")
+            raise ConfigurationError("another job is running: stop it, or wait until it ends")
         job = Job(secrets.token_hex(8), doing, Progressed(len(ids)), time.time())
         self._jobs[job.id] = job
         for old in list(self._jobs)[:-_KEPT]:

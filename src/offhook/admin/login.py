@@ -82,7 +82,7 @@ class Access:
         if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"} and (
             request.method != "GET" or request.headers.get("sec-fetch-mode") != "navigate"
         ):
-            return PlainTextResponse("This came from another site.\n", HTTPStatus.FORBIDDEN, _FRESH)
+            return PlainTextResponse("Cross-site request refused.\n", HTTPStatus.FORBIDDEN, _FRESH)
         # Not `request.url`: the Host header has its part in that, and whoever asks writes it.
         path, login = request.scope["path"], self._login_of(request)
         # Who has not logged in can't know what a form would have to carry.
@@ -114,11 +114,11 @@ class Access:
         # From here on nothing is awaited: those who ask at once are counted one by one.
         address = request.client.host if request.client else ""
         if wait := self._lockout(address):
-            problem = f"Too many wrong tokens. Wait {wait}, then try again."
+            problem = f"Too many wrong tokens. Try again in {wait}."
             return self._form(request, problem, HTTPStatus.TOO_MANY_REQUESTS)
         if not hmac.compare_digest(_digest(given), self._token):
             self._failures.append((self._clock(), address))
-            problem = "That is not the token (OFFHOOK_DASHBOARD_TOKEN)."
+            problem = "Wrong token. Use the value of OFFHOOK_DASHBOARD_TOKEN."
             return self._form(request, problem, HTTPStatus.FORBIDDEN)
         answer = _to(_safe(request.query_params.get("next", "")))
         login = f"{int(self._clock() + LASTS)}.{secrets.token_urlsafe(16)}"
@@ -143,7 +143,9 @@ class Access:
     async def _log_out(self, request: Request, login: str) -> Response:
         given = parameters(await body_of(request)).get("csrf", "")
         if not hmac.compare_digest(given.encode(), request.scope[CSRF].encode()):
-            return PlainTextResponse("Log out on a page.\n", HTTPStatus.FORBIDDEN, _FRESH)
+            return PlainTextResponse(
+                "Log out with the button on a page.\n", HTTPStatus.FORBIDDEN, _FRESH
+            )
         now = self._clock()
         self._ended = {one: end for one, end in self._ended.items() if end > now}
         self._ended[login] = now + LASTS

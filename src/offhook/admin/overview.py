@@ -54,7 +54,7 @@ def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) 
     return {
         "sample": sample,
         "recent": recent,
-        "within": stretch(pulse, _RECENT, "in five minutes"),
+        "within": stretch(pulse, _RECENT, "in the last five minutes"),
         "hour": pulse.recent(KEPT),
         "lately": stretch(pulse, KEPT, "in the last half hour"),
         "concerns": list(concerns(sample, alerts, parked_retention=parked_retention)),
@@ -137,16 +137,16 @@ def concerns(
 def _at_once(sample: Sample, parked_retention: float) -> Iterator[Concern]:
     """Yield what is known without looking twice; an alert of it comes later."""
     if sample.counts is None:
-        text = "Nothing is handled until it is back. The log says why."
-        yield Concern("bad", "The store can't be read.", text)
+        text = "No messages are handled until it is available again. See the log for the reason."
+        yield Concern("bad", "The store cannot be read.", text)
         return
     if dead := sample.counts.messages.get(State.DEAD, 0):
         text = f"{_many(dead, 'message')} could not be handled."
-        yield Concern("bad", text, "Read why, mend it, replay.", "state=dead")
+        yield Concern("bad", text, "Read the error, fix its cause, then replay.", "state=dead")
     if parked := sample.counts.messages.get(State.PARKED, 0):
-        text = f"{_many(parked, 'message')} set aside."
+        text = f"{_many(parked, 'message')} parked."
         query = "state=parked&kind=all"
-        advice = f"Replay or discard them: after {parked_retention:g} days they are deleted."
+        advice = f"Replay or discard them; they are deleted after {parked_retention:g} days."
         yield Concern("warn", text, advice, query)
 
 

@@ -51,9 +51,7 @@ class Asked:
                 reveal=get("reveal") == "1",
             )
         except ValueError:
-            raise ConfigurationError(
-                "the address of this page asks for what there is not"
-            ) from None
+            raise ConfigurationError("the URL of this page holds an unknown filter") from None
 
     @property
     def id(self) -> int | None:

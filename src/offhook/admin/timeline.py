@@ -16,15 +16,15 @@ _TONES = {
     Trigger.DISCARD: "good",
 }
 _WORDS = {
-    Trigger.RETRY: "failed, and is tried again",
-    Trigger.GIVE_UP: "failed for good: the message is dead",
+    Trigger.RETRY: "failed; will retry",
+    Trigger.GIVE_UP: "failed; attempts are exhausted and the message is dead",
     Trigger.DISCARD: "discarded the message",
-    Trigger.INTERRUPT: "was interrupted, and begins again",
-    Trigger.RESCUE: "was lost with its worker, and begins again",
-    Trigger.BURY: "was lost with its worker, once too often: the message is dead",
-    Trigger.PARK: "set the message aside",
+    Trigger.INTERRUPT: "was interrupted; will restart",
+    Trigger.RESCUE: "was lost when its worker died; will restart",
+    Trigger.BURY: "was lost when its worker died, and crashes are exhausted; the message is dead",
+    Trigger.PARK: "parked the message",
 }
-_DECISIONS = {Trigger.REPLAY: "Replayed", Trigger.DROP: "Discarded", Trigger.PARK: "Set aside"}
+_DECISIONS = {Trigger.REPLAY: "Replayed", Trigger.DROP: "Discarded", Trigger.PARK: "Parked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _last(record: Record) -> Iterator[Step]:
     if record.state is State.DONE and record.settled is not None:
         took = None if record.started is None else record.settled - record.started
         name = f"Attempt {record.attempts}" if record.attempts else "Done"
-        yield Step(record.settled, name, "returned: done.", "good", took)
+        yield Step(record.settled, name, "completed.", "good", took)
     elif record.state is State.RUNNING and record.started is not None:
         yield Step(record.started, f"Attempt {record.attempts + 1}", "is running.", "busy")
     elif record.state in LIVE and record.due is not None:
-        title = "Next attempt" if record.state is State.WAITING else "Due"
-        yield Step(record.due, title, "when its turn has come.", "busy")
+        title = "Next attempt" if record.state is State.WAITING else "Next"
+        yield Step(record.due, title, "at the earliest.", "busy")

@@ -48,10 +48,10 @@ _FOREIGN: Final = Answer(
         (ERROR_HEADER, Fault.HOST_NOT_ALLOWED.encode()),
         (b"cache-control", b"no-store"),
     ),
-    b"this host name is not allowed: use an address, or add the name to OFFHOOK_ALLOWED_HOSTS\n",
+    b"host name not allowed: use an IP address, or add the name to OFFHOOK_ALLOWED_HOSTS\n",
 )
 
-_HINT: Final = "Open the link that the command has printed: it carries the key of this start.\n"
+_HINT: Final = "Open the full link printed in your terminal; its token changes on every start.\n"
 
 
 class Guard:
@@ -90,7 +90,7 @@ class Guard:
     def _refusal(self, request: Request) -> Response | None:
         """Return what is answered in the pages' place; None when the request may see them."""
         if not _is_of_our_own(request):
-            return _forbidden("This came from another site.\n")
+            return _forbidden("Cross-site request refused.\n")
         if request.method == "GET" and TOKEN in request.query_params:
             return self._admit(request)
         given = request.cookies.get(cookie_name(request), "")

@@ -3,7 +3,7 @@ const AGAIN = 2000; // ms until a stream that was refused is asked for again
 
 const lamp = document.getElementById("live");
 
-function live(lives, text = lives ? "live" : "away") {
+function live(lives, text = lives ? "live" : "disconnected") {
   lamp.toggleAttribute("data-on", lives);
   say(lamp, text);
 }
@@ -60,7 +60,7 @@ function follow() {
     announce();
     live(true);
   });
-  stream.addEventListener("away", () => live(false, "the store is away"));
+  stream.addEventListener("away", () => live(false, "store unavailable"));
   stream.addEventListener("open", () => live(true));
   stream.addEventListener("error", () => {
     live(false);

@@ -3,7 +3,7 @@
 (() => {
   const KEY = "offhook-theme";
   const NEXT = { "": "light", light: "dark", dark: "" };
-  const NAMES = { "": "as the system has them", light: "light", dark: "dark" };
+  const NAMES = { "": "system", light: "light", dark: "dark" };
   const root = document.documentElement;
 
   const apply = (theme) => {
@@ -18,7 +18,7 @@
   apply(chosen());
   document.addEventListener("DOMContentLoaded", () => {
     for (const button of document.querySelectorAll("[data-theme-switch]")) {
-      const label = () => button.setAttribute("aria-label", `Colours: ${NAMES[chosen()]}`);
+      const label = () => button.setAttribute("aria-label", `Theme: ${NAMES[chosen()]}`);
       label();
       button.addEventListener("click", () => {
         localStorage.setItem(KEY, NEXT[chosen()]);

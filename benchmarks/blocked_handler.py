@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 from testing.ports import free_port
 
 _ROOT = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def start(bot: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-async def measure(bot: str, rate: float, seconds: float, folder: Path) -> Tally:
+async def measure(bot: str, rate: float, seconds: float, folder: Path) -> Results:
     port = free_port()
     process = start(bot, port, folder)
     try:
@@ -68,7 +68,7 @@ async def measure(bot: str, rate: float, seconds: float, folder: Path) -> Tally:
     return result
 
 
-def report(found: dict[str, list[Tally]]) -> None:
+def report(found: dict[str, list[Results]]) -> None:
     print(f"{'':10} {'p50':>11} {'p99':>11} {'p99.9':>11}   p99 against quick, round by round")
     for bot, rounds in found.items():
         times = [statistics.median(r.percentile(p) for r in rounds) for p in (50, 99, 99.9)]
@@ -79,7 +79,7 @@ def report(found: dict[str, list[Tally]]) -> None:
         print(f"{bot:10} {' '.join(map(load.milliseconds, times))}   {told:30} {BOTS[bot]}")
 
 
-def ratios(found: dict[str, list[Tally]], bot: str) -> list[float]:
+def ratios(found: dict[str, list[Results]], bot: str) -> list[float]:
     """Return the p99 of a bot to that of the quick one, round by round."""
     return [
         result.percentile(99) / quick.percentile(99)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rate", type=float, default=300.0, help="webhooks a second")
     given = parser.parse_args()
-    found: dict[str, list[Tally]] = {bot: [] for bot in BOTS}
+    found: dict[str, list[Results]] = {bot: [] for bot in BOTS}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         run = Run("blocked_handler", Path(folder), partial=is_partial(parser, given))
         for number in range(given.rounds):

@@ -28,11 +28,11 @@ from benchmarks.drill import Loss, drain_rate, kill_in_mid_load
 from benchmarks.peers.table import PEERS, Peer
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
-from offhook.bench.ceiling import NEAR, ceiling
+from offhook.bench.ceiling import NEAR_CEILING, ceiling
 from offhook.bench.load import Load
 from offhook.bench.plot import points
-from offhook.bench.requests import Supply
-from offhook.bench.results import Histogram, Tally, figures
+from offhook.bench.requests import RequestSource
+from offhook.bench.results import Histogram, Results, figures
 
 _CONNECTIONS: Final = 64
 _WARM_UP: Final = 1.0
@@ -79,7 +79,7 @@ class Found:
             "maximum": round(maximum, 1),
             "maxima": [round(one.maximum, 1) for one in self.rounds],
             "by": by,
-            "near_ceiling": by == "bench" and maximum > NEAR * ceiling,
+            "near_ceiling": by == "bench" and maximum > NEAR_CEILING * ceiling,
             "cpu": statistics.median(one.cpu for one in self.rounds),
             "memory": statistics.median(one.memory for one in self.rounds),
             "half": {
@@ -101,20 +101,20 @@ async def measure(stage: Stage, seconds: float, generator: float) -> Round:
     ingress = stage.start_ingress()
     await stage.until_up()
     supply = stage.supply()
-    warm = Tally()
+    warm = Results()
     await _load(stage, supply, warm).closed(_WARM_UP)
     supply.prepare(int(warm.rate * seconds * 1.3))
     handled, cpu = stage.handled_count(), ingress.cpu_seconds()
-    closed = Tally()
+    closed = Results()
     await _load(stage, supply, closed).closed(seconds)
     cpu = (ingress.cpu_seconds() - cpu) / max(1, closed.answers)
     inline = (stage.handled_count() - handled) / closed.seconds
     maximum, by = closed.rate, "bench"
-    if maximum > NEAR * generator and not stage.peer.handles and wrk.is_installed():
+    if maximum > NEAR_CEILING * generator and not stage.peer.handles and wrk.is_installed():
         maximum, by = max(maximum, wrk.rate(stage.target, next(supply), seconds)), "wrk"
     rate = closed.rate / 2
     supply.prepare(int(rate * seconds))
-    half = Tally()
+    half = Results()
     await _load(stage, supply, half).open(rate, seconds)
     memory = ingress.memory()
     for tally in (warm, closed, half):
@@ -129,7 +129,7 @@ async def measure(stage: Stage, seconds: float, generator: float) -> Round:
     return Round(maximum, by, cpu, memory, half.all_times(), end_to_end)
 
 
-def _load(stage: Stage, supply: Supply, tally: Tally) -> Load:
+def _load(stage: Stage, supply: RequestSource, tally: Results) -> Load:
     return Load(stage.target, supply, tally, connections=_CONNECTIONS)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.processes import until_quiet
 from benchmarks.stage import Stage
 from offhook.bench.load import Load
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 
 RATE: Final = 100.0  # webhooks a second
 _SECONDS: Final = 4.0
@@ -36,7 +36,7 @@ async def kill_in_mid_load(stage: Stage) -> Loss:
     stage.start_ingress(handler_seconds=HANDLER_SECONDS)
     await stage.until_up()
     stage.start_worker(handler_seconds=HANDLER_SECONDS)
-    tally = Tally(keep=True)
+    tally = Results(keep=True)
     load = Load(stage.target, stage.supply(), tally, connections=16)
     await load.open(RATE, 1.0)
     await asyncio.to_thread(_until_handling, stage)  # what has not begun can't lose what it does

@@ -25,7 +25,7 @@ import uvloop
 from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.bench.requests import Mix
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 from testing.memory import resident
 from testing.ports import free_port
 
@@ -35,9 +35,9 @@ _ALONE = 0.25  # of the flood's time: for the comparison
 
 @dataclass(frozen=True)
 class Found:
-    alone: Tally
-    real: Tally
-    forged: Tally
+    alone: Results
+    real: Results
+    forged: Results
     memory: tuple[int, int, int]
     cut: int
     cpu: float

@@ -29,8 +29,8 @@ from benchmarks.processes import Process, command_line, cpu_seconds, memory
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.load import Load
-from offhook.bench.requests import Kind, Mix, Shot
-from offhook.bench.results import Tally
+from offhook.bench.requests import Mix, RequestKind, SignedRequest
+from offhook.bench.results import Results
 from offhook.ingress.reception import Reception
 from offhook.settings import Settings
 from offhook.stores import store_of
@@ -72,12 +72,12 @@ async def refused(places: Places, given: argparse.Namespace) -> Figures:
     stage = places.stage(_offhook("quick"))
     stage.start_ingress()
     await stage.until_up()
-    closed, half = Tally(), Tally()
+    closed, half = Results(), Results()
     supply = load.supply(mix=Mix(forged=10))
-    await _load(stage, supply, Tally()).closed(1.0)
+    await _load(stage, supply, Results()).closed(1.0)
     await _load(stage, supply, closed).closed(given.seconds)
     await _load(stage, supply, half).open(closed.rate / 2, given.seconds)
-    return {"refused_p99": half.times[Kind.FORGED].percentile(99)}
+    return {"refused_p99": half.times[RequestKind.FORGED].percentile(99)}
 
 
 async def backlog(places: Places, given: argparse.Namespace) -> Figures:
@@ -87,12 +87,12 @@ async def backlog(places: Places, given: argparse.Namespace) -> Figures:
     for stage in (empty, full):
         stage.start_ingress()
         await stage.until_up()
-        await _load(stage, load.supply(), Tally()).open(given.rate, 1.0)
+        await _load(stage, load.supply(), Results()).open(given.rate, 1.0)
     ratios = []
     for _ in range(given.rounds):
         times = []
         for stage in (empty, full):
-            tally = Tally()
+            tally = Results()
             await _load(stage, load.supply(), tally).open(given.rate, given.seconds)
             times.append(tally.percentile(99))
         ratios.append(times[1] / times[0])
@@ -129,7 +129,7 @@ async def replies(places: Places, given: argparse.Namespace) -> Figures:
     stage.start_ingress()
     await stage.until_up()
     count = int(1500 * given.seconds)
-    await _load(stage, load.supply(conversations=count), Tally()).open(1500, given.seconds)
+    await _load(stage, load.supply(conversations=count), Results()).open(1500, given.seconds)
     stage.start_worker()
     database = stage.folder / "offhook.db"
     await _until(lambda: _count(database) > 0, stage)
@@ -144,14 +144,14 @@ def _count(database: Path) -> int:
         return int(connection.execute(_SENDS).fetchone()[0])
 
 
-class _Moments(Tally):
+class _Moments(Results):
     """Remembers when each answer came."""
 
     def __init__(self) -> None:
         super().__init__()
         self.moments: dict[str, float] = {}
 
-    def answer(self, shot: Shot, status: int, seconds: float) -> None:
+    def answer(self, shot: SignedRequest, status: int, seconds: float) -> None:
         super().answer(shot, status, seconds)
         self.moments[shot.sid] = time.monotonic()
 
@@ -162,7 +162,7 @@ async def wake(places: Places, _given: argparse.Namespace) -> Figures:
     stage.start_ingress()
     await stage.until_up()
     answered = _Moments()
-    warm = _load(stage, load.supply(), Tally())
+    warm = _load(stage, load.supply(), Results())
     await warm.open(10, 2.0)
     await _until(lambda: len(_noted(stage)) == 20, stage)
     await _load(stage, load.supply(), answered).open(20, 5.0)
@@ -188,7 +188,7 @@ async def idle(places: Places, _given: argparse.Namespace) -> Figures:
     stage.set(OFFHOOK_ADMIN_BIND=f"127.0.0.1:{free_port()}")  # it is on by default
     process = stage.start_ingress()
     await stage.until_up()
-    await _load(stage, load.supply(), Tally()).open(10, 1.0)
+    await _load(stage, load.supply(), Results()).open(10, 1.0)
     await asyncio.sleep(5.0)  # what starting and that load have left to do
     counted, beside = roles(process)
     before = cpu_seconds(counted), cpu_seconds(beside)
@@ -239,7 +239,7 @@ async def _answers(client: httpx2.AsyncClient, stage: Stage) -> bool:
         return False
 
 
-def _load(stage: Stage, supply: Iterable[Shot], tally: Tally) -> Load:
+def _load(stage: Stage, supply: Iterable[SignedRequest], tally: Results) -> Load:
     return Load(stage.target, iter(supply), tally, connections=64)
 
 

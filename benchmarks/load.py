@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Iterator
 
 from offhook.bench.load import Load
-from offhook.bench.requests import Mix, Shot, Supply
-from offhook.bench.results import Tally
+from offhook.bench.requests import Mix, RequestSource, SignedRequest
+from offhook.bench.results import Results
 from offhook.bench.target import Target
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
@@ -22,9 +22,11 @@ def target(port: int) -> Target:
     return Target.parse(f"http://127.0.0.1:{port}", public_url=PUBLIC_URL)
 
 
-def supply(prepared: int = 0, *, conversations: int = 1000, mix: Mix | None = None) -> Supply:
+def supply(
+    prepared: int = 0, *, conversations: int = 1000, mix: Mix | None = None
+) -> RequestSource:
     """Return an endless supply of signed webhooks, so many of them made now."""
-    made = Supply(
+    made = RequestSource(
         target(1), account_sid=ACCOUNT, auth_token=TOKEN, conversations=conversations, mix=mix
     )
     made.prepare(prepared)
@@ -37,10 +39,10 @@ def webhooks(count: int) -> list[bytes]:
 
 
 async def open_loop(
-    port: int, requests: Iterator[Shot], rate: float, seconds: float, connections: int = 64
-) -> Tally:
+    port: int, requests: Iterator[SignedRequest], rate: float, seconds: float, connections: int = 64
+) -> Results:
     """Send requests that are due at a constant rate, whether the server keeps up or not."""
-    tally = Tally()
+    tally = Results()
     await Load(target(port), requests, tally, connections=connections).open(rate, seconds)
     return tally
 

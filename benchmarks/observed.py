@@ -23,7 +23,7 @@ from benchmarks import load
 from benchmarks.processes import Process
 from benchmarks.results import Run, is_partial
 from offhook.bench.load import Load
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 from testing.ports import free_port
 
 _TOKEN = "correct-horse-battery"
@@ -89,8 +89,8 @@ async def measure(setup: Setup, seconds: float, folder: Path) -> Figures:
         await load.until_up(port)
         others = [asyncio.create_task(look_on(setup.admin)) for _ in range(_BROWSERS)]
         others.append(asyncio.create_task(scrape(setup.admin)))
-        await Load(load.target(port), supply, Tally(), connections=64).closed(1.0)  # warm-up
-        before, tally = process.cpu_seconds(), Tally()
+        await Load(load.target(port), supply, Results(), connections=64).closed(1.0)  # warm-up
+        before, tally = process.cpu_seconds(), Results()
         await Load(load.target(port), supply, tally, connections=64).closed(seconds)
         cpu = (process.cpu_seconds() - before) / max(1, tally.answers)
         for other in others:

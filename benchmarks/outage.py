@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 from testing.ports import free_port
 from testing.postgres import PostgresServer, postgres
 
@@ -49,7 +49,7 @@ def running(*arguments: str, environment: Mapping[str, str]) -> Iterator[None]:
 
 async def measure(
     server: PostgresServer, port: int, rate: float, outage: float
-) -> dict[str, Tally]:
+) -> dict[str, Results]:
     """Send webhooks without a pause while the server goes and comes."""
     total = _START + 2 * _AROUND + outage
     requests = load.supply(int(rate * total))
@@ -88,7 +88,7 @@ def until_settled(
         time.sleep(0.2)
 
 
-def report(found: Mapping[str, Tally]) -> tuple[int, int]:
+def report(found: Mapping[str, Results]) -> tuple[int, int]:
     """Print the phases; return how many were acknowledged, and how many were not."""
     print(f"{'':8} {'acknowledged':>13} {'refused':>8} {'p50':>11} {'p99':>11} {'longest':>11}")
     counts = []

@@ -23,7 +23,7 @@ from benchmarks import load
 from benchmarks.outage import running
 from benchmarks.results import Run, is_partial
 from offhook.bench.requests import Mix
-from offhook.bench.results import Tally
+from offhook.bench.results import Results
 from testing.ports import free_port
 from testing.valkey import Valkey, valkey
 
@@ -33,7 +33,7 @@ _WARM_UP = 2.0  # seconds
 _REPEATS = 25.0  # percent
 
 
-async def round_of(server: Valkey, port: int, rate: float, seconds: float) -> dict[str, Tally]:
+async def round_of(server: Valkey, port: int, rate: float, seconds: float) -> dict[str, Results]:
     """Send webhooks without a pause while Redis goes and comes."""
     phases: Mapping[str, Callable[[], None] | None] = {
         _CALM: None,
@@ -53,7 +53,7 @@ async def round_of(server: Valkey, port: int, rate: float, seconds: float) -> di
     return found
 
 
-def report(rounds: Sequence[Mapping[str, Tally]]) -> bool:
+def report(rounds: Sequence[Mapping[str, Results]]) -> bool:
     print(f"{'':16} {'answers':>9} {'errors':>7} {'p50':>11} {'p99':>11} {'p99 to calm':>12}")
     held = True
     for name in rounds[0]:
@@ -70,17 +70,17 @@ def report(rounds: Sequence[Mapping[str, Tally]]) -> bool:
     return held
 
 
-def _ratio(rounds: Sequence[Mapping[str, Tally]], name: str) -> float:
+def _ratio(rounds: Sequence[Mapping[str, Results]], name: str) -> float:
     return statistics.median(one[name].percentile(99) / one[_CALM].percentile(99) for one in rounds)
 
 
-def figures(rounds: Sequence[Mapping[str, Tally]]) -> dict[str, float]:
+def figures(rounds: Sequence[Mapping[str, Results]]) -> dict[str, float]:
     """Return what the documentation tells: p99 to that of the calm, and how many were errors."""
     errors = sum(t.unexpected + t.errors.total() for one in rounds for t in one.values())
     return {name: _ratio(rounds, name) for name in rounds[0]} | {"errors": errors}
 
 
-def measure(given: argparse.Namespace, folder: Path) -> list[dict[str, Tally]]:
+def measure(given: argparse.Namespace, folder: Path) -> list[dict[str, Results]]:
     port = free_port()
     with valkey(folder / "valkey") as server:
         environment = {

@@ -29,8 +29,8 @@ from benchmarks.peers.table import Peer
 from benchmarks.results import Run
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.load import Load
-from offhook.bench.requests import Mix, Supply
-from offhook.bench.results import Tally
+from offhook.bench.requests import Mix, RequestSource
+from offhook.bench.results import Results
 
 _STORE: Final = "offhook.db"
 _MIX: Final = Mix(repeats=1, forged=1)
@@ -49,7 +49,7 @@ _SETTLING: Final = 3  # minutes until caches and pools are as large as they get
 class Minute:
     """What a minute was like; seconds, bytes of all processes, messages not done at its end."""
 
-    tally: Tally
+    tally: Results
     memory: int
     waiting: int = 0
 
@@ -147,7 +147,7 @@ async def soak(
     done: list[Minute] = []
     end = time.monotonic() + minutes * 60
     while (left := end - time.monotonic()) > 0.5:
-        tally = Tally(keep=True)
+        tally = Results(keep=True)
         one = Load(stage.target, supply, tally, connections=64)
         await one.open(rate, min(60.0, left))
         done.append(Minute(tally, process.memory(), waiting(stage.folder / _STORE)))
@@ -156,10 +156,10 @@ async def soak(
     return rate, done, acknowledged
 
 
-async def _warm_up(stage: Stage, supply: Supply) -> tuple[float, set[str]]:
+async def _warm_up(stage: Stage, supply: RequestSource) -> tuple[float, set[str]]:
     """Return how many a second are acknowledged and handled, and what was acknowledged."""
     began = time.monotonic()
-    tally = Tally(keep=True)
+    tally = Results(keep=True)
     await Load(stage.target, supply, tally, connections=64).closed(5.0)
     acknowledged = set(tally.acknowledged or ())
     # Not of all: the last are those that failed, which wait for their next try.

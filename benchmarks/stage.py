@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks import load
 from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, lines
-from offhook.bench.requests import Mix, Supply
+from offhook.bench.requests import Mix, RequestSource
 from testing.ports import free_port
 from testing.postgres import PostgresServer, postgres
 from testing.valkey import Valkey, valkey
@@ -107,8 +107,8 @@ class Stage:
         """Change the environment of what is started from now on."""
         self._environment |= variables
 
-    def supply(self, mix: Mix | None = None) -> Supply:
-        return Supply(self.target, account_sid=load.ACCOUNT, auth_token=load.TOKEN, mix=mix)
+    def supply(self, mix: Mix | None = None) -> RequestSource:
+        return RequestSource(self.target, account_sid=load.ACCOUNT, auth_token=load.TOKEN, mix=mix)
 
     def start_ingress(self, *, handler_seconds: float = 0.0) -> Process:
         return self._start(self.peer.ingress, handler_seconds)

@@ -22,21 +22,21 @@ from benchmarks.peers.table import Peer
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
 from offhook.bench.load import Load
-from offhook.bench.results import Tally
-from offhook.bench.target import room_for
+from offhook.bench.results import Results
+from offhook.bench.target import allow_open_files
 
 _PEER: Final = Peer("run", "offhook run", "offhook run benchmarks.apps:quick --port {port}")
 _WARM_UP: Final = 3.0
 _NEVER_STALE: Final = 60.0  # seconds; `offhook run` keeps idle connections for 75
 
 
-async def measure(stage: Stage, connections: int, conversations: int, rate: float) -> Tally:
+async def measure(stage: Stage, connections: int, conversations: int, rate: float) -> Results:
     """Open all connections, then let each conversation write once."""
     stage.start_ingress()
     await stage.until_up()
-    warm = Load(stage.target, load.supply(), Tally(), connections=64)
+    warm = Load(stage.target, load.supply(), Results(), connections=64)
     await warm.open(rate, _WARM_UP)
-    tally = Tally()
+    tally = Results()
     crowd = Load(
         stage.target,
         load.supply(conversations, conversations=conversations),
@@ -50,7 +50,7 @@ async def measure(stage: Stage, connections: int, conversations: int, rate: floa
     return tally
 
 
-def figures(tally: Tally, given: argparse.Namespace) -> dict[str, Any]:
+def figures(tally: Results, given: argparse.Namespace) -> dict[str, Any]:
     """Return what the documentation tells; times in seconds."""
     return {
         "connections": given.connections,
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=2000.0, help="webhooks a second")
     given = parser.parse_args()
-    room_for(given.connections)  # the processes that we start inherit it
+    allow_open_files(given.connections)  # the processes that we start inherit it
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
     try:
         run = Run("users", folder, partial=is_partial(parser, given))

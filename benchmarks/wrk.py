@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from offhook.bench.requests import Shot
+from offhook.bench.requests import SignedRequest
 from offhook.bench.target import Target
 
 
@@ -18,7 +18,7 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def rate(target: Target, shot: Shot, seconds: float, connections: int = 64) -> float:
+def rate(target: Target, shot: SignedRequest, seconds: float, connections: int = 64) -> float:
     """Return how many requests a second wrk gets answered."""
     head, _, body = shot.data.decode().partition("\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])

@@ -10,16 +10,16 @@ from benchmarks import results
 from benchmarks.drill import Loss, compare
 from benchmarks.peers.table import PEERS
 from benchmarks.soak import Minute, figures, verdict
-from offhook.bench.requests import Kind, Shot
-from offhook.bench.results import Tally
+from offhook.bench.requests import RequestKind, SignedRequest
+from offhook.bench.results import Results
 from tools.pages import performance
 
 MIB = 2**20
-SHOT = Shot(b"", Kind.FRESH, "SM1")
+SHOT = SignedRequest(b"", RequestKind.FRESH, "SM1")
 
 
 def minute(*, memory: int = 100, p99: float = 0.002, status: int = 200, waiting: int = 0) -> Minute:
-    tally = Tally()
+    tally = Results()
     tally.answer(SHOT, status, p99)
     return Minute(tally, memory * MIB, waiting)
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from offhook.bench.ceiling import ceiling
-from offhook.bench.empty_server import Empty
+from offhook.bench.empty_server import EmptyServer
 from offhook.bench.load import Load
-from offhook.bench.requests import Mix, Supply
-from offhook.bench.results import Tally
-from offhook.bench.run import Course, Plan
+from offhook.bench.requests import Mix, RequestSource
+from offhook.bench.results import Results
+from offhook.bench.run import BenchOptions, BenchRun
 from offhook.bench.target import Target
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -42,34 +42,34 @@ class Scripted(asyncio.Protocol):
         self._act(self._transport)
 
 
-def load(target: Target, tally: Tally, mix: Mix | None = None, **options: Any) -> Load:
-    supply = Supply(target, account_sid="AC", auth_token="made up", mix=mix)
-    return Load(target, supply, tally, **{"connections": 4, **options})
+def load(target: Target, results: Results, mix: Mix | None = None, **options: Any) -> Load:
+    requests = RequestSource(target, account_sid="AC", auth_token="made up", mix=mix)
+    return Load(target, requests, results, **{"connections": 4, **options})
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 async def test_an_open_loop_sends_all_that_is_due(fresh: bool) -> None:
-    tally = Tally(keep=True)
-    async with serving(Empty) as target:
-        await load(target, tally, fresh=fresh).open(rate=500, seconds=0.2)
-    assert tally.statuses == {200: 100}
-    assert len(set(tally.acknowledged or ())) == 100
-    assert tally.good
+    results = Results(keep=True)
+    async with serving(EmptyServer) as target:
+        await load(target, results, fresh=fresh).open(rate=500, seconds=0.2)
+    assert results.statuses == {200: 100}
+    assert len(set(results.acknowledged or ())) == 100
+    assert results.good
 
 
 async def test_a_closed_loop_goes_on_until_its_time_is_over() -> None:
-    tally = Tally()
-    async with serving(Empty) as target:
-        await load(target, tally).closed(0.2)
-    assert tally.answers > 4
-    assert tally.seconds >= 0.2
-    assert tally.good
+    results = Results()
+    async with serving(EmptyServer) as target:
+        await load(target, results).closed(0.2)
+    assert results.answers > 4
+    assert results.seconds >= 0.2
+    assert results.good
 
 
 async def test_a_server_that_stalls_cannot_hide_it() -> None:
     """Two connections, held for 0.4 s: the other requests wait as well, and are timed."""
 
-    tally = Tally()
+    results = Results()
     loop = asyncio.get_running_loop()
     up: list[float] = []  # 0.4 s after the first request
 
@@ -78,18 +78,18 @@ async def test_a_server_that_stalls_cannot_hide_it() -> None:
         loop.call_later(max(0, up[0] - loop.time()), transport.write, ANSWER)
 
     async with serving(lambda: Scripted(act)) as target:
-        await load(target, tally, connections=2).open(rate=100, seconds=0.4)
-    times = tally.all_times()
+        await load(target, results, connections=2).open(rate=100, seconds=0.4)
+    times = results.all_times()
     assert times.count == 40
     assert times.percentile(50) > 0.15
 
 
 async def test_what_is_refused_is_as_it_should_be_only_if_it_was_forged() -> None:
-    async def main(mix: Mix) -> Tally:
-        tally = Tally()
+    async def main(mix: Mix) -> Results:
+        results = Results()
         async with serving(lambda: Scripted(lambda t: t.write(FORBIDDEN))) as target:
-            await load(target, tally, mix).open(rate=500, seconds=0.1)
-        return tally
+            await load(target, results, mix).open(rate=500, seconds=0.1)
+        return results
 
     assert (await main(Mix(forged=100))).good
     refused = await main(Mix())
@@ -97,20 +97,20 @@ async def test_what_is_refused_is_as_it_should_be_only_if_it_was_forged() -> Non
 
 
 async def test_a_connection_that_the_server_closes_is_an_error_and_the_next_is_made() -> None:
-    tally = Tally()
+    results = Results()
     async with serving(lambda: Scripted(lambda t: t.close())) as target:
-        await load(target, tally).open(rate=200, seconds=0.1)
-    assert tally.errors.total() == 20
-    assert not tally.answers
+        await load(target, results).open(rate=200, seconds=0.1)
+    assert results.errors.total() == 20
+    assert not results.answers
 
 
 async def test_what_is_never_answered_is_counted_with_the_time_it_was_waited_for() -> None:
-    tally = Tally()
+    results = Results()
     stop = asyncio.Event()
     async with serving(lambda: Scripted(lambda _: stop.set())) as target:
-        await load(target, tally).open(rate=1000, seconds=30, stop=stop)
-    assert set(tally.errors) == {"no answer"}
-    assert tally.all_times().percentile(1) > 0.9  # seconds that an interrupted run still waits
+        await load(target, results).open(rate=1000, seconds=30, stop=stop)
+    assert set(results.errors) == {"no answer"}
+    assert results.all_times().percentile(1) > 0.9  # seconds that an interrupted run still waits
 
 
 def test_the_generator_knows_its_own_ceiling() -> None:
@@ -128,7 +128,7 @@ async def test_a_course_that_is_stopped_keeps_what_it_has() -> None:
     stop = asyncio.Event()
     seen = 0
 
-    class Stopping(Empty):
+    class Stopping(EmptyServer):
         def data_received(self, data: bytes) -> None:
             nonlocal seen
             super().data_received(data)
@@ -137,10 +137,10 @@ async def test_a_course_that_is_stopped_keeps_what_it_has() -> None:
                 stop.set()
 
     async with serving(Stopping) as target:
-        plan = Plan(target, "AC", "made up", seconds=60, warm_up=0, ceiling=False)
-        course = Course(plan, stop)
-        await course.run()
-    assert course.interrupted
-    [phase] = course.phases
-    assert phase.tally.answers > 20
-    assert course.as_object()["phases"][0]["statuses"] == {"200": phase.tally.answers}
+        options = BenchOptions(target, "AC", "made up", seconds=60, warm_up=0, ceiling=False)
+        run = BenchRun(options, stop)
+        await run.run()
+    assert run.interrupted
+    [phase] = run.phases
+    assert phase.results.answers > 20
+    assert run.as_object()["phases"][0]["statuses"] == {"200": phase.results.answers}

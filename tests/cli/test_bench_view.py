@@ -5,29 +5,29 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from offhook.bench.requests import Kind, Shot
-from offhook.bench.results import Histogram, Tally
-from offhook.bench.run import Course, Phase, Plan
+from offhook.bench.requests import RequestKind, SignedRequest
+from offhook.bench.results import Histogram, Results
+from offhook.bench.run import BenchOptions, BenchRun, Phase
 from offhook.bench.target import Target
 from offhook.cli.bench_view import histogram, live, show
 
-SHOT = Shot(b"", Kind.FRESH, "SM1")
+REQUEST = SignedRequest(b"", RequestKind.FRESH, "SM1")
 
 
-def course(*answers: tuple[int, float], ceiling: float | None = None) -> Course:
-    made = Course(Plan(Target.parse("http://127.0.0.1"), "AC", "token"), asyncio.Event())
-    tally = Tally()
-    tally.begin()
+def run(*answers: tuple[int, float], ceiling: float | None = None) -> BenchRun:
+    made = BenchRun(BenchOptions(Target.parse("http://127.0.0.1"), "AC", "token"), asyncio.Event())
+    results = Results()
+    results.begin()
     for status, seconds in answers:
-        tally.answer(SHOT, status, seconds)
-    tally.end()
+        results.answer(REQUEST, status, seconds)
+    results.end()
     made.ceiling = ceiling
-    made.phases.append(Phase("open loop", 10, 500.0, tally))
-    made.doing = "open loop, 500/s"
+    made.phases.append(Phase("open loop", 10, 500.0, results))
+    made.activity = "open loop, 500/s"
     return made
 
 
-def shown(one: Course) -> str:
+def shown(one: BenchRun) -> str:
     screen = Console(width=200)
     with screen.capture() as captured:
         show(screen, one)
@@ -35,7 +35,7 @@ def shown(one: Course) -> str:
 
 
 def test_the_line_tells_how_far_it_is_and_what_goes_wrong() -> None:
-    line = live(course((200, 0.001), (503, 0.002)))
+    line = live(run((200, 0.001), (503, 0.002)))
     assert line.startswith("open loop, 500/s, 0 of 10 s: 2 answers")
     assert "1 not as they should be" in line
 
@@ -53,10 +53,10 @@ def test_each_bar_is_as_long_as_its_share() -> None:
 def test_a_figure_near_the_generators_ceiling_is_marked(
     ceiling: float | None, warned: bool
 ) -> None:
-    assert ("over 70 %" in shown(course((200, 0.001), ceiling=ceiling))) == warned
+    assert ("over 70 %" in shown(run((200, 0.001), ceiling=ceiling))) == warned
 
 
 def test_nothing_answered_is_shown_as_such() -> None:
-    text = shown(course())
+    text = shown(run())
     assert "answers   none" in text
     assert "not as they should be" in text

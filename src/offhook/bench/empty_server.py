@@ -1,4 +1,4 @@
-"""`python -m offhook.bench.empty_server`: a server that only answers, for the ceiling."""
+"""`python -m offhook.bench.empty_server`: answer every request with a fixed response."""
 
 import asyncio
 import sys
@@ -9,19 +9,19 @@ _ANSWER: Final = (
 )
 
 
-class Empty(asyncio.Protocol):
-    """Answers each request alike, once its body is there."""
+class EmptyServer(asyncio.Protocol):
+    """Answer each request with the same response, once its body is complete."""
 
     def __init__(self) -> None:
         self._transport: Any = None
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection."""
+        """Keep the transport."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
+        """Read a part of a request."""
         self._buffer += data
         head, found, body = self._buffer.partition(b"\r\n\r\n")
         length = int(head.rpartition(b"Content-Length: ")[2] or 0) if found else 0
@@ -33,16 +33,16 @@ class Empty(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve until stdin ends; the port is told on stdout."""
+    """Print the port on stdout, and serve until stdin ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Empty, "127.0.0.1", 0, backlog=2048)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - read by who started it
+    server = await loop.create_server(EmptyServer, "127.0.0.1", 0, backlog=2048)
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - read by the parent process
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
 
 def main() -> None:
-    """Serve on the fastest loop there is."""
+    """Serve on uvloop where it is installed."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -1,4 +1,4 @@
-"""The two ways to press: as fast as answers come, or at a constant rate whatever comes."""
+"""Load in a closed loop (as fast as responses come) or an open loop (at a constant rate)."""
 
 import asyncio
 from collections import deque
@@ -7,132 +7,136 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
-from offhook.bench.connection import STALE, Connection
-from offhook.bench.requests import Shot
-from offhook.bench.results import Tally
+from offhook.bench.connection import IDLE_LIMIT, LoadConnection
+from offhook.bench.requests import SignedRequest
+from offhook.bench.results import Results
 from offhook.bench.target import Target
-from offhook.bench.timer import Alarm
+from offhook.bench.timer import Timer
 
-_PATIENCE: Final = 15.0  # seconds: as long as Twilio waits for an answer
-_TURN: Final = 8  # requests sent in one turn of the loop at most, or no answer would be read
+_ANSWER_TIMEOUT: Final = 15.0  # seconds, as Twilio's
+_SENDS_PER_TURN: Final = 8  # more at once would keep the event loop from reading responses
 
 
 class Load:
-    """A load on one server, over so many connections.
+    """Send requests to one server over a fixed number of connections.
 
     Args:
         target: the server.
-        supply: of requests, without an end.
-        tally: is told what came back; its clock runs while a loop does.
-        connections: so many requests are under way at once, at most.
+        requests: an endless iterator.
+        results: counts the responses; its clock runs while a loop does.
+        connections: the number of connections, and so of requests in flight at most.
         fresh: make a new connection for each request.
-        stale: a connection that has idled for so many seconds is made anew.
+        stale: seconds after which an idle connection is replaced.
     """
 
     def __init__(
         self,
         target: Target,
-        supply: Iterator[Shot],
-        tally: Tally,
+        requests: Iterator[SignedRequest],
+        results: Results,
         *,
         connections: int,
         fresh: bool = False,
-        stale: float = STALE,
+        stale: float = IDLE_LIMIT,
     ) -> None:
-        self._supply = supply
-        self._tally = tally
+        self._requests = requests
+        self._results = results
         self._connections = [
-            Connection(target, tally, self._freed, fresh=fresh, stale=stale)
+            LoadConnection(target, results, self._freed, fresh=fresh, stale=stale)
             for _ in range(connections)
         ]
-        self._idle: deque[Connection] = deque(self._connections)
-        self._waiting: deque[tuple[float, Shot]] = deque()
-        self._until = 0.0  # a freed connection takes the next request, in the closed loop
-        self._quiet = asyncio.Event()
+        self._idle: deque[LoadConnection] = deque(self._connections)
+        self._waiting: deque[tuple[float, SignedRequest]] = deque()
+        self._until = (
+            0.0  # end of the closed loop: until then, a free connection sends the next request
+        )
+        self._all_idle = asyncio.Event()
 
     async def open_connections(self, at_once: int = 64) -> None:
-        """Connect all, so many at once, before the first request.
+        """Open all connections, `at_once` at a time.
 
         Raises:
-            OSError: the server does not take them.
+            OSError: the server refused one.
         """
         for start in range(0, len(self._connections), at_once):
             some = self._connections[start : start + at_once]
             await asyncio.gather(*(one.open() for one in some))
 
     async def probe(self) -> None:
-        """Connect, and disconnect.
+        """Check that the server accepts connections.
 
         Raises:
-            OSError: the server does not take connections.
+            OSError: it does not.
         """
         await self.open_connections()
         await self._close()
 
     async def closed(self, seconds: float, stop: asyncio.Event | None = None) -> None:
-        """Let each connection send its next request when the last is answered."""
-        self._tally.begin()
+        """Run a closed loop: each connection sends its next request when the last is answered."""
+        self._results.begin()
         self._until = perf_counter() + seconds
         for _ in range(len(self._idle)):
-            self._idle.popleft().send(next(self._supply), perf_counter())
+            self._idle.popleft().send(next(self._requests), perf_counter())
         await _sleep(seconds, stop)
         self._until = 0.0
         await self._end(stop)
 
     async def open(self, rate: float, seconds: float, stop: asyncio.Event | None = None) -> None:
-        """Send so many requests a second, each at its moment, whether the server keeps up or not.
+        """Run an open loop: send `rate` requests a second, whether the server keeps up or not.
 
-        A request that finds no free connection waits for one, and its time counts from the moment
-        it was due: a server that stalls can't hide it.
+        A request that finds no free connection waits for one. Its latency counts from the time it
+        was due, so that a stalled server shows (no coordinated omission).
         """
-        self._tally.begin()
-        alarm = Alarm()
+        self._results.begin()
+        timer = Timer()
         try:
-            await self._fire(alarm, rate, seconds, stop)
+            await self._fire(timer, rate, seconds, stop)
         finally:
-            alarm.close()
+            timer.close()
         await self._end(stop)
 
     async def _fire(
-        self, alarm: Alarm, rate: float, seconds: float, stop: asyncio.Event | None
+        self, timer: Timer, rate: float, seconds: float, stop: asyncio.Event | None
     ) -> None:
         began = perf_counter()
         for number in range(round(rate * seconds)):
             due = began + number / rate
-            if number % _TURN == 0:
+            if number % _SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
-            await alarm.at(due)
+            await timer.at(due)
             if stop is not None and stop.is_set():
                 break
-            self._tally.late.record(perf_counter() - due)
+            self._results.late.record(perf_counter() - due)
             if self._idle:
-                # The one that has idled longest: all are used, and none goes stale.
-                self._idle.popleft().send(next(self._supply), due)
+                # Least recently used first, so that no connection goes stale.
+                self._idle.popleft().send(next(self._requests), due)
             else:
-                self._waiting.append((due, next(self._supply)))
+                self._waiting.append((due, next(self._requests)))
 
-    def _freed(self, connection: Connection) -> None:
+    def _freed(self, connection: LoadConnection) -> None:
         if self._waiting:
-            due, shot = self._waiting.popleft()
-            connection.send(shot, due)
+            due, request = self._waiting.popleft()
+            connection.send(request, due)
         elif (now := perf_counter()) < self._until:
-            connection.send(next(self._supply), now)
+            connection.send(next(self._requests), now)
         else:
             self._idle.append(connection)
             if len(self._idle) == len(self._connections):
-                self._quiet.set()
+                self._all_idle.set()
 
     async def _end(self, stop: asyncio.Event | None) -> None:
-        """Wait for the answers that are still due; after that they are counted as missing."""
+        """Wait for outstanding responses, then count those still missing as unanswered."""
         if len(self._idle) < len(self._connections):
-            self._quiet.clear()
+            self._all_idle.clear()
             with suppress(TimeoutError):
-                hurried = stop is not None and stop.is_set()
-                await asyncio.wait_for(self._quiet.wait(), 1.0 if hurried else _PATIENCE)
+                interrupted = stop is not None and stop.is_set()
+                await asyncio.wait_for(
+                    self._all_idle.wait(), 1.0 if interrupted else _ANSWER_TIMEOUT
+                )
         now = perf_counter()
-        self._tally.end()
-        for due, shot in self._waiting:
-            self._tally.abandon(shot, now - due)
+        self._results.end()
+        for due, request in self._waiting:
+            self._results.abandon(request, now - due)
         self._waiting.clear()
         self._idle = deque(self._connections)
         await self._close()
@@ -140,7 +144,7 @@ class Load:
     async def _close(self) -> None:
         for connection in self._connections:
             connection.close()
-        await asyncio.sleep(0)  # transports close in the loop's next turn
+        await asyncio.sleep(0)  # transports close in the loop's next iteration
 
 
 async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:

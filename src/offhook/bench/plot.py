@@ -1,4 +1,4 @@
-"""Plots as SVG: small files of text, that every browser and GitHub show."""
+"""Plots as SVG: small text files that browsers and GitHub display."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from offhook.bench.results import Histogram
 
 _WIDTH, _HEIGHT = 860, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 270, 44, 48
-# Told apart by people who see colours differently: https://jfly.uni-koeln.de/color/
+# Distinguishable with colour blindness: https://jfly.uni-koeln.de/color/
 _COLOURS: Final = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555", "#8a6d00",
 )  # fmt: skip
@@ -18,12 +18,12 @@ _TEXT: Final = 'font-family="system-ui, sans-serif" font-size="12" fill="#333"'
 
 
 def latencies(title: str, series: Mapping[str, Histogram]) -> str:
-    """Return a plot of latencies by percentile, the rare ones stretched as in HdrHistogram's."""
+    """Return a plot of latencies by percentile, with the tail stretched as HdrHistogram does."""
     return curves(title, {name: points(times) for name, times in series.items()})
 
 
 def points(times: Histogram) -> list[tuple[float, float]]:
-    """Return percentiles and their seconds, dense where they are rare."""
+    """Return percentiles and their seconds, denser towards the tail."""
     percents = [100 - 100 * 10 ** (-step / 12) for step in range(4 * 12 + 1)]
     return [(percent, times.percentile(percent)) for percent in percents]
 

@@ -1,4 +1,4 @@
-"""Signed requests, made before they are sent: all that is left to do with one is to write it."""
+"""Signed webhook requests, made in advance, so that sending one is a single write."""
 
 import base64
 import gc
@@ -23,16 +23,16 @@ from offhook.twilio.simulator.payloads import (
     status,
 )
 
-_US: Final = "+15005550006"  # Twilio's magic number for tests
-_REMEMBERED: Final = 1024  # of the last requests, one is repeated
-_STRANGER: Final = "nobody's token"
+_OUR_NUMBER: Final = "+15005550006"  # Twilio's magic number for tests
+_REMEMBERED: Final = 1024  # latest requests, from which repeats are drawn
+_WRONG_TOKEN: Final = "forged"  # noqa: S105 - signs the forged requests
 
-# What differs between two requests. Letters and digits, so that no encoding changes them.
+# Placeholders for what differs between requests. Letters and digits: no encoding changes them.
 _SID, _FROM, _NUMBER = "00SID00", "00FROM00", "00NUMBER00"
 
 
-class Kind(StrEnum):
-    """What a request is to the server."""
+class RequestKind(StrEnum):
+    """What kind of webhook a request is."""
 
     FRESH = "fresh"
     MEDIA = "media"
@@ -41,20 +41,20 @@ class Kind(StrEnum):
     FORGED = "forged"
 
 
-class Shot(NamedTuple):
-    """A request, ready to be sent."""
+class SignedRequest(NamedTuple):
+    """A request, ready to send."""
 
     data: bytes
-    kind: Kind
+    kind: RequestKind
     sid: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Percentages of what is not a fresh text message.
+    """Percentages of requests other than new text messages.
 
     Raises:
-        ValueError: they are no percentages, or more than 100 in all.
+        ValueError: one is negative, or they exceed 100 in all.
     """
 
     media: float = 0.0
@@ -68,17 +68,17 @@ class Mix:
             raise ValueError("the percentages must be 0 or more, and not exceed 100 in all")
 
 
-class Supply:
-    """An endless supply of requests to one server, each message with a SID of its own.
+class RequestSource:
+    """An endless iterator of requests to one server, each message with its own SID.
 
     Args:
-        target: where they go, and for which URL they are signed.
-        account_sid: of the account they say they are from.
-        auth_token: signs them; those that are forged are signed with another.
-        mix: of what kinds they are.
-        conversations: from so many people they come, in turn.
-        close: let each end its connection, as Twilio does.
-        seed: of the order of the kinds.
+        target: the server, and the URL to sign for.
+        account_sid: the `AccountSid` of the requests.
+        auth_token: signs all but the forged ones.
+        mix: the kinds of requests.
+        conversations: the number of senders, who take turns.
+        close: send `Connection: close`, as Twilio does.
+        seed: of the random order of kinds.
     """
 
     def __init__(
@@ -97,13 +97,15 @@ class Supply:
         self._random = random.Random(seed)  # noqa: S311 - a run can be repeated
         self._run = secrets.token_hex(8)
         self._numbers = itertools.count()
-        self._made: list[Shot] = []
-        self._ready: Iterator[Shot] = iter(())
-        text = Text(_SID, account_sid, _FROM, _US, f"Hello, is order {_NUMBER} on its way? Thanks!")
+        self._made: list[SignedRequest] = []
+        self._ready: Iterator[SignedRequest] = iter(())
+        text = Text(
+            _SID, account_sid, _FROM, _OUR_NUMBER, f"Hello, is order {_NUMBER} on its way? Thanks!"
+        )
         picture = Media(f"https://media.example.com/{_NUMBER}", "image/jpeg")
-        photo = Text(_SID, account_sid, _FROM, _US, "Look!", (picture,))
+        photo = Text(_SID, account_sid, _FROM, _OUR_NUMBER, "Look!", (picture,))
         callback = status(
-            sid=_SID, account_sid=account_sid, from_=_US, to=_FROM, status="delivered"
+            sid=_SID, account_sid=account_sid, from_=_OUR_NUMBER, to=_FROM, status="delivered"
         )
 
         def template(params: Params, path: str, content_type: str, token: str) -> _Template:
@@ -111,60 +113,58 @@ class Supply:
 
         here, there = target.path, target.status_path
         self._templates = {
-            Kind.FRESH: template(inbound(text), here, INBOUND_TYPE, auth_token),
-            Kind.FORGED: template(inbound(text), here, INBOUND_TYPE, _STRANGER),
-            Kind.MEDIA: template(inbound(photo), here, INBOUND_TYPE, auth_token),
-            Kind.STATUS: template(callback, there, STATUS_TYPE, auth_token),
+            RequestKind.FRESH: template(inbound(text), here, INBOUND_TYPE, auth_token),
+            RequestKind.FORGED: template(inbound(text), here, INBOUND_TYPE, _WRONG_TOKEN),
+            RequestKind.MEDIA: template(inbound(photo), here, INBOUND_TYPE, auth_token),
+            RequestKind.STATUS: template(callback, there, STATUS_TYPE, auth_token),
         }
 
     def prepare(self, count: int) -> None:
-        """Make so many now; what is asked for beyond them is made when it is asked for."""
+        """Make `count` requests in advance; further ones are made as they are taken."""
         self._ready = iter([self._make() for _ in range(count)])
-        gc.freeze()  # or each full collection would stop the load to look at them all
+        gc.freeze()  # or every full collection would scan them all, and pause the load
 
-    def __iter__(self) -> Iterator[Shot]:
+    def __iter__(self) -> Iterator[SignedRequest]:
         return self
 
-    def __next__(self) -> Shot:
-        shot = next(self._ready, None)
-        return self._make() if shot is None else shot
+    def __next__(self) -> SignedRequest:
+        request = next(self._ready, None)
+        return self._make() if request is None else request
 
-    def _make(self) -> Shot:
+    def _make(self) -> SignedRequest:
         kind = self._draw()
-        if kind is Kind.REPEAT:
+        if kind is RequestKind.REPEAT:
             return self._random.choice(self._made)._replace(kind=kind)
         number = next(self._numbers)
-        sid = f"{'MM' if kind is Kind.MEDIA else 'SM'}{self._run}{number:016x}"
+        sid = f"{'MM' if kind is RequestKind.MEDIA else 'SM'}{self._run}{number:016x}"
         sender = f"1555{number % self._conversations:07d}"
-        shot = Shot(self._templates[kind].render(sid, sender, number), kind, sid)
-        if kind in {Kind.FRESH, Kind.MEDIA} and self._mix.repeats:
-            self._remember(shot)
-        return shot
+        request = SignedRequest(self._templates[kind].render(sid, sender, number), kind, sid)
+        if kind in {RequestKind.FRESH, RequestKind.MEDIA} and self._mix.repeats:
+            self._remember(request)
+        return request
 
-    def _remember(self, shot: Shot) -> None:
+    def _remember(self, request: SignedRequest) -> None:
         if len(self._made) < _REMEMBERED:
-            self._made.append(shot)
+            self._made.append(request)
         else:
-            self._made[self._random.randrange(_REMEMBERED)] = shot
+            self._made[self._random.randrange(_REMEMBERED)] = request
 
-    def _draw(self) -> Kind:
+    def _draw(self) -> RequestKind:
         drawn = self._random.random() * 100
         for kind, share in (
-            (Kind.REPEAT, self._mix.repeats if self._made else 0.0),
-            (Kind.FORGED, self._mix.forged),
-            (Kind.MEDIA, self._mix.media),
-            (Kind.STATUS, self._mix.statuses),
+            (RequestKind.REPEAT, self._mix.repeats if self._made else 0.0),
+            (RequestKind.FORGED, self._mix.forged),
+            (RequestKind.MEDIA, self._mix.media),
+            (RequestKind.STATUS, self._mix.statuses),
         ):
             if drawn < share:
                 return kind
             drawn -= share
-        return Kind.FRESH
+        return RequestKind.FRESH
 
 
 class _Template:
-    """Requests that differ in their SID, sender and number: 6 µs each, where signing from the
-    start takes 43.
-    """
+    """Requests that differ in SID, sender and number: 6 µs each, where building one takes 43."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class _Template:
 
 
 def _format(text: str) -> str:
-    """Turn the marks in a text into places to be filled in."""
+    """Turn the placeholders in a text into those of `%` formatting."""
     text = text.replace("%", "%%")
     for mark, name in ((_SID, "sid"), (_FROM, "sender"), (_NUMBER, "number")):
         text = text.replace(mark, f"%({name})s")

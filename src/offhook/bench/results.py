@@ -1,11 +1,11 @@
-"""What came back."""
+"""Counts of the responses to a load, and their latencies."""
 
 from collections import Counter
 from collections.abc import Iterator
 from time import perf_counter
 from typing import Any, Final, Self
 
-from offhook.bench.requests import Kind, Shot
+from offhook.bench.requests import RequestKind, SignedRequest
 
 _BITS: Final = 7  # a bucket is 1/128 of its value wide
 
@@ -30,7 +30,7 @@ class Histogram:
         self.maximum = 0.0
 
     def record(self, seconds: float) -> None:
-        """Count one; a clock that went backwards counts as none at all."""
+        """Count a duration; a negative one, of a clock that was set back, as 0."""
         value = int(seconds * _MICRO) if seconds > 0 else 0
         shift = value.bit_length() - _BITS - 1
         bucket = value if shift <= 0 else (shift << _BITS) + (value >> shift)
@@ -41,7 +41,7 @@ class Histogram:
             self.maximum = seconds
 
     def add(self, other: Self) -> None:
-        """Count all that another has counted."""
+        """Add the counts of another histogram."""
         for bucket, count in other._counts.items():
             self._counts[bucket] = self._counts.get(bucket, 0) + count
         self.count += other.count
@@ -49,7 +49,7 @@ class Histogram:
         self.maximum = max(self.maximum, other.maximum)
 
     def percentile(self, percent: float) -> float:
-        """Return how many seconds so many percent took at most; 0.0 when nothing was counted."""
+        """Return a percentile in seconds; 0.0 when nothing was counted."""
         wanted = max(1.0, self.count * percent / 100)
         for end, seen in self.cumulated():
             if seen >= wanted:
@@ -57,14 +57,14 @@ class Histogram:
         return self.maximum
 
     def cumulated(self) -> Iterator[tuple[float, int]]:
-        """Yield the end of each bucket that has any, in seconds, and how many took no longer."""
+        """Yield the upper bound of each non-empty bucket, in seconds, and its cumulative count."""
         seen = 0
         for bucket in sorted(self._counts):
             seen += self._counts[bucket]
             yield min(_end(bucket), self.maximum), seen
 
     def at_most(self, seconds: float) -> int:
-        """Return how many took no longer than this, to the precision of a bucket."""
+        """Return how many durations were at most this long, to the precision of a bucket."""
         return max((seen for end, seen in self.cumulated() if end <= seconds), default=0)
 
 
@@ -78,23 +78,23 @@ _REFUSAL: Final = range(400, 500)
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9, 99.99)
 
 
-class Tally:
-    """The answers to a load, counted.
+class Results:
+    """Counts of the responses to a load.
 
     Args:
-        keep: keep the SIDs of what was acknowledged, to look for them later.
+        keep: keep the SIDs of acknowledged messages, to look for them later.
 
     Attributes:
-        times: how long each kind took, from the moment it was due to the end of its answer.
-        late: how late the generator itself was.
-        errors: what happened instead of an answer, and how often.
-        unexpected: answers that were neither an acknowledge of what is genuine nor the refusal of
-            what is forged.
+        times: latencies by kind, from when a request was due to the end of its response.
+        late: how late the generator sent its requests.
+        errors: the number of requests without a response, by reason.
+        unexpected: the number of genuine requests that were refused, and of forged ones that were
+            not.
         acknowledged: SIDs, if kept.
     """
 
     def __init__(self, *, keep: bool = False) -> None:
-        self.times: dict[Kind, Histogram] = {}
+        self.times: dict[RequestKind, Histogram] = {}
         self.late = Histogram()
         self.statuses: Counter[int] = Counter()
         self.errors: Counter[str] = Counter()
@@ -110,66 +110,66 @@ class Tally:
         """Stop the clock."""
         self._ended = perf_counter()
 
-    def answer(self, shot: Shot, status: int, seconds: float) -> None:
-        """Count an answer."""
-        self._record(shot.kind, seconds)
+    def answer(self, request: SignedRequest, status: int, seconds: float) -> None:
+        """Count a response."""
+        self._record(request.kind, seconds)
         self.statuses[status] += 1
         success = status in _SUCCESS
-        if shot.kind is Kind.FORGED:
+        if request.kind is RequestKind.FORGED:
             self.unexpected += status not in _REFUSAL
         elif not success:
             self.unexpected += 1
         if success and self.acknowledged is not None:
-            self.acknowledged.append(shot.sid)
+            self.acknowledged.append(request.sid)
 
     def fail(self, reason: str) -> None:
-        """Count a request that got no answer, because of its connection."""
+        """Count a request whose connection failed."""
         self.errors[reason] += 1
 
-    def abandon(self, shot: Shot, seconds: float) -> None:
-        """Count a request that was waited for in vain: it took that long, at least."""
-        self._record(shot.kind, seconds)
+    def abandon(self, request: SignedRequest, seconds: float) -> None:
+        """Count a request that got no response within `seconds`."""
+        self._record(request.kind, seconds)
         self.errors["no answer"] += 1
 
-    def _record(self, kind: Kind, seconds: float) -> None:
+    def _record(self, kind: RequestKind, seconds: float) -> None:
         if kind not in self.times:
             self.times[kind] = Histogram()
         self.times[kind].record(seconds)
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Seconds from `begin` to `end`."""
         return self._ended - self._began
 
     @property
     def elapsed(self) -> float:
-        """How long it has taken so far, while the clock runs."""
+        """Seconds since `begin`."""
         return perf_counter() - self._began
 
     @property
     def answers(self) -> int:
-        """How many came."""
+        """The number of responses."""
         return self.statuses.total()
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses a second."""
         return self.answers / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def good(self) -> bool:
-        """Whether each was answered as it should be."""
+        """Whether every request got the expected response."""
         return bool(self.answers) and not self.unexpected and not self.errors
 
     def all_times(self) -> Histogram:
-        """Return how long they took, whatever their kind."""
+        """Return the latencies of all kinds together."""
         found = Histogram()
         for one in self.times.values():
             found.add(one)
         return found
 
     def percentile(self, percent: float) -> float:
-        """Return how many seconds so many percent of all took at most."""
+        """Return a percentile of all latencies, in seconds."""
         return self.all_times().percentile(percent)
 
     def as_object(self) -> dict[str, Any]:

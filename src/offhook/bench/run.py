@@ -1,26 +1,26 @@
-"""What `offhook bench` does, in order: its own ceiling, a warm-up, the maximum, and half of it."""
+"""The phases of `offhook bench`: the generator's ceiling, warm-up, the maximum, half of it."""
 
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from offhook.bench.ceiling import NEAR, ceiling
+from offhook.bench.ceiling import NEAR_CEILING, ceiling
 from offhook.bench.load import Load
-from offhook.bench.requests import Mix, Supply
-from offhook.bench.results import Tally
+from offhook.bench.requests import Mix, RequestSource
+from offhook.bench.results import Results
 from offhook.bench.target import Target
 from offhook.errors import ConfigurationError
 
-_MOST: Final = 200_000  # requests made beforehand: 200 MB
-_SPARE: Final = 1.3  # the maximum may be so many times what the warm-up reached
+_MAX_PREPARED: Final = 200_000  # requests made in advance: 200 MB
+_HEADROOM: Final = 1.3  # requests prepared for the maximum, against what the warm-up reached
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked for; times in seconds.
+class BenchOptions:
+    """The options of a run; times in seconds.
 
     Attributes:
-        rate: requests a second, in the open loop; half of the maximum if none.
+        rate: requests a second in the open loop; None for half of the maximum.
         closed: find the maximum only.
         fresh: make a new connection for each request.
     """
@@ -41,128 +41,131 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of the course, and what was measured in it.
+    """A measured part of the run.
 
     Attributes:
-        name: of the loop.
-        seconds: it is to take.
-        offered: requests a second that were due; none in the closed loop.
+        name: closed loop or open loop.
+        seconds: the intended duration.
+        offered: requests a second in the open loop; None in the closed loop.
     """
 
     name: str
     seconds: float
     offered: float | None
-    tally: Tally
+    results: Results
 
 
-class Course:
-    """A run through the plan.
+class BenchRun:
+    """Run a benchmark.
 
     Args:
-        plan: what to do.
-        stop: ends it early when set; what was measured until then stays.
+        options: the options.
+        stop: ends the run early when set; results so far are kept.
 
     Attributes:
-        doing: what is under way, in words.
-        ceiling: requests a second that the generator can send, if it was asked for.
-        phases: what was measured so far; the last may be under way.
+        activity: the current step, for display.
+        ceiling: the generator's own maximum of requests a second, if measured.
+        phases: the results so far; the last phase may still be running.
     """
 
-    def __init__(self, plan: Plan, stop: asyncio.Event) -> None:
-        self.plan = plan
-        self.doing = ""
+    def __init__(self, options: BenchOptions, stop: asyncio.Event) -> None:
+        self.options = options
+        self.activity = ""
         self.ceiling: float | None = None
         self.phases: list[Phase] = []
         self._stop = stop
-        self._supply = Supply(
-            plan.target,
-            account_sid=plan.account_sid,
-            auth_token=plan.auth_token,
-            mix=plan.mix,
-            conversations=plan.conversations,
-            close=plan.fresh,
+        self._requests = RequestSource(
+            options.target,
+            account_sid=options.account_sid,
+            auth_token=options.auth_token,
+            mix=options.mix,
+            conversations=options.conversations,
+            close=options.fresh,
         )
 
     async def run(self) -> None:
-        """Go through it.
+        """Run all phases.
 
         Raises:
             OSError: the server can't be reached.
-            ConfigurationError: something that is needed on this machine is missing.
+            ConfigurationError: the generator's ceiling can't be measured.
         """
-        await self._load(Tally(), connections=1).probe()
-        plan = self.plan
-        if plan.ceiling:
-            self.doing = "measuring the generator itself"
+        await self._load(Results(), connections=1).probe()
+        options = self.options
+        if options.ceiling:
+            self.activity = "measuring the generator itself"
             self.ceiling = await self._ceiling()
         expected = await self._warm_up()
-        rate = plan.rate
-        if (rate is None or plan.closed) and not self._stop.is_set():
+        rate = options.rate
+        if (rate is None or options.closed) and not self._stop.is_set():
             rate = await self._closed(expected) / 2
-        if rate and not plan.closed and not self._stop.is_set():
+        if rate and not options.closed and not self._stop.is_set():
             await self._open(rate)
 
     async def _ceiling(self) -> float | None:
-        plan = self.plan
+        options = self.options
         try:
             return await ceiling(
-                plan.target, connections=plan.connections, fresh=plan.fresh, stop=self._stop
+                options.target,
+                connections=options.connections,
+                fresh=options.fresh,
+                stop=self._stop,
             )
         except ConfigurationError:
             if self._stop.is_set():
-                return None  # Ctrl-C found the empty server before it had a session of its own
+                return None  # Ctrl-C reached the empty server before it had its own session
             raise
 
     async def _warm_up(self) -> float:
-        self.doing = "warming up"
-        tally = Tally()
-        if not self.plan.warm_up:
+        self.activity = "warming up"
+        results = Results()
+        if not self.options.warm_up:
             return 0.0
-        if self.plan.rate is None:
-            await self._load(tally).closed(self.plan.warm_up, self._stop)
-        else:  # who names a rate may mean that more would be too much
-            await self._load(tally).open(self.plan.rate, self.plan.warm_up, self._stop)
-        return tally.rate
+        if self.options.rate is None:
+            await self._load(results).closed(self.options.warm_up, self._stop)
+        else:  # a given rate is not exceeded: more may be too much for the server
+            await self._load(results).open(self.options.rate, self.options.warm_up, self._stop)
+        return results.rate
 
     async def _closed(self, expected: float) -> float:
-        self._prepare(expected * _SPARE)
-        tally = Tally()
-        self.phases.append(Phase("closed loop", self.plan.seconds, None, tally))
-        self.doing = "closed loop"
-        await self._load(tally).closed(self.plan.seconds, self._stop)
-        return tally.rate
+        self._prepare(expected * _HEADROOM)
+        results = Results()
+        self.phases.append(Phase("closed loop", self.options.seconds, None, results))
+        self.activity = "closed loop"
+        await self._load(results).closed(self.options.seconds, self._stop)
+        return results.rate
 
     async def _open(self, rate: float) -> None:
         self._prepare(rate)
-        tally = Tally()
-        self.phases.append(Phase("open loop", self.plan.seconds, rate, tally))
-        self.doing = f"open loop, {rate:,.0f}/s"
-        await self._load(tally).open(rate, self.plan.seconds, self._stop)
+        results = Results()
+        self.phases.append(Phase("open loop", self.options.seconds, rate, results))
+        self.activity = f"open loop, {rate:,.0f}/s"
+        await self._load(results).open(rate, self.options.seconds, self._stop)
 
     def _prepare(self, rate: float) -> None:
-        self.doing = "making requests"
-        self._supply.prepare(min(_MOST, int(rate * self.plan.seconds)))
+        self.activity = "making requests"
+        self._requests.prepare(min(_MAX_PREPARED, int(rate * self.options.seconds)))
 
-    def _load(self, tally: Tally, *, connections: int | None = None) -> Load:
-        plan = self.plan
-        count = plan.connections if connections is None else connections
-        return Load(plan.target, self._supply, tally, connections=count, fresh=plan.fresh)
+    def _load(self, results: Results, *, connections: int | None = None) -> Load:
+        options = self.options
+        count = options.connections if connections is None else connections
+        return Load(options.target, self._requests, results, connections=count, fresh=options.fresh)
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was ended early."""
+        """Whether the run was stopped early."""
         return self._stop.is_set()
 
     def is_near_ceiling(self, phase: Phase) -> bool:
-        """Return whether a phase tells of the generator as much as of the server."""
-        return self.ceiling is not None and phase.tally.rate > NEAR * self.ceiling
+        """Return whether a phase came so close to the ceiling that the generator limited it."""
+        return self.ceiling is not None and phase.results.rate > NEAR_CEILING * self.ceiling
 
     def as_object(self) -> dict[str, Any]:
-        """Return all of it for scripts; times in seconds, rates a second."""
+        """Return the results for scripts; times in seconds, rates a second."""
         return {
-            "url": self.plan.target.url,
-            "connections": self.plan.connections,
-            "fresh_connections": self.plan.fresh,
+            "url": self.options.target.url,
+            "connections": self.options.connections,
+            "fresh_connections": self.options.fresh,
             "ceiling": None if self.ceiling is None else round(self.ceiling, 1),
             "interrupted": self.interrupted,
             "phases": [
@@ -170,7 +173,7 @@ class Course:
                     "name": phase.name,
                     "offered": None if phase.offered is None else round(phase.offered, 1),
                     "near_ceiling": self.is_near_ceiling(phase),
-                    **phase.tally.as_object(),
+                    **phase.results.as_object(),
                 }
                 for phase in self.phases
             ],

@@ -1,4 +1,4 @@
-"""Where the load goes, and whether it may."""
+"""The server under load: its address, the URL to sign for, and the open files it takes."""
 
 import ipaddress
 import resource
@@ -11,16 +11,16 @@ from urllib.parse import SplitResult, urlsplit
 from offhook.core.urls import MESSAGES
 from offhook.errors import ConfigurationError
 
-_OTHERS: Final = 100  # files that are open besides
+_OTHER_FILES: Final = 100  # open files besides the connections
 
 
-def room_for(connections: int) -> None:
-    """Let this process, and those it starts, open so many connections.
+def allow_open_files(connections: int) -> None:
+    """Raise the limit of open files for so many connections, in this process and its children.
 
     Raises:
-        ConfigurationError: the system does not allow it.
+        ConfigurationError: the hard limit is lower.
     """
-    wanted = connections + _OTHERS
+    wanted = connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
@@ -39,12 +39,10 @@ class Target:
     """A server under load.
 
     Attributes:
-        host: connections are made to it.
-        port: of the host.
-        signed_base: scheme and host of the URL that signatures are made for: the server's
-            public one.
-        path: of the webhook of messages, with the query if it has one.
-        tls: whether connections are encrypted.
+        host, port: the address to connect to.
+        signed_base: scheme and host of the server's public URL, for which requests are signed.
+        path: the path of the message webhook, with its query if any.
+        tls: whether to use TLS.
     """
 
     host: str
@@ -55,14 +53,14 @@ class Target:
 
     @classmethod
     def parse(cls, url: str, *, public_url: str = "") -> Self:
-        """Return what a URL means: offhook's own route where only a host is named.
+        """Parse a URL; one without a path gets offhook's own route.
 
         Args:
-            url: connections are made there.
-            public_url: what the server believes to be called as, where that is another.
+            url: the address to connect to.
+            public_url: the server's OFFHOOK_PUBLIC_URL, where it differs.
 
         Raises:
-            ConfigurationError: it is no URL.
+            ConfigurationError: it is not an http or https URL.
         """
         parts, port = _split(url)
         path = MESSAGES if parts.path in {"", "/"} else parts.path
@@ -76,31 +74,31 @@ class Target:
 
     @property
     def status_path(self) -> str:
-        """Of the webhook of statuses, which is beside that of messages."""
+        """The path of the status webhook, next to that of messages."""
         return self.path.partition("?")[0].rpartition("/")[0] + "/status"
 
     @property
     def url(self) -> str:
-        """Where connections are made to, for people."""
+        """The URL, for display."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
 
     @property
     def is_local(self) -> bool:
-        """Whether it is this machine, by its address; names but `localhost` are not looked up."""
+        """Whether it is a loopback address or `localhost`; other names are not resolved."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
 
     def context(self) -> ssl.SSLContext | None:
-        """Return what encrypted connections need."""
+        """Return the TLS context; None without TLS."""
         return _context() if self.tls else None
 
 
 @cache
 def _context() -> ssl.SSLContext:
-    """Return the one that all connections share: reading the certificates takes 20 ms."""
+    """Return the context that all connections share: reading the certificates takes 20 ms."""
     return ssl.create_default_context()
 
 
@@ -111,5 +109,5 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     except ValueError:
         port = -1
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise ConfigurationError(f"{url}: write it like http://127.0.0.1:8000")
+        raise ConfigurationError(f"{url} is not a URL like http://127.0.0.1:8000")
     return parts, port

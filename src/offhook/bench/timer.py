@@ -1,4 +1,4 @@
-"""Waiting for a moment to within microseconds, without occupying a core until then."""
+"""A timer precise to microseconds that does not busy-wait, where the kernel has timerfd."""
 
 import asyncio
 import ctypes
@@ -7,8 +7,8 @@ import sys
 from time import perf_counter
 from typing import Final
 
-_SPIN: Final = (
-    0.002  # event loops' timers are 1 ms coarse: what is due sooner is waited for actively
+_BUSY_WAIT: Final = (
+    0.002  # seconds; event loops' timers have a resolution of 1 ms, so the rest is busy-waited
 )
 
 # From <sys/timerfd.h> and <time.h>. `os.timerfd_create` comes with Python 3.13.
@@ -18,48 +18,48 @@ _TFD_NONBLOCK: Final = 0o4000
 _TFD_TIMER_ABSTIME: Final = 1
 
 
-class Alarm:
-    """Waits for moments of `perf_counter`, one at a time, on the event loop it was made on.
+class Timer:
+    """Wait until a `perf_counter` time, one at a time, on the event loop it was made on.
 
-    The kernel's timer is a file that becomes readable (timerfd, Linux). Elsewhere the last 2 ms
-    are waited for actively: a core that the server under test cannot have.
+    On Linux, timerfd becomes readable at that time. Elsewhere the last 2 ms are busy-waited, which
+    takes CPU time from the server under test.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rung: asyncio.Future[None] | None = None
+        self._expiry: asyncio.Future[None] | None = None
         self._fd = _timer()
         if self._fd >= 0:
-            self._loop.add_reader(self._fd, self._ring)
+            self._loop.add_reader(self._fd, self._expired)
 
     async def at(self, moment: float) -> None:
-        """Return at a moment, or at once if it has passed."""
+        """Wait until a moment; return at once if it has passed."""
         while (wait := moment - perf_counter()) > 0:
             if self._fd < 0:
-                await asyncio.sleep(wait - _SPIN / 2 if wait > _SPIN else 0)
+                await asyncio.sleep(wait - _BUSY_WAIT / 2 if wait > _BUSY_WAIT else 0)
             else:
-                self._rung = self._loop.create_future()
+                self._expiry = self._loop.create_future()
                 _set(self._fd, moment)
-                await self._rung
+                await self._expiry
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Release the timer."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
 
-    def _ring(self) -> None:
+    def _expired(self) -> None:
         try:
             os.read(self._fd, 8)
-        except BlockingIOError:  # set anew between the ringing and now
+        except BlockingIOError:  # set again since it became readable
             return
-        if self._rung is not None and not self._rung.done():
-            self._rung.set_result(None)
+        if self._expiry is not None and not self._expiry.done():
+            self._expiry.set_result(None)
 
 
 class _Setting(ctypes.Structure):
-    """`struct itimerspec`: an interval, which is not used, and the moment."""
+    """`struct itimerspec`: an interval, which is not used, and the expiry."""
 
     _fields_ = (
         ("interval_seconds", ctypes.c_long),
@@ -73,7 +73,7 @@ _LIBRARY: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def _timer() -> int:
-    """Return a new timer; -1 where there is none."""
+    """Return the descriptor of a new timerfd; -1 where there is none."""
     if _LIBRARY is None:
         return -1
     return int(_LIBRARY.timerfd_create(_CLOCK_MONOTONIC, _TFD_CLOEXEC | _TFD_NONBLOCK))

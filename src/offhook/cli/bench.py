@@ -11,8 +11,8 @@ from rich.text import Text
 
 from offhook.bench.plot import latencies
 from offhook.bench.requests import Mix
-from offhook.bench.run import Course, Plan
-from offhook.bench.target import Target, room_for
+from offhook.bench.run import BenchOptions, BenchRun
+from offhook.bench.target import Target, allow_open_files
 from offhook.cli.bench_view import announce, live, show
 from offhook.cli.options import JsonOption
 from offhook.dev.session import Session, running
@@ -95,51 +95,51 @@ def command(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     target, account_sid, auth_token = _server(url, mine=mine)
-    room_for(connections)
-    plan = Plan(
+    allow_open_files(connections)
+    options = BenchOptions(
         target, account_sid, auth_token, mix, connections, conversations, fresh_connections,
         seconds, warm_up, rate, closed, ceiling,
     )  # fmt: skip
-    course: Course = run_loop(lambda: _run(plan, silent=as_json))
+    run: BenchRun = run_loop(lambda: _run(options, silent=as_json))
     if as_json:
-        print_json(course.as_object())
+        print_json(run.as_object())
     else:
-        show(console(), course)
+        show(console(), run)
     if plot is not None:
-        _draw(course, plot)
-    if course.interrupted:
+        _draw(run, plot)
+    if run.interrupted:
         raise typer.Exit(_INTERRUPTED)
-    if not all(phase.tally.good for phase in course.phases):
+    if not all(phase.results.good for phase in run.phases):
         raise typer.Exit(1)
 
 
-async def _run(plan: Plan, *, silent: bool) -> Course:
+async def _run(options: BenchOptions, *, silent: bool) -> BenchRun:
     stop = asyncio.Event()
     on_signals(stop.set)
     if not silent:
-        announce(console(), plan)
-    course = Course(plan, stop)
-    drawing = asyncio.create_task(_draw_progress(console(stderr=True), course))
+        announce(console(), options)
+    run = BenchRun(options, stop)
+    drawing = asyncio.create_task(_draw_progress(console(stderr=True), run))
     try:
-        await course.run()
+        await run.run()
     except OSError as error:
         raise ConfigurationError(
-            f"nothing answers at {plan.target.url} ({error.strerror or type(error).__name__}): "
+            f"nothing answers at {options.target.url} ({error.strerror or type(error).__name__}): "
             "start it with `offhook dev bot:app` or `offhook run bot:app`"
         ) from error
     finally:
         drawing.cancel()
         await asyncio.wait({drawing})
-    return course
+    return run
 
 
-async def _draw_progress(screen: Console, course: Course) -> None:
+async def _draw_progress(screen: Console, run: BenchRun) -> None:
     """Keep a line on the terminal, if it is one."""
     if not screen.is_terminal:
         return
     with Live(console=screen, transient=True, auto_refresh=False) as shown:
         while True:
-            shown.update(Text(live(course), style="dim"), refresh=True)
+            shown.update(Text(live(run), style="dim"), refresh=True)
             await asyncio.sleep(_REDRAWN)
 
 
@@ -195,9 +195,9 @@ def _refuse_what_may_be_anothers(target: Target, settings: Settings) -> None:
         )
 
 
-def _draw(course: Course, file: Path) -> None:
-    series = {phase.name: phase.tally.all_times() for phase in course.phases}
+def _draw(run: BenchRun, file: Path) -> None:
+    series = {phase.name: phase.results.all_times() for phase in run.phases}
     try:
-        file.write_text(latencies(f"Latency of {course.plan.target.url}", series), "utf-8")
+        file.write_text(latencies(f"Latency of {run.options.target.url}", series), "utf-8")
     except OSError as error:
         raise ConfigurationError(f"{file} can't be written: {error.strerror}") from error

@@ -5,9 +5,9 @@ from typing import Final
 
 from rich.console import Console
 
-from offhook.bench.requests import Kind
+from offhook.bench.requests import RequestKind
 from offhook.bench.results import Histogram
-from offhook.bench.run import Course, Phase, Plan
+from offhook.bench.run import BenchOptions, BenchRun, Phase
 from offhook.terminal import milliseconds
 
 _SHOWN: Final = (50.0, 90.0, 99.0, 99.9)
@@ -15,61 +15,65 @@ _WIDTH: Final = 40  # characters of the longest bar
 _STEPS: Final = (1, 2, 5)
 
 
-def announce(screen: Console, plan: Plan) -> None:
+def announce(screen: Console, options: BenchOptions) -> None:
     """Print what is about to be loaded."""
-    kept = "a new one each time" if plan.fresh else "kept alive"
-    screen.print(f"{plan.target.url}, {plan.connections} connections, {kept}", soft_wrap=True)
+    kept = "a new one each time" if options.fresh else "kept alive"
+    screen.print(f"{options.target.url}, {options.connections} connections, {kept}", soft_wrap=True)
 
 
-def show(screen: Console, course: Course) -> None:
+def show(screen: Console, run: BenchRun) -> None:
     """Print all that was measured."""
-    if course.ceiling is not None:
-        screen.print(f"the generator's own ceiling here: {course.ceiling:,.0f}/s", style="dim")
-    for phase in course.phases:
-        _show_phase(screen, course, phase)
-    if course.interrupted:
+    if run.ceiling is not None:
+        screen.print(f"the generator's own ceiling here: {run.ceiling:,.0f}/s", style="dim")
+    for phase in run.phases:
+        _show_phase(screen, run, phase)
+    if run.interrupted:
         screen.print("\ninterrupted: this is what was measured so far", style="yellow")
 
 
-def live(course: Course) -> str:
+def live(run: BenchRun) -> str:
     """Return what is under way, on one line."""
-    if not course.phases or not course.doing.endswith(("/s", "loop")):
-        return course.doing
-    phase = course.phases[-1]
-    times = phase.tally.all_times()
-    bad = phase.tally.unexpected + phase.tally.errors.total()
+    if not run.phases or not run.activity.endswith(("/s", "loop")):
+        return run.activity
+    phase = run.phases[-1]
+    times = phase.results.all_times()
+    bad = phase.results.unexpected + phase.results.errors.total()
     troubles = f", {bad:,} not as they should be" if bad else ""
     return (
-        f"{course.doing}, {phase.tally.elapsed:.0f} of {phase.seconds:g} s: "
+        f"{run.activity}, {phase.results.elapsed:.0f} of {phase.seconds:g} s: "
         f"{times.count:,} answers, p50 {milliseconds(times.percentile(50))}, "
         f"p99 {milliseconds(times.percentile(99))}"
         f"{troubles}"
     )
 
 
-def _show_phase(screen: Console, course: Course, phase: Phase) -> None:
-    tally = phase.tally
+def _show_phase(screen: Console, run: BenchRun, phase: Phase) -> None:
+    results = phase.results
     offered = "" if phase.offered is None else f" of {phase.offered:,.0f}/s that were due"
-    screen.print(f"\n[bold]{phase.name}[/], {tally.seconds:.1f} s: {tally.rate:,.0f}/s{offered}")
-    if course.is_near_ceiling(phase):
+    screen.print(
+        f"\n[bold]{phase.name}[/], {results.seconds:.1f} s: {results.rate:,.0f}/s{offered}"
+    )
+    if run.is_near_ceiling(phase):
         screen.print(
             "  over 70 % of the generator's ceiling: the server may be faster; "
             "measure with `wrk`, or from another machine",
             style="yellow",
         )
-    answers = ", ".join(f"{status}: {n:,}" for status, n in sorted(tally.statuses.items()))
+    answers = ", ".join(f"{status}: {n:,}" for status, n in sorted(results.statuses.items()))
     screen.print(f"  answers   {answers or 'none'}")
-    if not tally.good:
-        errors = "".join(f", {reason}: {n:,}" for reason, n in tally.errors.items())
-        screen.print(f"  not as they should be: {tally.unexpected:,}{errors}", style="red")
-    screen.print(f"  latency   {_percentiles(tally.all_times())}")
-    if len(tally.times) > 1:
-        for kind in Kind:
-            if kind in tally.times:
-                screen.print(f"  {kind:<9} {_percentiles(tally.times[kind])}")
+    if not results.good:
+        errors = "".join(f", {reason}: {n:,}" for reason, n in results.errors.items())
+        screen.print(f"  not as they should be: {results.unexpected:,}{errors}", style="red")
+    screen.print(f"  latency   {_percentiles(results.all_times())}")
+    if len(results.times) > 1:
+        for kind in RequestKind:
+            if kind in results.times:
+                screen.print(f"  {kind:<9} {_percentiles(results.times[kind])}")
     if phase.offered is not None:
-        screen.print(f"  the generator was late by {milliseconds(tally.late.percentile(99))} (p99)")
-    for line in histogram(tally.all_times()):
+        screen.print(
+            f"  the generator was late by {milliseconds(results.late.percentile(99))} (p99)"
+        )
+    for line in histogram(results.all_times()):
         screen.print(f"  {line}", style="cyan")
 
 

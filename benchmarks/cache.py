@@ -33,9 +33,10 @@ from offhook.cache.signing import Seal
 from offhook.core.requests import Request
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
-from offhook.ports import Store, ValidationCache
+from offhook.ports import ValidationCache
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import Store
 from testing.valkey import Valkey, valkey
 
 FRESH = "fresh, no Redis"

@@ -27,8 +27,8 @@ from benchmarks.results import Run, is_partial
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.search import LOOK, Phrase
-from offhook.ports import Filter, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.values import lane_key
 from testing.postgres import postgres
 

@@ -26,10 +26,11 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.results import Run, is_partial
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
-from offhook.ports import Inbound, Settlement, Store
 from offhook.stores import open_store
+from offhook.stores.api import Settlement, Store
 from testing.filled import FORM, Files, Place, Server, make
 from testing.postgres import Databases, postgres
 

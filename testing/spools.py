@@ -15,9 +15,10 @@ from pathlib import Path
 
 from offhook.arrivals import Primary, Spooling
 from offhook.arrivals.log import SqliteSpool, open_spool
+from offhook.core.inbound import Inbound
 from offhook.events import Event, Problem, Topic
-from offhook.ports import Filter, Inbound, Record, Spool, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Record, Spool, Store
 from offhook.stores.sqlite.store import SqliteStore
 from testing.stores import inbound
 

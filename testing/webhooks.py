@@ -21,9 +21,9 @@ from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
-from offhook.ports import Filter, Record, Store
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Record, Store
 
 TOKEN = "d41d8cd98f00b204e9800998ecf8427e"
 ACCOUNT = "AC" + "1" * 32

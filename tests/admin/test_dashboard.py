@@ -32,8 +32,14 @@ from offhook.events import Answered, Handled, Problem, Topic
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.shared_counters import Sheet
 from offhook.observe.system import Survey, Surveyor
-from offhook.ports import Counts, Filter, Record, Settlement, Store
 from offhook.settings import Settings
+from offhook.stores.api import (
+    Counts,
+    Filter,
+    Record,
+    Settlement,
+    Store,
+)
 from offhook.web.design.formats import span
 from testing.stores import claim, claim_one, inbound, opened
 

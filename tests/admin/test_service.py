@@ -15,8 +15,8 @@ from offhook.arrivals.log import open_spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
 from offhook.observe.shared_counters import Sheet
-from offhook.ports import Settlement
 from offhook.settings import Settings
+from offhook.stores.api import Settlement
 from testing.stores import claim_one, inbound, opened
 
 VERSION = "1.2.3"

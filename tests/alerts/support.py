@@ -8,7 +8,7 @@ from offhook.events import Answered, Event
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.shared_counters import Sheet, read
 from offhook.observe.system import Host, Survey
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 COUNTS = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
 ANSWERED = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)

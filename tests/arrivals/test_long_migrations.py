@@ -19,8 +19,8 @@ from offhook.arrivals import Primary, Spooling
 from offhook.arrivals.log import open_spool
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem
-from offhook.ports import Filter, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
 from testing.roles import ended, in_thread, listening, site

@@ -14,11 +14,12 @@ import pytest
 
 from offhook.arrivals import Primary, Spooling
 from offhook.arrivals.log import open_spool
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem, Topic
-from offhook.ports import Filter, Inbound, Record, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Record, Store
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 from testing.roles import ended, in_thread, listening, site, working

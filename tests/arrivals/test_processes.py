@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from offhook.arrivals.log import open_spool
-from offhook.ports import Filter, Record
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Record
 from testing.commands import until
 from testing.roles import Site, ended, in_thread, listening, site
 from testing.spools import eventually

@@ -14,11 +14,11 @@ import pytest
 
 from offhook.arrivals import Spooling
 from offhook.arrivals.log import open_spool
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ingress.admission import BacklogLimit
-from offhook.ports import Inbound
 from testing.spools import Machine, Way, bytes_of, eventually, locked, sids
 from testing.stores import inbound
 

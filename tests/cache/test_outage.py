@@ -11,8 +11,9 @@ from offhook.cache import open_cache
 from offhook.core.requests import Request
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
-from offhook.ports import Filter, Store, ValidationCache
+from offhook.ports import ValidationCache
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, named, settings
 from tests.cache.support import PATIENCE

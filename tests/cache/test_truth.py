@@ -24,8 +24,8 @@ from offhook.cache.signing import Seal
 from offhook.core.requests import Request
 from offhook.events import Event
 from offhook.ingress.reception import Reception
-from offhook.ports import Filter, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings
 from tests.cache.support import entry, seal

@@ -10,10 +10,17 @@ from typing import Any, TypeVar
 
 import pytest
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger
-from offhook.ports import Claim, Counts, Filter, Inbound, Settlement, Store
 from offhook.stores import open_store
+from offhook.stores.api import (
+    Claim,
+    Counts,
+    Filter,
+    Settlement,
+    Store,
+)
 from testing.commands import Call, Home, until
 from tests.cli.terminal import on_a_terminal
 

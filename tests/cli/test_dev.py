@@ -10,8 +10,8 @@ import pytest
 from offhook.arrivals.log import open_spool
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
-from offhook.ports import Spool, Store
 from offhook.stores import open_store
+from offhook.stores.api import Spool, Store
 from offhook.web.local_only import is_loopback
 from testing.commands import ECHO, Home, dev, is_alive, until
 from testing.spools import keep

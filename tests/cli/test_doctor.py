@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
 from offhook.doctor import (
@@ -26,9 +27,9 @@ from offhook.doctor import (
 )
 from offhook.doctor.finding import Check
 from offhook.ingress.http_protocol import SPARE_FILES
-from offhook.ports import Inbound, Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import Settlement
 from testing.commands import Call, Home
 from testing.stores import claim_one, inbound, opened
 

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from offhook.cli.messages_view import records_table
 from offhook.cli.options import moment
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
-from offhook.ports import Draft, Inbound, Record, SendOutcome, Settlement
 from offhook.stores import open_store
+from offhook.stores.api import Draft, Record, SendOutcome, Settlement
 from testing.commands import Call
 
 ANN, BOB = "+15551230001", "+15551230002"

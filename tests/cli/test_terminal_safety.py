@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.observe.log import configure_logging
-from offhook.ports import Draft, Inbound, SendOutcome, Settlement
 from offhook.stores import open_store
+from offhook.stores.api import Draft, SendOutcome, Settlement
 from testing.commands import Call, Home, dev
 
 # Clears the screen, sets the title (two ways), rings, goes back to the line's start, turns what

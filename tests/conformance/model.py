@@ -1,14 +1,15 @@
 """The protocol of messages, leases and sends as plain Python: what a store is compared with.
 
 It knows no SQL, no concurrency and no clock but its own. It is written from the contracts in
-`ports.py` and the tables in `core/lifecycle.py`; where it and both stores differ, somebody has to
-decide who is right.
+`stores/api.py` and the tables in `core/lifecycle.py`; where both stores differ from it, either may
+be wrong.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     CRASHES_UNTIL_ALONE,
@@ -29,7 +30,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import Loop
-from offhook.ports import Draft, Inbound, Retention, SendOutcome, Settlement
+from offhook.stores.api import Draft, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
 _SENDING = {SendState.PENDING, SendState.SENDING}

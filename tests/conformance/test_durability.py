@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from offhook.errors import SchemaTooNew, StoreUnavailable
-from offhook.ports import Filter
+from offhook.stores.api import Filter
 from testing.stores import inbound, opened
 
 _ACCEPT_FOR_EVER = """

@@ -1,4 +1,4 @@
-"""What every store promises of sends (`ports.Ledger`), each test named as a behaviour."""
+"""What every store promises of sends (`api.Ledger`), each test named as a behaviour."""
 
 import asyncio
 from dataclasses import replace
@@ -9,7 +9,14 @@ from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trig
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost
-from offhook.ports import Claim, Filter, SendClaim, SendOutcome, Settlement, Store
+from offhook.stores.api import (
+    Claim,
+    Filter,
+    SendClaim,
+    SendOutcome,
+    Settlement,
+    Store,
+)
 from testing.stores import (
     DONE,
     claim,

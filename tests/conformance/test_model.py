@@ -24,16 +24,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
 from offhook.errors import LeaseLost
-from offhook.ports import (
+from offhook.stores.api import (
     Claim,
     Claimed,
     Draft,
     Filter,
-    Inbound,
     Retention,
     SendClaim,
     SendOutcome,

@@ -10,12 +10,20 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
 from offhook.core.search import Phrase
 from offhook.errors import StoreUnavailable
-from offhook.ports import Filter, Inbound, Record, Retention, SendOutcome, Settlement, Store
+from offhook.stores.api import (
+    Filter,
+    Record,
+    Retention,
+    SendOutcome,
+    Settlement,
+    Store,
+)
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 NOTHING = Retention(settled=3600, dead=3600, parked=3600, keys=3600)

@@ -1,4 +1,4 @@
-"""What every store promises of messages (`ports.Queue`), each test named as a behaviour."""
+"""What every store promises of messages (`api.Queue`), each test named as a behaviour."""
 
 import asyncio
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import LeaseLost, StoreError
-from offhook.ports import Filter, Settlement, Store
+from offhook.stores.api import Filter, Settlement, Store
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offhook.core.forms import Form
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, dedupe_key, lane_of
 from offhook.core.lifecycle import STATUSES
 from offhook.core.requests import Request
@@ -22,7 +23,6 @@ from offhook.core.responses import Fault
 from offhook.core.signature import sign, signed_text
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Rejection, Validator
-from offhook.ports import Inbound
 from offhook.settings import Settings
 from tests.core.forms import (
     ACCOUNT,

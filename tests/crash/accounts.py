@@ -7,7 +7,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.core.messages import Send
 from offhook.errors import StoreUnavailable
-from offhook.ports import Filter, Record
+from offhook.stores.api import Filter, Record
 from testing.stores import opened
 
 # Seconds until all has to be settled, once nothing is killed any more. A send that was refused five

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from offhook.core.messages import Send
-from offhook.ports import Record
+from offhook.stores.api import Record
 from tests.crash.journal import Entry
 from tests.crash.killer import Kill
 from tests.crash.line import Requested

@@ -10,7 +10,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause
-from offhook.ports import Record
+from offhook.stores.api import Record
 from tests.crash.evidence import Evidence
 from tests.crash.invariants import INVARIANTS, violations
 from tests.crash.journal import Entry

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from offhook.ports import Filter
 from offhook.stores import open_store
+from offhook.stores.api import Filter
 from testing.commands import Home
 from testing.memory import Growth
 from testing.webhooks import ACCOUNT, PUBLIC, TOKEN

@@ -11,7 +11,7 @@ from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Event, Problem, Topic
 from offhook.ingress.admission import BacklogLimit
-from offhook.ports import Store
+from offhook.stores.api import Store
 from testing.stores import DONE, claim, inbound, opened
 
 LIMIT = 10

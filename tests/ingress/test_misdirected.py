@@ -9,7 +9,7 @@ from offhook.core.keys import Kind
 from offhook.core.signature import sign, with_body_sha256
 from offhook.events import Problem, Topic
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
-from offhook.ports import Filter
+from offhook.stores.api import Filter
 from testing.webhooks import (
     ACCOUNT,
     PUBLIC,

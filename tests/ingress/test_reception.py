@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from offhook.core.forms import Refusal
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, dedupe_key
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Answer, Fault
@@ -18,9 +19,9 @@ from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingress.reception import Reception
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
-from offhook.ports import Inbound, Store
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import Store
 from testing.webhooks import (
     ACCOUNT,
     FORM,

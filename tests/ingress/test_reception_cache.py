@@ -11,13 +11,14 @@ import pytest
 
 from offhook.cache.memory import MemoryCache
 from offhook.core.forms import Refusal
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.responses import REFUSED, STORED
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered
 from offhook.ingress.reception import Reception
-from offhook.ports import Inbound, Store
 from offhook.stores import open_store
+from offhook.stores.api import Store
 from testing.webhooks import MESSAGE, SID, STATUS, answered, changed, encoded, settings
 from tests.ingress.test_reception import Accept, Watched, webhook
 

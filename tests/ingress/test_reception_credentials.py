@@ -9,6 +9,7 @@ import pytest
 
 from offhook.cache.memory import MemoryCache
 from offhook.core.forms import Refusal
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Fault
@@ -23,7 +24,6 @@ from offhook.ingress.deferral import (
     restore,
 )
 from offhook.ingress.reception import Reception
-from offhook.ports import Inbound
 from offhook.stores import open_store
 from testing.webhooks import (
     ACCOUNT,

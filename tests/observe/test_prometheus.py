@@ -14,7 +14,7 @@ from offhook.observe.metrics import METRICS, PHASES, Type
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.shared_counters import Sheet, added
 from offhook.observe.system import Survey
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 ANSWERED = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)
 HANDLED = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.COMPLETE, 0.25, 2.5)

@@ -10,7 +10,7 @@ import pytest
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.shared_counters import Sheet
 from offhook.observe.system import Surveyor, at_work
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 HOURS = pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])
 

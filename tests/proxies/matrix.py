@@ -22,8 +22,8 @@ from offhook.core.signature import sign
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
-from offhook.ports import Store
 from offhook.stores import open_store
+from offhook.stores.api import Store
 from testing.nginx import Forwarding, Nginx, nginx
 from testing.webhooks import (
     FORM,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from offhook.errors import StoreBroken
-from offhook.ports import Filter
+from offhook.stores.api import Filter
 from offhook.stores.sqlite import SqliteStore
 from testing.stores import inbound, opened
 

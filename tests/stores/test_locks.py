@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from offhook.arrivals.log import open_spool
-from offhook.ports import Filter, Spool, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, Spool, Store
 from testing import stores as support
 from testing.spools import keep, locked
 from testing.stores import inbound

@@ -8,8 +8,15 @@ from itertools import count
 import pytest
 
 from offhook.core.lifecycle import SendTrigger, State, Trigger
-from offhook.ports import Claim, Filter, Retention, SendOutcome, Settlement, Store
 from offhook.stores import open_store
+from offhook.stores.api import (
+    Claim,
+    Filter,
+    Retention,
+    SendOutcome,
+    Settlement,
+    Store,
+)
 from testing.postgres import PostgresServer, postgres
 from testing.stores import DONE, claim, draft, inbound
 from tests.stores.pgbouncer import SESSIONS, pgbouncer

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from offhook.core.lifecycle import Trigger
-from offhook.ports import Filter, Retention, Settlement, Store
+from offhook.stores.api import Filter, Retention, Settlement, Store
 from testing.postgres import PostgresServer, postgres
 from testing.stepped.clock import FakedClock
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened

@@ -11,8 +11,8 @@ import pytest
 
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.errors import SchemaTooNew
-from offhook.ports import Filter, SendOutcome, Settlement, Store
 from offhook.stores import open_store
+from offhook.stores.api import Filter, SendOutcome, Settlement, Store
 from offhook.stores.migrations import migrations
 from offhook.stores.postgres import PostgresStore
 from testing.postgres import PostgresServer, postgres

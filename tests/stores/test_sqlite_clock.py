@@ -13,7 +13,7 @@ import pytest
 from offhook.arrivals.log import SqliteSpool
 from offhook.clock import elapsed_ms
 from offhook.core.lifecycle import Trigger
-from offhook.ports import Filter, Retention, Settlement
+from offhook.stores.api import Filter, Retention, Settlement
 from offhook.stores.sqlite import clock as clocks
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 

@@ -12,8 +12,8 @@ import pytest
 from offhook.clock import elapsed
 from offhook.core.lifecycle import SendTrigger
 from offhook.errors import OffhookError
-from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
+from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.twilio import sender as twilio_sender
 from offhook.twilio.error_codes import MEANINGS, meaning
 from offhook.twilio.sender import MAX_TRIES, TwilioSender

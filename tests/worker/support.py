@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
 from offhook.core.lifecycle import SendTrigger, State
 from offhook.core.messages import Send
 from offhook.events import Event, Handled, Problem, Topic
-from offhook.ports import Filter, Inbound, Record, SendClaim, SendOutcome, Store
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import (
+    Filter,
+    Record,
+    SendClaim,
+    SendOutcome,
+    Store,
+)
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
 from offhook.worker.message import Message

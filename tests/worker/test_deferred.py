@@ -15,8 +15,8 @@ from offhook.core.signature import sign
 from offhook.events import Handled
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer
-from offhook.ports import Filter
 from offhook.stores import open_store
+from offhook.stores.api import Filter
 from offhook.worker.message import Message
 from offhook.worker.service import Worker
 from tests.ingress.test_credentials import Source

@@ -13,9 +13,9 @@ from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.core.reasons import Cause
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Topic
-from offhook.ports import Settlement
 from offhook.settings import Settings
 from offhook.stores import open_store
+from offhook.stores.api import Settlement
 from offhook.worker.message import Message
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy

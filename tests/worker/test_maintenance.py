@@ -7,7 +7,7 @@ import pytest
 from offhook.core.lifecycle import SendState, State
 from offhook.errors import StoreUnavailable
 from offhook.events import Handled, Problem, Topic
-from offhook.ports import Filter, Overdue
+from offhook.stores.api import Filter, Overdue
 from offhook.stores.sqlite.writer import Writer
 from offhook.worker import maintenance
 from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, serving

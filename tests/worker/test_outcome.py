@@ -8,7 +8,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, sources
 from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import Discard, InvalidReply, RetryLater
-from offhook.ports import Claim, Draft
+from offhook.stores.api import Claim, Draft
 from offhook.worker.outcome import (
     MAX_ERROR,
     Interrupted,

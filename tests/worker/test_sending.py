@@ -15,7 +15,7 @@ from offhook.core.messages import Reply
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
-from offhook.ports import Claim, Draft, SendClaim, SendOutcome
+from offhook.stores.api import Claim, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
 from offhook.worker.message import Message
 from offhook.worker.replier import LedgerReplier

@@ -13,8 +13,8 @@ import pytest
 from offhook.core.lifecycle import State, Trigger
 from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
 from offhook.events import Handled, Problem, Topic
-from offhook.ports import Claim, Claimed, Settlement
 from offhook.stores import open_store
+from offhook.stores.api import Claim, Claimed, Settlement
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.message import Message
 from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, serving

@@ -19,7 +19,7 @@ from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.reception import Reception
-from offhook.ports import SendClaim
+from offhook.stores.api import SendClaim
 from offhook.worker.handlers import Handlers
 from testing.stores import inbound
 from testing.webhooks import answered

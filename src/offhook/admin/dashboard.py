@@ -29,8 +29,8 @@ from offhook.alerts import Alert
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import State, Trigger
 from offhook.errors import ConfigurationError, StoreError
-from offhook.ports import Filter, Record, Store
 from offhook.settings import Settings
+from offhook.stores.api import Filter, Record, Store
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
 

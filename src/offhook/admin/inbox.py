@@ -7,7 +7,7 @@ from typing import Final
 from offhook.admin.query import Asked
 from offhook.core.keys import Kind
 from offhook.core.search import LOOK
-from offhook.ports import Inbox, Record
+from offhook.stores.api import Inbox, Record
 from offhook.stores.bulk import Chosen, choose, find
 
 PAGE: Final = 50

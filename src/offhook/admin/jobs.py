@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from offhook.errors import ConfigurationError
-from offhook.ports import Inbox
+from offhook.stores.api import Inbox
 from offhook.stores.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
 
 _KEPT: Final = 20  # jobs; those that have ended longest ago are forgotten

@@ -10,7 +10,7 @@ from offhook.admin.samples import KEPT, Bin, Pulse, Sample
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
 from offhook.core.lifecycle import LIVE, State
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 from offhook.web.design.formats import clock, day_clock
 
 BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}

@@ -7,7 +7,7 @@ from typing import Any, Final
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import SendState, State
 from offhook.observe.redaction import brief, mask, mask_numbers, printable
-from offhook.ports import Record
+from offhook.stores.api import Record
 from offhook.twilio.error_codes import meaning_of
 from offhook.web.design import templates
 

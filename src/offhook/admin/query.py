@@ -10,7 +10,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.search import Phrase
 from offhook.errors import ConfigurationError
-from offhook.ports import Filter
+from offhook.stores.api import Filter
 
 _SID: Final = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
 _ADDRESS: Final = re.compile(r"(?:\w+:.*|\+[\d\s().-]+)")

@@ -11,7 +11,7 @@ from typing import Final
 from offhook.admin.figures import Figures
 from offhook.clock import steady
 from offhook.observe.system import Survey
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 Look = Callable[[], Awaitable[Survey]]
 """Returns how this machine does now; raises nothing."""

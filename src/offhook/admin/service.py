@@ -18,9 +18,9 @@ from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
 from offhook.observe.system import Surveyor
-from offhook.ports import Counts, Spool, Store
 from offhook.settings import Settings
 from offhook.stores import store_of
+from offhook.stores.api import Counts, Spool, Store
 from offhook.stores.availability import arrived, woken
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from offhook.core.lifecycle import LIVE, State, Trigger, sources
 from offhook.core.reasons import Error
-from offhook.ports import Attempt, History, Record
+from offhook.stores.api import Attempt, History, Record
 
 _TONES = {
     Trigger.RETRY: "warn",

@@ -8,9 +8,10 @@ from typing import Final, TypeVar
 
 from offhook.concurrency import Deadline
 from offhook.core.backoff import delay as backoff
+from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Inbound, Store
+from offhook.stores.api import Store
 from offhook.stores.availability import MOMENT, ended, opened
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ _SILENT: Final = "it does not answer in time"
 
 
 class Primary:
-    """Keeps `ports.Entrance` before a store, and asks it nothing while it is away.
+    """Keeps `api.Entrance` before a store, and asks it nothing while it is away.
 
     A call that fails, or that takes longer than `patience`, means that the store is away: from
     then on every call fails at once, until an attempt in the background has succeeded. What was
@@ -96,7 +97,7 @@ class Primary:
             self._store = None
 
     async def accept(self, inbound: Inbound) -> bool:
-        """See `ports.Intake.accept`."""
+        """See `api.Intake.accept`."""
         store = self._reach()
         try:  # as in `_bounded`, without the cost of one more coroutine for each webhook
             with self._deadline:
@@ -105,15 +106,15 @@ class Primary:
             raise self._fail(error) from error
 
     async def knows(self, inbound: Inbound) -> bool:
-        """See `ports.Entrance.knows`."""
+        """See `api.Entrance.knows`."""
         return await self._bounded(self._reach().knows(inbound))
 
     async def backlog(self, at_most: int) -> int:
-        """See `ports.Entrance.backlog`."""
+        """See `api.Entrance.backlog`."""
         return await self._bounded(self._reach().backlog(at_most))
 
     async def check(self) -> None:
-        """Write something, as `ports.Store.check`."""
+        """Write something, as `api.Store.check`."""
         await self._bounded(self._reach().check())
 
     async def forward(self, inbound: Inbound) -> bool:

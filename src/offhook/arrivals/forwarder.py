@@ -10,7 +10,7 @@ from typing import Final
 from offhook.arrivals.breaker import Primary, describe
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Spool, Spooled
+from offhook.stores.api import Spool, Spooled
 from offhook.stores.availability import woken
 
 _POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call

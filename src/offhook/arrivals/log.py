@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from offhook.core.connection_uri import sqlite_file
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import SettingsError, StoreUnavailable
-from offhook.ports import Inbound, Spool, Spooled
+from offhook.stores.api import Spool, Spooled
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.conditions import IS_LIVE, SQL
@@ -24,7 +25,7 @@ _MARK_BYTES: Final = 8
 
 
 class SqliteSpool:
-    """Keeps `ports.Spool` in a file with the schema of the embedded store.
+    """Keeps `api.Spool` in a file with the schema of the embedded store.
 
     So `offhook messages` and `offhook stats` show it as they show any store, and a person is
     erased from it in the same way.
@@ -40,7 +41,7 @@ class SqliteSpool:
         self._empty_at: bytes | None = None
 
     async def open(self) -> None:
-        """See `ports.Spool.open`."""
+        """See `api.Spool.open`."""
         await self._engine.open(_prepare)
         try:
             self._mark.open()
@@ -49,13 +50,13 @@ class SqliteSpool:
             raise StoreUnavailable(f"cannot open the spool: {error}") from error
 
     async def close(self) -> None:
-        """See `ports.Spool.close`."""
+        """See `api.Spool.close`."""
         self._leadership.resign()
         await self._engine.close()
         self._mark.close()
 
     async def append(self, inbound: Inbound) -> bool:
-        """See `ports.Spool.append`."""
+        """See `api.Spool.append`."""
         new = await self._engine.accept(inbound)
         try:
             self._mark.change()
@@ -65,22 +66,22 @@ class SqliteSpool:
         return new
 
     def is_empty(self) -> bool:
-        """See `ports.Spool.is_empty`."""
+        """See `api.Spool.is_empty`."""
         return self._empty_at is not None and self._empty_at == self._mark.read()
 
     async def holds(self, lane: str) -> bool:
-        """See `ports.Spool.holds`."""
+        """See `api.Spool.holds`."""
         mark = self._mark.read()  # before looking: what comes in meanwhile changes it
         held, empty = await self._engine.read(lambda connection: _look(connection, lane))
         self._empty_at = mark if empty else None
         return held
 
     def lead(self) -> bool:
-        """See `ports.Spool.lead`."""
+        """See `api.Spool.lead`."""
         return self._leadership.take()
 
     async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
-        """See `ports.Spool.oldest`."""
+        """See `api.Spool.oldest`."""
         mark = self._mark.read()
         found = await self._engine.read(
             lambda connection: _oldest(connection, self._engine.clock.now(), limit, without)
@@ -90,19 +91,19 @@ class SqliteSpool:
         return found
 
     async def forget(self, ids: Sequence[int]) -> None:
-        """See `ports.Spool.forget`."""
+        """See `api.Spool.forget`."""
         await self._engine.write(lambda connection, now: _forget(connection, now, ids))
 
     async def count(self) -> int:
-        """See `ports.Spool.count`."""
+        """See `api.Spool.count`."""
         return await self._engine.read(_count)
 
     async def check(self) -> None:
-        """See `ports.Spool.check`."""
+        """See `api.Spool.check`."""
         await self._engine.write(touch)
 
     async def tidy(self) -> None:
-        """See `ports.Spool.tidy`."""
+        """See `api.Spool.tidy`."""
         await self._engine.checkpoint()
 
 

@@ -4,9 +4,10 @@ import asyncio
 
 from offhook.arrivals.breaker import Primary
 from offhook.arrivals.forwarder import Forwarder
+from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
-from offhook.ports import Append, Inbound, Spool
+from offhook.stores.api import Append, Spool
 
 
 class Spooling:
@@ -31,7 +32,7 @@ class Spooling:
         self._forwarding: asyncio.Task[None] | None = None
 
     async def append(self, inbound: Inbound) -> bool:
-        """Store a webhook durably, in the store or in the spool. See `ports.Append`.
+        """Store a webhook durably, in the store or in the spool. See `api.Append`.
 
         Raises:
             StoreUnavailable: the spool can't take it either.

@@ -20,8 +20,8 @@ from offhook.cli.options import (
 )
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
-from offhook.ports import Filter, History, Record
 from offhook.settings import Settings
+from offhook.stores.api import Filter, History, Record
 from offhook.stores.bulk import REPLAYS_PER_SECOND, pages
 from offhook.terminal import console, print_json
 

@@ -13,7 +13,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send, StatusUpdate
 from offhook.observe.redaction import brief, last_line, mask, mask_numbers, printable
-from offhook.ports import Ahead, Attempt, History, Record
+from offhook.stores.api import Ahead, Attempt, History, Record
 from offhook.terminal import local_time, until, when
 from offhook.twilio.error_codes import meaning_of
 

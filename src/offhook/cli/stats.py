@@ -6,8 +6,8 @@ from rich.table import Table
 
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
-from offhook.ports import Counts
 from offhook.settings import Settings
+from offhook.stores.api import Counts
 from offhook.terminal import console, duration, print_json
 
 

@@ -11,9 +11,9 @@ from offhook.core.connection_uri import ConnectionUri
 from offhook.dev.session import running
 from offhook.dev.store import FOLDER
 from offhook.errors import ConfigurationError
-from offhook.ports import Store
 from offhook.settings import Settings
 from offhook.stores import opened, place_of
+from offhook.stores.api import Store
 from offhook.terminal import complain
 
 # Seconds. A bot that was started in the same moment has made its store within them.

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from offhook.dev.conversation import Acknowledged, Step, as_object, follow
-from offhook.ports import Inbox
+from offhook.stores.api import Inbox
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import is_loopback
 

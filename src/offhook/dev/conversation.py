@@ -10,7 +10,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State, Trigger
 from offhook.core.messages import Send
 from offhook.observe.redaction import last_line
-from offhook.ports import Attempt, Filter, History, Inbox
+from offhook.stores.api import Attempt, Filter, History, Inbox
 from offhook.twilio.simulator import Delivered
 
 _POLL: Final = 0.02  # seconds; one message is looked at, while somebody waits for it

@@ -24,9 +24,9 @@ from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.shared_counters import Sheet
 from offhook.observe.system import Surveyor
-from offhook.ports import Filter, Inbox, Store
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
+from offhook.stores.api import Filter, Inbox, Store
 from offhook.stores.bulk import choose
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import Guard, Local

@@ -10,9 +10,9 @@ from offhook.doctor.files import held
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
-from offhook.ports import Counts
 from offhook.settings import Settings
 from offhook.stores import store_of
+from offhook.stores.api import Counts
 from offhook.stores.migrations import migrations
 
 _DAY = 86_400.0

@@ -5,10 +5,11 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Entrance, Inbound
+from offhook.stores.api import Entrance
 
 _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
 # Of the limit: messages are admitted again once the backlog has shrunk to this part of it, so that
@@ -37,7 +38,7 @@ class BacklogLimit:
         self._watching: asyncio.Task[None] | None = None
 
     def admit(self, inbound: Inbound) -> Awaitable[bool]:
-        """Store a webhook, unless it is new and too many wait. See `ports.Append`."""
+        """Store a webhook, unless it is new and too many wait. See `api.Append`."""
         if self._full and inbound.kind is not Kind.STATUS:
             return self._admit_known(inbound)
         return self._store.accept(inbound)

@@ -10,11 +10,12 @@ from typing import Final
 from urllib.parse import urlencode
 
 from offhook.core.forms import decode_form
+from offhook.core.inbound import Inbound
 from offhook.core.keys import KEY_BYTES, Kind, lane_of
 from offhook.core.messages import message_sid
 from offhook.core.requests import Request
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.ports import Append, Entrance, Inbound
+from offhook.stores.api import Append, Entrance
 
 DEFERRED_LIMIT: Final = 10_000
 """Live messages in the store beyond which nothing is deferred: anybody could fill it otherwise."""
@@ -103,7 +104,7 @@ class DeferralLimit:
         self._earned_at = clock()
 
     async def admit(self, inbound: Inbound) -> bool:
-        """Store a request, if there is room. See `ports.Append`."""
+        """Store a request, if there is room. See `api.Append`."""
         now = self._clock()
         if now >= self._next_count:
             self._next_count = now + _COUNT_EVERY

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from offhook.concurrency import Deadline
 from offhook.core.forms import Refusal
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Answer, Fault
@@ -17,8 +18,9 @@ from offhook.events import Answered, Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.deferral import defer
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
-from offhook.ports import Append, CachedVerdict, Inbound, ValidationCache, ValidationCacheEntry
+from offhook.ports import CachedVerdict, ValidationCache, ValidationCacheEntry
 from offhook.settings import Settings, TimeoutPolicy
+from offhook.stores.api import Append
 from offhook.stores.availability import StoreWatch
 from offhook.web.allowed_hosts import allowed_hosts
 

@@ -14,9 +14,9 @@ from offhook.ingress.credentials import Credentials, Lookup
 from offhook.ingress.deferral import DeferralLimit
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
-from offhook.ports import Append, Entrance
 from offhook.settings import Settings, SignaturePolicy
 from offhook.stores import store_of
+from offhook.stores.api import Append, Entrance
 from offhook.web.allowed_hosts import allowed_hosts
 
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes

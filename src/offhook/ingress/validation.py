@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from offhook.core.addresses import folded
 from offhook.core.form_integrity import flaw
 from offhook.core.forms import Form, FormError, Refusal
+from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, dedupe_key, is_status, lane_of
 from offhook.core.messages import message_sid, message_status
 from offhook.core.requests import Request
@@ -14,7 +15,6 @@ from offhook.core.responses import Fault, Reason
 from offhook.core.signature import read, verify
 from offhook.core.signature_diagnosis import checked, explain_mismatch
 from offhook.ingress.credentials import Credentials
-from offhook.ports import Inbound
 from offhook.settings import Settings, SignaturePolicy
 
 # https://www.twilio.com/docs/glossary/what-is-a-sid

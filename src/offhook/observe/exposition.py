@@ -41,7 +41,7 @@ from offhook.observe.metrics import (
     Type,
 )
 from offhook.observe.system import Host, Process, Survey
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 Numbers = Mapping[tuple[str, ...], tuple[float, ...]]
 """From the values of a metric's labels to its numbers."""

@@ -17,7 +17,7 @@ from offhook.clock import steady
 from offhook.errors import StoreError
 from offhook.observe.prometheus import PROCESS
 from offhook.observe.shared_counters import added, read
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 
 
 @dataclass(frozen=True, slots=True)

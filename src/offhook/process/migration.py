@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from offhook.errors import StoreError, StoreUnavailable
-from offhook.ports import Store
+from offhook.stores.api import Store
 from offhook.stores.availability import MOMENT, ended, opened
 
 _log = logging.getLogger("offhook")

@@ -1,12 +1,12 @@
-"""Where webhooks are kept. Every store keeps `offhook.ports.Store`."""
+"""Where webhooks are kept. Every store keeps `offhook.api.Store`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from offhook.core.connection_uri import ConnectionUri, is_postgres, problem, sqlite_file
 from offhook.errors import SettingsError
-from offhook.ports import Store
 from offhook.settings import Settings
+from offhook.stores.api import Store
 
 
 def store_of(settings: Settings, *, create: bool = True, follow: bool = True) -> Store:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from offhook.errors import StoreBroken, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Store
+from offhook.stores.api import Store
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from offhook.core.privacy import spellings
 from offhook.errors import StoreError
-from offhook.ports import Filter, Inbox, Record
+from offhook.stores.api import Filter, Inbox, Record
 
 Act = Callable[[Inbox, int], Awaitable[bool]]
 """Does it to one message; returns False when that can't be."""

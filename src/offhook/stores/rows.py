@@ -9,7 +9,13 @@ from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Send
 from offhook.core.reasons import read
 from offhook.errors import LeaseLost
-from offhook.ports import Attempt, Claim, Draft, Record, SendClaim
+from offhook.stores.api import (
+    Attempt,
+    Claim,
+    Draft,
+    Record,
+    SendClaim,
+)
 
 SLOW_NOTICE: Final = "notice:slow"
 """The one notice that a settled message does not want any more."""

@@ -15,8 +15,8 @@ import httpx2
 from offhook.clock import elapsed
 from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
-from offhook.ports import Draft, SendClaim, SendOutcome
 from offhook.settings import Settings
+from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.twilio.client import credentials, is_elsewhere
 from offhook.twilio.client_pool import Clients
 from offhook.twilio.error_codes import meaning
@@ -71,7 +71,7 @@ class _TooLateError(Exception):
 
 
 class TwilioSender:
-    """Implements `ports.Sender` with Twilio's REST API.
+    """Implements `worker.sending.Sender` with Twilio's REST API.
 
     Args:
         settings: `twilio_api` and the account's credentials.

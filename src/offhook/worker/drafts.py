@@ -7,8 +7,8 @@ from offhook.core.addresses import channel_of, folded
 from offhook.core.messages import InboundMessage, Reply
 from offhook.core.texts import split_text, well_formed
 from offhook.errors import InvalidReply
-from offhook.ports import Draft, Overdue
 from offhook.settings import Settings
+from offhook.stores.api import Draft, Overdue
 
 NOTICE_PAUSE: Final = 600.0
 """Seconds in which a lane gets each kind of notice at most once: five messages that are delayed by

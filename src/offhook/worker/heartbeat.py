@@ -10,7 +10,7 @@ from offhook.clock import elapsed
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Store
+from offhook.stores.api import Store
 from offhook.stores.availability import StoreWatch
 
 _TICK: Final = 0.2  # seconds between two timers of the loop

@@ -9,8 +9,8 @@ from offhook.concurrency import wait_for_event
 from offhook.core.lifecycle import State
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Overdue, Retention, Store
 from offhook.settings import Settings
+from offhook.stores.api import Overdue, Retention, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, notice
 

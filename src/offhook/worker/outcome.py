@@ -8,7 +8,7 @@ from offhook.core.backoff import delay as backoff
 from offhook.core.lifecycle import Trigger
 from offhook.core.reasons import Cause, Error, Explanation
 from offhook.errors import Discard, HandlerSignal, NotAwaited, RetryLater
-from offhook.ports import Claim, Draft, Settlement
+from offhook.stores.api import Claim, Draft, Settlement
 from offhook.worker.terms import Terms
 
 MAX_ERROR: Final = 10_000

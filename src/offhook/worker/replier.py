@@ -11,7 +11,7 @@ from offhook.core.messages import Reply, Send
 from offhook.core.reasons import Cause
 from offhook.errors import LeaseLost, NotAwaited, NotRunning, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Claim, Draft, Ledger
+from offhook.stores.api import Claim, Draft, Ledger
 from offhook.worker.drafts import ReturnAddress, drafts_of
 
 _WHAT: Final = "message.reply"

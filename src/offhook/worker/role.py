@@ -13,9 +13,10 @@ from offhook.core.urls import RETRIES
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
-from offhook.ports import SenderLimit, Store
+from offhook.ports import SenderLimit
 from offhook.settings import Settings
 from offhook.stores import store_of
+from offhook.stores.api import Store
 from offhook.stores.availability import arrived
 from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url

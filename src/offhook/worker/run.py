@@ -20,8 +20,8 @@ from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.ingress.validation import Validator
-from offhook.ports import Claim, Settlement, Store
 from offhook.settings import Settings
+from offhook.stores.api import Claim, Settlement, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import Threads

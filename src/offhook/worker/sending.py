@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from offhook.errors import LeaseLost
 from offhook.events import Observer, Problem, Sent, Topic
-from offhook.ports import SendClaim, Sender, Store
 from offhook.settings import Settings
+from offhook.stores.api import SendClaim, SendOutcome, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.claim_loop import ClaimLoop
 
@@ -29,6 +29,22 @@ _LEAVES_WITHIN: Final = 0.5
 has expired, and a process may be stopped at any moment."""
 
 _GRACE: Final = 5.0  # seconds for running requests after the deadline of `stop`
+
+
+class Sender(Protocol):
+    """Sends through Twilio."""
+
+    async def send(self, claim: SendClaim) -> SendOutcome:
+        """Ask Twilio to send a message, once; return what is known of the outcome. Raises nothing.
+
+        Never connected, 429, or too late (`SendClaim.leaves_by`): POSTPONE. An answer that refuses:
+        REFUSE. A request that left and whose answer was not read, or a 5xx: LOSE.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
 class SendLoop:

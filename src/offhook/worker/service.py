@@ -12,8 +12,9 @@ from offhook.core.loop_detection import Loop
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Validator
-from offhook.ports import Claimed, Overdue, SenderLimit, Store
+from offhook.ports import SenderLimit
 from offhook.settings import Settings
+from offhook.stores.api import Claimed, Overdue, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.drafts import ReturnAddress, notice

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from offhook.core.keys import Kind
-from offhook.ports import Claim, Draft
 from offhook.settings import Settings
+from offhook.stores.api import Claim, Draft
 from offhook.worker.drafts import ReturnAddress, notice
 from offhook.worker.handlers import Handler, Subject
 from offhook.worker.message import Message

@@ -5,8 +5,9 @@ import time
 from offhook.core.addresses import folded
 from offhook.core.loop_detection import hold
 from offhook.events import Observer, Problem, Topic
-from offhook.ports import Admission, Claim, SenderLimit
+from offhook.ports import Admission, SenderLimit
 from offhook.settings import Settings
+from offhook.stores.api import Claim
 from offhook.worker.message import Message
 from offhook.worker.outcome import LoopSuspected, SenderLimited
 

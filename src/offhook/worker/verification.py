@@ -5,7 +5,7 @@ import time
 from offhook.core.reasons import Cause
 from offhook.ingress.deferral import restore
 from offhook.ingress.validation import Rejection, Validator
-from offhook.ports import Claim, Intake
+from offhook.stores.api import Claim, Intake
 from offhook.stores.availability import StoreWatch
 from offhook.worker.outcome import Result, Returned, Unhandled
 

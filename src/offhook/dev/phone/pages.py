@@ -10,7 +10,7 @@ from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.dev.phone.conversations import Book
 from offhook.dev.phone.journal import Change, Position
 from offhook.dev.phone.switches import LABELS, Switch
-from offhook.ports import History
+from offhook.stores.api import History
 from offhook.web.design import templates
 
 HERE: Final = Path(str(files(__package__)))

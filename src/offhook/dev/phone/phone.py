@@ -31,7 +31,7 @@ from offhook.dev.phone.requests import PersonOrder, ReachOrder, RetryOrder, Swit
 from offhook.dev.phone.snapshot import Memories, Memory, read
 from offhook.errors import ConfigurationError, StoreError
 from offhook.events import Event as AppEvent
-from offhook.ports import Filter, History, Inbox
+from offhook.stores.api import Filter, History, Inbox
 from offhook.twilio.simulator import (
     Delivered,
     Outbound,

@@ -7,7 +7,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loop_detection import Loop
 from offhook.core.reasons import Cause, stored
-from offhook.ports import Claim, Claimed, Overdue
+from offhook.stores.api import Claim, Claimed, Overdue
 from offhook.stores.postgres.clock import CHECK, StoreClock
 from offhook.stores.postgres.functions import SQL, Function
 from offhook.stores.postgres.pool import Connection, Row
@@ -30,7 +30,7 @@ async def claim(
     alone: bool,
     loop: Loop | None,
 ) -> Claimed:
-    """Take the heads of lanes that are due. See `ports.Queue.claim`."""
+    """Take the heads of lanes that are due. See `api.Queue.claim`."""
     counted = (loop.within, loop.pace) if loop else (0.0, 0.0)
     rows = await connection.fetch(
         _CLAIM.call, limit, lease, owner, alone, *counted, *clock.arguments
@@ -46,7 +46,7 @@ async def claim(
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `ports.Queue.hand_back`."""
+    """End leases that their owner does not know of. See `api.Queue.hand_back`."""
     count: int = await connection.fetchval(_HAND_BACK.call, owner, list(held))
     return count
 

@@ -1,7 +1,7 @@
 """How much there is of everything. Reads only, and in one statement: all of one moment."""
 
 from offhook.core.lifecycle import SendState, State
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 

@@ -15,7 +15,7 @@ FUNCTIONS: Final = (_FIND, _WRITE)
 
 
 class Reported(NamedTuple):
-    """A status callback; see `ports.Ledger.record_delivery`."""
+    """A status callback; see `api.Ledger.record_delivery`."""
 
     send_id: int | None
     sid: str

@@ -6,7 +6,13 @@ from typing import Any, Final
 from offhook.core.lifecycle import LIVE, State, Trigger, sources
 from offhook.core.reasons import Cause, stored
 from offhook.core.search import Phrase
-from offhook.ports import Ahead, Filter, Found, History, Record
+from offhook.stores.api import (
+    Ahead,
+    Filter,
+    Found,
+    History,
+    Record,
+)
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
@@ -84,7 +90,7 @@ async def _ahead_of(connection: Connection, record: Record, place: int) -> Ahead
 async def replay(connection: Connection, message_id: int) -> bool:
     """Put a message at the tail of its lane, or have it due at once. Within a transaction.
 
-    See `ports.Inbox.replay`.
+    See `api.Inbox.replay`.
     """
     lane = await _decide(connection, message_id, Trigger.REPLAY)
     if lane is not None:
@@ -93,7 +99,7 @@ async def replay(connection: Connection, message_id: int) -> bool:
 
 
 async def drop(connection: Connection, message_id: int) -> bool:
-    """Discard a message that is not running. Within a transaction. See `ports.Inbox.drop`."""
+    """Discard a message that is not running. Within a transaction. See `api.Inbox.drop`."""
     lane = await _decide(connection, message_id, Trigger.DROP)
     if lane is not None:  # what stood behind it may go now
         await connection.execute(SQL["advance_messages"], [lane])

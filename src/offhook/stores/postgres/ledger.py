@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from offhook.core.lifecycle import SendTrigger, send_sources, send_target
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
-from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.stores.postgres.clock import CHECK, StoreClock
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
@@ -47,26 +47,26 @@ class Notice(NamedTuple):
 async def claim(
     connection: Connection, clock: StoreClock, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
-    """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
+    """Take the heads of lanes that are due. See `api.Ledger.claim_sends`."""
     rows = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
     return [as_send_claim((id_, *columns), token) for id_, token, *columns in rows]
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `ports.Ledger.hand_back_sends`."""
+    """End leases that their owner does not know of. See `api.Ledger.hand_back_sends`."""
     count: int = await connection.fetchval(_HAND_BACK.call, owner, list(held))
     return count
 
 
 async def settle(connection: Connection, batch: Sequence[Settled]) -> list[None]:
-    """Record what became of sends. See `ports.Ledger.settle_send`."""
+    """Record what became of sends. See `api.Ledger.settle_send`."""
     columns = zip(*(_outcome_columns(*one) for one in batch), strict=True)
     await connection.fetch(_SETTLE.call, *columns)
     return [None] * len(batch)
 
 
 async def notify(connection: Connection, batch: Sequence[Notice]) -> list[Send | None]:
-    """Write notices. See `ports.Ledger.notify`."""
+    """Write notices. See `api.Ledger.notify`."""
     columns = zip(
         *((one.message_id, one.settled, *draft_values(one.draft)) for one in batch), strict=True
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
-from offhook.ports import Erasure, Retention
+from offhook.stores.api import Erasure, Retention
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.rows import RowsOfPerson
@@ -18,7 +18,7 @@ _SCAN: Final = 60.0  # seconds that a look through a whole table may take
 
 
 async def prune(connection: Connection, retention: Retention, limit: int) -> int:
-    """Delete the messages that are over. See `ports.Inbox.prune`."""
+    """Delete the messages that are over. See `api.Inbox.prune`."""
     old = await _expired(connection, SETTLED_WELL, retention.settled, limit)
     old += await _expired(connection, {State.DEAD}, retention.dead, limit - len(old))
     old += await _expired(connection, {State.PARKED}, retention.parked, limit - len(old))
@@ -32,7 +32,7 @@ async def prune_keys(connection: Connection, age: float, limit: int) -> int:
 
 
 async def reduce(connection: Connection, limit: int) -> int:
-    """Take the texts out of what is settled. See `ports.Inbox.reduce`."""
+    """Take the texts out of what is settled. See `api.Inbox.reduce`."""
     rows = await connection.fetch(SQL["lock_reducible"], limit)
     if not rows:
         return 0
@@ -60,7 +60,7 @@ async def of_person(connection: Connection, addresses: Sequence[str], limit: int
 
 
 async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
-    """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
+    """Delete what was found, but for what somebody is at work on. See `api.Inbox.erase`."""
     affected = await _lanes_of(connection, found)
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
     at_rest = await _ids(connection, "lock_not_running", found.messages)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from offhook.core.lifecycle import LIVE, target
 from offhook.core.messages import Send
 from offhook.core.reasons import stored
-from offhook.ports import Claim, Draft, Settlement
+from offhook.stores.api import Claim, Draft, Settlement
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
@@ -36,7 +36,7 @@ class Step:
 async def settle(
     connection: Connection, batch: Sequence[Step]
 ) -> list[tuple[Send, ...] | Exception]:
-    """Carry out the steps of runs. See `ports.Queue.settle` and `ports.Ledger.write`."""
+    """Carry out the steps of runs. See `api.Queue.settle` and `api.Ledger.write`."""
     settled: dict[tuple[int, int], int] = {}
     repeats = {
         n: first

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from offhook.ports import Inbound
+from offhook.core.inbound import Inbound
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable

@@ -1,16 +1,17 @@
-"""The shared store: `ports.Store`, kept in PostgreSQL."""
+"""The shared store: `api.Store`, kept in PostgreSQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
+from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
 from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.errors import StoreUnavailable
-from offhook.ports import (
+from offhook.stores.api import (
     Claim,
     Claimed,
     Counts,
@@ -19,7 +20,6 @@ from offhook.ports import (
     Filter,
     Found,
     History,
-    Inbound,
     Overdue,
     Record,
     Retention,
@@ -63,7 +63,7 @@ _BATCH: Final = 256  # some milliseconds of work: a lane is not locked for longe
 
 
 class PostgresStore:
-    """Keeps `ports.Store` in a database, which any number of machines share.
+    """Keeps `api.Store` in a database, which any number of machines share.
 
     Args:
         url: `postgresql://user:password@host:port/database`, as asyncpg takes it; it may lead to a

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreError, StoreUnavailable
-from offhook.ports import Inbound
 from offhook.stores.sqlite import sorting
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import sqlite3
 from typing import Final
 
 from offhook.core.lifecycle import SETTLED, SendState, State
-from offhook.ports import Counts
+from offhook.stores.api import Counts
 from offhook.stores.sql import MESSAGES, SENDS, one_of
 from offhook.stores.sqlite.conditions import (
     IS_LIVE,

@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
-from offhook.ports import Inbound
 from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
 from offhook.stores.sqlite.clock import StoreClock
 from offhook.stores.sqlite.files import Files, Opened

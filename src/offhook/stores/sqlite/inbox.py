@@ -9,7 +9,13 @@ from offhook.core.lifecycle import State, Trigger, sources
 from offhook.core.reasons import Cause, stored
 from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
-from offhook.ports import Ahead, Filter, Found, History, Record
+from offhook.stores.api import (
+    Ahead,
+    Filter,
+    Found,
+    History,
+    Record,
+)
 from offhook.stores.rows import Moment, as_attempt, as_record
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import counts, lanes, ledger
@@ -84,7 +90,7 @@ def _behind(connection: sqlite3.Connection, record: Record, now: int, ahead: int
 
 
 def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
-    """Put a message at the tail of its lane, or have it due at once. See `ports.Inbox.replay`."""
+    """Put a message at the tail of its lane, or have it due at once. See `api.Inbox.replay`."""
     lane = _decide(connection, now, message_id, Trigger.REPLAY)
     if lane is None:
         return False
@@ -94,7 +100,7 @@ def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
 
 
 def drop(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
-    """Discard a message that is not running. See `ports.Inbox.drop`."""
+    """Discard a message that is not running. See `api.Inbox.drop`."""
     lane = _decide(connection, now, message_id, Trigger.DROP)
     if lane is None:
         return False

@@ -18,7 +18,7 @@ from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
-from offhook.ports import Draft, SendClaim, SendOutcome
+from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.stores.rows import (
     SEND_COLUMNS,
     SLOW_NOTICE,
@@ -66,7 +66,7 @@ def of_message(connection: sqlite3.Connection, message_id: int) -> tuple[Send, .
 def notify(
     connection: sqlite3.Connection, now: int, message_id: int, draft: Draft, *, settled: bool
 ) -> Send | None:
-    """Write a notice. See `ports.Ledger.notify`."""
+    """Write a notice. See `api.Ledger.notify`."""
     row = connection.execute(
         "SELECT state, lane FROM messages WHERE id = ?", (message_id,)
     ).fetchone()
@@ -95,7 +95,7 @@ def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
 def claim(
     connection: sqlite3.Connection, now: int, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
-    """Take the heads of lanes that are due. See `ports.Ledger.claim_sends`."""
+    """Take the heads of lanes that are due. See `api.Ledger.claim_sends`."""
     claims: list[SendClaim] = []
     until = now + int(lease * 1000)
     for lane, leased in lanes.due_lanes(connection, SENDS, now, limit):
@@ -116,7 +116,7 @@ def claim(
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `ports.Ledger.hand_back_sends`."""
+    """End leases that their owner does not know of. See `api.Ledger.hand_back_sends`."""
     leases = lanes.unheld(connection, SENDS, owner, held)
     for lane, token in leases:
         connection.execute(SQL["hand_back_send"], (now, lane, token))
@@ -127,7 +127,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
 def settle(
     connection: sqlite3.Connection, now: int, claim: SendClaim, outcome: SendOutcome
 ) -> None:
-    """Record what became of a send. See `ports.Ledger.settle_send`."""
+    """Record what became of a send. See `api.Ledger.settle_send`."""
     row = connection.execute(
         "SELECT state, token, lane, sid FROM sends WHERE id = ?", (claim.id,)
     ).fetchone()
@@ -161,7 +161,7 @@ def record_delivery(
     *,
     account_sid: str,
 ) -> bool:
-    """Take over a status callback. See `ports.Ledger.record_delivery`."""
+    """Take over a status callback. See `api.Ledger.record_delivery`."""
     sid = well_formed(sid)
     row = connection.execute(
         "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "

@@ -10,7 +10,7 @@ from typing import Any
 
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
-from offhook.ports import Erasure, Retention
+from offhook.stores.api import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
 from offhook.stores.sqlite import lanes
@@ -19,7 +19,7 @@ from offhook.stores.sqlite.sorting import tally
 
 
 def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:
-    """Delete what is over. See `ports.Inbox.prune`."""
+    """Delete what is over. See `api.Inbox.prune`."""
     old = _expired(connection, SETTLED_WELL, now - _ms(retention.settled), limit)
     old += _expired(connection, {State.DEAD}, now - _ms(retention.dead), limit - len(old))
     old += _expired(connection, {State.PARKED}, now - _ms(retention.parked), limit - len(old))
@@ -32,7 +32,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
 
 
 def reduce(connection: sqlite3.Connection, _now: int, limit: int) -> int:
-    """Take the texts out of what is settled. See `ports.Inbox.reduce`."""
+    """Take the texts out of what is settled. See `api.Inbox.reduce`."""
     rows = connection.execute(SQL["reducible"], (limit,)).fetchall()
     if not rows:
         return 0
@@ -63,7 +63,7 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
 
 
 def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Erasure:
-    """Delete what was found, but for what somebody is at work on. See `ports.Inbox.erase`."""
+    """Delete what was found, but for what somebody is at work on. See `api.Inbox.erase`."""
     messages = _in(connection, "erasable_messages", found.messages)
     going = {id_ for id_, _ in messages}
     at_rest = _in(connection, "erasable_sends", found.sends)

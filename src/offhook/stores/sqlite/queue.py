@@ -21,7 +21,13 @@ from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
-from offhook.ports import Claim, Claimed, Draft, Overdue, Settlement
+from offhook.stores.api import (
+    Claim,
+    Claimed,
+    Draft,
+    Overdue,
+    Settlement,
+)
 from offhook.stores.rows import COUNTED, passed_on, settled_already
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, ledger
@@ -70,7 +76,7 @@ def claim(
     loop: Loop | None,
     ahead: int,
 ) -> Claimed:
-    """Take the heads of lanes that are due. See `ports.Queue.claim`.
+    """Take the heads of lanes that are due. See `api.Queue.claim`.
 
     The wall clock is `ahead` of the store's time.
     """
@@ -165,7 +171,7 @@ def _crash(connection: sqlite3.Connection, head: _Head, terms: _Terms) -> None:
 def settle(
     connection: sqlite3.Connection, now: int, claim: Claim, settlement: Settlement
 ) -> tuple[Send, ...]:
-    """End a run. See `ports.Queue.settle`."""
+    """End a run. See `api.Queue.settle`."""
     row = running(connection, claim)
     if row is None:
         return ()  # settled before with this token: the answer was lost, the settling was not
@@ -195,7 +201,7 @@ def settle(
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `ports.Queue.hand_back`."""
+    """End leases that their owner does not know of. See `api.Queue.hand_back`."""
     leases = lanes.unheld(connection, MESSAGES, owner, held)
     lost = stored(Cause.CLAIM_LOST())
     for lane, token in leases:
@@ -227,7 +233,7 @@ def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, boo
 def write(
     connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
 ) -> tuple[Send, ...]:
-    """Write sends of a running message. See `ports.Ledger.write`."""
+    """Write sends of a running message. See `api.Ledger.write`."""
     if running(connection, claim) is None:
         raise settled_already(claim)
     return _write_all(connection, now, claim, drafts)

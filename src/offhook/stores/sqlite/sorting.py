@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
+from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
-from offhook.ports import Inbound
 from offhook.stores.sql import MESSAGES
 
 _CHUNK: Final = 64  # rows in one statement: 64 rows x 13 values stay far below SQLite's limit

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
 from offhook.core.loop_detection import Loop
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
-from offhook.ports import (
+from offhook.stores.api import (
     Claim,
     Claimed,
     Counts,
@@ -22,7 +23,6 @@ from offhook.ports import (
     Filter,
     Found,
     History,
-    Inbound,
     Overdue,
     Record,
     Retention,
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """Keeps `ports.Store` in a file.
+    """Keeps `api.Store` in a file.
 
     Args:
         path: the database's file. It, its log and its lock are readable by their owner alone.

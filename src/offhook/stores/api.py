@@ -1,0 +1,687 @@
+"""The contract of a store: protocols whose docstrings say what every store guarantees.
+
+`tests/conformance/` holds all stores to it. Times are seconds since the epoch, by the wall clock as
+it is set now; durations are seconds. A store goes by a time of its own, which moves on evenly
+whatever that clock is set to.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from offhook.core.inbound import Inbound
+from offhook.core.keys import Kind
+from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
+from offhook.core.loop_detection import Loop
+from offhook.core.messages import Send
+from offhook.core.reasons import Error
+from offhook.core.search import Phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message under a lease.
+
+    Attributes:
+        token: names this lease; every write of the run must carry it.
+        attempt: which run this is, from 1. Crashes and interruptions are not counted.
+        turns: how many of our replies to its sender were answered at a program's pace of late; none
+            unless it is such an answer itself.
+        replayed: an operator has put it back into its lane.
+    """
+
+    id: int
+    token: int
+    kind: Kind
+    lane: str
+    sid: str
+    attempt: int
+    crashes: int
+    received: float
+    form: bytes
+    turns: int = 0
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A message whose sender is owed a notice, with its addresses."""
+
+    id: int
+    account_sid: str
+    sender: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The result of one claim.
+
+    Attributes:
+        next_due: seconds until something falls due that was not claimed; None when nothing waits.
+        suspects: True when a message waits that must run alone.
+        buried: inbound messages that this claim has made dead, after their last crash.
+        step: seconds by which the clock that the store lives by was found to have been set, ahead
+            or (negative) back; 0 for not. Nothing falls due earlier or later for it.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    next_due: float | None = None
+    suspects: bool = False
+    buried: tuple[Overdue, ...] = ()
+    step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A send to be written to the ledger.
+
+    Attributes:
+        sender: the number it comes from, or a Messaging Service SID.
+        once_in: write it only if the lane has had none of this identity in so many seconds.
+    """
+
+    identity: str
+    account_sid: str
+    sender: str
+    to: str
+    body: str = ""
+    media: tuple[str, ...] = ()
+    content_sid: str = ""
+    content_variables: Mapping[str, str] = field(default_factory=dict)
+    once_in: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of a run.
+
+    Attributes:
+        trigger: COMPLETE, DISCARD, RETRY, GIVE_UP, INTERRUPT or PARK.
+        error: the reason why it is not done; empty when it is.
+        delay: with RETRY or INTERRUPT, the seconds until the next attempt.
+        holds_lane: with RETRY, whether the lane waits with it.
+        drafts: sends written in the same transaction.
+        cancel_lane: cancel the lane's pending sends (the person has opted out).
+    """
+
+    trigger: Trigger
+    error: Error = ""
+    delay: float = 0.0
+    holds_lane: bool = True
+    drafts: tuple[Draft, ...] = ()
+    cancel_lane: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendClaim:
+    """A send under a lease, in state `sending`: from here on it may have left.
+
+    Attributes:
+        message_sid: the MessageSid of the message it answers.
+        leaves_by: its request is sent by then or not at all: seconds of `clock.elapsed`.
+    """
+
+    id: int
+    token: int
+    message_id: int
+    draft: Draft
+    tries: int
+    message_sid: str = ""
+    leaves_by: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """The outcome of a send.
+
+    Attributes:
+        trigger: ACCEPT, REFUSE, POSTPONE or LOSE.
+        delay: with POSTPONE, the seconds until it is tried again.
+        sid: with ACCEPT, Twilio's MessageSid.
+        status: with ACCEPT, the status Twilio gave it.
+        error_code: Twilio's, where it gave one.
+        error: for people.
+    """
+
+    trigger: SendTrigger
+    sid: str = ""
+    status: str = ""
+    error_code: str = ""
+    error: str = ""
+    delay: float = 0.0
+
+
+Append = Callable[[Inbound], Awaitable[bool]]
+"""Stores a webhook, or a request that is yet to be verified; contract and errors as of `Intake`."""
+
+
+class Intake(Protocol):
+    """Accepts webhooks."""
+
+    def accept(self, inbound: Inbound) -> Awaitable[bool]:
+        """Store a webhook durably, once. Return False when its key is known already.
+
+        To be awaited at once: a future or a coroutine, whichever costs the store less.
+
+        When it returns, the webhook has survived a power cut (fsync, or a commit of equal worth).
+        Many calls share one commit. In a lane, the order of commits is the order of handling.
+
+        Raises:
+            StoreUnavailable: nothing was stored, or nothing that will be acknowledged.
+            BacklogFull: nothing was stored: too many wait already.
+        """
+        ...
+
+
+class Entrance(Intake, Protocol):
+    """Accepts webhooks, and answers what admission depends on."""
+
+    async def knows(self, inbound: Inbound) -> bool:
+        """Return whether a webhook's key is known already. Reads only."""
+        ...
+
+    async def backlog(self, at_most: int) -> int:
+        """Count the live messages, as far as `at_most`. The cost grows with `at_most` only."""
+        ...
+
+
+class Queue(Entrance, Protocol):
+    """Messages in lanes, from accepted to settled."""
+
+    async def claim(
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
+    ) -> Claimed:
+        """Take up to `limit` messages, of different lanes, each the first of its lane.
+
+        Lanes that have been due for longest come first. A lane whose lease has run out is due;
+        its message, still running, has crashed once more: it is rescued, or buried, before
+        anything is taken. A suspect (two crashes) is claimed only with `alone`, and then nothing
+        else is. `loop` says which of a claim's `turns` are counted; none without it. The cost
+        grows with `limit`, not with the backlog.
+        """
+        ...
+
+    async def renew(self, tokens: Sequence[int], *, lease: float) -> frozenset[int]:
+        """Prolong the leases to `lease` seconds from now. Return the tokens that are lost."""
+        ...
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
+        """End a run: state, lane and drafts in one transaction. Return the drafts' sends.
+
+        A settled message's pending `notice:slow` is cancelled. Repeated with the same token it
+        changes nothing and raises nothing.
+
+        Raises:
+            LeaseLost: another run has the message, or had it.
+            StoreUnavailable: nothing was written.
+        """
+        ...
+
+    async def release(self, owner: str) -> int:
+        """Expire the leases of a worker that is known to be dead; return how many.
+
+        Its messages are then rescued as those of any expired lease.
+        """
+        ...
+
+    async def hand_back(self, owner: str, held: Collection[int]) -> int:
+        """End those leases of `owner` that it does not hold; return how many.
+
+        There are some if the answer to a claim was lost. No handler has run: the messages are open
+        again, and neither an attempt nor a crash is counted. Leases on sends are left alone.
+
+        Args:
+            owner: has no claim under way.
+            held: the tokens of all messages that it is running.
+        """
+        ...
+
+    async def overdue(self, limit: int) -> Sequence[Overdue]:
+        """Return live messages whose `notice_after` has passed and that have had no notice."""
+        ...
+
+    def listen(self) -> asyncio.Event:
+        """Return an event of the caller's own that is set when there may be new work.
+
+        The caller clears it before it looks for work. A wake-up may be lost or be in vain: look
+        every second all the same.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Sends, from written to delivered. Within a lane they leave in the order they were written."""
+
+    async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
+        """Write sends of a running message, durably; known identities come back as `repeated`.
+
+        Raises:
+            LeaseLost: the run's lease has passed on. Nothing was written.
+            StoreUnavailable: nothing was written.
+        """
+        ...
+
+    async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
+        """Write a notice for a message, at most once a message.
+
+        Return None when the message has settled (unless `settled`), has had the notice, or when
+        its lane had one within `draft.once_in` seconds.
+        """
+        ...
+
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+        """Take up to `limit` sends, of different lanes, each the first of its lane.
+
+        A send still `sending` under a lease that ran out may have left: it becomes `unknown`, and
+        holds nothing up.
+        """
+        ...
+
+    async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
+        """End those leases of `owner` on sends that it does not hold. As `Queue.hand_back`.
+
+        Such a send has not left: it is pending again, and not `unknown`.
+        """
+        ...
+
+    async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
+        """Record the outcome of a send.
+
+        A status callback that came first is not overwritten. A send whose lease has run out is
+        `unknown` by now; ACCEPT still makes it sent, and nothing else changes it. Repeating a call
+        changes nothing.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        ...
+
+    async def next_send_due(self) -> float | None:
+        """Return the seconds until a send falls due, None when none is pending."""
+        ...
+
+    async def record_delivery(
+        self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
+    ) -> bool:
+        """Apply a status callback, never backwards. Return whether it refers to a send.
+
+        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on. A
+        callback never refers to a send of another account than the one that signed it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A run of a handler that did not complete, or a decision on a message."""
+
+    number: int
+    started: float | None
+    ended: float
+    trigger: Trigger
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message as operators see it.
+
+    Attributes:
+        spooled: it came by way of a spool, and may be later than its successors.
+        reduced: its form holds no more than what names it; it can't be replayed.
+    """
+
+    id: int
+    kind: Kind
+    state: State
+    sid: str
+    account_sid: str
+    sender: str
+    recipient: str
+    lane: str
+    attempts: int
+    crashes: int
+    received: float
+    started: float | None
+    settled: float | None
+    due: float | None
+    error: Error
+    form: bytes
+    spooled: bool = False
+    reduced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A message that later ones of its conversation wait for.
+
+    Attributes:
+        due: the time of its next attempt, if it waits for one.
+    """
+
+    id: int
+    state: State
+    due: float
+
+    def in_words(self, when: str) -> str:
+        """Return why it keeps others waiting; `when` says when it is due."""
+        match self.state:
+            case State.RUNNING:
+                return "it is running"
+            case State.WAITING:
+                return f"its next attempt is {when}"
+            case _:
+                return "its turn comes first"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A message with its attempts and sends.
+
+    Attributes:
+        behind: the message that goes first, if this one waits for its turn.
+    """
+
+    record: Record
+    attempts: tuple[Attempt, ...]
+    sends: tuple[Send, ...]
+    behind: Ahead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which messages to list; all that is given must fit. Newest first."""
+
+    state: State | None = None
+    kind: Kind | None = None
+    sender: str = ""
+    sid: str = ""
+    since: float | None = None
+    until: float | None = None
+    before_id: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search for words.
+
+    Attributes:
+        records: the messages, newest first.
+        before: where to look on, as `Filter.before_id`; None when there is nothing older.
+    """
+
+    records: Sequence[Record]
+    before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long settled things are kept, in seconds.
+
+    Attributes:
+        settled: done and discarded messages.
+        dead: dead messages.
+        parked: parked messages, from when they were set aside.
+        keys: dedupe keys, so that an old captured webhook is still a repeat. At least as long as
+            the messages.
+    """
+
+    settled: float
+    dead: float
+    parked: float
+    keys: float
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The result of one call that erases a person's messages.
+
+    Attributes:
+        erased: messages and sends that are gone.
+        busy: those found that are running or being sent, and sends of messages that stay and may
+            run again; they can go when that has ended.
+    """
+
+    erased: int
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The store at a glance.
+
+    Attributes:
+        messages: webhooks by state.
+        sends: by state.
+        oldest: seconds that the oldest live message has waited; None when none is live.
+        received: webhooks stored in the last minute.
+        settled: messages settled in the last minute.
+        unresolved: sends that have been unknown for ten minutes, and for less than a day.
+        parked: seconds for which a message has been parked, the longest; None when none is.
+    """
+
+    messages: Mapping[State, int]
+    sends: Mapping[SendState, int]
+    oldest: float | None
+    received: int
+    settled: int
+    unresolved: int = 0
+    parked: float | None = None
+
+    @property
+    def unsent(self) -> int:
+        """Replies that are still to be sent, or being sent."""
+        return self.sends.get(SendState.PENDING, 0) + self.sends.get(SendState.SENDING, 0)
+
+
+class Inbox(Protocol):
+    """Shows messages to operators, and carries out their decisions."""
+
+    async def find(self, wanted: Filter) -> Sequence[Record]:
+        """Return the messages that fit, newest first.
+
+        With a state, a SID, or a sender and `Kind.MESSAGE`, the cost does not grow with what else
+        is there; a sender alone, or a moment, may read all.
+        """
+        ...
+
+    async def search(self, wanted: Filter, phrase: Phrase, *, within: int) -> Found:
+        """Return up to `wanted.limit` messages that fit and whose text holds a phrase.
+
+        It looks through no more than `within` of those that fit, the newest first: there is no
+        index of what people wrote, for which every webhook would pay.
+        """
+        ...
+
+    async def show(self, message_id: int) -> History | None:
+        """Return a message with its attempts and sends, and what it waits behind."""
+        ...
+
+    async def replay(self, message_id: int) -> bool:
+        """Put a settled or parked message at the tail of its lane; attempts count anew.
+
+        One that waits for its next attempt keeps its place, and is due at once; its first attempt
+        goes on counting. What goes before it in its lane still does.
+
+        Sends that are sent or unknown stay, and are not repeated; failed and cancelled ones may
+        be written again. Return False when the message is not in a state to be replayed, or is
+        reduced.
+        """
+        ...
+
+    async def drop(self, message_id: int) -> bool:
+        """Discard a message that is not running. Return False when it can't be."""
+        ...
+
+    async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
+        """Return the store at a glance. The cost grows with the backlog, not with what is done.
+
+        `unresolved_after` is how many seconds a send must have been unknown to be unresolved.
+        """
+        ...
+
+    async def prune(self, retention: Retention, limit: int) -> int:
+        """Delete up to `limit` messages, and as many dedupe keys, whose time is over.
+
+        A message goes with its attempts and sends; its dedupe key stays. Live messages are never
+        pruned, nor is one that still has a send pending or sending. Return how many rows
+        of messages and keys went: call it until that is 0, with pauses, so that writers go on.
+        """
+        ...
+
+    async def reduce(self, limit: int) -> int:
+        """Take the texts out of up to `limit` messages that are done or discarded; return how many.
+
+        What remains of a form is `core.privacy.essentials`; errors, and the texts of its sends, are
+        emptied. A message with a send pending or sending has to wait; dead and parked ones keep
+        all, for a replay needs it.
+        """
+        ...
+
+    async def erase(self, address: str, limit: int) -> Erasure:
+        """Delete up to `limit` messages, and as many sends, of a person.
+
+        `core.privacy.spellings(address)` are one person: what they have sent, the statuses of what
+        was sent to them, and all sends to them, with attempts, in any state but those in which
+        work is under way. The sends of a live message go with it or not at all: when it runs
+        (again), it finds in the ledger what must not be sent again. Dedupe keys are hashes, and
+        stay: a repeat does not bring the message back. Call it until it finds nothing.
+        """
+        ...
+
+
+class Store(Queue, Ledger, Inbox, Protocol):
+    """Everything durable. One object serves one event loop."""
+
+    @property
+    def migrating(self) -> str:
+        """Why `open` takes as long as it does, for people: a migration, which may take an hour.
+
+        Empty when there is none, and when it is over.
+        """
+        ...
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date, or wait until another process has done so.
+
+        To cancel it undoes what was begun.
+
+        Raises:
+            StoreUnavailable: it can't be reached or written.
+            SchemaTooNew: a newer offhook wrote it.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Write something that changes nothing, as durably as a webhook.
+
+        Raises:
+            StoreUnavailable: it can't be written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, and close. May be called twice."""
+        ...
+
+    async def tidy(self) -> None:
+        """Do what keeps the store fast. Called every second by workers; never blocks writers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A webhook in a spool; `id` is its name there. The age of `inbound` is as of now."""
+
+    id: int
+    inbound: Inbound
+
+
+class Spool(Protocol):
+    """Keeps webhooks on this machine's disk while the store is unavailable, for all its processes.
+
+    One object serves one event loop.
+    """
+
+    async def append(self, inbound: Inbound) -> bool:
+        """Keep a webhook durably, until it is forgotten. Return False if it is kept already.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+        ...
+
+    async def open(self) -> None:
+        """Open the file; it is made if need be.
+
+        Raises:
+            StoreUnavailable: it can't be used.
+            SchemaTooNew: a newer offhook wrote it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, and close. May be called twice."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Return whether the spool is known to hold nothing. Asked for each webhook; takes no time.
+
+        Never true while it holds a webhook for which `append` has returned, in any process.
+        """
+        ...
+
+    async def holds(self, lane: str) -> bool:
+        """Return whether a webhook of a lane is in the spool. Finds out as well if it is empty.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    def lead(self) -> bool:
+        """Return whether this process is the one that forwards; it becomes it if none is.
+
+        It stays so until it closes the spool or dies, however it dies.
+        """
+        ...
+
+    async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
+        """Return the first webhooks in the order they came in, but for those of some lanes.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    async def forget(self, ids: Sequence[int]) -> None:
+        """Delete webhooks which the store has now. Repeating it changes nothing.
+
+        Raises:
+            StoreUnavailable: nothing was deleted.
+        """
+        ...
+
+    async def count(self) -> int:
+        """Return how many webhooks wait in the spool.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Write to the disk, as for a webhook, but store nothing.
+
+        Raises:
+            StoreUnavailable: it can't be written.
+        """
+        ...
+
+    async def tidy(self) -> None:
+        """Do what keeps the file small and fast; never blocks writers."""
+        ...

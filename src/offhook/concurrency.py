@@ -23,6 +23,16 @@ async def wait_first(*futures: F, within: float | None = None) -> Collection[F]:
     return done
 
 
+async def done_before(event: asyncio.Event, *tasks: "asyncio.Task[Any]") -> bool:
+    """Wait until the event is set or one of the tasks is done; return whether one is done."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await wait_first(waiting, *tasks)
+    finally:
+        waiting.cancel()
+    return any(task.done() for task in tasks)
+
+
 async def cancel_and_wait(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks, and wait until they have ended."""
     running = [task for task in tasks if task is not None and not task.done()]

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from offhook.concurrency import cancel_and_wait
 from offhook.core.keys import Kind
-from offhook.stores.availability import ended
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home
 from tests.crash import journal
@@ -95,7 +95,7 @@ class Drill:
                 await rest.reports_are_in()
                 await accounts.until_settled()
             seconds = time.monotonic() - began
-            await ended(looking)
+            await cancel_and_wait(looking)
             await check()
             messages = await accounts.messages()
             return Evidence(

@@ -14,6 +14,7 @@ from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatch, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.arrivals.log import open_spool
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
@@ -21,7 +22,7 @@ from offhook.observe.system import Surveyor
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.api import Counts, Spool, Store
-from offhook.stores.availability import arrived, woken
+from offhook.stores.availability import POLL, arrived
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
 
@@ -119,7 +120,7 @@ class Admin:
             try:
                 await spool.open()
             except StoreError:
-                await woken(stop)
+                await wait_for_event(stop, POLL)
             else:
                 self._spool = spool
                 await stop.wait()

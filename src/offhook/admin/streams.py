@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 
 # A reader whose permission has ended meanwhile is asked for it when it comes again.
@@ -77,14 +78,7 @@ class Streams:
                 fresh = {id_: html for id_, html in made.items() if shown.get(id_) != html}
                 shown = made
                 yield _event("pieces", fresh) if fresh else ":\n\n"
-            await self._pause(max(period, _SHARE * (loop.time() - began)))
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()
-        except TimeoutError:
-            return
+            await wait_for_event(self._closed, max(period, _SHARE * (loop.time() - began)))
 
 
 def _event(kind: str, data: Any) -> str:

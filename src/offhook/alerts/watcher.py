@@ -8,9 +8,9 @@ from typing import Final
 from offhook.alerts.evaluation import Alert, Change, Stage, Standing, advance
 from offhook.alerts.rules import RULES, Level, Rule
 from offhook.alerts.window import Window
+from offhook.concurrency import wait_for_event
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.system import Survey
-from offhook.stores.availability import woken
 
 INTERVAL: Final = 5.0
 """Seconds between two looks."""
@@ -62,9 +62,7 @@ class AlertWatch:
         """Look until `stop` is set."""
         while not stop.is_set():
             self.consider(await self._look())
-            waiting = asyncio.get_running_loop().time() + self._interval
-            while not stop.is_set() and asyncio.get_running_loop().time() < waiting:
-                await woken(stop, self._interval)
+            await wait_for_event(stop, self._interval)
 
     def consider(self, survey: Survey) -> None:
         """Take a look into account."""

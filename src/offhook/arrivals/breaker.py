@@ -6,13 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from offhook.concurrency import Deadline
+from offhook.concurrency import Deadline, cancel_and_wait
 from offhook.core.backoff import delay as backoff
 from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.stores.api import Store
-from offhook.stores.availability import MOMENT, ended, opened
+from offhook.stores.availability import MOMENT, opened
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Primary:
     async def stop(self) -> None:
         """Let go of the store. May be called twice."""
         self._up = False
-        await ended(self._returning, self._opening)
+        await cancel_and_wait(self._returning, self._opening)
         self._returning = None
         if self._store is not None:
             await self._store.close()

@@ -8,13 +8,13 @@ from operator import attrgetter
 from typing import Final
 
 from offhook.arrivals.breaker import Primary, describe
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.stores.api import Spool, Spooled
-from offhook.stores.availability import woken
 
 _POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call
-_LONGEST_PAUSE: Final = 2.0  # seconds between two attempts while the store is away
+_LONGEST_PAUSE: Final = 1.0  # seconds between two attempts while the store is away
 _BATCH: Final = 500  # webhooks read, forwarded and forgotten at once
 # Seconds for which a lane is left alone whose webhook the store can't take for a reason of its
 # own: the others must not wait for it.
@@ -62,7 +62,7 @@ class Forwarder:
             else:
                 pause = min(_LONGEST_PAUSE, max(_POLL, 2 * pause))
             if pause:
-                await woken(self._stopped, pause)
+                await wait_for_event(self._stopped, pause)
         await self._flush()
 
     async def _advance(self) -> bool:

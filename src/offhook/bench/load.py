@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
@@ -12,6 +11,7 @@ from offhook.bench.requests import SignedRequest
 from offhook.bench.results import Results
 from offhook.bench.target import Target
 from offhook.bench.timer import Timer
+from offhook.concurrency import wait_for_event
 
 _ANSWER_TIMEOUT: Final = 15.0  # seconds, as Twilio's
 _SENDS_PER_TURN: Final = 8  # more at once would keep the event loop from reading responses
@@ -128,11 +128,8 @@ class Load:
         """Wait for outstanding responses, then count those still missing as unanswered."""
         if len(self._idle) < len(self._connections):
             self._all_idle.clear()
-            with suppress(TimeoutError):
-                interrupted = stop is not None and stop.is_set()
-                await asyncio.wait_for(
-                    self._all_idle.wait(), 1.0 if interrupted else _ANSWER_TIMEOUT
-                )
+            interrupted = stop is not None and stop.is_set()
+            await wait_for_event(self._all_idle, 1.0 if interrupted else _ANSWER_TIMEOUT)
         now = perf_counter()
         self._results.end()
         for due, request in self._waiting:
@@ -151,5 +148,4 @@ async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
     if stop is None:
         await asyncio.sleep(seconds)
         return
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+    await wait_for_event(stop, seconds)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from offhook.cli.demo_script import Scene, broken_promises, scenes
+from offhook.concurrency import done_before
 from offhook.dev.control import Desk
 from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
 from offhook.dev.demo_bot import app
@@ -69,9 +70,7 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
     async with dev_server(app, listener, session) as server:
         screen.print("\n[bold]offhook demo[/]  a bot, its worker and a simulated Twilio\n")
         playing = asyncio.create_task(_play_all(screen, server.desk))
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not playing.done():
+        if not await done_before(stop, playing):
             playing.cancel()
             return _INTERRUPTED
         kept = playing.result()
@@ -80,7 +79,6 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
             _invite(screen, session)
             with server.simulator.listening(Transcript(screen)):
                 await server.run_until(stop)
-        stopped.cancel()
     return 0 if kept else 1
 
 

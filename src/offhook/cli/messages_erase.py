@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -10,6 +9,7 @@ import typer
 
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
+from offhook.concurrency import wait_for_event
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
 from offhook.observe.redaction import mask
@@ -87,8 +87,6 @@ async def _erase(settings: Settings, sender: str, patience: float) -> _Erased:
             late = asyncio.get_running_loop().time() >= deadline
             if not step.busy or late or stop.is_set():
                 break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL):
-                    await stop.wait()
+            await wait_for_event(stop, _POLL)
         await store.tidy()  # out of the log as well, as far as nobody reads it
     return result

@@ -15,6 +15,7 @@ from offhook.admin import Dashboard
 from offhook.admin.metrics import MetricsEndpoint
 from offhook.alerts import RULES, AlertWatch
 from offhook.app import Offhook
+from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
 from offhook.dev.control import Control, Desk
 from offhook.dev.phone import Phone
@@ -59,12 +60,10 @@ class DevServer:
         Raises:
             ConfigurationError: the server or the worker has ended by itself.
         """
-        waiting = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait({waiting, *self._parts}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if waiting not in done:
-            for part in done:
-                part.result()
+        if await done_before(stop, *self._parts) and not stop.is_set():
+            for part in self._parts:
+                if part.done():
+                    part.result()
             raise ConfigurationError("a part of the server has ended by itself")
 
 

@@ -8,6 +8,7 @@ import sys
 
 from offhook import __version__
 from offhook.admin.service import Admin
+from offhook.concurrency import wait_first
 from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
 from offhook.observe.redaction import printable
@@ -48,7 +49,7 @@ async def _live(settings: Settings, given: argparse.Namespace) -> None:
     async with serving(server, socket.socket(fileno=given.listener)) as served:
         lifeline.beat()
         running = asyncio.create_task(admin.run(stop))
-        await asyncio.wait({served, running}, return_when=asyncio.FIRST_COMPLETED)
+        await wait_first(served, running)
         stop.set()
         await running
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
+from offhook.concurrency import done_before
 from offhook.errors import OffhookError
 from offhook.ingress.http_protocol import Bounds
 from offhook.observe.prometheus import PrometheusObserver
@@ -93,9 +94,7 @@ async def _answer(
     async with serving(server, listener) as served:
         _rest_collector()
         lifeline.beat()
-        ending = asyncio.create_task(stop.wait())
-        await asyncio.wait({served, ending}, return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
+        await done_before(stop, served)
 
 
 def _rest_collector() -> None:

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from offhook.concurrency import cancel_and_wait
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import Store
-from offhook.stores.availability import MOMENT, ended, opened
+from offhook.stores.availability import MOMENT, opened
 
 _log = logging.getLogger("offhook")
 
@@ -52,7 +53,7 @@ class Preparation:
 
     async def end(self) -> None:
         """Give it up, and wait until that is done."""
-        await ended(self._task)
+        await cancel_and_wait(self._task)
 
     async def _prepare(self) -> None:
         try:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 from offhook.process.child import Child, describe_exit
 from offhook.process.exit_codes import STORE_BROKEN
@@ -108,9 +108,7 @@ class Supervisor:
 
     async def _pause(self, wake: float | None) -> None:
         longest = _DYING if self._dying else _LOOK_AFTER
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(longest, longest if wake is None else wake)):
-                await self._changed.wait()
+        await wait_for_event(self._changed, longest if wake is None else min(longest, wake))
 
     def _fill(self, seat: Seat) -> None:
         owner = f"{owner_name()}-{seat.name}"

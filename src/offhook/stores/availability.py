@@ -1,10 +1,10 @@
-"""Waiting: for something to do, and for a store that is away."""
+"""Wait for a store that is unavailable, and report it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from offhook.concurrency import cancel_and_wait, done_before
 from offhook.errors import StoreBroken, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.stores.api import Store
@@ -12,27 +12,13 @@ from offhook.stores.api import Store
 T = TypeVar("T")
 
 POLL: Final = 1.0
-"""Seconds after which to look for work though nothing was heard: wake-ups may be lost."""
+"""Seconds between two tries to open a store that is unavailable."""
 
 MOMENT: Final = 3.0
 """Seconds that opening a store may take before somebody should be told why."""
 
-_BREATH: Final = 0.01  # seconds; keeps a due time that is in the past from making a busy loop
 _FIRST_REPEAT: Final = 0.1  # seconds; a locked database is free again within that
 _LAST_REPEAT: Final = 5.0  # seconds; a store that is back must not be left idle for long
-
-
-async def woken(event: asyncio.Event, due: float | None = None) -> None:
-    """Wait until the event is set, something falls due, or it is time to look anyway.
-
-    Args:
-        event: not cleared here.
-        due: seconds until something falls due; None for nothing.
-    """
-    patience = POLL if due is None else max(_BREATH, min(POLL, due))
-    with suppress(TimeoutError):
-        async with asyncio.timeout(patience):
-            await event.wait()
 
 
 async def opened(store: Store, tell: Callable[[str], None]) -> None:
@@ -54,16 +40,7 @@ async def opened(store: Store, tell: Callable[[str], None]) -> None:
                 tell(told)
         await opening
     finally:
-        await ended(opening)
-
-
-async def ended(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks, and wait until they have ended."""
-    running = [task for task in tasks if task is not None and not task.done()]
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running)
+        await cancel_and_wait(opening)
 
 
 async def arrived(
@@ -82,12 +59,10 @@ async def arrived(
     """
     watch = StoreWatch(observer, doing)
     opening = asyncio.create_task(_first_opened(make, watch), name="arrival of the store")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return opening.result() if opening.done() else None
+        return opening.result() if await done_before(stop, opening) else None
     finally:
-        await ended(opening, stopping)
+        await cancel_and_wait(opening)
 
 
 async def _first_opened(make: Callable[[], Store], watch: "StoreWatch") -> Store:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from offhook.concurrency import wait_for_event
 from offhook.core.privacy import spellings
 from offhook.errors import StoreError
 from offhook.stores.api import Filter, Inbox, Record
@@ -112,7 +112,7 @@ async def act_on_all(
     began = loop.time()
     for number, id_ in enumerate(ids):
         if rate is not None:
-            await _until(stop, began + number / rate)
+            await wait_for_event(stop, began + number / rate - loop.time())
         if stop.is_set():
             so_far.interrupted = True
             return
@@ -124,11 +124,3 @@ async def act_on_all(
         so_far.done += acted
         so_far.refused += not acted
         yield id_
-
-
-async def _until(stop: asyncio.Event, moment: float) -> None:
-    """Wait until a moment of the loop's clock, or until told to stop."""
-    if moment > asyncio.get_running_loop().time():
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(moment):
-                await stop.wait()

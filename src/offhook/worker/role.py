@@ -6,8 +6,8 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
+from offhook.concurrency import wait_for_event
 from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRIES
 from offhook.errors import OffhookError, StoreBroken
@@ -109,9 +109,7 @@ class WorkerRole:
                 # A name of its own, or it would take what its predecessor left for its own.
                 self._owner = owner_name()
                 pause = min(_LAST_RESTART_AFTER, max(_RESTART_AFTER, 2 * pause))
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await stop.wait()
+                await wait_for_event(stop, pause)
 
     def _make_store(self) -> Store:
         return store_of(self._settings, create=self._create_store, follow=False)

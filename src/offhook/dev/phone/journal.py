@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
+from offhook.concurrency import wait_for_event
+
 KEPT: Final = 5_000
 
 _HEARTBEAT: Final = 15.0  # seconds; a browser that has gone without a word is noticed at a write
@@ -93,18 +95,10 @@ class Changes:
                 awake.clear()
                 found, position = self.since(position), self.position
                 yield position, found
-                await _wait(awake)
+                await wait_for_event(awake, _HEARTBEAT)
         finally:
             self._readers.discard(awake)
 
     def _wake(self) -> None:
         for reader in self._readers:
             reader.set()
-
-
-async def _wait(awake: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(_HEARTBEAT):
-            await awake.wait()
-    except TimeoutError:
-        return

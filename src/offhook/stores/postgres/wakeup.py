@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 from offhook.stores.postgres.errors import ERRORS
 from offhook.stores.postgres.pool import Connection, connect, is_pooled
@@ -120,9 +121,7 @@ class Wake:
         self._wake_here()  # for what was said before we listened
         while True:
             await connection.fetchval("SELECT 1")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ALIVE):
-                    await lost.wait()
+            await wait_for_event(lost, _ALIVE)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload != self._name:

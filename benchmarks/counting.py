@@ -13,7 +13,7 @@ from offhook.core.keys import Kind
 from offhook.events import Answered
 from offhook.observe.metrics import PHASES, WEBHOOKS
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet
+from offhook.observe.shared_counters import SharedCounters
 
 EVENT = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)
 TIMES = 100_000
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def sheet() -> Callable[[Answered], None]:
-    return PrometheusObserver(Sheet.alone())
+    return PrometheusObserver(SharedCounters.alone())
 
 
 def library() -> Callable[[Answered], None]:

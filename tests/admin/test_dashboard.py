@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from offhook.admin import Dashboard
 from offhook.admin.charts import HEIGHT, amounts, durations
 from offhook.admin.figures import Figures, Histogram
-from offhook.admin.overview import concerns, overview
+from offhook.admin.overview import issues, overview
 from offhook.admin.pages import Pages
-from offhook.admin.recent import Recent
-from offhook.admin.samples import Pulse, Sample
-from offhook.admin.streams import Streams, View
+from offhook.admin.samples import Sample, Sampler
+from offhook.admin.streams import Cached, Streams, View
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
 from offhook.core.keys import Kind
@@ -30,8 +29,8 @@ from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.errors import StoreUnavailable
 from offhook.events import Answered, Handled, Problem, Topic
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet
-from offhook.observe.system import Survey, Surveyor
+from offhook.observe.shared_counters import SharedCounters
+from offhook.observe.system import Snapshot, SystemMonitor
 from offhook.settings import Settings
 from offhook.stores.api import (
     Counts,
@@ -51,8 +50,8 @@ def answered(total: float, *, status: int = 200, error: str = "") -> Answered:
     return Answered(Kind.MESSAGE, status, error, False, "SM1", "+1", 0.0, 0.0, total)
 
 
-async def surveyed(*events: Answered | Handled | Problem) -> Survey:
-    sheet = Sheet.alone()
+async def snapshot_of(*events: Answered | Handled | Problem) -> Snapshot:
+    sheet = SharedCounters.alone()
     observer = PrometheusObserver(sheet)
     for event in events:
         observer(event)
@@ -60,20 +59,20 @@ async def surveyed(*events: Answered | Handled | Problem) -> Survey:
     async def count() -> Counts:
         return EMPTY
 
-    return await Surveyor({"dev-1": sheet.memory}, count).look()
+    return await SystemMonitor({"dev-1": sheet.memory}, count).snapshot()
 
 
 def test_figures_are_those_of_the_events() -> None:
     hit = Answered(Kind.MESSAGE, 200, "", True, "SM1", "+1", 0.0, 0.0, 0.001, cached="memory")
     ran = Handled(1, Kind.MESSAGE, "SM1", 1, Trigger.RETRY, 0.0, 0.1)
     away = Problem(Topic.CACHE_UNAVAILABLE, "Redis is away")
-    survey = asyncio.run(
-        surveyed(
+    snapshot = asyncio.run(
+        snapshot_of(
             answered(0.004), hit, answered(0.1, status=503, error="store-unavailable"),
             answered(0.1, status=403, error="signature-mismatch"), ran, ran, away,
         )
     )  # fmt: skip
-    figures = Figures.of(survey)
+    figures = Figures.of(snapshot)
     counted = {name: number for name, number in figures.counters.items() if number}
     assert counted == {
         "accepted": 2, "repeated": 1, "cached": 1, "failed": 1, "refused": 1, "retried": 2,
@@ -88,7 +87,7 @@ def test_figures_are_those_of_the_events() -> None:
 
 @given(st.lists(st.floats(0.0001, 10.0), min_size=1, max_size=50))
 def test_a_quantile_is_in_the_bucket_of_the_true_one(taken: list[float]) -> None:
-    figures = Figures.of(asyncio.run(surveyed(*map(answered, taken))))
+    figures = Figures.of(asyncio.run(snapshot_of(*map(answered, taken))))
     found = figures.phases["total"].quantile(1.0)
     assert found is not None
     assert max(taken) / 4 <= found <= max(taken) * 4
@@ -100,7 +99,7 @@ def test_what_is_beyond_all_bounds_is_as_long_as_the_last_one() -> None:
 
 
 def test_all_is_well_when_nothing_needs_anybody() -> None:
-    assert list(concerns(Sample(0.0, EMPTY, 0.01, NO_FIGURES), (), parked_retention=90.0)) == []
+    assert list(issues(Sample(0.0, EMPTY, 0.01, NO_FIGURES), (), parked_retention=90.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -114,8 +113,7 @@ def test_all_is_well_when_nothing_needs_anybody() -> None:
 )
 def test_what_needs_somebody_is_said(counts: Counts | None, said: str) -> None:
     assert [
-        one.text
-        for one in concerns(Sample(0.0, counts, 0.01, NO_FIGURES), (), parked_retention=90.0)
+        one.text for one in issues(Sample(0.0, counts, 0.01, NO_FIGURES), (), parked_retention=90.0)
     ] == [said]
 
 
@@ -126,9 +124,9 @@ def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None
         Alert("backlog-age", Level.CRITICAL, 999.0, "a message waits", "Add workers.", 0.0),
     ]
     one_dead = replace(EMPTY, messages={State.DEAD: 1})
-    found = list(concerns(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts, parked_retention=90.0))
-    assert [concern.tone for concern in found] == ["bad", "bad", "warn"]
-    assert [concern.query for concern in found] == ["state=dead", "state=open", None]
+    found = list(issues(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts, parked_retention=90.0))
+    assert [issue.tone for issue in found] == ["bad", "bad", "warn"]
+    assert [issue.query for issue in found] == ["state=dead", "state=open", None]
     assert found[1].text.startswith("A message waits, since ")
 
 
@@ -138,7 +136,7 @@ def verdict(
     """Return what the overview says of a process that has run for some seconds."""
 
     async def scenario() -> str:
-        sheet = Sheet.alone()
+        sheet = SharedCounters.alone()
         observer = PrometheusObserver(sheet)
 
         async def count() -> Counts:
@@ -146,13 +144,13 @@ def verdict(
 
         for event in before:
             observer(event)
-        pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
-        await pulse.take()
-        pulse.samples[0] = replace(pulse.samples[0], at=steady() - age)
+        sampler = Sampler(SystemMonitor({"dev-1": sheet.memory}, count).snapshot)
+        await sampler.take()
+        sampler.samples[0] = replace(sampler.samples[0], at=steady() - age)
         for event in after:
             observer(event)
-        await pulse.take()
-        shown = overview(pulse, (), parked_retention=90.0)
+        await sampler.take()
+        shown = overview(sampler, (), parked_retention=90.0)
         page = Pages().render("status.html", **shown)
         tiles = Pages().render("tiles.html", **shown)
         return html.unescape(re.sub(r"<[^>]+>|\s+", " ", page + tiles))
@@ -204,30 +202,30 @@ def test_charts_stay_within_their_bounds(values: list[float | None]) -> None:
 
 
 async def test_the_pulse_knows_what_has_come_to_it() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     observer = PrometheusObserver(sheet)
 
     async def count() -> Counts:
         return EMPTY
 
-    pulse = Pulse(Surveyor({"dev-1": sheet.memory}, count).look)
+    sampler = Sampler(SystemMonitor({"dev-1": sheet.memory}, count).snapshot)
     observer(answered(0.5))
-    await pulse.take()
+    await sampler.take()
     for _ in range(3):
         observer(answered(0.001))
-    await pulse.take()
-    recent = pulse.recent(300)
+    await sampler.take()
+    recent = sampler.recent(300)
     assert recent is not None
     assert recent.counters["accepted"] == 3
-    bins = pulse.bins()
+    bins = sampler.bins()
     assert sum(b.figures.counters["accepted"] for b in bins if b.figures) == 3
 
 
 # Over HTTP
 
 
-async def look() -> Survey:
-    return Survey(0.0, {}, (), None)
+async def look() -> Snapshot:
+    return Snapshot(0.0, {}, (), None)
 
 
 @asynccontextmanager
@@ -261,8 +259,8 @@ async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             ("/dashboard/messages/x", HTTPStatus.NOT_FOUND, "no such message"),
             ("/dashboard/messages?state=asleep", HTTPStatus.BAD_REQUEST, "unknown filter"),
             ("/dashboard/messages?before=x", HTTPStatus.BAD_REQUEST, "unknown filter"),
-            ("/dashboard/jobs/none", HTTPStatus.NOT_FOUND, "started again"),
-            ("/dashboard/jobs?do=replay", HTTPStatus.BAD_REQUEST, "chosen by their state"),
+            ("/dashboard/jobs/none", HTTPStatus.NOT_FOUND, "offhook has restarted"),
+            ("/dashboard/jobs?do=replay", HTTPStatus.BAD_REQUEST, "by their state"),
             (
                 "/dashboard/jobs?do=dance&state=dead",
                 HTTPStatus.BAD_REQUEST,
@@ -271,7 +269,7 @@ async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             (
                 "/dashboard/messages?q=%23%00&before=99999999999999999999",
                 HTTPStatus.OK,
-                "No message",
+                "No matching messages",
             ),
         ]:
             answer = await client.get(path)
@@ -408,7 +406,7 @@ async def test_what_is_a_second_old_is_asked_for_anew() -> None:
             raise found
         return found
 
-    recent = Recent(ask, clock=lambda: now)
+    recent = Cached(ask, clock=lambda: now)
     assert [await recent.get(), await recent.get()] == ["first", "first"]
     now += 1.0
     with pytest.raises(StoreUnavailable):

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from offhook.admin.dashboard import CSRF, body_of
-from offhook.admin.login import COOKIE, LASTS, LOGIN, LOGOUT, Access
+from offhook.admin.dashboard import CSRF, read_body
+from offhook.admin.login import COOKIE, LOGIN, LOGOUT, SESSION_SECONDS, Login
 from offhook.admin.pages import Pages
 
 NAME = f"{COOKIE}_"  # on a host without a port
@@ -39,7 +39,7 @@ async def dashboard(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def visited(token: str = TOKEN) -> AsyncIterator[tuple[Visitor, Clock]]:
     clock = Clock()
-    access = Access(dashboard, token, Pages().render, clock=clock)
+    access = Login(dashboard, token, Pages().render, clock=clock)
     transport = httpx2.ASGITransport(app=access)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as visitor:
         yield visitor, clock
@@ -114,7 +114,7 @@ async def test_wrong_tokens_lock_the_door_for_a_while_to_the_right_one_too() -> 
 async def test_a_login_ends_after_twelve_hours() -> None:
     async with visited() as (visitor, clock):
         await log_in(visitor)
-        clock.now += LASTS - 1
+        clock.now += SESSION_SECONDS - 1
         assert await is_inside(visitor)
         clock.now += 2
         assert not await is_inside(visitor)
@@ -225,7 +225,7 @@ def test_who_hangs_up_in_the_middle_of_a_form_is_no_error() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    access = Access(dashboard, TOKEN, Pages().render)
+    access = Login(dashboard, TOKEN, Pages().render)
     asyncio.run(access(form_scope(), hung_up, send))
     assert sent[0]["status"] == HTTPStatus.BAD_REQUEST
 
@@ -236,7 +236,7 @@ async def test_a_form_that_does_not_come_is_not_waited_for() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(HTTPException) as refused:
-        await body_of(Request(form_scope(), silent), within=0.01)
+        await read_body(Request(form_scope(), silent), within=0.01)
     assert refused.value.status_code == HTTPStatus.REQUEST_TIMEOUT
 
 

@@ -14,7 +14,7 @@ from offhook.admin.service import Admin
 from offhook.arrivals.log import open_spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
-from offhook.observe.shared_counters import Sheet
+from offhook.observe.shared_counters import SharedCounters
 from offhook.settings import Settings
 from offhook.stores.api import Settlement
 from testing.stores import claim_one, inbound, opened
@@ -81,10 +81,10 @@ async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
     writer = open_spool(spool)
     await writer.open()
     await writer.append(inbound("SM1", "lane"))
-    ingress = {"ingress-1": Sheet.alone().memory}
+    ingress = {"ingress-1": SharedCounters.alone().memory}
     async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
         async with asyncio.timeout(60):
-            while (await admin.surveyor.look()).spooled is None:  # noqa: ASYNC110 - as above
+            while (await admin.monitor.snapshot()).spooled is None:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
     await writer.close()
@@ -95,8 +95,8 @@ async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
 async def looks(admin: Admin, times: int) -> None:
     """Let five seconds pass for each look, of which nobody has to wait for one."""
     for _ in range(times):
-        survey = await admin.surveyor.look()
+        snapshot = await admin.monitor.snapshot()
         # A test's machine may be busy, which is not what this is about.
-        calm = replace(survey.host, cpu_busy=0.0, memory=0.0, disks={})
-        last = admin.watch.surveys[-1].at if admin.watch.surveys else survey.at
-        admin.watch.consider(replace(survey, at=last + 5.0, host=calm))
+        calm = replace(snapshot.host, cpu_busy=0.0, memory=0.0, disks={})
+        last = admin.watch.snapshots[-1].at if admin.watch.snapshots else snapshot.at
+        admin.watch.consider(replace(snapshot, at=last + 5.0, host=calm))

@@ -6,8 +6,8 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State
 from offhook.events import Answered, Event
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet, read
-from offhook.observe.system import Host, Survey
+from offhook.observe.shared_counters import SharedCounters, read
+from offhook.observe.system import Host, Snapshot
 from offhook.stores.api import Counts
 
 COUNTS = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
@@ -18,7 +18,7 @@ class Machine:
     """A machine that does what it is told, at a time of the test's own."""
 
     def __init__(self) -> None:
-        self._sheet = Sheet.alone()
+        self._sheet = SharedCounters.alone()
         self._observer = PrometheusObserver(self._sheet)
         self.at = 1_000.0
         self.counts: Counts | None = COUNTS
@@ -32,6 +32,6 @@ class Machine:
     def set(self, state: State, count: int) -> None:
         self.counts = replace(COUNTS, messages={**COUNTS.messages, state: count})
 
-    def look(self, *, after: float = 0.0) -> Survey:
+    def look(self, *, after: float = 0.0) -> Snapshot:
         self.at += after
-        return Survey(self.at, read(self._sheet.memory), (), self.counts, self.host, self.spooled)
+        return Snapshot(self.at, read(self._sheet.memory), (), self.counts, self.host, self.spooled)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from offhook.alerts import Alert, AlertWatch, Change, Level, Stage, to_log
+from offhook.alerts import Alert, AlertChange, AlertWatcher, Level, Transition, to_log
 from offhook.alerts.webhook import SIGNATURE_HEADER, AlertWebhook
 from offhook.core.lifecycle import State
 from offhook.events import Event, Problem, Topic
@@ -22,11 +22,11 @@ SECRET = "a secret of the operator's"
 DEAD = Alert("dead-letters", Level.WARNING, 1.0, "given up: 1", "Replay them.", 1_000.0)
 
 
-def watch(machine: Machine, told: list[Event]) -> AlertWatch:
+def watch(machine: Machine, told: list[Event]) -> AlertWatcher:
     async def look() -> object:
         raise NotImplementedError
 
-    return AlertWatch(look, [to_log(told.append)])  # type: ignore[arg-type]
+    return AlertWatcher(look, [to_log(told.append)])  # type: ignore[arg-type]
 
 
 def test_alerts_are_told_once_and_shown_as_long_as_they_last() -> None:
@@ -77,7 +77,7 @@ def test_the_worst_comes_first_and_a_minute_is_kept() -> None:
         watching.consider(machine.look(after=5.0))
     found = [alert.name for alert in watching.alerts]
     assert found == ["store-unavailable", "dead-letters"]
-    assert 12 <= len(watching.surveys) <= 14
+    assert 12 <= len(watching.snapshots) <= 14
 
 
 class Receiver:
@@ -117,7 +117,7 @@ async def posting(
 async def test_what_is_posted_is_signed_and_repeated_until_it_arrives() -> None:
     receiver, told = Receiver(failures=2), asyncio.Queue[Event]()
     async with posting(receiver, told, tries=5) as webhook, asyncio.timeout(60):
-        webhook(Change(Stage.RAISED, DEAD))
+        webhook(AlertChange(Transition.RAISED, DEAD))
         await receiver.accepted.wait()
     bodies = {body for body, _ in receiver.requests}
     assert len(receiver.requests) == 3
@@ -139,8 +139,8 @@ async def test_what_is_posted_is_signed_and_repeated_until_it_arrives() -> None:
 async def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is_tried() -> None:
     receiver, told = Receiver(failures=3), asyncio.Queue[Event]()
     async with posting(receiver, told, tries=3) as webhook, asyncio.timeout(60):
-        webhook(Change(Stage.RAISED, DEAD))
-        webhook(Change(Stage.CLEARED, DEAD))
+        webhook(AlertChange(Transition.RAISED, DEAD))
+        webhook(AlertChange(Transition.CLEARED, DEAD))
         failed, again = await told.get(), await told.get()
     assert [json.loads(body)["stage"] for body, _ in receiver.requests][-1] == "cleared"
     assert isinstance(failed, Problem)
@@ -151,7 +151,7 @@ async def test_what_can_not_be_delivered_is_told_without_the_url_and_the_next_is
 async def test_a_url_that_leads_nowhere_is_a_failed_try() -> None:
     async def _posted(url: str, told: asyncio.Queue[Event]) -> None:
         webhook = AlertWebhook(url, SECRET, told.put_nowait, pauses=())
-        webhook(Change(Stage.RAISED, DEAD))
+        webhook(AlertChange(Transition.RAISED, DEAD))
         await webhook.run()
 
     told = asyncio.Queue[Event]()
@@ -172,7 +172,7 @@ async def test_a_receiver_that_is_away_raises_nothing() -> None:
         url = url_of(listener)
     webhook = AlertWebhook(f"{url}/?token=hidden", SECRET, told.put_nowait, pauses=())
     running = asyncio.create_task(webhook.run())
-    webhook(Change(Stage.RAISED, DEAD))
+    webhook(AlertChange(Transition.RAISED, DEAD))
     async with asyncio.timeout(60):
         event = await told.get()
     running.cancel()

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from offhook.doctor import Finding, Findings, Verdict, examine, postgres, store
+from offhook.doctor import Finding, Findings, Severity, examine, postgres, store
 from offhook.settings import Settings
 from offhook.stores import open_store
 from testing import postgres as servers
@@ -55,13 +55,13 @@ def test_a_sound_server(server: servers.PostgresServer) -> None:
     assert list(found) == [
         "PostgreSQL", "connections", "durability", "autovacuum", "clock",
     ]  # fmt: skip
-    assert {one.verdict for many in found.values() for one in many} == {Verdict.OK}
+    assert {one.severity for many in found.values() for one in many} == {Severity.OK}
     assert found["connections"][0].text == "2 processes here take up to 16 connections of 197"
 
 
 def test_too_many_processes_for_the_server(server: servers.PostgresServer) -> None:
     (finding,) = look(server.url, workers=40)["connections"]
-    assert finding.verdict is Verdict.FAIL
+    assert finding.severity is Severity.FAIL
 
 
 @pytest.mark.parametrize(
@@ -76,23 +76,23 @@ def test_a_database_that_is_set_up_badly(
 ) -> None:
     server.execute(f'ALTER DATABASE "{database}" SET {setting}')
     found = look(server.url_of(database))[subject]
-    assert Verdict.FAIL in {one.verdict for one in found}
+    assert Severity.FAIL in {one.severity for one in found}
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "subject", "verdict"),
+    ("setting", "value", "subject", "severity"),
     [
-        ("autovacuum", "off", "autovacuum", Verdict.FAIL),
-        ("fsync", "off", "durability", Verdict.FAIL),
-        ("full_page_writes", "off", "durability", Verdict.WARN),
+        ("autovacuum", "off", "autovacuum", Severity.FAIL),
+        ("fsync", "off", "durability", Severity.FAIL),
+        ("full_page_writes", "off", "durability", Severity.WARN),
     ],
 )
 def test_a_server_that_is_set_up_badly(
-    server: servers.PostgresServer, setting: str, value: str, subject: str, verdict: Verdict
+    server: servers.PostgresServer, setting: str, value: str, subject: str, severity: Severity
 ) -> None:
     change(server, f"ALTER SYSTEM SET {setting} = {value}", setting, value)
     try:
-        assert [one.verdict for one in look(server.url)[subject]] == [verdict]
+        assert [one.severity for one in look(server.url)[subject]] == [severity]
     finally:
         change(server, f"ALTER SYSTEM RESET {setting}", setting, "on")
 
@@ -111,21 +111,21 @@ def test_standbys_that_are_not_waited_for(server: servers.PostgresServer, databa
     # Nobody may commit anything while nobody answers to the names.
     with server.follower("c"):
         (finding,) = look(server.url)["standbys"]
-        assert finding.verdict is Verdict.WARN
+        assert finding.severity is Severity.WARN
         assert finding.text.startswith("1 standbys follow, none synchronously")
         change(server, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (a, b)'",
                "synchronous_standby_names", "ANY 1 (a, b)")  # fmt: skip
         try:
             (finding,) = look(server.url)["standbys"]
-            assert finding.verdict is Verdict.FAIL
+            assert finding.severity is Severity.FAIL
             assert "none of them follows" in finding.text
             with server.follower("b"):
                 (finding,) = look(server.url)["standbys"]
-                expected = (Verdict.OK, "a commit waits for ANY 1 (a, b)")
-                assert (finding.verdict, finding.text) == expected
+                expected = (Severity.OK, "a commit waits for ANY 1 (a, b)")
+                assert (finding.severity, finding.text) == expected
             role = f"{server.url_of(database)}?options=-csynchronous_commit%3Dlocal"
             (finding,) = look(role)["standbys"]
-            assert finding.verdict is Verdict.WARN
+            assert finding.severity is Severity.WARN
         finally:
             change(server, "ALTER SYSTEM RESET synchronous_standby_names",
                    "synchronous_standby_names", "")  # fmt: skip
@@ -142,9 +142,9 @@ def test_a_database_without_a_store_is_left_without(
 ) -> None:
     url = server.url_of(database)
     (finding,) = look_at_store(url)
-    assert (finding.verdict, finding.remedy) == (Verdict.WARN, "`offhook migrate` makes it.")
+    assert (finding.severity, finding.remedy) == (Severity.WARN, "`offhook migrate` makes it.")
     assert server.execute("SELECT to_regclass('offhook.migrations')", database=database) == "\n"
     asyncio.run(migrated(url))
-    assert [one.verdict for one in look_at_store(url)] == [Verdict.OK]
+    assert [one.severity for one in look_at_store(url)] == [Severity.OK]
     server.execute("INSERT INTO offhook.migrations VALUES (1000)", database=database)
-    assert [one.verdict for one in look_at_store(url)] == [Verdict.FAIL]
+    assert [one.severity for one in look_at_store(url)] == [Severity.FAIL]

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from offhook.doctor import (
     Finding,
     Findings,
-    Verdict,
+    Severity,
     public_url,
     redis,
     twilio_account,
@@ -57,16 +57,16 @@ def by_subject(findings: Findings) -> dict[str, Finding]:
 async def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None:
     async with line(tmp_path, **own()) as running:
         found = await public_url.webhook(settings(public_url=running.base))
-        assert [one.verdict for one in found] == [Verdict.OK, Verdict.OK]
+        assert [one.severity for one in found] == [Severity.OK, Severity.OK]
         assert await running.stored() == []
 
 
 async def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
     async with line(tmp_path, **own(signature="off")) as running:
         (finding,) = await public_url.webhook(settings(public_url=running.base, signature="off"))
-        assert (finding.verdict, "takes what is not" in finding.text) == (Verdict.WARN, True)
+        assert (finding.severity, "takes what is not" in finding.text) == (Severity.WARN, True)
         (finding,) = await public_url.webhook(settings(public_url=running.base))
-        assert (finding.verdict, "missing-message-sid" in finding.text) == (Verdict.FAIL, True)
+        assert (finding.severity, "missing-message-sid" in finding.text) == (Severity.FAIL, True)
         assert await running.stored() == []
 
 
@@ -83,8 +83,8 @@ def own(**given: Any) -> dict[str, Any]:
 async def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[str, str]) -> None:
     async with line(tmp_path, **own(**theirs)) as running:
         found = by_subject(await public_url.webhook(settings(public_url=running.base)))
-        assert found["webhook"].verdict is Verdict.OK
-        assert found["signature"].verdict is Verdict.FAIL
+        assert found["webhook"].severity is Severity.OK
+        assert found["signature"].severity is Severity.FAIL
         assert "signature-mismatch" in found["signature"].text
 
 
@@ -106,7 +106,7 @@ async def test_somebody_else_at_the_public_url(
     webhook = Webhook(answers=[answer], headers=headers)
     async with serving(webhook, host="127.0.0.1", port=0) as base:
         (finding,) = await public_url.webhook(settings(public_url=base))
-        assert finding.verdict is Verdict.FAIL
+        assert finding.severity is Severity.FAIL
         assert said in finding.text
         assert finding.remedy
 
@@ -122,7 +122,7 @@ async def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
 
 def test_nobody_at_the_public_url() -> None:
     (finding,) = look(public_url.webhook, settings(public_url=f"http://127.0.0.1:{free_port()}"))
-    assert (finding.verdict, "is not reached from here" in finding.text) == (Verdict.FAIL, True)
+    assert (finding.severity, "is not reached from here" in finding.text) == (Severity.FAIL, True)
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ async def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
     async with line(tmp_path, **own(auth_token=BOTH)) as running:
         chosen = settings(public_url=running.base, auth_token=BOTH)
         found = by_subject(await public_url.webhook(chosen))["signature"]
-        assert (found.verdict, "each of the 2 tokens" in found.text) == (Verdict.OK, True)
+        assert (found.severity, "each of the 2 tokens" in found.text) == (Severity.OK, True)
         chosen = settings(public_url=running.base, auth_token=f"{BOTH},a-third")
         found = by_subject(await public_url.webhook(chosen))["signature"]
-        assert (found.verdict, "with token 3" in found.text) == (Verdict.FAIL, True)
+        assert (found.severity, "with token 3" in found.text) == (Severity.FAIL, True)
         assert await running.stored() == []
 
 
@@ -153,20 +153,22 @@ def shared() -> Iterator[Twilio]:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "verdict", "said"),
+    ("tokens", "severity", "said"),
     [
-        (CREDENTIALS.auth_token, Verdict.OK, "Twilio knows it"),
-        (BOTH, Verdict.OK, "Twilio knows all 2"),
-        ("f" * 32, Verdict.FAIL, "does not know TWILIO_AUTH_TOKEN"),
-        (f"{CREDENTIALS.auth_token},{'f' * 32}", Verdict.WARN, "does not know token 2 of 2"),
-        (f"{'f' * 32},{CREDENTIALS.auth_token}", Verdict.FAIL, "does not know token 1 of 2"),
+        (CREDENTIALS.auth_token, Severity.OK, "Twilio knows it"),
+        (BOTH, Severity.OK, "Twilio knows all 2"),
+        ("f" * 32, Severity.FAIL, "does not know TWILIO_AUTH_TOKEN"),
+        (f"{CREDENTIALS.auth_token},{'f' * 32}", Severity.WARN, "does not know token 2 of 2"),
+        (f"{'f' * 32},{CREDENTIALS.auth_token}", Severity.FAIL, "does not know token 1 of 2"),
     ],
     # The token is another one in each process that collects tests; their names must not be.
     ids=["its own", "both", "a stranger's", "a stranger's second", "a stranger's first"],
 )
-def test_the_tokens_twilio_knows(shared: Twilio, tokens: str, verdict: Verdict, said: str) -> None:
+def test_the_tokens_twilio_knows(
+    shared: Twilio, tokens: str, severity: Severity, said: str
+) -> None:
     (finding,) = look(twilio_account.tokens, settings(auth_token=tokens, twilio_api=shared.url))
-    assert finding.verdict is verdict
+    assert finding.severity is severity
     assert said in finding.text
 
 
@@ -181,14 +183,14 @@ CHECKS: tuple[Check, ...] = (
 def test_when_twilio_is_not_reached(check: Check) -> None:
     away = settings(public_url="https://a.example", twilio_api=f"http://127.0.0.1:{free_port()}")
     (finding,) = look(check, away)
-    assert (finding.verdict, "was not reached" in finding.text) == (Verdict.WARN, True)
+    assert (finding.severity, "was not reached" in finding.text) == (Severity.WARN, True)
 
 
 @pytest.mark.parametrize("check", CHECKS[1:])
 def test_when_twilio_refuses(shared: Twilio, check: Check) -> None:
     wrong = settings(public_url="https://a.example", twilio_api=shared.url, auth_token="f" * 32)
     (finding,) = look(check, wrong)
-    assert (finding.verdict, "20003" in finding.text) == (Verdict.FAIL, True)
+    assert (finding.severity, "20003" in finding.text) == (Severity.FAIL, True)
 
 
 def test_what_twilio_calls() -> None:
@@ -196,7 +198,7 @@ def test_what_twilio_calls() -> None:
     with twilio(webhook_url="https://other.example.com/") as running:
         chosen = settings(public_url=here, twilio_api=running.url)
         (finding,) = look(twilio_account.connections, chosen)
-        assert (finding.verdict, "none of the 1" in finding.text) == (Verdict.WARN, True)
+        assert (finding.severity, "none of the 1" in finding.text) == (Severity.WARN, True)
         running.sim.webhook_url = f"{here}/twilio/messages"
         (finding,) = look(twilio_account.connections, chosen)
         assert "differs in: webhook, fallback" in finding.text
@@ -204,8 +206,8 @@ def test_what_twilio_calls() -> None:
         url = f"{here}/twilio/messages{OVERRIDES}"
         running.sim.webhook_url = running.sim.fallback_url = url
         (finding,) = look(twilio_account.connections, chosen)
-        assert (finding.verdict, finding.text) == (
-            Verdict.OK,
+        assert (finding.severity, finding.text) == (
+            Severity.OK,
             "1 of 1 at Twilio are set as expected",
         )
 
@@ -213,7 +215,7 @@ def test_what_twilio_calls() -> None:
 def test_what_twilio_says_went_wrong() -> None:
     with twilio() as running:
         chosen = settings(public_url=running.hooks, twilio_api=running.url)
-        assert look(twilio_account.alerts, chosen)[0].verdict is Verdict.OK
+        assert look(twilio_account.alerts, chosen)[0].severity is Severity.OK
         running.webhook.answers = [(500, "text/plain", b"no")]
         running.sim.webhook_url = f"{running.hooks}/twilio/messages"
         for _ in range(3):
@@ -221,7 +223,7 @@ def test_what_twilio_says_went_wrong() -> None:
         running.sim.webhook_url = f"http://localhost:{free_port()}/somebody-elses"
         running.run(running.sim.text("hello"))
         (finding,) = look(twilio_account.alerts, chosen)
-        assert (finding.verdict, "11200, 3 times" in finding.text) == (Verdict.WARN, True)
+        assert (finding.severity, "11200, 3 times" in finding.text) == (Severity.WARN, True)
         assert "answered 4xx or 5xx" in finding.remedy
 
 
@@ -233,7 +235,7 @@ def test_redis_that_answers_and_redis_that_does_not(tmp_path: Path) -> None:
         chosen = settings(cache=server.url)
         assert look(redis.redis, chosen)[0].text.startswith("Redis answers in")
         server.kill()
-        assert look(redis.redis, chosen)[0].verdict is Verdict.WARN
+        assert look(redis.redis, chosen)[0].severity is Severity.WARN
     assert look(redis.redis, settings()) == []
 
 
@@ -262,7 +264,7 @@ async def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
         real = server.port
         async with far_away(real) as port:
             (finding,) = await redis.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
-            assert (finding.verdict, finding.remedy[:13]) == (Verdict.WARN, "Have one near")
+            assert (finding.severity, finding.remedy[:13]) == (Severity.WARN, "Have one near")
 
 
 # The command

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from offhook.alerts import RULES
-from offhook.observe.metrics import METRICS, Metric, Type
+from offhook.observe.metrics import METRICS, Metric, MetricType
 from tests.deploy.support import program
 from tests.docs.pages import PAGES
 from tools.deploy import DEPLOY, FILES
@@ -25,7 +25,7 @@ EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]
 
 def told(metric: Metric) -> set[str]:
     """Return the names that a metric has in a query."""
-    if metric.type is Type.HISTOGRAM:
+    if metric.type is MetricType.HISTOGRAM:
         return {f"{metric.name}{suffix}" for suffix in ("_bucket", "_sum", "_count")}
     return {metric.name}
 

@@ -10,7 +10,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Cause, read, stored
 from offhook.events import Answered, Event, Handled, Problem, Sent, Started, Topic
-from offhook.observe.log import LINES, LogObserver, Pace, configure_logging
+from offhook.observe.log import LINES_PER_SECOND, LogObserver, RateLimit, configure_logging
 from offhook.observe.redaction import brief, mask, mask_numbers
 from offhook.worker.outcome import traceback_of as kept_of
 
@@ -126,13 +126,15 @@ def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:
 
 def test_a_flood_of_refusals_is_no_flood_of_the_log() -> None:
     lines = logged(*[REFUSED] * 1000, STORED, REFUSED._replace(error="missing-signature"))
-    assert [("signature-mismatch" in line) for line in lines] == [True] * LINES + [False]
+    assert [("signature-mismatch" in line) for line in lines] == [True] * LINES_PER_SECOND + [False]
 
 
 def test_what_was_not_told_is_counted() -> None:
     now = 0.0
-    pace = Pace(clock=lambda: now)
-    assert [pace.admit("a") for _ in range(LINES + 5)] == [0] * LINES + [None] * 5
+    pace = RateLimit(clock=lambda: now)
+    assert [pace.admit("a") for _ in range(LINES_PER_SECOND + 5)] == [0] * LINES_PER_SECOND + [
+        None
+    ] * 5
     assert pace.admit("b") == 0
     now = 1.0
     assert [pace.admit("a"), pace.admit("a")] == [5, 0]

@@ -10,10 +10,10 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
 from offhook.observe.exposition import exposition
-from offhook.observe.metrics import METRICS, PHASES, Type
+from offhook.observe.metrics import METRICS, PHASES, MetricType
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet, added
-from offhook.observe.system import Survey
+from offhook.observe.shared_counters import SharedCounters, totals
+from offhook.observe.system import Snapshot
 from offhook.stores.api import Counts
 
 ANSWERED = Answered(Kind.MESSAGE, 200, "", False, "SM1", "+15551230001", 0.001, 0.004, 0.001)
@@ -25,13 +25,13 @@ COUNTS = Counts(dict.fromkeys(State, 2), dict.fromkeys(SendState, 3), 4.5, 6, 7)
 class Samples:
     """A scrape after some events."""
 
-    def __init__(self, *events: Event, sheet: Sheet | None = None) -> None:
-        sheet = sheet or Sheet.alone()
+    def __init__(self, *events: Event, sheet: SharedCounters | None = None) -> None:
+        sheet = sheet or SharedCounters.alone()
         observer = PrometheusObserver(sheet)
         for event in events:
             observer(event)
-        survey = Survey(0.0, added([sheet.memory]), (), COUNTS)
-        text, _ = exposition(survey, "1.2.3", "")
+        snapshot = Snapshot(0.0, totals([sheet.memory]), (), COUNTS)
+        text, _ = exposition(snapshot, "1.2.3", "")
         self.text = text.decode()
         self._found = {
             (sample.name, frozenset(sample.labels.items())): sample.value
@@ -130,7 +130,7 @@ def test_a_problem_is_active_until_it_is_resolved() -> None:
 
 
 def test_a_successor_counts_on_but_has_no_problem_yet() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     Samples(ANSWERED, Problem(Topic.BACKLOG_FULL, "too many"), sheet=sheet)
     samples = Samples(ANSWERED, sheet=sheet)
     assert samples("offhook_webhooks_total", **webhooks()) == 2
@@ -146,7 +146,7 @@ def test_nothing_of_a_person_is_told() -> None:
 def test_what_is_told_is_in_the_vocabulary_and_all_of_that_is_told() -> None:
     found = {family.name for family in parse(Samples(ANSWERED, HANDLED, SENT).text)}
     names = {
-        metric.name.removesuffix("_total") if metric.type is Type.COUNTER else metric.name
+        metric.name.removesuffix("_total") if metric.type is MetricType.COUNTER else metric.name
         for metric in METRICS
     }
     assert found == names
@@ -155,18 +155,18 @@ def test_what_is_told_is_in_the_vocabulary_and_all_of_that_is_told() -> None:
 def test_names_follow_the_conventions() -> None:
     for metric in METRICS:
         assert metric.name.startswith("offhook_")
-        assert metric.name.endswith("_total") == (metric.type is Type.COUNTER), metric.name
-        assert metric.type is not Type.HISTOGRAM or metric.name.endswith("_seconds")
-        assert bool(metric.buckets) == (metric.type is Type.HISTOGRAM)
+        assert metric.name.endswith("_total") == (metric.type is MetricType.COUNTER), metric.name
+        assert metric.type is not MetricType.HISTOGRAM or metric.name.endswith("_seconds")
+        assert bool(metric.buckets) == (metric.type is MetricType.HISTOGRAM)
         assert list(metric.buckets) == sorted(metric.buckets)
         assert metric.text.endswith(".")
 
 
 def test_a_scraper_that_wants_open_metrics_gets_it() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     PrometheusObserver(sheet)(ANSWERED)
-    survey = Survey(0.0, added([sheet.memory]), (), None)
-    text, content_type = exposition(survey, "1", "application/openmetrics-text; version=1.0.0")
+    snapshot = Snapshot(0.0, totals([sheet.memory]), (), None)
+    text, content_type = exposition(snapshot, "1", "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     parsed = open_metrics(text.decode())  # type: ignore[no-untyped-call]  # the library's own
     families = {family.name: family for family in parsed}
@@ -176,6 +176,6 @@ def test_a_scraper_that_wants_open_metrics_gets_it() -> None:
 @pytest.mark.parametrize("version", ["abc", "1.x", "", "\xb2"])
 def test_whatever_is_asked_for_there_are_metrics(version: str) -> None:
     accept = f"application/openmetrics-text;version={version}"
-    text, content_type = exposition(Survey(0.0, {}, (), COUNTS), "1.2.3", accept)
+    text, content_type = exposition(Snapshot(0.0, {}, (), COUNTS), "1.2.3", accept)
     assert b"offhook_build_info" in text
     assert content_type.isascii()

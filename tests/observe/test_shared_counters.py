@@ -6,12 +6,19 @@ import subprocess
 import sys
 import threading
 
-from offhook.observe.shared_counters import SIZE, SharedMemory, Sheet, added, inherited, read
+from offhook.observe.shared_counters import (
+    SIZE,
+    SharedCounters,
+    SharedMemory,
+    inherited,
+    read,
+    totals,
+)
 
 COUNTER = """
 import sys, time
-from offhook.observe.shared_counters import Sheet
-sheet = Sheet.inherited(int(sys.argv[1]))
+from offhook.observe.shared_counters import SharedCounters
+sheet = SharedCounters.inherited(int(sys.argv[1]))
 place = sheet.place("runs")
 for _ in range(int(sys.argv[2])):
     sheet.numbers[place] += 1
@@ -44,28 +51,28 @@ def test_what_a_killed_process_has_counted_is_there_and_its_successor_counts_on(
 
 
 def test_rows_of_several_sheets_are_added_up_number_by_number() -> None:
-    first, second = Sheet.alone(), Sheet.alone()
+    first, second = SharedCounters.alone(), SharedCounters.alone()
     for sheet, number in ((first, 1.5), (second, 2.0)):
         place = sheet.place("times", 2)
         sheet.numbers[place + 1] = number
     second.numbers[second.place("runs")] = 4
-    assert added([first.memory, second.memory]) == {"times": (0.0, 3.5), "runs": (4.0,)}
+    assert totals([first.memory, second.memory]) == {"times": (0.0, 3.5), "runs": (4.0,)}
 
 
 def test_a_row_that_was_begun_and_not_finished_is_not_seen_and_is_begun_anew() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     sheet.place("whole")
     used = bytes(sheet.memory[:8])
     sheet.numbers[sheet.place("half", 3)] = 9
     sheet.memory[:8] = used  # its writer died before the last step
     assert read(sheet.memory) == {"whole": (0.0,)}
-    again = Sheet(sheet.memory)
+    again = SharedCounters(sheet.memory)
     again.place("half", 3)
     assert read(sheet.memory) == {"whole": (0.0,), "half": (0.0, 0.0, 0.0)}
 
 
 def test_a_full_sheet_keeps_what_it_has_and_loses_the_rest() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     sheet.numbers[sheet.place("first")] = 1
     for number in range(SIZE // 100):
         place = sheet.place(f"{number:080}", 3)
@@ -77,7 +84,7 @@ def test_a_full_sheet_keeps_what_it_has_and_loses_the_rest() -> None:
 
 
 def test_two_threads_may_ask_for_places_at_once() -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
 
     def ask() -> None:
         for number in range(500):

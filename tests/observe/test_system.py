@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet
-from offhook.observe.system import Surveyor, at_work
+from offhook.observe.shared_counters import SharedCounters
+from offhook.observe.system import SystemMonitor, running_processes
 from offhook.stores.api import Counts
 
 HOURS = pytest.mark.parametrize("seconds", [-3600, 3600], ids=["back", "ahead"])
@@ -24,11 +24,13 @@ def platform() -> ModuleType:
 def test_a_process_is_known_whatever_the_clock_was_set_to_meanwhile(
     monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     PrometheusObserver(sheet)
     boot_time = platform().boot_time
     monkeypatch.setattr(platform(), "boot_time", lambda: boot_time() + seconds)
-    assert [process.pid for process in at_work({"worker-1": sheet.memory})] == [os.getpid()]
+    assert [process.pid for process in running_processes({"worker-1": sheet.memory})] == [
+        os.getpid()
+    ]
 
 
 @HOURS
@@ -38,7 +40,7 @@ async def test_the_last_minute_is_a_minute_whatever_the_clock_was_set_to(
     async def away() -> Counts:
         raise TimeoutError
 
-    look = Surveyor({}, away).look
+    look = SystemMonitor({}, away).snapshot
     before = await look()
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from offhook.alerts.evaluation import Alert, Change, Stage
+from offhook.alerts.evaluation import Alert, AlertChange, Transition
 from offhook.alerts.rules import Level
 from offhook.alerts.webhook import AlertWebhook
 from offhook.core.lifecycle import SendTrigger
@@ -78,13 +78,15 @@ async def lists(url: str) -> str:
 async def diagnoses(url: str) -> str:
     (finding,) = await public_url.webhook(settings(url, public_url=url))
     assert len(finding.text) < 1000
-    return finding.verdict
+    return finding.severity
 
 
 async def alerts(url: str) -> str:
     told: list[Event] = []
     webhook = AlertWebhook(url, "secret", told.append, pauses=())
-    change = Change(Stage.RAISED, Alert("disk", Level.WARNING, 0.9, "text", "remedy", 0.0))
+    change = AlertChange(
+        Transition.RAISED, Alert("disk", Level.WARNING, 0.9, "text", "remedy", 0.0)
+    )
     async with httpx2.AsyncClient(timeout=PATIENCE) as client:
         return await webhook._post(client, json.dumps(change.stage).encode())
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from offhook.web.local_only import SECURITY_HEADERS, Guard, is_loopback
+from offhook.web.local_only import SECURITY_HEADERS, TokenAuth, is_loopback
 
 TOKEN = "the-token-of-this-start"
 HOST = "127.0.0.1:8000"
@@ -29,7 +29,7 @@ def ask(
     """Make requests with one jar of cookies; return the last answer."""
 
     async def scenario() -> httpx2.Response:
-        transport = httpx2.ASGITransport(Guard(pages, TOKEN), client=(peer, 50_000))
+        transport = httpx2.ASGITransport(TokenAuth(pages, TOKEN), client=(peer, 50_000))
         async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             for method, path in requests[:-1]:
                 await client.request(method, path)

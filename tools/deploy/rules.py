@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from offhook.alerts import RULES, Level, Rule
-from offhook.alerts.rules import OUR_FAULT, TAKEN
+from offhook.alerts.rules import FAILURE_CODES, STORED_CODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ QUERIES: Final[Mapping[str, Query]] = {
     ),
     "backlog-age": Query("max by (job) (offhook_store_oldest_seconds)"),
     "answer-errors": _share(
-        f'offhook_webhooks_total{{code=~"{"|".join(OUR_FAULT)}"}}',
-        f'offhook_webhooks_total{{code=~"{"|".join((*TAKEN, *OUR_FAULT))}"}}',
+        f'offhook_webhooks_total{{code=~"{"|".join(FAILURE_CODES)}"}}',
+        f'offhook_webhooks_total{{code=~"{"|".join((*STORED_CODES, *FAILURE_CODES))}"}}',
     ),
     "handler-errors": _share(
         'offhook_handler_runs_total{trigger=~"retry|give-up"}', "offhook_handler_runs_total"

@@ -16,14 +16,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from offhook.admin.inbox import chosen_of, listing
-from offhook.admin.jobs import Doing, Jobs, act
+from offhook.admin.inbox import listing, select
+from offhook.admin.jobs import Action, Jobs, act
 from offhook.admin.overview import overview
 from offhook.admin.pages import HERE, Pages
-from offhook.admin.query import Asked
-from offhook.admin.recent import Recent
-from offhook.admin.samples import PERIOD, Look, Pulse, Sample
-from offhook.admin.streams import Make, Streams, View
+from offhook.admin.query import InboxQuery
+from offhook.admin.samples import PERIOD, Sample, Sampler, TakeSnapshot
+from offhook.admin.streams import BuildView, Cached, Streams, View
 from offhook.admin.timeline import may, timeline
 from offhook.alerts import Alert
 from offhook.core.forms import parameters
@@ -59,11 +58,11 @@ class Dashboard:
     """What operators look at, and where they mend things.
 
     `app` serves what is below `/dashboard` and `/design`, to everybody: put something in front of
-    it (`web.guard.Guard`, or `web.dashboard.access.Access`).
+    it (`web.guard.TokenAuth`, or `web.dashboard.access.Login`).
 
     Args:
         store: returns the store.
-        look: see `Look`.
+        take_snapshot: see `TakeSnapshot`.
         settings: of the app, of which it shows what there is.
         alerts: returns what is raised.
     """
@@ -71,7 +70,7 @@ class Dashboard:
     def __init__(
         self,
         store: Callable[[], Store],
-        look: Look,
+        take_snapshot: TakeSnapshot,
         settings: Settings,
         *,
         alerts: Callable[[], Sequence[Alert]] = tuple,
@@ -80,8 +79,8 @@ class Dashboard:
         self._parked_retention = settings.parked_retention
         self._alerts = alerts
         self._made: tuple[Sample | None, Mapping[str, Any]] = None, {}
-        self._pulse = Pulse(look)
-        self._dead = Recent(self._latest_dead)
+        self._sampler = Sampler(take_snapshot)
+        self._dead = Cached(self._latest_dead)
         self._parts = {
             "store": "SQLite" if settings.store_file else "PostgreSQL",
             "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
@@ -103,7 +102,7 @@ class Dashboard:
     async def running(self) -> AsyncIterator[None]:
         """Be ready within the context; on leaving, let browsers go, and stop what is at work."""
         await asyncio.to_thread(self._pages.prepare)
-        beating = asyncio.create_task(self._pulse.run())
+        beating = asyncio.create_task(self._sampler.run())
         try:
             yield
         finally:
@@ -128,8 +127,8 @@ class Dashboard:
 
     async def _overview(self, request: Request) -> Response:
         async def make() -> View:
-            if not self._pulse.samples:
-                await self._pulse.take()
+            if not self._sampler.samples:
+                await self._sampler.take()
             dead = await self._dead.get()
             values = {**self._overviewed(), "dead": dead, "parts": self._parts}
             return View("overview.html", _OVERVIEW, values)
@@ -138,11 +137,11 @@ class Dashboard:
 
     def _overviewed(self) -> Mapping[str, Any]:
         """Return the overview as of the last sample, which all who look on share."""
-        sample = self._pulse.samples[-1]
+        sample = self._sampler.samples[-1]
         if self._made[0] is not sample:
             self._made = (
                 sample,
-                overview(self._pulse, self._alerts(), parked_retention=self._parked_retention),
+                overview(self._sampler, self._alerts(), parked_retention=self._parked_retention),
             )
         return self._made[1]
 
@@ -156,7 +155,7 @@ class Dashboard:
     # The inbox
 
     async def _inbox(self, request: Request) -> Response:
-        asked = Asked.read(request.query_params)
+        asked = InboxQuery.read(request.query_params)
         if asked.id is not None:
             return _to(f"{_MESSAGES}/{asked.id}")
 
@@ -189,7 +188,7 @@ class Dashboard:
 
     async def _act(self, request: Request) -> Response:
         id_, doing = _id_of(request), _doing(request.path_params["doing"])
-        await check_order(request)
+        await read_form(request)
         if not await act(self._store(), doing, id_):
             history = await self._store().show(id_)
             state = "deleted" if history is None else f"now {history.record.state}"
@@ -201,16 +200,16 @@ class Dashboard:
 
     async def _ask(self, request: Request) -> Response:
         asked, doing = _many(request)
-        chosen = await chosen_of(self._store(), asked)
+        chosen = await select(self._store(), asked)
         values = {"asked": asked, "doing": doing, "chosen": chosen, "busy": self._jobs.busy}
         return self._page(request, View("bulk.html", {}, values))
 
     async def _begin(self, request: Request) -> Response:
-        form = await check_order(request)
+        form = await read_form(request)
         asked, doing = _many(request)
         asked = replace(asked, before=_seen(form) + 1)
         store = self._store()
-        chosen = await chosen_of(store, asked)
+        chosen = await select(store, asked)
         job = self._jobs.start(store, doing, chosen.ids)
         return _to(f"{_JOBS}/{job.id}")
 
@@ -226,7 +225,7 @@ class Dashboard:
         return await self._show(request, make, _SOON)
 
     async def _stop(self, request: Request) -> Response:
-        await check_order(request)
+        await read_form(request)
         job = self._jobs.find(request.path_params["id"])
         if job is not None:
             job.stop.set()
@@ -234,16 +233,16 @@ class Dashboard:
 
     # Answers
 
-    async def _show(self, request: Request, make: Make, period: float) -> Response:
+    async def _show(self, request: Request, make: BuildView, period: float) -> Response:
         """Answer with a page, or who asks for events with what changes on it."""
-        token = csrf_of(request)
+        token = csrf_token(request)
         if "text/event-stream" in request.headers.get("accept", ""):
             stream = self._streams.follow(make, period=period, csrf=token)
             return StreamingResponse(stream, media_type="text/event-stream", headers=_FRESH)
         return self._page(request, await make())
 
     def _page(self, request: Request, view: View) -> Response:
-        page = self._pages.render(view.template, **view.values, csrf=csrf_of(request))
+        page = self._pages.render(view.template, **view.values, csrf=csrf_token(request))
         return HTMLResponse(page, view.status, _FRESH)
 
     async def _refuse(self, request: Request, error: Exception) -> Response:
@@ -267,13 +266,13 @@ def _error(status: int, text: str) -> View:
     return View("error.html", {}, {"title": title, "text": text}, status)
 
 
-def _many(request: Request) -> tuple[Asked, Doing]:
+def _many(request: Request) -> tuple[InboxQuery, Action]:
     """Return which messages are meant, and what shall be done to them.
 
     Raises:
         ConfigurationError: that might mean more than was thought of.
     """
-    asked = replace(Asked.read(request.query_params), before=None)
+    asked = replace(InboxQuery.read(request.query_params), before=None)
     if asked.state is None or (asked.q and not asked.address):
         raise ConfigurationError("select messages by their state, and optionally a phone number")
     return asked, _doing(request.query_params.get("do", ""))
@@ -303,32 +302,32 @@ def _id_of(request: Request) -> int:
     return int(text)
 
 
-def _doing(text: str) -> Doing:
+def _doing(text: str) -> Action:
     try:
-        return Doing(text)
+        return Action(text)
     except ValueError:
         raise ConfigurationError("a message can be replayed or discarded") from None
 
 
-def csrf_of(request: Request) -> str:
+def csrf_token(request: Request) -> str:
     """Return what a form of this visitor's must carry; empty where something else protects it."""
     return str(request.scope.get(CSRF, ""))
 
 
-async def check_order(request: Request) -> Mapping[str, str]:
+async def read_form(request: Request) -> Mapping[str, str]:
     """Return a form that comes from a page of ours.
 
     Raises:
         ConfigurationError: it does not.
-        HTTPException: see `body_of`.
+        HTTPException: see `read_body`.
     """
-    form = parameters(await body_of(request))
-    if not hmac.compare_digest(form.get("csrf", "").encode(), csrf_of(request).encode()):
+    form = parameters(await read_body(request))
+    if not hmac.compare_digest(form.get("csrf", "").encode(), csrf_token(request).encode()):
         raise ConfigurationError("this form belongs to another login: go back and reload the page")
     return form
 
 
-async def body_of(request: Request, *, within: float = _PATIENCE) -> bytes:
+async def read_body(request: Request, *, within: float = _PATIENCE) -> bytes:
     """Return a form of ours.
 
     Args:

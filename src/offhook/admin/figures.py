@@ -9,9 +9,9 @@ from itertools import accumulate
 from typing import Final, Self
 
 from offhook.core.lifecycle import Trigger
+from offhook.observe.metrics import ACTIVE_PROBLEMS, RUNS, WEBHOOKS, Metric
 from offhook.observe.metrics import PHASES as TIMES
-from offhook.observe.metrics import RUNS, TROUBLED, WEBHOOKS, Metric
-from offhook.observe.system import Survey
+from offhook.observe.system import Snapshot
 
 PHASES: Final = ("validate", "enqueue", "total")
 
@@ -70,17 +70,17 @@ class Figures:
     problems: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, survey: Survey) -> Self:
-        """Return what a survey has found."""
+    def of(cls, snapshot: Snapshot) -> Self:
+        """Return what a snapshot has found."""
         phases = dict.fromkeys(PHASES, Histogram())
-        for (phase, outcome), numbers in _rows(survey, TIMES):
+        for (phase, outcome), numbers in _rows(snapshot, TIMES):
             if phase in phases and outcome == "accepted":
                 phases[phase] = Histogram(numbers[:-1])
         return cls(
             phases,
-            _counters(survey),
-            Counter(process.role for process in survey.processes),
-            frozenset(topic for (topic,), (number,) in _rows(survey, TROUBLED) if number),
+            _counters(snapshot),
+            Counter(process.role for process in snapshot.processes),
+            frozenset(topic for (topic,), (number,) in _rows(snapshot, ACTIVE_PROBLEMS) if number),
         )
 
     def since(self, before: Self) -> "Figures":
@@ -93,16 +93,16 @@ class Figures:
         )
 
 
-def _counters(survey: Survey) -> Mapping[str, float]:
+def _counters(snapshot: Snapshot) -> Mapping[str, float]:
     counters: Counter[str] = Counter()
-    for (_, code, result, _, cached), (number,) in _rows(survey, WEBHOOKS):
+    for (_, code, result, _, cached), (number,) in _rows(snapshot, WEBHOOKS):
         if result == "refused":
             counters["failed" if int(code) >= _FAILED else "refused"] += int(number)
             continue
         counters["accepted"] += int(number)
         counters["repeated"] += int(number) if result == "repeated" else 0
         counters["cached"] += int(number) if cached else 0
-    for (_, trigger), (number,) in _rows(survey, RUNS):
+    for (_, trigger), (number,) in _rows(snapshot, RUNS):
         if trigger == Trigger.RETRY:
             counters["retried"] += int(number)
         elif trigger == Trigger.GIVE_UP:
@@ -110,9 +110,11 @@ def _counters(survey: Survey) -> Mapping[str, float]:
     return counters
 
 
-def _rows(survey: Survey, metric: Metric) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
+def _rows(
+    snapshot: Snapshot, metric: Metric
+) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
     """Yield the labels and numbers of a metric; see `observe.prometheus`."""
-    for key, numbers in survey.rows.items():
+    for key, numbers in snapshot.rows.items():
         if key.startswith("["):
             name, *labels = json.loads(key)
             if name == metric.name:

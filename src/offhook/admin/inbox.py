@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from offhook.admin.query import Asked
+from offhook.admin.query import InboxQuery
 from offhook.core.keys import Kind
 from offhook.core.search import LOOK
 from offhook.stores.api import Inbox, Record
@@ -19,7 +19,7 @@ class Listing:
     """A page of messages.
 
     Attributes:
-        before: where the next page begins, as `Asked.before`; None on the last one.
+        before: where the next page begins, as `InboxQuery.before`; None on the last one.
         looked: whether this is as far as one look for words went, and older ones may fit too.
     """
 
@@ -28,7 +28,7 @@ class Listing:
     looked: bool = False
 
 
-async def listing(inbox: Inbox, asked: Asked) -> Listing:
+async def listing(inbox: Inbox, asked: InboxQuery) -> Listing:
     """Return a page of what was asked for, newest first.
 
     Raises:
@@ -46,7 +46,7 @@ async def listing(inbox: Inbox, asked: Asked) -> Listing:
     return Listing(records[:PAGE], records[PAGE - 1].id if more else None)
 
 
-async def chosen_of(inbox: Inbox, asked: Asked) -> Chosen:
+async def select(inbox: Inbox, asked: InboxQuery) -> Chosen:
     """Return all that was asked for, by state, kind and number.
 
     Raises:

@@ -16,7 +16,7 @@ from offhook.stores.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
 _KEPT: Final = 20  # jobs; those that have ended longest ago are forgotten
 
 
-class Doing(StrEnum):
+class Action(StrEnum):
     """What may be done to messages."""
 
     REPLAY = "replay"
@@ -28,15 +28,15 @@ class Doing(StrEnum):
         return f"{self}ed"
 
 
-_ACTS: Final[Mapping[Doing, Act]] = MappingProxyType(
+_ACTS: Final[Mapping[Action, Act]] = MappingProxyType(
     {
-        Doing.REPLAY: lambda inbox, id_: inbox.replay(id_),
-        Doing.DISCARD: lambda inbox, id_: inbox.drop(id_),
+        Action.REPLAY: lambda inbox, id_: inbox.replay(id_),
+        Action.DISCARD: lambda inbox, id_: inbox.drop(id_),
     }
 )
 
 
-async def act(inbox: Inbox, doing: Doing, id_: int) -> bool:
+async def act(inbox: Inbox, doing: Action, id_: int) -> bool:
     """Do it to one message; return False when that can't be."""
     return await _ACTS[doing](inbox, id_)
 
@@ -50,7 +50,7 @@ class Job:
     """
 
     id: str
-    doing: Doing
+    doing: Action
     so_far: Progressed
     began: float
     ended: float | None = None
@@ -79,7 +79,7 @@ class Jobs:
         """Those that have not ended."""
         return tuple(job for job in self._jobs.values() if job.ended is None)
 
-    def start(self, inbox: Inbox, doing: Doing, ids: list[int]) -> Job:
+    def start(self, inbox: Inbox, doing: Action, ids: list[int]) -> Job:
         """Begin to do it to messages, in their order.
 
         Raises:
@@ -102,7 +102,7 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, inbox: Inbox, job: Job, ids: list[int]) -> None:
-        rate = REPLAYS_PER_SECOND if job.doing is Doing.REPLAY else None
+        rate = REPLAYS_PER_SECOND if job.doing is Action.REPLAY else None
         try:
             async for _ in act_on_all(
                 inbox, ids, _ACTS[job.doing], rate=rate, stop=job.stop, so_far=job.so_far

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from offhook.admin.dashboard import CSRF, PATH, body_of
+from offhook.admin.dashboard import CSRF, PATH, read_body
 from offhook.core.forms import parameters
 from offhook.web.local_only import cookie_name, with_headers
 
@@ -24,7 +24,7 @@ LOGOUT: Final = f"{PATH}/logout"
 COOKIE: Final = "offhook_dashboard"
 """How the name of the login's cookie begins; see `guard.cookie_name`."""
 
-LASTS: Final = 12 * 3600
+SESSION_SECONDS: Final = 12 * 3600
 """Seconds until somebody has to log in again."""
 
 _OPEN: Final = (f"{PATH}/static/", "/design/")  # the login page needs them; they hold no secret
@@ -36,7 +36,7 @@ _MAX_COOKIE: Final = 200
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
-class Access:
+class Login:
     """Stands before the dashboard on the admin address; an ASGI application.
 
     A login's cookie is signed and ends after twelve hours, or at the logout. It is HttpOnly and
@@ -110,7 +110,7 @@ class Access:
         return HTMLResponse(html, status, _FRESH)
 
     async def _log_in(self, request: Request) -> Response:
-        given = parameters(await body_of(request)).get("token", "")
+        given = parameters(await read_body(request)).get("token", "")
         # From here on nothing is awaited: those who ask at once are counted one by one.
         address = request.client.host if request.client else ""
         if wait := self._lockout(address):
@@ -121,11 +121,11 @@ class Access:
             problem = "Wrong token. Use the value of OFFHOOK_DASHBOARD_TOKEN."
             return self._form(request, problem, HTTPStatus.FORBIDDEN)
         answer = _to(_safe(request.query_params.get("next", "")))
-        login = f"{int(self._clock() + LASTS)}.{secrets.token_urlsafe(16)}"
+        login = f"{int(self._clock() + SESSION_SECONDS)}.{secrets.token_urlsafe(16)}"
         answer.set_cookie(
             cookie_name(request, COOKIE),
             f"{login}.{self._sign(f'login {login}')}",
-            max_age=LASTS,
+            max_age=SESSION_SECONDS,
             httponly=True,
             samesite="strict",
             secure=_is_over_tls(request),
@@ -141,14 +141,14 @@ class Access:
         return "a minute" if last_minute.count(address) >= _EACH else ""
 
     async def _log_out(self, request: Request, login: str) -> Response:
-        given = parameters(await body_of(request)).get("csrf", "")
+        given = parameters(await read_body(request)).get("csrf", "")
         if not hmac.compare_digest(given.encode(), request.scope[CSRF].encode()):
             return PlainTextResponse(
                 "Log out with the button on a page.\n", HTTPStatus.FORBIDDEN, _FRESH
             )
         now = self._clock()
         self._ended = {one: end for one, end in self._ended.items() if end > now}
-        self._ended[login] = now + LASTS
+        self._ended[login] = now + SESSION_SECONDS
         answer = _to(LOGIN)
         answer.delete_cookie(cookie_name(request, COOKIE))
         return answer

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from offhook.admin.charts import Chart, amounts, durations
 from offhook.admin.figures import Figures
-from offhook.admin.samples import KEPT, Bin, Pulse, Sample
+from offhook.admin.samples import KEPT, Bin, Sample, Sampler
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
 from offhook.core.lifecycle import LIVE, State
@@ -20,7 +20,7 @@ _SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _RECENT: Final = 300.0  # seconds
 _ABOUT: Final = 10.0  # seconds by which nobody minds that a half hour is short
 
-# Alerts whose concerns are known without them, and sooner.
+# Alerts whose issues are known without them, and sooner.
 _KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
 _QUERIES: Final = {
     "backlog-age": "state=open",
@@ -30,7 +30,7 @@ _QUERIES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class Issue:
     """Something that needs somebody.
 
     Attributes:
@@ -46,18 +46,20 @@ class Concern:
     query: str | None = None
 
 
-def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) -> dict[str, Any]:
+def overview(
+    sampler: Sampler, alerts: Sequence[Alert], *, parked_retention: float
+) -> dict[str, Any]:
     """Return what the overview shows."""
-    sample = pulse.samples[-1] if pulse.samples else None
-    recent = pulse.recent(_RECENT)
-    bins = pulse.bins()
+    sample = sampler.samples[-1] if sampler.samples else None
+    recent = sampler.recent(_RECENT)
+    bins = sampler.bins()
     return {
         "sample": sample,
         "recent": recent,
-        "within": stretch(pulse, _RECENT, "in the last five minutes"),
-        "hour": pulse.recent(KEPT),
-        "lately": stretch(pulse, KEPT, "in the last half hour"),
-        "concerns": list(concerns(sample, alerts, parked_retention=parked_retention)),
+        "within": stretch(sampler, _RECENT, "in the last five minutes"),
+        "hour": sampler.recent(KEPT),
+        "lately": stretch(sampler, KEPT, "in the last half hour"),
+        "issues": list(issues(sample, alerts, parked_retention=parked_retention)),
         "live": backlog(sample.counts) if sample and sample.counts else 0,
         "unsent": sample.counts.unsent if sample and sample.counts else 0,
         "quantiles": quantiles(recent),
@@ -66,11 +68,11 @@ def overview(pulse: Pulse, alerts: Sequence[Alert], *, parked_retention: float) 
     }
 
 
-def stretch(pulse: Pulse, seconds: float, words: str) -> str:
+def stretch(sampler: Sampler, seconds: float, words: str) -> str:
     """Return what a figure of so many seconds is of: less, shortly after this process' start."""
-    if not pulse.samples or steady() - pulse.samples[0].at >= seconds - _ABOUT:
+    if not sampler.samples or steady() - sampler.samples[0].at >= seconds - _ABOUT:
         return words
-    return f"since {clock(pulse.samples[0].at)}"
+    return f"since {clock(sampler.samples[0].at)}"
 
 
 def backlog(counts: Counts) -> int:
@@ -119,9 +121,9 @@ def charts(bins: list[Bin]) -> dict[str, Chart]:
     return made
 
 
-def concerns(
+def issues(
     sample: Sample | None, alerts: Sequence[Alert], *, parked_retention: float
-) -> Iterator[Concern]:
+) -> Iterator[Issue]:
     """Yield what needs somebody, the worst first.
 
     Args:
@@ -131,33 +133,33 @@ def concerns(
     """
     if sample is not None:
         found = [*_at_once(sample, parked_retention), *map(_alerted, _others(alerts))]
-        yield from sorted(found, key=lambda concern: concern.tone != "bad")
+        yield from sorted(found, key=lambda issue: issue.tone != "bad")
 
 
-def _at_once(sample: Sample, parked_retention: float) -> Iterator[Concern]:
+def _at_once(sample: Sample, parked_retention: float) -> Iterator[Issue]:
     """Yield what is known without looking twice; an alert of it comes later."""
     if sample.counts is None:
         text = "No messages are handled until it is available again. See the log for the reason."
-        yield Concern("bad", "The store cannot be read.", text)
+        yield Issue("bad", "The store cannot be read.", text)
         return
     if dead := sample.counts.messages.get(State.DEAD, 0):
         text = f"{_many(dead, 'message')} could not be handled."
-        yield Concern("bad", text, "Read the error, fix its cause, then replay.", "state=dead")
+        yield Issue("bad", text, "Read the error, fix its cause, then replay.", "state=dead")
     if parked := sample.counts.messages.get(State.PARKED, 0):
         text = f"{_many(parked, 'message')} parked."
         query = "state=parked&kind=all"
         advice = f"Replay or discard them; they are deleted after {parked_retention:g} days."
-        yield Concern("warn", text, advice, query)
+        yield Issue("warn", text, advice, query)
 
 
 def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:
     return (alert for alert in alerts if alert.name not in _KNOWN_AT_ONCE)
 
 
-def _alerted(alert: Alert) -> Concern:
+def _alerted(alert: Alert) -> Issue:
     text = f"{alert.text[:1].upper()}{alert.text[1:]}, since {day_clock(alert.since)}."
     tone = "bad" if alert.level is Level.CRITICAL else "warn"
-    return Concern(tone, text, alert.remedy, _QUERIES.get(alert.name))
+    return Issue(tone, text, alert.remedy, _QUERIES.get(alert.name))
 
 
 def _many(number: int, what: str) -> str:

@@ -19,7 +19,7 @@ _MAX_QUERY: Final = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InboxQuery:
     """Which messages somebody wants to see.
 
     Attributes:

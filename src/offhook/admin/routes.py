@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from offhook.admin.metrics import MetricsEndpoint, Render
 from offhook.core.hosts import HostNames
 from offhook.web.health import Check, Health
-from offhook.web.local_only import KnownHost
+from offhook.web.local_only import TrustedHost
 from offhook.web.router import Branches, Router
 from offhook.web.strict_http import Conforming
 
@@ -24,12 +24,12 @@ def admin_routes(
     Args:
         ready: says whether the store can be read.
         metrics: see `Render`.
-        hosts: see `KnownHost`.
+        hosts: see `TrustedHost`.
         pages: what people look at, by how its paths begin: `/dashboard`, `/design/`.
     """
     exact = Router(
         {
-            "/metrics": KnownHost(MetricsEndpoint(metrics), hosts),
+            "/metrics": TrustedHost(MetricsEndpoint(metrics), hosts),
             "/healthz": Health(),
             "/readyz": Health(ready),
         }

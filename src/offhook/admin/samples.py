@@ -10,10 +10,10 @@ from typing import Final
 
 from offhook.admin.figures import Figures
 from offhook.clock import steady
-from offhook.observe.system import Survey
+from offhook.observe.system import Snapshot
 from offhook.stores.api import Counts
 
-Look = Callable[[], Awaitable[Survey]]
+TakeSnapshot = Callable[[], Awaitable[Snapshot]]
 """Returns how this machine does now; raises nothing."""
 
 PERIOD: Final = 2.0
@@ -28,7 +28,7 @@ class Sample:
     """What was known at one moment.
 
     Attributes:
-        at: as of its survey.
+        at: as of its snapshot.
         counts: of the store; None when it could not be read.
         took: seconds that looking took.
     """
@@ -53,15 +53,15 @@ class Bin:
     last: Sample | None
 
 
-class Pulse:
+class Sampler:
     """Takes the samples.
 
     Args:
-        look: see `Look`.
+        take_snapshot: see `TakeSnapshot`.
     """
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, take_snapshot: TakeSnapshot) -> None:
+        self._take_snapshot = take_snapshot
         self.samples: deque[Sample] = deque(maxlen=int(KEPT / PERIOD))
 
     async def run(self) -> None:
@@ -73,7 +73,7 @@ class Pulse:
     async def take(self) -> Sample:
         """Take one."""
         began = time.monotonic()
-        found = await self._look()
+        found = await self._take_snapshot()
         took = time.monotonic() - began
         sample = Sample(found.at, found.counts, took, Figures.of(found))
         self.samples.append(sample)

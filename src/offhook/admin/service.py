@@ -9,16 +9,16 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from offhook.admin import PATH, Dashboard
-from offhook.admin.login import Access
+from offhook.admin.login import Login
 from offhook.admin.routes import admin_routes
-from offhook.alerts import AlertWatch, to_log
+from offhook.alerts import AlertWatcher, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.arrivals.log import open_spool
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
-from offhook.observe.system import Surveyor
+from offhook.observe.system import SystemMonitor
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.api import Counts, Spool, Store
@@ -54,7 +54,7 @@ class Admin:
         # A worker has no use for one, whatever its settings say.
         spools = bool(settings.spool) and any(name.startswith("ingress") for name in sheets)
         self._spooled = self._count_spool if spools else None
-        self.surveyor = Surveyor(
+        self.monitor = SystemMonitor(
             sheets,
             self._counts,
             own="admin-1",
@@ -63,9 +63,9 @@ class Admin:
         )
         self._webhook = _webhook(settings, observer)
         tell = (to_log(observer), self._webhook) if self._webhook else (to_log(observer),)
-        self.watch = AlertWatch(self.surveyor.look, tell)
+        self.watch = AlertWatcher(self.monitor.snapshot, tell)
         self._dashboard = Dashboard(
-            lambda: self.store, self.surveyor.look, settings, alerts=lambda: self.watch.alerts
+            lambda: self.store, self.monitor.snapshot, settings, alerts=lambda: self.watch.alerts
         )
         self.asgi: ASGIApp = admin_routes(
             ready=self._ready,
@@ -138,7 +138,7 @@ class Admin:
         """Return the dashboard's pages; none without OFFHOOK_DASHBOARD_TOKEN."""
         if not self._token:
             return {}
-        access = Access(self._dashboard.app, self._token, self._dashboard.render)
+        access = Login(self._dashboard.app, self._token, self._dashboard.render)
         return {PATH: access, f"{DESIGN}/": access}
 
     async def _ready(self) -> bool:
@@ -147,7 +147,7 @@ class Admin:
 
     async def _metrics(self, accept: str) -> tuple[bytes, str]:
         alerts = [(alert.name, alert.level) for alert in self.watch.alerts]
-        return exposition(await self.surveyor.look(), self._version, accept, alerts=alerts)
+        return exposition(await self.monitor.snapshot(), self._version, accept, alerts=alerts)
 
     async def _counts(self) -> Counts:
         return await self.store.counts()

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 
 # A reader whose permission has ended meanwhile is asked for it when it comes again.
 _LASTS: Final = 300.0  # seconds
+_CACHED: Final = 1.0  # seconds
 _RETRY: Final = 1000  # ms until a browser whose stream has ended asks again
 # What is looked up may take its time: no more than a twentieth of it is spent on one reader.
 _SHARE: Final = 20.0
@@ -34,7 +36,32 @@ class View:
 
 
 Render = Callable[..., str]
-Make = Callable[[], Awaitable[View]]
+BuildView = Callable[[], Awaitable[View]]
+T = TypeVar("T")
+
+
+class Cached(Generic[T]):
+    """A result shared by all readers for a second; concurrent readers wait for one fetch.
+
+    Args:
+        fetch: returns the result. What it raises reaches its caller and is not cached.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self, fetch: Callable[[], Awaitable[T]], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._result: tuple[T, float] | None = None  # and when it expires
+
+    async def get(self) -> T:
+        """Return the result, fetched at most a second ago."""
+        async with self._lock:
+            if self._result is None or self._clock() >= self._result[1]:
+                self._result = await self._fetch(), self._clock() + _CACHED
+            return self._result[0]
 
 
 class Streams:
@@ -54,7 +81,7 @@ class Streams:
         """End all streams."""
         self._closed.set()
 
-    async def follow(self, make: Make, *, period: float, csrf: str) -> AsyncIterator[str]:
+    async def follow(self, make: BuildView, *, period: float, csrf: str) -> AsyncIterator[str]:
         """Yield what differs, for five minutes.
 
         Args:

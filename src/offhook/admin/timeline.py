@@ -28,7 +28,7 @@ _DECISIONS = {Trigger.REPLAY: "Replayed", Trigger.DROP: "Discarded", Trigger.PAR
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineEntry:
     """Something that happened, or will.
 
     Attributes:
@@ -47,10 +47,10 @@ class Step:
     error: Error = ""
 
 
-def timeline(history: History) -> list[Step]:
+def timeline(history: History) -> list[TimelineEntry]:
     """Return the steps of a message, the oldest first."""
     record = history.record
-    received = Step(record.received, "Received", "and stored, then acknowledged.", "good")
+    received = TimelineEntry(record.received, "Received", "and stored, then acknowledged.", "good")
     steps = [received, *map(_attempt, history.attempts), *_last(record)]
     return sorted(steps, key=lambda step: step.at)
 
@@ -62,11 +62,11 @@ def may(record: Record, trigger: Trigger) -> bool:
     return record.state in sources(trigger)
 
 
-def _attempt(attempt: Attempt) -> Step:
+def _attempt(attempt: Attempt) -> TimelineEntry:
     if attempt.started is None:  # no run, but a decision
         title = _DECISIONS.get(attempt.trigger, str(attempt.trigger).capitalize())
-        return Step(attempt.ended, title, f"{attempt.error}.", "busy")
-    return Step(
+        return TimelineEntry(attempt.ended, title, f"{attempt.error}.", "busy")
+    return TimelineEntry(
         attempt.ended,
         f"Attempt {attempt.number}",
         f"{_WORDS.get(attempt.trigger, attempt.trigger)}.",
@@ -76,14 +76,14 @@ def _attempt(attempt: Attempt) -> Step:
     )
 
 
-def _last(record: Record) -> Iterator[Step]:
+def _last(record: Record) -> Iterator[TimelineEntry]:
     """Yield what the history has no row for: the run that completed, and what is to come."""
     if record.state is State.DONE and record.settled is not None:
         took = None if record.started is None else record.settled - record.started
         name = f"Attempt {record.attempts}" if record.attempts else "Done"
-        yield Step(record.settled, name, "completed.", "good", took)
+        yield TimelineEntry(record.settled, name, "completed.", "good", took)
     elif record.state is State.RUNNING and record.started is not None:
-        yield Step(record.started, f"Attempt {record.attempts + 1}", "is running.", "busy")
+        yield TimelineEntry(record.started, f"Attempt {record.attempts + 1}", "is running.", "busy")
     elif record.state in LIVE and record.due is not None:
         title = "Next attempt" if record.state is State.WAITING else "Next"
-        yield Step(record.due, title, "at the earliest.", "busy")
+        yield TimelineEntry(record.due, title, "at the earliest.", "busy")

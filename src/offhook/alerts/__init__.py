@@ -1,18 +1,18 @@
 """Alerts: what an operator must be told, from looking at the machine again and again."""
 
-from offhook.alerts.evaluation import Alert, Change, Stage, Standing, advance
+from offhook.alerts.evaluation import Alert, AlertChange, RuleState, Transition, advance
 from offhook.alerts.rules import RULES, Level, Rule
-from offhook.alerts.watcher import AlertWatch, to_log
+from offhook.alerts.watcher import AlertWatcher, to_log
 
 __all__ = [
     "RULES",
     "Alert",
-    "AlertWatch",
-    "Change",
+    "AlertChange",
+    "AlertWatcher",
     "Level",
     "Rule",
-    "Stage",
-    "Standing",
+    "RuleState",
+    "Transition",
     "advance",
     "to_log",
 ]

@@ -12,7 +12,7 @@ CLEAR_AFTER: Final = 60.0
 _ORDER: Final = (None, Level.WARNING, Level.CRITICAL)
 
 
-class Stage(StrEnum):
+class Transition(StrEnum):
     """What has become of an alert."""
 
     RAISED = "raised"
@@ -41,15 +41,15 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AlertChange:
     """What somebody should be told. An alert that is over is told of as it was last."""
 
-    stage: Stage
+    stage: Transition
     alert: Alert
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RuleState:
     """How a rule stands.
 
     Attributes:
@@ -64,32 +64,32 @@ class Standing:
 
 
 def advance(
-    rule: Rule, standing: Standing, value: Reading, now: float
-) -> tuple[Standing, Change | None]:
+    rule: Rule, state: RuleState, value: Reading, now: float
+) -> tuple[RuleState, AlertChange | None]:
     """Return how a rule stands after a reading, and what is to be told.
 
     Args:
         rule: the rule.
-        standing: how it stood.
+        state: how it stood.
         value: what was read; None for nothing, which is well. What is unknown changes nothing.
         now: in epoch seconds.
     """
     if value is UNKNOWN:
-        return standing, None
-    alert = standing.alert
+        return state, None
+    alert = state.alert
     level = alert.level if alert else None
     target = _target(rule, level, value)
     if target is level:
         if alert is not None and value is not None:
             alert = replace(alert, value=value, text=rule.sentence(value))
-        return Standing(alert, level, now), None
+        return RuleState(alert, level, now), None
     worse = _ORDER.index(target) > _ORDER.index(level)
-    lasts = standing.towards is target
-    if worse and _ORDER.index(standing.towards) > _ORDER.index(level):
-        lasts, target = True, min(target, standing.towards, key=_ORDER.index)
-    began = standing.began if lasts else now
+    lasts = state.towards is target
+    if worse and _ORDER.index(state.towards) > _ORDER.index(level):
+        lasts, target = True, min(target, state.towards, key=_ORDER.index)
+    began = state.began if lasts else now
     if now - began < (rule.patience if worse else CLEAR_AFTER):
-        return Standing(alert, target, began), None
+        return RuleState(alert, target, began), None
     return _reach(rule, alert, target, value or 0.0, now)
 
 
@@ -104,11 +104,11 @@ def _target(rule: Rule, level: Level | None, value: float | None) -> Level | Non
 
 def _reach(
     rule: Rule, alert: Alert | None, target: Level | None, value: float, now: float
-) -> tuple[Standing, Change | None]:
+) -> tuple[RuleState, AlertChange | None]:
     if target is None:
-        over = Change(Stage.CLEARED, alert) if alert else None
-        return Standing(None, None, now), over
-    stage = Stage.CHANGED if alert else Stage.RAISED
+        over = AlertChange(Transition.CLEARED, alert) if alert else None
+        return RuleState(None, None, now), over
+    stage = Transition.CHANGED if alert else Transition.RAISED
     since = alert.since if alert else now
     raised = Alert(rule.name, target, value, rule.sentence(value), rule.remedy, since)
-    return Standing(raised, target, now), Change(stage, raised)
+    return RuleState(raised, target, now), AlertChange(stage, raised)

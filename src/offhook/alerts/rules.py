@@ -12,15 +12,15 @@ from offhook.alerts.window import Window
 from offhook.core.lifecycle import State, Trigger
 from offhook.core.responses import STORED
 from offhook.events import Topic
-from offhook.observe.metrics import PHASES, RUNS, TROUBLED, TROUBLES, WEBHOOKS
+from offhook.observe.metrics import ACTIVE_PROBLEMS, PHASES, PROBLEMS, RUNS, WEBHOOKS
 
 MIN_EVENTS: Final = 20
 """As many answers or runs there must be in a window: one that failed of three is no rate."""
 
-TAKEN: Final = tuple(str(int(answer.status)) for answer in STORED.values())
+STORED_CODES: Final = tuple(str(int(answer.status)) for answer in STORED.values())
 """The codes of webhooks that were stored: messages', and status callbacks'."""
 
-OUR_FAULT: Final = ("500", "503")
+FAILURE_CODES: Final = ("500", "503")
 """The codes of webhooks that were refused because of us."""
 
 
@@ -115,8 +115,8 @@ def _refusing(window: Window) -> float | None:
 
     What was refused because of the caller says nothing of us, and anybody can send it.
     """
-    ours = sum(window.count(WEBHOOKS, code=code) for code in OUR_FAULT)
-    every = ours + sum(window.count(WEBHOOKS, code=code) for code in TAKEN)
+    ours = sum(window.count(WEBHOOKS, code=code) for code in FAILURE_CODES)
+    every = ours + sum(window.count(WEBHOOKS, code=code) for code in STORED_CODES)
     return ours / every if every >= MIN_EVENTS else None
 
 
@@ -144,11 +144,11 @@ def _unresolved(window: Window) -> Reading:
 
 
 def _suspecting(window: Window) -> float:
-    return window.count(TROUBLES, topic=Topic.LOOP_SUSPECTED)
+    return window.count(PROBLEMS, topic=Topic.LOOP_SUSPECTED)
 
 
 def _troubled(topic: Topic) -> Read:
-    return lambda window: window.level(TROUBLED, topic=topic)
+    return lambda window: window.level(ACTIVE_PROBLEMS, topic=topic)
 
 
 def _spooled(window: Window) -> Reading:

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
-from offhook.alerts.evaluation import Alert, Change, Stage, Standing, advance
+from offhook.alerts.evaluation import Alert, AlertChange, RuleState, Transition, advance
 from offhook.alerts.rules import RULES, Level, Rule
 from offhook.alerts.window import Window
 from offhook.concurrency import wait_for_event
 from offhook.events import Observer, Problem, Topic
-from offhook.observe.system import Survey
+from offhook.observe.system import Snapshot
 
 INTERVAL: Final = 5.0
 """Seconds between two looks."""
@@ -18,15 +18,15 @@ INTERVAL: Final = 5.0
 WINDOW: Final = 60.0
 """Seconds over which rates and quantiles are taken."""
 
-Tell = Callable[[Change], None]
+Notify = Callable[[AlertChange], None]
 """Must be quick, and must not raise."""
 
 
-class AlertWatch:
+class AlertWatcher:
     """Keeps the rules' standings.
 
     Args:
-        look: looks at the machine; raises nothing.
+        take_snapshot: reads the machine; must not raise.
         tell: are told of each change.
         rules: what is looked for.
         interval: seconds between two looks.
@@ -34,58 +34,56 @@ class AlertWatch:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Survey]],
-        tell: Iterable[Tell],
+        take_snapshot: Callable[[], Awaitable[Snapshot]],
+        tell: Iterable[Notify],
         *,
         rules: Sequence[Rule] = RULES,
         interval: float = INTERVAL,
     ) -> None:
-        self._look = look
+        self._take_snapshot = take_snapshot
         self._tell = tuple(tell)
         self._rules = rules
         self._interval = interval
-        self._surveys: deque[Survey] = deque()
-        self._standings = {rule.name: Standing() for rule in rules}
+        self._snapshots: deque[Snapshot] = deque()
+        self._states = {rule.name: RuleState() for rule in rules}
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
         """What is raised now, the worst first."""
-        raised = [s.alert for s in self._standings.values() if s.alert is not None]
+        raised = [s.alert for s in self._states.values() if s.alert is not None]
         return tuple(sorted(raised, key=lambda alert: (alert.level is Level.WARNING, alert.since)))
 
     @property
-    def surveys(self) -> tuple[Survey, ...]:
+    def snapshots(self) -> tuple[Snapshot, ...]:
         """The last minute's, the earliest first."""
-        return tuple(self._surveys)
+        return tuple(self._snapshots)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look until `stop` is set."""
         while not stop.is_set():
-            self.consider(await self._look())
+            self.consider(await self._take_snapshot())
             await wait_for_event(stop, self._interval)
 
-    def consider(self, survey: Survey) -> None:
+    def consider(self, snapshot: Snapshot) -> None:
         """Take a look into account."""
-        while self._surveys and self._surveys[0].at < survey.at - WINDOW:
-            self._surveys.popleft()
-        self._surveys.append(survey)
-        window = Window(self._surveys[0], survey)
+        while self._snapshots and self._snapshots[0].at < snapshot.at - WINDOW:
+            self._snapshots.popleft()
+        self._snapshots.append(snapshot)
+        window = Window(self._snapshots[0], snapshot)
         for rule in self._rules:
-            standing = self._standings[rule.name]
-            self._standings[rule.name], change = advance(
-                rule, standing, rule.read(window), survey.at
-            )
+            state = self._states[rule.name]
+            self._states[rule.name], change = advance(rule, state, rule.read(window), snapshot.at)
             if change is not None:
                 for tell in self._tell:
                     tell(change)
 
 
-def to_log(observer: Observer) -> Tell:
+def to_log(observer: Observer) -> Notify:
     """Return what tells changes to the log."""
 
-    def tell(change: Change) -> None:
+    def tell(change: AlertChange) -> None:
         alert = change.alert
-        if change.stage is Stage.CLEARED:
+        if change.stage is Transition.CLEARED:
             observer(Problem(Topic.ALERT, f"{alert.name} is over", resolved=True))
         else:
             text = f"{alert.name} ({alert.level}): {alert.text}. {alert.remedy}"

@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx2
 
-from offhook.alerts.evaluation import Change
+from offhook.alerts.evaluation import AlertChange
 from offhook.events import Observer, Problem, Topic
 
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"
@@ -41,10 +41,10 @@ class AlertWebhook:
         self._secret = secret.encode()
         self._observer = observer
         self._pauses = pauses
-        self._changes: asyncio.Queue[Change] = asyncio.Queue(_QUEUED)
+        self._changes: asyncio.Queue[AlertChange] = asyncio.Queue(_QUEUED)
         self._failing = False
 
-    def __call__(self, change: Change) -> None:
+    def __call__(self, change: AlertChange) -> None:
         """Have a change posted."""
         if self._changes.full():
             self._changes.get_nowait()
@@ -57,7 +57,7 @@ class AlertWebhook:
             while True:
                 await self._deliver(client, await self._changes.get())
 
-    async def _deliver(self, client: httpx2.AsyncClient, change: Change) -> None:
+    async def _deliver(self, client: httpx2.AsyncClient, change: AlertChange) -> None:
         body = json.dumps(_payload(change)).encode()
         reason = ""
         for pause in (*self._pauses, None):
@@ -108,7 +108,7 @@ def signature(secret: bytes, body: bytes, at: int) -> str:
     return f"t={at},v1={mac}"
 
 
-def _payload(change: Change) -> Mapping[str, object]:
+def _payload(change: AlertChange) -> Mapping[str, object]:
     alert = change.alert
     return {
         "id": secrets.token_hex(8),  # the same in each try

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from offhook.observe.metrics import Metric
-from offhook.observe.system import Survey
+from offhook.observe.system import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Window:
         before: the earlier one; the same as `now` at the first look.
     """
 
-    before: Survey
-    now: Survey
+    before: Snapshot
+    now: Snapshot
 
     def increase(self, metric: Metric, **labels: str) -> tuple[float, ...]:
         """Return by how much a metric's numbers have grown, over all rows that fit the labels."""
@@ -54,9 +54,9 @@ class Window:
 
 
 def _rows(
-    survey: Survey, metric: Metric, labels: dict[str, str]
+    snapshot: Snapshot, metric: Metric, labels: dict[str, str]
 ) -> Iterator[tuple[str, tuple[float, ...]]]:
-    for key, numbers in survey.rows.items():
+    for key, numbers in snapshot.rows.items():
         if key.startswith(f'["{metric.name}"'):
             _, *values = json.loads(key)
             given = dict(zip(metric.labels, values, strict=True))

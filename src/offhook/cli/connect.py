@@ -10,7 +10,7 @@ import typer
 from offhook.cli.connect_view import SANDBOX, SENDERS, details, row, shown
 from offhook.cli.options import JsonOption
 from offhook.core.addresses import channel_of
-from offhook.doctor import Verdict
+from offhook.doctor import Severity
 from offhook.doctor.configuration import public_url
 from offhook.errors import TwilioError
 from offhook.process.machine import app_named
@@ -158,7 +158,7 @@ class _Connection:
     def warn(self) -> None:
         """Say what is wrong with a public URL that is about to be entered at Twilio."""
         for finding in asyncio.run(public_url(self._settings)):
-            if finding.verdict is not Verdict.OK:
+            if finding.severity is not Severity.OK:
                 complain(f"{finding.text}. {finding.remedy}")
 
     async def _found(self, receivers: Receivers, number: str, service: str) -> Receiver:

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import settings_with
-from offhook.doctor import CHECKS, OUTSIDE, Check, Finding, Findings, Verdict, examine
+from offhook.doctor import CHECKS, EXTERNAL_CHECKS, Check, Finding, Findings, Severity, examine
 from offhook.doctor.finding import fail
 from offhook.errors import SettingsError
 from offhook.process.machine import app_named
 from offhook.terminal import console, print_json
 
-_MARKS: Final = {Verdict.OK: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗"}
-_STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+_MARKS: Final = {Severity.OK: "✓", Severity.WARN: "!", Severity.FAIL: "✗"}
+_STYLES: Final = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold red"}
 _INDENT: Final = " " * 8
 
 
@@ -48,12 +48,12 @@ def command(
       offhook doctor --offline
       offhook doctor bot:app --json
     """
-    findings = _findings(app, store, CHECKS if offline else (*CHECKS, *OUTSIDE))
+    findings = _findings(app, store, CHECKS if offline else (*CHECKS, *EXTERNAL_CHECKS))
     if as_json:
         for finding in findings:
             print_json(
                 {
-                    "verdict": finding.verdict,
+                    "verdict": finding.severity,
                     "subject": finding.subject,
                     "text": finding.text,
                     "remedy": finding.remedy,
@@ -61,7 +61,7 @@ def command(
             )
     else:
         _print(console(), findings)
-    if any(finding.verdict is Verdict.FAIL for finding in findings):
+    if any(finding.severity is Severity.FAIL for finding in findings):
         raise typer.Exit(1)
 
 
@@ -83,14 +83,14 @@ def _print(screen: Console, findings: Findings) -> None:
         screen.print(_line(finding, width, marks=screen.encoding.startswith("utf")), soft_wrap=True)
         if finding.remedy:
             screen.print(Text(f"{_INDENT}{finding.remedy}", "dim"), soft_wrap=True)
-    tally = Counter(finding.verdict for finding in findings)
-    screen.print(", ".join(f"{tally[verdict]} {verdict}" for verdict in Verdict), style="dim")
+    tally = Counter(finding.severity for finding in findings)
+    screen.print(", ".join(f"{tally[severity]} {severity}" for severity in Severity), style="dim")
 
 
 def _line(finding: Finding, width: int, *, marks: bool) -> Text:
-    mark = f"{_MARKS[finding.verdict]} " if marks else ""
+    mark = f"{_MARKS[finding.severity]} " if marks else ""
     return Text.assemble(
-        (f"{mark}{finding.verdict:<6}", _STYLES[finding.verdict]),
+        (f"{mark}{finding.severity:<6}", _STYLES[finding.severity]),
         (f"{finding.subject:<{width}}  ", "bold"),
         finding.text,
     )

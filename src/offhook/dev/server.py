@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from offhook import __version__
 from offhook.admin import Dashboard
 from offhook.admin.metrics import MetricsEndpoint
-from offhook.alerts import RULES, AlertWatch
+from offhook.alerts import RULES, AlertWatcher
 from offhook.app import Offhook
 from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
@@ -23,14 +23,14 @@ from offhook.dev.session import Session
 from offhook.errors import ConfigurationError
 from offhook.observe.exposition import exposition
 from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import Sheet
-from offhook.observe.system import Surveyor
+from offhook.observe.shared_counters import SharedCounters
+from offhook.observe.system import SystemMonitor
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
 from offhook.stores.api import Filter, Inbox, Store
 from offhook.stores.bulk import choose
 from offhook.twilio.simulator import Simulator
-from offhook.web.local_only import Guard, Local
+from offhook.web.local_only import LocalOnly, TokenAuth
 
 # Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
 _DRAIN = 1.0
@@ -120,10 +120,10 @@ async def dev_server(
         await _retry_waiting(store)
         desk = Desk(simulator, store)
         phone = Phone(simulator, store, url=session.url, token=session.token)
-        surveyor = _surveyor(app, store)
-        watch = AlertWatch(surveyor.look, (), rules=_RULES)
+        monitor = _monitor(app, store)
+        watch = AlertWatcher(monitor.snapshot, (), rules=_RULES)
         dashboard = Dashboard(
-            lambda: store, surveyor.look, app.settings, alerts=lambda: watch.alerts
+            lambda: store, monitor.snapshot, app.settings, alerts=lambda: watch.alerts
         )
         app.observe(phone.hear)
         entrance = _Entrance(
@@ -131,8 +131,8 @@ async def dev_server(
             simulator.rest,
             Control(desk, session.token).app,
             phone=phone.app,
-            dashboard=Guard(dashboard.app, session.token),
-            metrics=_metrics(surveyor),
+            dashboard=TokenAuth(dashboard.app, session.token),
+            metrics=_metrics(monitor),
         )
         async with (
             serving(server_for(entrance, drain=_DRAIN), listener) as served,
@@ -155,20 +155,20 @@ async def _retry_waiting(inbox: Inbox) -> None:
         await inbox.replay(id_)
 
 
-def _surveyor(app: Offhook, store: Store) -> Surveyor:
+def _monitor(app: Offhook, store: Store) -> SystemMonitor:
     """Return what looks at an app that runs in this process."""
-    sheet = Sheet.alone()
+    sheet = SharedCounters.alone()
     app.observe(PrometheusObserver(sheet))
-    return Surveyor({"dev-1": sheet.memory}, store.counts)
+    return SystemMonitor({"dev-1": sheet.memory}, store.counts)
 
 
-def _metrics(surveyor: Surveyor) -> ASGIApp:
+def _metrics(monitor: SystemMonitor) -> ASGIApp:
     """Return what answers with its metrics."""
 
     async def render(accept: str) -> tuple[bytes, str]:
-        return exposition(await surveyor.look(), __version__, accept)
+        return exposition(await monitor.snapshot(), __version__, accept)
 
-    return Local(MetricsEndpoint(render))
+    return LocalOnly(MetricsEndpoint(render))
 
 
 class _Entrance:

@@ -13,10 +13,10 @@ from offhook.doctor import (
     store,
     twilio_account,
 )
-from offhook.doctor.finding import Check, Finding, Findings, Verdict, fail
+from offhook.doctor.finding import Check, Finding, Findings, Severity, fail
 from offhook.settings import Settings
 
-__all__ = ["CHECKS", "OUTSIDE", "Check", "Finding", "Findings", "Verdict", "examine"]
+__all__ = ["CHECKS", "EXTERNAL_CHECKS", "Check", "Finding", "Findings", "Severity", "examine"]
 
 CHECKS: Final[tuple[Check, ...]] = (
     configuration.variables,
@@ -40,7 +40,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 """All checks of this installation, in the order in which people mend."""
 
-OUTSIDE: Final[tuple[Check, ...]] = (
+EXTERNAL_CHECKS: Final[tuple[Check, ...]] = (
     public_url.webhook,
     twilio_account.tokens,
     twilio_account.connections,

@@ -26,7 +26,7 @@ async def integrity(settings: Settings) -> Findings:
     found = [
         _integrity(subject, path)
         for subject, path in _files(settings)
-        if path.exists() and not held(path)
+        if path.exists() and not deleted_in_use(path)
     ]
     return await asyncio.gather(*found)
 
@@ -40,14 +40,14 @@ async def deleted_files(settings: Settings) -> Findings:
     """Look for processes that go on using a file which is not the store any more."""
     found = []
     for subject, path in _files(settings):
-        holders = held(path)
+        holders = deleted_in_use(path)
         if holders:
             text = "; ".join(f"process {pid} has {name} open" for pid, name in holders)
             found.append(fail(f"{subject} files", f"removed or replaced: {text}", _REMEDY))
     return found
 
 
-def held(path: Path) -> list[tuple[int, str]]:
+def deleted_in_use(path: Path) -> list[tuple[int, str]]:
     """Return the processes that have a file of this name open which is gone, as far as we may look.
 
     To open the database while one has its log would begin a second log.

@@ -8,7 +8,7 @@ from typing import Any
 from offhook.settings import Settings
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """How bad it is."""
 
     OK = "ok"
@@ -26,7 +26,7 @@ class Finding:
         remedy: what to do about it; empty where nothing is to be done.
     """
 
-    verdict: Verdict
+    severity: Severity
     subject: str
     text: str
     remedy: str = ""
@@ -39,14 +39,14 @@ Check = Callable[[Settings], Coroutine[Any, Any, Findings]]
 
 def ok(subject: str, text: str) -> Finding:
     """Return that all is well."""
-    return Finding(Verdict.OK, subject, text)
+    return Finding(Severity.OK, subject, text)
 
 
 def warn(subject: str, text: str, remedy: str) -> Finding:
     """Return that something could be better."""
-    return Finding(Verdict.WARN, subject, text, remedy)
+    return Finding(Severity.WARN, subject, text, remedy)
 
 
 def fail(subject: str, text: str, remedy: str) -> Finding:
     """Return that something is wrong."""
-    return Finding(Verdict.FAIL, subject, text, remedy)
+    return Finding(Severity.FAIL, subject, text, remedy)

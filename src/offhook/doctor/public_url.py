@@ -38,7 +38,7 @@ _OURS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ProbeResult:
     """What the public URL answered.
 
     Attributes:
@@ -68,11 +68,11 @@ async def webhook(settings: Settings) -> Findings:
         trust_env=is_elsewhere(url),
     ) as client:
         try:
-            stranger = await _knock(client, url, "")
+            stranger = await _probe(client, url, "")
             if not (stranger.error in _REFUSED or settings.signature is SignaturePolicy.OFF):
                 alive = await _is_alive(client, settings)
-                return [_somebody_else(url, stranger, alive=alive)]
-            own = [await _knock(client, url, token) for token in tokens]
+                return [_not_offhook(url, stranger, alive=alive)]
+            own = [await _probe(client, url, token) for token in tokens]
         except (httpx2.HTTPError, TimeoutError) as error:
             remedy = "Mend it at the proxy, the firewall or the DNS; then run this again."
             return [fail(_SUBJECT, f"{url} is not reached from here: {_words(error)}", remedy)]
@@ -82,7 +82,7 @@ async def webhook(settings: Settings) -> Findings:
     return [*found, *_accepted(own)]
 
 
-async def _knock(client: httpx2.AsyncClient, url: str, token: str) -> Reached:
+async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResult:
     """Post a form without MessageSid, signed if there is a token; each differs from all others."""
     fields = {"OffhookDoctor": secrets.token_hex(8)}
     headers = {"User-Agent": "offhook doctor"}
@@ -90,7 +90,7 @@ async def _knock(client: httpx2.AsyncClient, url: str, token: str) -> Reached:
         headers["X-Twilio-Signature"] = sign(url=url, params=fields.items(), auth_token=token)
     async with asyncio.timeout(_PATIENCE):
         response = await client.post(url, data=fields, headers=headers)
-    return Reached(
+    return ProbeResult(
         response.status_code,
         *(
             shown(response.headers.get(name, ""), _HEADER)
@@ -106,7 +106,7 @@ async def _is_alive(client: httpx2.AsyncClient, settings: Settings) -> bool:
     return response.status_code == httpx2.codes.OK and response.content == ALIVE
 
 
-def _somebody_else(url: str, reached: Reached, *, alive: bool) -> Finding:
+def _not_offhook(url: str, reached: ProbeResult, *, alive: bool) -> Finding:
     """Return what is to be said of an answer that is not offhook's refusal."""
     status, text = reached.status, f"{url} answered {reached.status}"
     if reached.location:
@@ -127,7 +127,7 @@ def _somebody_else(url: str, reached: Reached, *, alive: bool) -> Finding:
     return fail(_SUBJECT, f"{text}, and it was not offhook", remedy)
 
 
-def _accepted(own: list[Reached]) -> Findings:
+def _accepted(own: list[ProbeResult]) -> Findings:
     """Return whether the server takes for genuine what is signed with our tokens."""
     if not own:
         return []

@@ -54,7 +54,7 @@ def mount_of(path: Path, found: Iterable[Mount]) -> Mount | None:
     return max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)
 
 
-def judge(path: Path, mount: Mount, setting: str = "OFFHOOK_STORE") -> Finding:
+def check_mount(path: Path, mount: Mount, setting: str = "OFFHOOK_STORE") -> Finding:
     """Return what is to be said of a store, or a spool, on such a file system."""
     subject, where = "file system", f"{path} is on {mount.type}"
     remedy = f"Put {setting} on a disk or a volume that stays."
@@ -79,7 +79,7 @@ async def file_system(settings: Settings) -> Findings:
     ):
         mount = None if path is None else _mount_of(path.resolve())
         if path is not None and mount is not None:
-            found.append(judge(path, mount, setting))
+            found.append(check_mount(path, mount, setting))
     return found
 
 

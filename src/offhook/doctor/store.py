@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from offhook.core.lifecycle import SendState, State
-from offhook.doctor.files import held
+from offhook.doctor.files import deleted_in_use
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
@@ -60,7 +60,7 @@ async def _unready(settings: Settings) -> Finding | None:
 
 def _schema(path: Path) -> Finding | None:
     """Return what is to be said of a file that opening would make, or migrate."""
-    if held(path):
+    if deleted_in_use(path):
         remedy = "First end the processes that use it: as they exit, they save what its log holds."
         return fail("store", f"{path} was not opened: its files were removed while in use", remedy)
     if not path.exists():

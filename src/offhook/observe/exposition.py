@@ -38,9 +38,9 @@ from offhook.observe.metrics import (
     STORE_UP,
     UNRESOLVED,
     Metric,
-    Type,
+    MetricType,
 )
-from offhook.observe.system import Host, Process, Survey
+from offhook.observe.system import Host, Process, Snapshot
 from offhook.stores.api import Counts
 
 Numbers = Mapping[tuple[str, ...], tuple[float, ...]]
@@ -58,18 +58,18 @@ class _Scrape(Collector):
 
 
 def exposition(
-    survey: Survey, version: str, accept: str, *, alerts: Iterable[tuple[str, str]] = ()
+    snapshot: Snapshot, version: str, accept: str, *, alerts: Iterable[tuple[str, str]] = ()
 ) -> tuple[bytes, str]:
     """Return the text of a scrape, and its content type.
 
     Args:
-        survey: what there is to tell.
+        snapshot: what there is to tell.
         version: of offhook.
         accept: the scraper's Accept header, which asks for OpenMetrics or for the older format.
         alerts: names and levels of those that are raised.
     """
     raised = family(ALERTS, dict.fromkeys(alerts, (1,)))
-    scrape = _Scrape((*families(survey, version), raised))
+    scrape = _Scrape((*families(snapshot, version), raised))
     try:
         encode, content_type = choose_encoder(accept)
         return encode(scrape), content_type
@@ -77,20 +77,20 @@ def exposition(
         return generate_latest(scrape), CONTENT_TYPE_PLAIN_0_0_4
 
 
-def families(survey: Survey, version: str) -> tuple[Family, ...]:
-    """Return what a survey tells."""
+def families(snapshot: Snapshot, version: str) -> tuple[Family, ...]:
+    """Return what a snapshot tells."""
     return (
-        *of_rows(survey.rows),
-        *of_processes(survey.processes),
-        *of_store(survey.counts),
-        *of_host(survey.host),
-        family(SPOOLED, {} if survey.spooled is None else {(): (survey.spooled,)}),
+        *of_rows(snapshot.rows),
+        *of_processes(snapshot.processes),
+        *of_store(snapshot.counts),
+        *of_host(snapshot.host),
+        family(SPOOLED, {} if snapshot.spooled is None else {(): (snapshot.spooled,)}),
         family(BUILD, {(version,): (1,)}),
     )
 
 
 def of_rows(rows: Mapping[str, tuple[float, ...]]) -> Iterator[Family]:
-    """Yield what processes have counted; see `sheet.added`."""
+    """Yield what processes have counted; see `sheet.totals`."""
     by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {}
     for key, numbers in rows.items():
         if key.startswith("["):
@@ -110,7 +110,7 @@ def of_processes(processes: Iterable[Process]) -> Iterator[Family]:
 
 
 def of_store(counts: Counts | None) -> Iterator[Family]:
-    """Yield what the store holds. It is the same on every machine: not to be added up.
+    """Yield what the store holds. It is the same on every machine: not to be totals up.
 
     Args:
         counts: None when the store could not be read.
@@ -138,17 +138,17 @@ def family(metric: Metric, numbers: Numbers) -> Family:
     """Return a metric with its numbers, as the library wants it."""
     name, text, labels = metric.name, metric.text, metric.labels
     match metric.type:
-        case Type.COUNTER:
+        case MetricType.COUNTER:
             counter = CounterMetricFamily(name, text, labels=labels)
             for values, (number,) in numbers.items():
                 counter.add_metric(values, number)
             return counter
-        case Type.GAUGE:
+        case MetricType.GAUGE:
             gauge = GaugeMetricFamily(name, text, labels=labels)
             for values, (number,) in numbers.items():
                 gauge.add_metric(values, number)
             return gauge
-        case Type.HISTOGRAM:
+        case MetricType.HISTOGRAM:
             histogram = HistogramMetricFamily(name, text, labels=labels)
             bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
             for values, (*counts, total) in numbers.items():

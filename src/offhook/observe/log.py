@@ -20,14 +20,14 @@ from offhook.observe.redaction import (
     printable_lines,
 )
 
-LINES: Final = 10
+LINES_PER_SECOND: Final = 10
 """Lines a second of refusals of one name. 100,000 forged requests a minute would be 25 MB."""
 
 _SECOND: Final = 1.0
 
 
-class Pace:
-    """Lets `LINES` a second of each name through, and counts the others.
+class RateLimit:
+    """Lets `LINES_PER_SECOND` a second of each name through, and counts the others.
 
     Args:
         clock: monotonic, in seconds.
@@ -43,12 +43,12 @@ class Pace:
         now = self._clock()
         untold = 0
         if now - self._since.get(name, now) >= _SECOND:
-            untold = max(0, self._told[name] - LINES)
+            untold = max(0, self._told[name] - LINES_PER_SECOND)
             self._told[name] = 0
             self._since[name] = now
         self._since.setdefault(name, now)
         self._told[name] = self._told.get(name, 0) + 1
-        return untold if self._told[name] <= LINES else None
+        return untold if self._told[name] <= LINES_PER_SECOND else None
 
 
 _FIELDS: Final = "offhook_fields"
@@ -88,7 +88,7 @@ class LogObserver:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("offhook")
-        self._pace = Pace()
+        self._pace = RateLimit()
 
     def __call__(self, event: Event) -> None:
         """Log one event."""

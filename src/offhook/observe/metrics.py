@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Type(StrEnum):
+class MetricType(StrEnum):
     """What a metric's numbers are."""
 
     COUNTER = "counter"
@@ -29,7 +29,7 @@ class Metric:
     """
 
     name: str
-    type: Type
+    type: MetricType
     text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -40,7 +40,7 @@ class Metric:
 
         Of a histogram: one for each bucket, one for what is beyond them, and the sum.
         """
-        return len(self.buckets) + 2 if self.type is Type.HISTOGRAM else 1
+        return len(self.buckets) + 2 if self.type is MetricType.HISTOGRAM else 1
 
 
 # The budgets are 0.1, 0.2 and 0.5 s (DESIGN, section 6), alerts look at 1 and 3 s, Twilio waits
@@ -52,7 +52,7 @@ _ANSWER: Final = (
 _LONG: Final = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 _REST: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
-_C, _G, _H = Type.COUNTER, Type.GAUGE, Type.HISTOGRAM
+_C, _G, _H = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 WEBHOOKS: Final = Metric(
     "offhook_webhooks_total",
@@ -82,10 +82,10 @@ SENDS: Final = Metric(
     "offhook_sends_total", _C, "Attempts to send that have ended.", ("what", "trigger")
 )
 SEND_TIME: Final = Metric("offhook_send_seconds", _H, "Time until Twilio had answered.", (), _REST)
-TROUBLES: Final = Metric(
+PROBLEMS: Final = Metric(
     "offhook_troubles_total", _C, "Problems that were reported, by topic.", ("topic",)
 )
-TROUBLED: Final = Metric(
+ACTIVE_PROBLEMS: Final = Metric(
     "offhook_trouble_active", _G, "Processes with a problem that is not resolved.", ("topic",)
 )
 STORE_UP: Final = Metric("offhook_store_up", _G, "1 if the store could be read.")
@@ -134,7 +134,7 @@ ALERTS: Final = Metric(
 BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("version",))
 
 COUNTED: Final = (
-    WEBHOOKS, PHASES, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, TROUBLES, TROUBLED,
+    WEBHOOKS, PHASES, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, PROBLEMS, ACTIVE_PROBLEMS,
 )  # fmt: skip
 """What processes write into their sheets."""
 

@@ -17,18 +17,18 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
 from offhook.observe.metrics import (
+    ACTIVE_PROBLEMS,
     PHASES,
+    PROBLEMS,
     RUN_TIME,
     RUNS,
     SEND_TIME,
     SENDS,
-    TROUBLED,
-    TROUBLES,
     WAIT,
     WEBHOOKS,
     Metric,
 )
-from offhook.observe.shared_counters import Sheet
+from offhook.observe.shared_counters import SharedCounters
 
 PROCESS: Final = "process"
 """The row that says which process writes a sheet: its id, and when it began, in epoch seconds."""
@@ -43,7 +43,7 @@ class PrometheusObserver:
         sheet: where; this process is the only one to write to it.
     """
 
-    def __init__(self, sheet: Sheet) -> None:
+    def __init__(self, sheet: SharedCounters) -> None:
         self._sheet = sheet
         self._numbers = sheet.numbers
         self._places: dict[tuple[str, ...], int] = {}
@@ -109,9 +109,9 @@ class PrometheusObserver:
     def _count_problem(self, event: Problem) -> None:
         with self._lock:
             if not event.resolved:
-                self._numbers[self._place(TROUBLES, event.topic)] += 1
+                self._numbers[self._place(PROBLEMS, event.topic)] += 1
             if event.topic.lasting:
-                self._numbers[self._place(TROUBLED, event.topic)] = not event.resolved
+                self._numbers[self._place(ACTIVE_PROBLEMS, event.topic)] = not event.resolved
 
     def _place(self, metric: Metric, *labels: str) -> int:
         key = (metric.name, *labels)
@@ -138,7 +138,7 @@ class PrometheusObserver:
             self._place(SENDS, "return", outcome)
         for topic in Topic:
             if topic.lasting:
-                self._numbers[self._place(TROUBLED, topic)] = 0
+                self._numbers[self._place(ACTIVE_PROBLEMS, topic)] = 0
 
 
 def _result(event: Answered) -> str:

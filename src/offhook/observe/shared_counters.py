@@ -38,7 +38,7 @@ class SharedMemory:
         return self._descriptor
 
 
-class Sheet:
+class SharedCounters:
     """The numbers of one process; made by its only writer.
 
     A number is changed where it stands: `sheet.numbers[place] += 1`. A reader may see a row whose
@@ -114,7 +114,7 @@ def read(memory: mmap.mmap) -> dict[str, tuple[float, ...]]:
     }
 
 
-def added(sheets: Iterable[mmap.mmap]) -> dict[str, tuple[float, ...]]:
+def totals(sheets: Iterable[mmap.mmap]) -> dict[str, tuple[float, ...]]:
     """Return the rows of several sheets, those of one key added up."""
     total: dict[str, tuple[float, ...]] = {}
     for memory in sheets:

@@ -16,7 +16,7 @@ import psutil
 from offhook.clock import steady
 from offhook.errors import StoreError
 from offhook.observe.prometheus import PROCESS
-from offhook.observe.shared_counters import added, read
+from offhook.observe.shared_counters import read, totals
 from offhook.stores.api import Counts
 
 
@@ -41,7 +41,7 @@ class Process:
         return self.name.partition("-")[0]
 
 
-def at_work(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process, ...]:
+def running_processes(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process, ...]:
     """Return the processes that write sheets and live.
 
     Args:
@@ -123,12 +123,12 @@ _PATIENCE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Snapshot:
     """What was found.
 
     Attributes:
         at: when, in seconds of `clock.steady`: it is compared with others.
-        rows: what this machine's processes have counted; see `sheet.added`.
+        rows: what this machine's processes have counted; see `sheet.totals`.
         processes: those of this machine that are at work.
         counts: what the store holds; None when it could not be read.
         host: what is used of the machine itself.
@@ -143,7 +143,7 @@ class Survey:
     spooled: int | None = None
 
 
-class Surveyor:
+class SystemMonitor:
     """Looks at a machine.
 
     Args:
@@ -169,13 +169,13 @@ class Surveyor:
         self._disks = disks
         self._spooled = spooled
 
-    async def look(self) -> Survey:
+    async def snapshot(self) -> Snapshot:
         """Return how it does now. A store that is away, or slow, is no error."""
         counts = await _asked(self._count)
         spooled = None if self._spooled is None else await _asked(self._spooled)
-        processes = at_work(self._sheets, own=self._own)
-        rows = added(self._sheets.values())
-        return Survey(steady(), rows, processes, counts, Host.now(self._disks), spooled)
+        processes = running_processes(self._sheets, own=self._own)
+        rows = totals(self._sheets.values())
+        return Snapshot(steady(), rows, processes, counts, Host.now(self._disks), spooled)
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T | None:

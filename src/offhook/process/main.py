@@ -18,7 +18,7 @@ from offhook.errors import OffhookError
 from offhook.ingress.http_protocol import Bounds
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.redaction import printable
-from offhook.observe.shared_counters import Sheet
+from offhook.observe.shared_counters import SharedCounters
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
 from offhook.process.exit_codes import exit_status
@@ -40,7 +40,7 @@ def main() -> None:
         app.configure(create_store=not given.store_is_there)
         configure(app.settings)
         if given.sheet >= 0:
-            app.observe(PrometheusObserver(Sheet.inherited(given.sheet)))
+            app.observe(PrometheusObserver(SharedCounters.inherited(given.sheet)))
         run_loop(lambda: _live(app, given))
     except OffhookError as error:
         print(f"offhook {given.role}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log

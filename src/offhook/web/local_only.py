@@ -54,7 +54,7 @@ _FOREIGN: Final = Answer(
 _HINT: Final = "Open the full link printed in your terminal; its token changes on every start.\n"
 
 
-class Guard:
+class TokenAuth:
     """Stands before pages that only somebody at this machine may see; an ASGI application.
 
     A tunnel connects from this machine, and a page anywhere can have its own name lead here, so
@@ -109,7 +109,7 @@ class Guard:
         return response
 
 
-class Local:
+class LocalOnly:
     """Stands before what anybody at this machine may see, and nobody else; an ASGI application.
 
     Others are answered as where nothing is.
@@ -129,7 +129,7 @@ class Local:
             await respond(send, REFUSED[Fault.NOT_FOUND])
 
 
-class KnownHost:
+class TrustedHost:
     """Refuses requests by names that may be a stranger's; an ASGI application.
 
     A web page's name can resolve to this machine, and its visitors' browsers then ask (DNS

@@ -43,7 +43,7 @@ from offhook.twilio.simulator import (
 from offhook.twilio.simulator import Event as LineEvent
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
-from offhook.web.local_only import Guard, is_local
+from offhook.web.local_only import TokenAuth, is_local
 
 PATH: Final = "/phone"
 
@@ -55,7 +55,7 @@ _FRESH: Final = {"Cache-Control": "no-store"}
 class Phone:
     """The page on which people write to the bot.
 
-    `app` serves what is below `/phone` and `/design`, to who has the token only (see `Guard`).
+    `app` serves what is below `/phone` and `/design`, to who has the token only (see `TokenAuth`).
 
     Args:
         simulator: carries the messages.
@@ -79,7 +79,7 @@ class Phone:
             routes=[
                 # The bot fetches these, and has no cookie; nobody guesses their URLs.
                 Route(PATH + "/media/{key}/{name}", self._media),
-                Mount("/", Guard(pages, token)),
+                Mount("/", TokenAuth(pages, token)),
             ]
         )
 

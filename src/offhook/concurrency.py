@@ -47,9 +47,9 @@ class Deadline:
 
     All waits are equally long, so the first to begin is the first to end, and one timer at a time
     is enough for all. `asyncio.timeout` starts and cancels one each: 3.4 us, twice a request,
-    of the 30 us between a request and its storing; this is 1.1 us.
+    of the 30 us between a request and its storing; this takes 1.1 us.
 
-    A task may not enter the same deadline again while it is within. For one loop at a time.
+    A task may not enter the same deadline twice. For one event loop at a time.
 
     Args:
         seconds: until the task is cancelled; leaving `with` then raises `TimeoutError`.
@@ -87,7 +87,7 @@ class Deadline:
         if self._due.pop(task, None) is not None:
             return
         before = self._expired.pop(task)
-        # Somebody else may have cancelled the task as well: then that is what it is told
+        # If the task was also cancelled from elsewhere, it gets that cancellation
         # (https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.uncancel).
         if task.uncancel() <= before and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -144,9 +144,8 @@ class Request(NamedTuple):
             secret: keys the digest, so that a reader can't confirm a guess of what was written.
             kind: what else to tell apart; by default the route's.
         """
-        kind = kind or self.kind
-        method, base, path, query = self.method, self.base, self.path, self.query
-        content_type, signature = self.content_type, self.signature
+        route, method, base, path, query, content_type, signature, body, _, _ = self
+        kind = kind or route
         # surrogatepass: whatever text a header or path became, different texts give different
         # bytes.
         text = f"{kind}{method}{base}{path}{content_type or ''}{signature}"
@@ -159,7 +158,7 @@ class Request(NamedTuple):
             len(signature),
             len(query),
         )
-        data = b"".join((lengths, text.encode("utf-8", "surrogatepass"), query, self.body))
+        data = b"".join((lengths, text.encode("utf-8", "surrogatepass"), query, body))
         return blake2b(data, digest_size=FINGERPRINT_BYTES, key=secret).digest()
 
 

@@ -1,4 +1,4 @@
-"""Auth tokens: from the settings, or for each account from the user's own function."""
+"""Auth tokens: from the settings, or looked up for each account by the user's own function."""
 
 import asyncio
 import secrets
@@ -12,23 +12,23 @@ from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
 
 Lookup = Callable[[str], Awaitable[str | Sequence[str] | None]]
-"""The user's `@app.credentials`: an account SID, and what its token is, or tokens are, if any."""
+"""The user's `@app.credentials`: takes an account SID, returns its token, tokens, or None."""
 
 KNOWN_TTL: Final = 300.0
 UNKNOWN_TTL: Final = 10.0
-"""Seconds for which an account is taken to be unknown: a new tenant must not wait for long."""
+"""Seconds until an unknown account is looked up again: a new tenant must not wait for long."""
 
 FAILED_TTL: Final = 1.0
-"""Seconds for which nobody asks again after a failure: a failing source needs no crowd."""
+"""Seconds after a failure without another lookup: a failing source needs no crowd."""
 
 REFRESH_AFTER: Final = 1.0
-"""Seconds after which a token that does not fit is asked for again; it may have been rotated."""
+"""Seconds after which a token that does not fit is looked up again; it may have been rotated."""
 
 LOOKUP_TIMEOUT: Final = 10.0
-"""Seconds for one call of the function. Who asked does not wait for so long; the next may."""
+"""Seconds for one lookup. The request that began it gives up earlier; a later one may use it."""
 
 MAX_LOOKUPS: Final = 100
-"""Calls at once: anybody can make up account SIDs."""
+"""Lookups at once: account SIDs are easily made up."""
 
 _ACCOUNTS: Final = 10_000  # known at a time, and as many unknown ones apart from them
 
@@ -39,18 +39,18 @@ class _Tokens(NamedTuple):
 
 
 class Credentials:
-    """Finds the tokens that may have signed an account's webhooks.
+    """Returns the tokens that may have signed an account's webhooks.
 
     The account of the settings has the settings' tokens, whatever the function says; without a
-    function, all accounts have them. An account that the function does not know gets a token that
-    nobody has: its requests are refused like any wrong signature, after the same work.
+    function, all accounts have them. An account that the function does not know gets a random
+    token: its requests are refused like any wrong signature, after the same work.
 
     One object serves one event loop.
 
     Args:
         settings: `account_sid` and `auth_token` are read, once.
         lookup: the user's function; None for none.
-        observer: is told when the function fails, and when it works again.
+        observer: called when the function fails, and when it works again.
         clock: monotonic, in seconds.
     """
 
@@ -67,12 +67,12 @@ class Credentials:
         self._lookup = lookup
         self._observer = observer
         self._clock = clock
-        self._nobodys = (secrets.token_hex(16),)
+        self._unguessable = (secrets.token_hex(16),)
         self._known: Expiring[str, _Tokens] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._unknown: Expiring[str, _Tokens] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._failed: Expiring[str, bool] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
-        self._away = False
+        self._failing = False
 
     @property
     def everywhere(self) -> tuple[str, ...] | None:
@@ -80,13 +80,13 @@ class Credentials:
         return self._own_tokens if self._lookup is None else None
 
     async def find(self, account_sid: str) -> tuple[str, ...]:
-        """Return an account's tokens, never none of them.
+        """Return an account's tokens, at least one.
 
-        Callers that ask for the same account share one call of the function, which goes on when
-        they have lost patience, for those who come next.
+        Callers that need the same account share one lookup. It goes on when they have given up,
+        for the next ones.
 
         Args:
-            account_sid: as the request claims; empty for one that can't be anybody's.
+            account_sid: as the request claims; empty if it can't be genuine for any account.
 
         Raises:
             CredentialsUnavailable: the function failed, takes too long or is called too often.
@@ -94,18 +94,18 @@ class Credentials:
         if self._lookup is None or account_sid == self._own_account:
             return self._own_tokens
         if not account_sid:
-            return self._nobodys
+            return self._unguessable
         now = self._clock()
         found = self._known.get(account_sid, now) or self._unknown.get(account_sid, now)
         return await self._ask(account_sid) if found is None else found.tokens
 
     async def renewed(self, account_sid: str) -> tuple[str, ...] | None:
-        """Return the tokens of an account whose signature did not fit, if they may be newer.
+        """Look an account's tokens up again after a signature did not fit; return newer ones.
 
         None when there is nothing newer, or it was asked for within the last second.
 
         Raises:
-            CredentialsUnavailable: as of `find`: nobody can say now whether there is a newer one.
+            CredentialsUnavailable: as of `find`; whether there are newer ones is not known.
         """
         found = self._known.get(account_sid, self._clock())
         if found is None or self._clock() - found.asked < REFRESH_AFTER:
@@ -114,7 +114,7 @@ class Credentials:
         return None if tokens == found.tokens else tokens
 
     async def close(self) -> None:
-        """End the calls that are under way."""
+        """Cancel the lookups that are running."""
         calls = tuple(self._asking.values())
         for call in calls:
             call.cancel()
@@ -136,22 +136,22 @@ class Credentials:
     def _end(self, account_sid: str, call: asyncio.Task[tuple[str, ...]]) -> None:
         del self._asking[account_sid]
         if not call.cancelled():
-            call.exception()  # looked at, for everybody may have lost patience
+            call.exception()  # retrieved: all callers may have given up
 
     async def _call(self, account_sid: str) -> tuple[str, ...]:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT):
-                # There is a function, or nobody would ask.
+                # There is a function, or `find` would not have come here.
                 given = await self._lookup(account_sid) if self._lookup else None
             tokens = _read(given)
         except Exception as error:
             now = self._clock()
             self._failed.put(account_sid, value=True, expires=now + FAILED_TTL, now=now)
-            self._tell_away(error)
+            self._report_failure(error)
             raise CredentialsUnavailable(f"@app.credentials: {type(error).__name__}") from error
-        self._tell_back()
+        self._report_recovery()
         self._keep(account_sid, tokens)
-        return tokens or self._nobodys
+        return tokens or self._unguessable
 
     def _keep(self, account_sid: str, tokens: tuple[str, ...]) -> None:
         now = self._clock()
@@ -160,19 +160,19 @@ class Credentials:
             self._known.put(account_sid, found, expires=now + KNOWN_TTL, now=now)
         else:
             self._known.drop(account_sid)
-            found = _Tokens(self._nobodys, now)
+            found = _Tokens(self._unguessable, now)
             self._unknown.put(account_sid, found, expires=now + UNKNOWN_TTL, now=now)
 
-    def _tell_away(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
+    def _report_failure(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
             # Its type, not its text, which may quote a token.
             text = f"@app.credentials failed: {type(error).__name__}"
             self._observer(Problem(Topic.CREDENTIALS_UNAVAILABLE, text))
 
-    def _tell_back(self) -> None:
-        if self._away:
-            self._away = False
+    def _report_recovery(self) -> None:
+        if self._failing:
+            self._failing = False
             self._observer(
                 Problem(Topic.CREDENTIALS_UNAVAILABLE, "@app.credentials works", resolved=True)
             )
@@ -183,7 +183,7 @@ def _read(given: object) -> tuple[str, ...]:
 
     Raises:
         TypeError: it gave something else.
-        ValueError: it gave half a surrogate pair, with which nobody can sign.
+        ValueError: it gave half a surrogate pair, which can sign nothing.
     """
     if given is None:
         return ()

@@ -1,4 +1,4 @@
-"""Requests that can't be verified yet: stored as they came, believed by nobody until they are."""
+"""Defer requests that can't be verified yet: store them as they came, for a worker to verify."""
 
 import base64
 import math
@@ -18,18 +18,18 @@ from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.stores.api import Append, Entrance
 
 DEFERRED_LIMIT: Final = 10_000
-"""Live messages in the store beyond which nothing is deferred: anybody could fill it otherwise."""
+"""Live messages in the store beyond which nothing is deferred: forgeries could fill it."""
 
 DEFERRED_RATE: Final = 10.0
 """Requests a second that a process defers in the long run, after the first 10,000.
 
-What is discarded leaves a row and a key behind, so a worker that keeps up is no bound by itself.
+A discarded request leaves a row and a key behind, so a worker that keeps up is no limit by itself.
 """
 
 _COUNT_EVERY: Final = 1.0  # seconds
 _MAX_NAME: Final = 64  # characters of an address or a SID that is only claimed
 
-# Names that no parameter of Twilio's has: nothing that reads a message finds one in here.
+# Names that no parameter of Twilio's has, so that a deferred request can't be read as a message.
 _KIND, _METHOD, _BASE, _PATH, _QUERY = "kind", "method", "base", "path", "query"
 _CONTENT_TYPE, _SIGNATURE, _BODY = "content_type", "signature", "body"
 
@@ -43,14 +43,14 @@ def defer(request: Request, account_sid: str) -> Inbound:
 
     Args:
         request: as it came.
-        account_sid: the account it claims to be for.
+        account_sid: of the account that it claims to be for.
     """
     raw = request.form().first
     lane = lane_of(request.kind, {**raw, "AccountSid": account_sid})
     return Inbound(
         kind=Kind.DEFERRED,
         key=request.fingerprint(b"", f"{Kind.DEFERRED} {request.kind}")[:KEY_BYTES],
-        # Hashed, for what is claimed may be of any length.
+        # Hashed, since a claim may be of any length.
         lane=f"{Kind.DEFERRED}|{blake2b(lane.encode(), digest_size=KEY_BYTES).hexdigest()}",
         account_sid=account_sid,
         sid=_name(message_sid(raw)),
@@ -61,10 +61,10 @@ def defer(request: Request, account_sid: str) -> Inbound:
 
 
 def restore(form: bytes) -> Request:
-    """Return the request that `defer` has stored.
+    """Return the request that `defer` has written.
 
     Raises:
-        ValueError: this is none.
+        ValueError: the form is none of those.
     """
     fields = decode_form(form).first
     return Request(
@@ -131,7 +131,7 @@ def _name(claimed: str) -> str:
 
 
 def _write(request: Request) -> bytes:
-    """Return a request as a form, for that is what stores keep; whatever is not text in Base64."""
+    """Return a request as a form, which is what stores keep; bytes are in Base64."""
     fields = {
         _KIND: request.kind.value,
         _METHOD: request.method,

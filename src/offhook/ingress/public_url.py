@@ -1,4 +1,4 @@
-"""The URL Twilio called, which is what it signed; seldom the one a request arrives under."""
+"""Find the URL that Twilio called, and signed: behind a proxy, a request arrives under another."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ _ORIGINAL_PATHS: Final = (
 
 
 class PublicUrl:
-    """Finds what stands in front of the raw path in the URL Twilio called.
+    """Finds the base of the URL that Twilio called: what precedes the raw path.
 
     That is `public_url`. Without it, it is the scheme and host of the request, or those in
     `X-Forwarded-Proto` and `X-Forwarded-Host` when the peer is one of `trusted_proxies`. A wrong
-    belief lets nobody in: the signature must fit it.
+    base lets no forgery in: the signature must fit it.
 
     Raises:
         SettingsError: `trusted_proxies` holds what is neither an address nor a network.
@@ -53,9 +53,9 @@ class PublicUrl:
         return f"{scheme}://{host}"
 
     def other_bases(self, scope: Mapping[str, Any], headers: Headers) -> Iterator[str]:
-        """Yield the bases Twilio may have known this request by, the likeliest first.
+        """Yield the bases that Twilio may have called this request by, the likeliest first.
 
-        Forwarding headers are read whoever sent them: this is for telling the operator which
+        Forwarding headers are read from any sender: this is for telling the operator which
         setting would have fitted, never for letting a request in.
         """
         scheme, _, rest = self.base(scope, headers).partition("://")
@@ -90,12 +90,12 @@ def raw_path(scope: Mapping[str, Any]) -> str:
 
 
 def _first(headers: Headers, name: bytes) -> str:
-    """Return a header's value; of a list, which each proxy appended to, the first."""
+    """Return a header's value, or the first of a list, to which each proxy has appended."""
     return headers.get(name, b"").decode("latin-1").partition(",")[0].strip()
 
 
 def _hosts(headers: Headers, used: str) -> Iterator[str]:
-    """Yield the hosts that a request names in one way or other, with and without their ports."""
+    """Yield the hosts that any of a request's headers names, with and without their ports."""
     port = _first(headers, b"x-forwarded-port")
     named = (
         _first(headers, b"x-forwarded-host"),
@@ -114,7 +114,7 @@ def _hosts(headers: Headers, used: str) -> Iterator[str]:
 
 
 def _prefixes(headers: Headers, path: str) -> Iterator[str]:
-    """Yield what a proxy has taken away from the beginning of the path, if it says so."""
+    """Yield prefixes that a proxy has removed from the path, by its own account."""
     if prefix := _first(headers, b"x-forwarded-prefix").rstrip("/"):
         yield prefix
     for name in _ORIGINAL_PATHS:
@@ -124,7 +124,7 @@ def _prefixes(headers: Headers, path: str) -> Iterator[str]:
 
 
 def _forwarded(headers: Headers, name: str) -> str:
-    """Return what the first element of a `Forwarded` header says (RFC 7239)."""
+    """Return a parameter of the first element of a `Forwarded` header (RFC 7239)."""
     for pair in _first(headers, b"forwarded").split(";"):
         key, _, value = pair.partition("=")
         if key.strip().lower() == name:

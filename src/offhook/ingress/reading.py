@@ -1,4 +1,4 @@
-"""A webhook's request, read within its bounds."""
+"""Read a webhook's request from ASGI, within limits of size and time."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +17,7 @@ SIGNATURE: Final = b"x-twilio-signature"
 
 
 class Reader:
-    """Reads requests, within the bounds of a body's size and time.
+    """Reads requests, within limits of their bodies' size and time.
 
     Args:
         settings: `public_url`, `trusted_proxies`, `body_limit` and `body_timeout` are read, once.
@@ -32,7 +32,7 @@ class Reader:
         self._body_deadline = Deadline(settings.body_timeout)
 
     async def read(self, kind: Kind, scope: Scope, receive: Receive, started: float) -> Request:
-        """Return a request to a route of this kind; the body of a GET is left alone.
+        """Return a request to a route of this kind; the body of a GET is not read.
 
         Args:
             kind: of the route.
@@ -41,7 +41,7 @@ class Reader:
             started: when it arrived, by `time.perf_counter`.
 
         Raises:
-            Unreadable: its body does not come to its end within the bounds.
+            Unreadable: its body does not end within the limits.
         """
         headers: dict[bytes, bytes] = dict(scope["headers"])
         method = scope["method"]
@@ -84,8 +84,8 @@ class Reader:
         return b"".join(chunks)
 
 
-class Unreadable(Exception):  # noqa: N818 - caught where it is read, seen by nobody
-    """A body was not read to its end within its bounds; with `more`, the rest is being sent."""
+class Unreadable(Exception):  # noqa: N818 - always caught by the endpoint
+    """A body did not end within the limits. With `more`, the client is still sending it."""
 
     def __init__(self, fault: Fault, *, more: bool) -> None:
         super().__init__(fault.value)
@@ -97,4 +97,4 @@ def _declared_length(headers: Mapping[bytes, bytes]) -> int:
     try:
         return int(headers.get(b"content-length", b"0"))
     except ValueError:
-        return 0  # what arrives is counted all the same
+        return 0  # the bytes that arrive are counted too

@@ -169,8 +169,8 @@ class Reception:
                 outcome.deferred,
             )
         )
-        if self._cache is not None and outcome.key is not None:
-            _remember(self._cache, outcome.key, outcome)
+        if outcome.key is not None:
+            self._remember(outcome.key, outcome)
 
     async def report_stray(self, request: Request, messages: str, status: str) -> None:
         """Report a request to no route, if Twilio has signed it. Raises nothing.
@@ -213,7 +213,7 @@ class Reception:
     ) -> Outcome:
         kind, deferred = request.kind, inbound.kind is Kind.DEFERRED
         append = self._defer if deferred else self._append
-        new, answer, detail = True, STORED[kind], ""
+        new, detail = True, ""
         try:
             with self._append_deadline:
                 new = await append(inbound)
@@ -228,7 +228,8 @@ class Reception:
             answer, detail = REFUSED[Fault.INTERNAL_ERROR], self._unexpected(error)
         else:
             self._watch.back()
-        misdirected = inbound.kind is Kind.STATUS and kind is not Kind.STATUS
+            answer = STORED[kind]
+        problem = None if inbound.kind is kind else self._misdirected(request, inbound)
         return Outcome(
             kind,
             answer,
@@ -239,14 +240,15 @@ class Reception:
             inbound.sid,
             inbound.sender,
             detail,
-            deferred=deferred and not answer.error,
-            key=key,
-            problem=self._misdirected(request) if misdirected else None,
+            "",
+            deferred and not answer.error,
+            key,
+            problem,
         )
 
-    def _misdirected(self, request: Request) -> Problem | None:
+    def _misdirected(self, request: Request, inbound: Inbound) -> Problem | None:
         """Return what to report of a status callback to the URL of messages, once a second."""
-        if request.started < self._next_misdirected:
+        if inbound.kind is not Kind.STATUS or request.started < self._next_misdirected:
             return None
         self._next_misdirected = request.started + DIAGNOSIS_INTERVAL
         right = request.base + request.path.removesuffix(MESSAGES) + STATUS
@@ -256,6 +258,20 @@ class Reception:
             "Messaging Service's Delivery Status Callback"
         )
         return Problem(Topic.STATUS_AT_MESSAGES, text)
+
+    def _remember(self, key: bytes, outcome: Outcome) -> None:
+        """Remember an answer that a repeat of the request will get again."""
+        cache, answer = self._cache, outcome.answer
+        if cache is None:
+            return
+        if not answer.error:
+            if not outcome.deferred:  # whether it is genuine is not known yet
+                entry = ValidationCacheEntry(
+                    CachedVerdict.VALID, answer, time.time(), outcome.sid, outcome.sender
+                )
+                cache.put(key, entry, repeat=outcome.repeat)
+        elif answer.error in _CACHEABLE_REFUSALS:
+            cache.put(key, ValidationCacheEntry(CachedVerdict.REFUSED, answer, time.time()))
 
     def _unexpected(self, error: Exception) -> str:
         """Report a mistake of ours; return its type and place, not its text, which may quote."""
@@ -298,16 +314,3 @@ def _remembered(request: Request, entry: ValidationCacheEntry, cached: str) -> O
         entry.sender,
         cached=cached,
     )
-
-
-def _remember(cache: ValidationCache, key: bytes, outcome: Outcome) -> None:
-    """Remember an answer that a repeat of the request will get again."""
-    answer = outcome.answer
-    if not answer.error:
-        if not outcome.deferred:  # whether it is genuine is not known yet
-            entry = ValidationCacheEntry(
-                CachedVerdict.VALID, answer, time.time(), outcome.sid, outcome.sender
-            )
-            cache.put(key, entry, repeat=outcome.repeat)
-    elif answer.error in _CACHEABLE_REFUSALS:
-        cache.put(key, ValidationCacheEntry(CachedVerdict.REFUSED, answer, time.time()))

@@ -1,4 +1,4 @@
-"""Answering webhooks, wired to the store, the cache and the tokens."""
+"""Wire the reception to its store, spool, cache and tokens: the ingress role."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from offhook.stores.api import Append, Entrance
 from offhook.web.allowed_hosts import allowed_hosts
 
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes
-# PostgreSQL a few milliseconds; at half a second it is about to be too late for all of them.
+# PostgreSQL a few milliseconds; at half a second the store is as good as unavailable.
 _STORE_PATIENCE = 0.5
 
 
@@ -29,8 +29,8 @@ class Ingress:
 
     Args:
         settings: of the app.
-        observer: is told of every answer.
-        lookup: finds the auth tokens of an account; None for those of the settings.
+        observer: called with every event.
+        lookup: returns the auth tokens of an account; None for those of the settings.
         create_store: whether to make the store where there is none.
 
     Raises:
@@ -70,7 +70,7 @@ class Ingress:
 
         Raises:
             SettingsError: what is needed to tell Twilio's webhooks from others is missing.
-            StoreError: the store can't be used. With a spool, one that is away is no error.
+            StoreError: the store can't be used. With a spool, an unavailable one is no error.
         """
         if self._settings.signature is SignaturePolicy.OFF:
             self._observer(
@@ -89,7 +89,7 @@ class Ingress:
         await self._cache.start()
 
     async def stop(self) -> None:
-        """Close the store, after the spool has been emptied into it as far as there is time."""
+        """Forward what is in the spool, as far as there is time, and close the store."""
         await self._cache.close()
         await self._credentials.close()
         await self._intake.limit.stop()
@@ -97,7 +97,7 @@ class Ingress:
 
 
 class _Intake(NamedTuple):
-    """What stores webhooks, and how it is opened and closed.
+    """The way into the store, with what opens and closes it.
 
     Attributes:
         append: stores a webhook.

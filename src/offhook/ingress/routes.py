@@ -1,4 +1,4 @@
-"""What answers HTTP: Twilio's webhooks and health checks."""
+"""Route Twilio's webhooks and health checks to what answers them."""
 
 from offhook.core.keys import Kind
 from offhook.core.urls import MESSAGES, STATUS
@@ -13,7 +13,7 @@ from offhook.web.strict_http import Conforming
 
 
 def routes(reception: Reception, settings: Settings, *, ready: Check) -> Conforming:
-    """Return one ASGI application of all that is answered on the public port.
+    """Return the ASGI application of the public port.
 
     Args:
         reception: answers webhooks.

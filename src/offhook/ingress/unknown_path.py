@@ -1,4 +1,4 @@
-"""404 for paths that are no routes, and a warning if Twilio has signed the request."""
+"""Answer 404 to paths that are no routes, and report the request if Twilio has signed it."""
 
 from time import perf_counter
 from typing import Final
@@ -19,7 +19,7 @@ _METHODS: Final = frozenset({"GET", "POST"})  # that Twilio uses
 class Missing:
     """Answers 404; an ASGI application for `http` scopes.
 
-    Warns of webhooks that Twilio has signed. A request without a signature is answered at once; of
+    Reports webhooks that Twilio has signed. A request without a signature is answered at once; of
     the others one a second is read and verified, so that a flood of them causes no work.
 
     Args:

@@ -9,9 +9,9 @@ import pytest
 from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
 from offhook.events import Event, Problem, Topic
-from offhook.ingress import role as ingress_role
 from offhook.settings import Settings
 from offhook.stores import store_of
+from offhook.worker import role as worker_role
 from offhook.worker.handlers import Handlers
 from offhook.worker.role import WorkerRole, status_callback
 from offhook.worker.service import Worker
@@ -56,7 +56,7 @@ async def test_an_inline_worker_that_fails_begins_again_under_another_name(
             begins.set()
             await super().run()
 
-    monkeypatch.setattr(ingress_role, "Worker", Fragile)
+    monkeypatch.setattr(worker_role, "Worker", Fragile)
     settings = Settings.load(
         env_file=None, account_sid="AC" + "0" * 32, auth_token="t",
         store=f"sqlite:///{tmp_path}/offhook.db",

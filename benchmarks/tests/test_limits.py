@@ -20,7 +20,7 @@ def test_the_ingress_and_the_worker_are_told_from_what_is_beside(tmp_path: Path)
         process = stage.start_ingress()
         uvloop.run(stage.until_up())
         until(
-            lambda: " ".join(map(command_line, process.family())).count(" offhook.cli.") == 3,
+            lambda: " ".join(map(command_line, process.family())).count(" offhook.process.") == 3,
             process.explain,
         )
         counted, beside = (" ".join(map(command_line, pids)) for pids in roles(process))

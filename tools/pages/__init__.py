@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tools.pages import alerts, api, commands, lifecycle, metrics, performance
+from tools.pages import alerts, api, architecture, commands, lifecycle, metrics, performance
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "alerts": alerts.table,
+    "architecture-packages": architecture.packages,
+    "architecture-picture": architecture.picture,
     "causes": api.causes,
     "commands": commands.section,
     "error-tree": api.error_tree,

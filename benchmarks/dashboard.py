@@ -26,7 +26,7 @@ import asyncpg
 from benchmarks.results import Run, is_partial
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
-from offhook.core.search import LOOK, Phrase
+from offhook.core.search import SCAN_LIMIT, Phrase
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.values import lane_key
@@ -56,7 +56,7 @@ def state(number: int) -> State:
 
 def form(number: int, total: int) -> bytes:
     said = f"Hello, is order {number} on its way? Thanks!"
-    body = _RARE if number == total - LOOK // 2 else said
+    body = _RARE if number == total - SCAN_LIMIT // 2 else said
     fields = {
         "ToCountry": "US", "ToState": "CA", "SmsMessageSid": sid(number), "NumMedia": "0",
         "ToCity": "", "FromZip": "94105", "SmsSid": sid(number), "FromState": "CA",
@@ -133,7 +133,7 @@ def questions(store: Store, total: int) -> dict[str, Callable[[], Awaitable[Any]
 
     def search(text: str, **wanted: Any) -> Callable[[], Awaitable[Any]]:
         filtered = Filter(kind=Kind.MESSAGE, **wanted)
-        return lambda: store.search(filtered, Phrase.of(text), within=LOOK)
+        return lambda: store.search(filtered, Phrase.of(text), within=SCAN_LIMIT)
 
     return {
         "the newest": lambda: store.find(every),

@@ -10,12 +10,12 @@ import asyncpg
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.stores import open_store
 from offhook.stores.api import Claim, Draft, Settlement, Store
 
 DONE = Settlement(Trigger.COMPLETE)
-LOOP = Loop(within=3600.0, pace=30.0)  # slower than any machine
+LOOP = LoopRule(within=3600.0, pace=30.0)  # slower than any machine
 Scenario = Callable[[Store], Awaitable[None]]
 
 

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from offhook.core.connection_uri import ESCAPE, is_postgres, problem, sqlite_file
 from offhook.core.hosts import host_name
 from offhook.core.opt_outs import WORDS, OptOuts
-from offhook.core.urls import MESSAGES, STATUS, leads_somewhere
+from offhook.core.urls import MESSAGES_PATH, STATUS_PATH, leads_somewhere
 from offhook.errors import SettingsError
 
 
@@ -90,7 +90,7 @@ UNREADABLE_CACHE: Final = (
 
 
 # What `offhook connect` enters at Twilio, and people copy from there.
-_ROUTES: Final = f"{MESSAGES}|{STATUS}".replace("/", "/+")
+_ROUTES: Final = f"{MESSAGES_PATH}|{STATUS_PATH}".replace("/", "/+")
 _ROUTE: Final = re.compile(f"({_ROUTES})/*$", re.IGNORECASE)
 
 

@@ -19,7 +19,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from offhook.dev.phone.switches import Switch
+from offhook.dev.phone.switches import FaultSwitch
 from testing.commands import PATIENCE, Process
 
 BOT = """
@@ -130,7 +130,7 @@ class Visit:
 
     def calm(self) -> None:
         """Turn all kinds of trouble off, for the next test."""
-        for switch in Switch:
+        for switch in FaultSwitch:
             self.order("switches", {"switch": switch, "on": False})
 
     def say(self, text: str) -> None:

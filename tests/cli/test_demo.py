@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from offhook.cli.demo_script import broken_promises, scenes
-from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, Step
+from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent
 from offhook.settings import Settings
 from testing.commands import Home
 
 SCENES = scenes(Settings.load(env_file=None))
 SIMPLE, RETRIED = SCENES[0], SCENES[2]
-GOOD: tuple[Step, ...] = (
+GOOD: tuple[TextEvent, ...] = (
     Acknowledged("SM1", 200, 0.004),
     Replied("return:0", "You said: hello", "sent"),
     Settled("done", 1),
@@ -67,7 +67,7 @@ def test_no_promise_is_broken() -> None:
         ((*GOOD[:2], Settled("done", 2)), "is done after 2 attempts, not done after 1"),
     ],
 )
-def test_each_broken_promise_is_told(steps: tuple[Step, ...], complaint: str) -> None:
+def test_each_broken_promise_is_told(steps: tuple[TextEvent, ...], complaint: str) -> None:
     assert any(complaint in line for line in broken_promises(SIMPLE, steps))
 
 

@@ -29,12 +29,12 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.stores.api import Draft, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
 _SENDING = {SendState.PENDING, SendState.SENDING}
-LOOP = Loop(within=900.0, pace=100.0)
+LOOP = LoopRule(within=900.0, pace=100.0)
 _TICK = 1 / 1024  # seconds; no two steps are at the same time
 
 

@@ -3,34 +3,34 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.core.ttl_dict import Expiring
+from offhook.core.ttl_dict import TtlDict
 
 TTL = 10.0
 
 
 def test_a_value_is_there_until_its_time_is_over() -> None:
-    kept: Expiring[str, int] = Expiring(entries=10, size=10)
+    kept: TtlDict[str, int] = TtlDict(entries=10, size=10)
     kept.put("a", 1, expires=5.0, now=0.0)
     assert kept.get("a", 4.9) == 1
     assert kept.get("a", 5.0) is None
 
 
 def test_what_was_put_first_leaves_first() -> None:
-    kept: Expiring[int, int] = Expiring(entries=3, size=100)
+    kept: TtlDict[int, int] = TtlDict(entries=3, size=100)
     for n in range(5):
         kept.put(n, n, expires=TTL, now=0.0)
     assert [kept.get(n, 0.0) for n in range(5)] == [None, None, 2, 3, 4]
 
 
 def test_a_value_too_large_for_all_is_not_kept_and_pushes_nothing_out() -> None:
-    kept: Expiring[str, int] = Expiring(entries=10, size=10)
+    kept: TtlDict[str, int] = TtlDict(entries=10, size=10)
     kept.put("a", 1, expires=TTL, now=0.0, size=5)
     kept.put("b", 2, expires=TTL, now=0.0, size=11)
     assert (kept.get("a", 0.0), kept.get("b", 0.0)) == (1, None)
 
 
 def test_the_dead_do_not_gather() -> None:
-    kept: Expiring[int, int] = Expiring(entries=1_000, size=1_000)
+    kept: TtlDict[int, int] = TtlDict(entries=1_000, size=1_000)
     for n in range(100):
         kept.put(n, n, expires=1.0, now=0.0)
     for n in range(100, 160):
@@ -45,7 +45,7 @@ steps = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 6), st.floats(0.0, 
 def test_it_is_a_part_of_what_was_put_and_within_its_bounds(
     given_steps: list[tuple[int, int, float]],
 ) -> None:
-    kept: Expiring[int, int] = Expiring(entries=5, size=12)
+    kept: TtlDict[int, int] = TtlDict(entries=5, size=12)
     model: dict[int, tuple[int, float]] = {}
     now = 0.0
     for number, (key, size, passed) in enumerate(given_steps):

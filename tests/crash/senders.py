@@ -10,7 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from offhook.twilio.simulator import Answer, Call, Credentials, Line, Text, inbound
+from offhook.twilio.simulator import (
+    Credentials,
+    Text,
+    WebhookCall,
+    WebhookClient,
+    WebhookResponse,
+    inbound,
+)
 from tests.crash.line import NUMBER
 from tests.crash.plan import Load, Utterance
 from tests.crash.waiting import wait_for
@@ -61,7 +68,7 @@ class People:
 
     async def say(self, script: Sequence[Sequence[Utterance]]) -> None:
         """Have all conversations, each in order."""
-        line = Line(self._credentials.auth_token)
+        line = WebhookClient(self._credentials.auth_token)
         try:
             async with asyncio.TaskGroup() as group:
                 for conversation in script:
@@ -81,7 +88,7 @@ class People:
         await wait_for(hurry, seconds)
         self._pausing.remove(hurry)
 
-    async def _converse(self, line: Line, conversation: Sequence[Utterance]) -> None:
+    async def _converse(self, line: WebhookClient, conversation: Sequence[Utterance]) -> None:
         for utterance in conversation:
             await self._pause(utterance.pause)
             while not await self._deliver(line, utterance):
@@ -89,7 +96,7 @@ class People:
                 await asyncio.sleep(self._rng.uniform(*_AGAIN))
             self.tally.acknowledged.append(utterance)
 
-    async def _deliver(self, line: Line, utterance: Utterance) -> bool:
+    async def _deliver(self, line: WebhookClient, utterance: Utterance) -> bool:
         """Deliver a webhook once, or several times at once; return whether it was acknowledged."""
         urls = self._rng.sample(self._urls, k=self._rng.choice(self._load.copies))
         answers = await asyncio.gather(*(line.request(self._call(utterance, url)) for url in urls))
@@ -98,12 +105,12 @@ class People:
             self._note(answer)
         return any(answer.status == OK for answer in answers)
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: WebhookResponse) -> None:
         self.tally.answers[answer.status] += 1
         if answer.status == OK:
             self.tally.seconds.append(answer.seconds)
 
-    def _call(self, utterance: Utterance, url: str) -> Call:
+    def _call(self, utterance: Utterance, url: str) -> WebhookCall:
         text = Text(
             sid=utterance.sid,
             account_sid=self._credentials.account_sid,
@@ -112,4 +119,4 @@ class People:
             body=utterance.body,
         )
         token = f"{utterance.sid}-{self._rng.getrandbits(32):08x}"
-        return Call(f"{url}/twilio/messages{_ONCE}", inbound(text), token)
+        return WebhookCall(f"{url}/twilio/messages{_ONCE}", inbound(text), token)

@@ -16,13 +16,13 @@ from offhook.core.reasons import Cause
 from offhook.core.send_reference import send_reference
 from offhook.dev.phone import Phone
 from offhook.dev.phone import conversations as books
-from offhook.dev.phone.actions import Setting
+from offhook.dev.phone.actions import ActiveFaults
 from offhook.dev.phone.bubbles import Incoming, Outgoing
-from offhook.dev.phone.conversations import Book
-from offhook.dev.phone.journal import Change, Changes, Position
-from offhook.dev.phone.requests import PersonOrder, TextOrder
-from offhook.dev.phone.snapshot import Memories, read
-from offhook.dev.phone.switches import Switch, trouble_of
+from offhook.dev.phone.conversations import Conversations
+from offhook.dev.phone.journal import Journal, PageChange, Position
+from offhook.dev.phone.requests import ContactRequest, TextRequest
+from offhook.dev.phone.snapshot import Snapshot, read
+from offhook.dev.phone.switches import FaultSwitch, trouble_for
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent
 from offhook.stores import open_store
@@ -59,12 +59,12 @@ def handled(message_id: int, sid: str) -> Handled:
     return Handled(message_id, Kind.MESSAGE, sid, 1, Trigger.COMPLETE, 0.0, 0.1)
 
 
-def of_ada(book: Book) -> tuple[Incoming | Outgoing, ...]:
+def of_ada(book: Conversations) -> tuple[Incoming | Outgoing, ...]:
     return book.open(ADA).bubbles
 
 
 def test_a_reply_finds_its_message_by_the_ledgers_number() -> None:
-    book = Book(OURS, Changes())
+    book = Conversations(OURS, Journal())
     book.hear_line(texted(1))
     book.hear_line(too_many(7))
     book.hear_app(Sent(7, 3, "return:0", SendTrigger.POSTPONE, 0.01))
@@ -77,7 +77,7 @@ def test_a_reply_finds_its_message_by_the_ledgers_number() -> None:
 
 
 def test_the_tries_of_a_send_are_one_bubble() -> None:
-    book = Book(OURS, Changes())
+    book = Conversations(OURS, Journal())
     for _ in range(3):
         book.hear_line(too_many(7))
     (reply,) = of_ada(book)
@@ -88,7 +88,7 @@ def test_the_tries_of_a_send_are_one_bubble() -> None:
 
 def test_the_oldest_bubbles_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "KEPT", 3)
-    book = Book(OURS, Changes())
+    book = Conversations(OURS, Journal())
     for number in range(1, 6):
         book.hear_line(texted(number))
         book.hear_app(handled(number, texted(number).sid))
@@ -98,18 +98,20 @@ def test_the_oldest_bubbles_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_same_number_has_a_conversation_on_each_channel() -> None:
-    book = Book(OURS, Changes())
+    book = Conversations(OURS, Journal())
     sms, whatsapp = book.open(ADA), book.open(f"whatsapp:{ADA}")
     assert sms.id != whatsapp.id
     assert book.open(ADA).id == sms.id
 
 
-NOTES = st.lists(st.integers(0, 5).map(lambda n: Change("bubble", "c", str(n))), max_size=40)
+NOTES = st.lists(st.integers(0, 5).map(lambda n: PageChange("bubble", "c", str(n))), max_size=40)
 
 
 @given(NOTES, NOTES)
-def test_a_reader_learns_of_each_change_once(before: list[Change], after: list[Change]) -> None:
-    changes = Changes(kept=100)
+def test_a_reader_learns_of_each_change_once(
+    before: list[PageChange], after: list[PageChange]
+) -> None:
+    changes = Journal(kept=100)
     for change in before:
         changes.note(change)
     position = changes.position
@@ -120,27 +122,27 @@ def test_a_reader_learns_of_each_change_once(before: list[Change], after: list[C
 
 
 def test_a_reader_that_was_away_for_too_long_is_told_so() -> None:
-    changes = Changes(kept=2)
+    changes = Journal(kept=2)
     position = changes.position
     for number in range(3):
-        changes.note(Change("bubble", "c", str(number)))
+        changes.note(PageChange("bubble", "c", str(number)))
     assert changes.since(position) is None
 
 
 @pytest.mark.parametrize("text", ["", "1", "-", "abc-", "abc-x", "abc--1", "abc-²", "other-0"])
 def test_a_position_of_another_process_is_not_known(text: str) -> None:
-    assert Changes().since(Position.parse(text)) is None
+    assert Journal().since(Position.parse(text)) is None
 
 
 def test_a_position_survives_the_way_to_the_browser_and_back() -> None:
-    changes = Changes()
-    changes.note(Change("trouble"))
+    changes = Journal()
+    changes.note(PageChange("trouble"))
     assert Position.parse(str(changes.position)) == changes.position
 
 
 async def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
-    changes = Changes()
-    seen: list[tuple[Change, ...] | None] = []
+    changes = Journal()
+    seen: list[tuple[PageChange, ...] | None] = []
     started = asyncio.Event()
 
     async def follow() -> None:
@@ -152,21 +154,21 @@ async def test_readers_are_woken_by_a_change_and_let_go_at_the_end() -> None:
         group.create_task(follow())
         await started.wait()
         started.clear()
-        changes.note(Change("trouble"))
+        changes.note(PageChange("trouble"))
         await started.wait()
         changes.close()
-    assert seen == [(), (Change("trouble"),)]
+    assert seen == [(), (PageChange("trouble"),)]
 
 
 def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "dev.phone"
-    memories = Memories()
+    memories = Snapshot()
     late = replace(handled(3, texted(1).sid), error=Cause.TIMED_OUT(30.0))
     events = (texted(1), too_many(7), handled(3, texted(1).sid), late)
     for event in events:
         memories.keep(event)
     memories.keep(Handled(4, Kind.STATUS, "SM", 1, Trigger.COMPLETE, 0.0, 0.1))  # not shown
-    setting = Setting(frozenset({Switch.LIMIT}), frozenset({ADA}))
+    setting = ActiveFaults(frozenset({FaultSwitch.LIMIT}), frozenset({ADA}))
     memories.write(file, setting)
     assert file.stat().st_mode & 0o777 == 0o600
     assert tuple(read(file)) == (*events, setting)
@@ -178,7 +180,7 @@ def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
 
 async def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
     file = tmp_path / "dev.phone"
-    memories = Memories()
+    memories = Snapshot()
 
     async with on_the_line(Webhook(answers=[(200, "application/octet-stream", b"\xff\x00")])) as (
         sim,
@@ -186,15 +188,15 @@ async def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
     ):
         with sim.listening(memories.keep):
             await sim.text("hi")
-        memories.write(file, Setting())
+        memories.write(file, ActiveFaults())
         assert tuple(read(file))[1] == sim.delivered[0]
         assert sim.delivered[0].requests[0].body == b"\xff\x00"
 
 
 def test_each_switch_makes_trouble_and_none_makes_none() -> None:
-    calm = trouble_of(frozenset(), frozenset())
-    assert all(trouble_of(frozenset({switch}), frozenset()) != calm for switch in Switch)
-    assert trouble_of(frozenset(Switch), frozenset({ADA})).undelivered == {ADA: 30003}
+    calm = trouble_for(frozenset(), frozenset())
+    assert all(trouble_for(frozenset({switch}), frozenset()) != calm for switch in FaultSwitch)
+    assert trouble_for(frozenset(FaultSwitch), frozenset({ADA})).undelivered == {ADA: 30003}
 
 
 @pytest.mark.parametrize(
@@ -205,11 +207,11 @@ def test_each_switch_makes_trouble_and_none_makes_none() -> None:
 )  # fmt: skip
 def test_an_order_that_makes_no_sense_is_refused(body: bytes) -> None:
     with pytest.raises(ConfigurationError):
-        TextOrder.read(body)
+        TextRequest.read(body)
 
 
 def test_a_number_may_be_written_as_people_write_it() -> None:
-    order = PersonOrder.read(b'{"number": "+1 (555) 123-0042", "channel": "whatsapp"}')
+    order = ContactRequest.read(b'{"number": "+1 (555) 123-0042", "channel": "whatsapp"}')
     assert order.address == "whatsapp:+15551230042"
 
 

@@ -20,7 +20,7 @@ from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
 from offhook.core.responses import REFUSED
 from offhook.dev.phone.switches import LABELS
-from offhook.dev.server import _Entrance
+from offhook.dev.server import _Router
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
 from offhook.settings import Settings, variable
@@ -140,7 +140,7 @@ def test_routes_of_the_admin_address() -> None:
 
 
 def test_routes_of_dev() -> None:
-    entrance = _Entrance(*[nowhere] * 3, phone=nowhere, dashboard=nowhere, metrics=nowhere)
+    entrance = _Router(*[nowhere] * 3, phone=nowhere, dashboard=nowhere, metrics=nowhere)
     assert table(REFERENCE / "http.md", "routes below").keys() == entrance._others.keys()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.stores.postgres.schema import FUNCTIONS
 from offhook.stores.sqlite import lanes, ledger, queue
 from testing.filled import Files, Server, make
@@ -44,7 +44,7 @@ OF_SENDS: Mapping[str, Sequence[str]] = {
 STEPS: Mapping[str, Step] = {
     CLAIM: lambda file: (
         queue.claim(
-            file, NOW, limit=10, lease=30.0, owner="w", alone=False, loop=Loop(60.0), ahead=0
+            file, NOW, limit=10, lease=30.0, owner="w", alone=False, loop=LoopRule(60.0), ahead=0
         ).claims
     ),
     CLAIM_SENDS: lambda file: ledger.claim(file, NOW, limit=10, lease=30.0, owner="w"),

@@ -16,8 +16,8 @@ from offhook.core.lifecycle import SendTrigger
 from offhook.doctor import public_url
 from offhook.errors import TwilioError
 from offhook.events import Event
-from offhook.twilio.client import TwilioRest
-from offhook.twilio.responses import LONGEST
+from offhook.twilio.client import TwilioClient
+from offhook.twilio.responses import MAX_BYTES
 from offhook.twilio.simulator import Simulator
 from testing.twilio.helpers import Handler, answering, http, raw_server, read_request
 from tests.twilio.test_sender import claim, send_once, settings
@@ -61,7 +61,7 @@ async def sends(url: str) -> str:
 
 
 async def looks(url: str) -> str:
-    async with TwilioRest(settings(url)) as rest:
+    async with TwilioClient(settings(url)) as rest:
         with pytest.raises(TwilioError) as refused:
             await rest.get("api", "/anything.json")
     assert len(str(refused.value)) < 1000
@@ -69,7 +69,7 @@ async def looks(url: str) -> str:
 
 
 async def lists(url: str) -> str:
-    async with TwilioRest(settings(url)) as rest:
+    async with TwilioClient(settings(url)) as rest:
         with pytest.raises(TwilioError):
             _ = [one async for one in rest.all("api", "/anything.json", "things")]
     return "TwilioError"
@@ -171,7 +171,7 @@ async def test_a_code_is_a_small_number(code: Any, kept: str) -> None:
 def test_what_is_compressed_a_thousandfold_is_not_unpacked(
     client: Callable[[str], Awaitable[str]],
 ) -> None:
-    assert len(BOMB) < LONGEST
+    assert len(BOMB) < MAX_BYTES
     asked(client, answering(http(200, BOMB, "Content-Encoding: gzip")))
 
 

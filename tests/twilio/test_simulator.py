@@ -10,7 +10,7 @@ from offhook.twilio.simulator import (
     Outbound,
     Simulator,
 )
-from offhook.twilio.simulator.log import History
+from offhook.twilio.simulator.log import EventLog
 from testing.twilio.helpers import (
     Webhook,
     simulator,
@@ -90,7 +90,7 @@ async def test_a_webhook_that_twilio_would_not_request_is_refused(url: str) -> N
 
 
 def test_only_so_much_is_remembered() -> None:
-    history = History(kept=2)
+    history = EventLog(kept=2)
     for number in range(1, 5):
         history.record(outbound(number))
     assert [sent.number for sent in history.outbound] == [3, 4]

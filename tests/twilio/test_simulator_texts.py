@@ -10,7 +10,7 @@ from offhook.twilio.simulator import (
     Trouble,
 )
 from offhook.twilio.simulator.payloads import segments
-from offhook.twilio.simulator.twiml import Reading, read
+from offhook.twilio.simulator.twiml import TwimlResult, parse_twiml
 from offhook.worker.message import Message
 from testing.twilio.helpers import (
     Webhook,
@@ -165,7 +165,7 @@ async def test_duplicates_at_once_are_all_under_way_together() -> None:
 def test_an_answer_is_read_as_twilio_reads_it(
     kind: str, content: bytes, said: tuple[Said, ...]
 ) -> None:
-    assert read(kind, content) == Reading(said)
+    assert parse_twiml(kind, content) == TwimlResult(said)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_an_answer_is_read_as_twilio_reads_it(
 def test_an_answer_that_twilio_cannot_use_is_an_error(
     kind: str, content: bytes, error: int
 ) -> None:
-    assert read(kind, content).error == error
+    assert parse_twiml(kind, content).error == error
 
 
 @pytest.mark.parametrize(

@@ -4,28 +4,28 @@ import pytest
 
 from offhook.twilio.client import host_of
 from offhook.twilio.webhook_config import (
-    Kind,
-    Part,
-    Receiver,
-    Wanted,
+    DesiredConfig,
+    TargetKind,
+    WebhookSetting,
+    WebhookTarget,
     address_of,
     changes,
     differences,
     leads_here,
 )
 
-WANTED = Wanted("https://bot.example.com/twilio/messages#rc=5&rp=5xx,ct,rt")
+WANTED = DesiredConfig("https://bot.example.com/twilio/messages#rc=5&rp=5xx,ct,rt")
 RIGHT = {
-    Part.URL: WANTED.url,
-    Part.METHOD: "POST",
-    Part.FALLBACK: WANTED.url,
-    Part.FALLBACK_METHOD: "POST",
+    WebhookSetting.URL: WANTED.url,
+    WebhookSetting.METHOD: "POST",
+    WebhookSetting.FALLBACK: WANTED.url,
+    WebhookSetting.FALLBACK_METHOD: "POST",
 }
 
 
-def number(**changed: str) -> Receiver:
-    now = {**RIGHT, **{Part[name.upper()]: value for name, value in changed.items()}}
-    return Receiver(Kind.NUMBER, "PN1", "+15551230001", now=now)
+def number(**changed: str) -> WebhookTarget:
+    now = {**RIGHT, **{WebhookSetting[name.upper()]: value for name, value in changed.items()}}
+    return WebhookTarget(TargetKind.NUMBER, "PN1", "+15551230001", now=now)
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,17 @@ def test_of_a_number(changed: dict[str, str], parameters: dict[str, str], here: 
 
 def test_a_fallback_that_was_asked_for_is_set() -> None:
     wanted = WANTED._replace(fallback_url="https://sorry.example.com/")
-    assert changes(Kind.NUMBER, differences(number(), wanted)) == {
+    assert changes(TargetKind.NUMBER, differences(number(), wanted)) == {
         "SmsFallbackUrl": "https://sorry.example.com/"
     }
 
 
 def test_of_a_service() -> None:
-    service = Receiver(Kind.SERVICE, "MG1", "MG1", now={**RIGHT, Part.DEFERS: "yes"})
+    service = WebhookTarget(
+        TargetKind.SERVICE, "MG1", "MG1", now={**RIGHT, WebhookSetting.DEFERS: "yes"}
+    )
     wanted = WANTED._replace(status_callback="https://bot.example.com/twilio/status")
-    assert changes(Kind.SERVICE, differences(service, wanted)) == {
+    assert changes(TargetKind.SERVICE, differences(service, wanted)) == {
         "StatusCallback": "https://bot.example.com/twilio/status",
         "UseInboundWebhookOnNumber": "false",
     }

@@ -6,7 +6,7 @@ from typing import Final
 
 from offhook.admin.query import InboxQuery
 from offhook.core.keys import Kind
-from offhook.core.search import LOOK
+from offhook.core.search import SCAN_LIMIT
 from offhook.stores.api import Inbox, Record
 from offhook.stores.bulk import Chosen, choose, find
 
@@ -36,7 +36,7 @@ async def listing(inbox: Inbox, asked: InboxQuery) -> Listing:
     """
     phrase = asked.phrase
     if phrase is not None:
-        found = await inbox.search(asked.filter(limit=PAGE), phrase, within=LOOK)
+        found = await inbox.search(asked.filter(limit=PAGE), phrase, within=SCAN_LIMIT)
         is_full = len(found.records) == PAGE
         return Listing(found.records, found.before, looked=found.before is not None and not is_full)
     if asked.address and asked.kind is not Kind.MESSAGE:

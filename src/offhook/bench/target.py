@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from offhook.core.urls import MESSAGES
+from offhook.core.urls import MESSAGES_PATH
 from offhook.errors import ConfigurationError
 
 _OTHER_FILES: Final = 100  # open files besides the connections
@@ -48,7 +48,7 @@ class Target:
     host: str
     port: int
     signed_base: str
-    path: str = MESSAGES
+    path: str = MESSAGES_PATH
     tls: bool = False
 
     @classmethod
@@ -63,7 +63,7 @@ class Target:
             ConfigurationError: it is not an http or https URL.
         """
         parts, port = _split(url)
-        path = MESSAGES if parts.path in {"", "/"} else parts.path
+        path = MESSAGES_PATH if parts.path in {"", "/"} else parts.path
         return cls(
             host=parts.hostname or "",
             port=port or (443 if parts.scheme == "https" else 80),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from offhook.core.requests import FINGERPRINT_BYTES, SECRET_BYTES
-from offhook.core.ttl_dict import Expiring
+from offhook.core.ttl_dict import TtlDict
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 # At 1,000 webhooks a second the valid entries go back half a minute: longer than Twilio waits for
@@ -48,10 +48,10 @@ class MemoryCache:
         self._secret = secrets.token_bytes(SECRET_BYTES) if secret is None else secret
         self._clock = clock
         self._ttl = ttl
-        self._valid: Expiring[bytes, ValidationCacheEntry] = Expiring(
+        self._valid: TtlDict[bytes, ValidationCacheEntry] = TtlDict(
             entries=VALID_ENTRIES, size=VALID_BYTES
         )
-        self._refused: Expiring[bytes, ValidationCacheEntry] = Expiring(
+        self._refused: TtlDict[bytes, ValidationCacheEntry] = TtlDict(
             entries=REFUSED_ENTRIES, size=REFUSED_BYTES
         )
 

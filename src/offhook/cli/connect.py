@@ -16,9 +16,9 @@ from offhook.errors import TwilioError
 from offhook.process.machine import app_named
 from offhook.settings import Settings
 from offhook.terminal import complain, console, print_json
-from offhook.twilio.client import TwilioRest
-from offhook.twilio.webhook_config import Receiver, Wanted, address_of, differences
-from offhook.twilio.webhook_targets import Receivers
+from offhook.twilio.client import TwilioClient
+from offhook.twilio.webhook_config import DesiredConfig, WebhookTarget, address_of, differences
+from offhook.twilio.webhook_targets import WebhookTargets
 from offhook.twilio.webhook_urls import status_url, webhook_url
 
 _PROMPT: Final = "Set this at Twilio?"
@@ -85,7 +85,7 @@ def command(
         raise typer.BadParameter("a Messaging Service's SID begins with MG")
     settings = Settings.load() if app is None else app_named(app).load().settings
     settings.require("account_sid", "api_key" if settings.api_key else "auth_token", "public_url")
-    wanted = Wanted(
+    wanted = DesiredConfig(
         webhook_url(settings),
         fallback,
         status_url(settings) if statuses else "",
@@ -105,9 +105,9 @@ def command(
         raise typer.Exit(1)
 
 
-async def _list(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
-    async with TwilioRest(settings) as rest:
-        receivers = Receivers(rest)
+async def _list(settings: Settings, wanted: DesiredConfig, *, as_json: bool) -> None:
+    async with TwilioClient(settings) as rest:
+        receivers = WebhookTargets(rest)
         found = [*await receivers.numbers(), *await receivers.services()]
         try:
             found += await receivers.senders()
@@ -131,27 +131,27 @@ async def _list(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
 class _Connection:
     """One receiver, looked at and perhaps set."""
 
-    def __init__(self, settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
+    def __init__(self, settings: Settings, wanted: DesiredConfig, *, as_json: bool) -> None:
         self._settings = settings
         self._wanted = wanted
         self._as_json = as_json
 
-    async def look(self, number: str, service: str) -> Receiver:
+    async def look(self, number: str, service: str) -> WebhookTarget:
         """Return what is set, and show it."""
-        async with TwilioRest(self._settings) as rest:
-            found = await self._found(Receivers(rest), address_of(number), service)
+        async with TwilioClient(self._settings) as rest:
+            found = await self._found(WebhookTargets(rest), address_of(number), service)
         self._show(found)
         return found
 
-    async def change(self, receiver: Receiver) -> Receiver:
+    async def change(self, receiver: WebhookTarget) -> WebhookTarget:
         """Set what differs; return what is set then, and show it."""
-        async with TwilioRest(self._settings) as rest:
+        async with TwilioClient(self._settings) as rest:
             found = differences(receiver, self._wanted)
-            changed = await Receivers(rest).change(receiver, found)
+            changed = await WebhookTargets(rest).change(receiver, found)
         self._show(changed, changed=True)
         return changed
 
-    def right(self, receiver: Receiver) -> bool:
+    def right(self, receiver: WebhookTarget) -> bool:
         """Return whether messages to a receiver come here, as they should."""
         return not receiver.decided_by and not differences(receiver, self._wanted)
 
@@ -161,7 +161,7 @@ class _Connection:
             if finding.severity is not Severity.OK:
                 complain(f"{finding.text}. {finding.remedy}")
 
-    async def _found(self, receivers: Receivers, number: str, service: str) -> Receiver:
+    async def _found(self, receivers: WebhookTargets, number: str, service: str) -> WebhookTarget:
         if not number:
             return await receivers.service(service)
         try:
@@ -172,7 +172,7 @@ class _Connection:
             words = SENDERS.format(url=self._wanted.url)
             raise TwilioError(f"{error}. {words}", code=error.code) from error
 
-    def _show(self, receiver: Receiver, *, changed: bool = False) -> None:
+    def _show(self, receiver: WebhookTarget, *, changed: bool = False) -> None:
         if self._as_json:
             print_json({**shown(receiver, self._wanted), "changed": changed})
             return

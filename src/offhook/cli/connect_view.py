@@ -7,10 +7,10 @@ from rich.text import Text
 from offhook.core.urls import without_credentials
 from offhook.twilio.webhook_config import (
     PARAMETERS,
-    Kind,
-    Part,
-    Receiver,
-    Wanted,
+    DesiredConfig,
+    TargetKind,
+    WebhookSetting,
+    WebhookTarget,
     differences,
     leads_here,
 )
@@ -23,30 +23,30 @@ SENDERS: Final = (
     "In the Console: Messaging, Senders, WhatsApp senders, the sender; under "
     '"Webhook URL for incoming messages": {url}'
 )
-_WIDTH: Final = max(len(part) for part in Part)
+_WIDTH: Final = max(len(part) for part in WebhookSetting)
 _NAMES: Final = {
-    Kind.NUMBER: "number",
-    Kind.SERVICE: "Messaging Service",
-    Kind.WHATSAPP: "WhatsApp sender",
+    TargetKind.NUMBER: "number",
+    TargetKind.SERVICE: "Messaging Service",
+    TargetKind.WHATSAPP: "WhatsApp sender",
 }
 
 
-def state(receiver: Receiver, wanted: Wanted) -> str:
+def state(receiver: WebhookTarget, wanted: DesiredConfig) -> str:
     """Return in a word, or some more, whether messages get to us."""
     if receiver.decided_by:
         return f"decided by {receiver.decided_by}"
     if receiver.defers:
         return "left to its numbers"
-    if receiver.has(Part.APPLICATION):
-        return f"decided by {receiver.has(Part.APPLICATION)}"
+    if receiver.has(WebhookSetting.APPLICATION):
+        return f"decided by {receiver.has(WebhookSetting.APPLICATION)}"
     if not differences(receiver, wanted):
         return "connected"
     if leads_here(receiver, wanted):
         return "connected, but differs"
-    return "elsewhere" if receiver.has(Part.URL) else "not set"
+    return "elsewhere" if receiver.has(WebhookSetting.URL) else "not set"
 
 
-def shown(receiver: Receiver, wanted: Wanted) -> dict[str, Any]:
+def shown(receiver: WebhookTarget, wanted: DesiredConfig) -> dict[str, Any]:
     """Return a receiver as an object for scripts."""
     found = differences(receiver, wanted)
     return {
@@ -58,10 +58,10 @@ def shown(receiver: Receiver, wanted: Wanted) -> dict[str, Any]:
         "connected": not found and not receiver.decided_by,
         "decided_by": receiver.decided_by or None,
         "numbers": list(receiver.pool),
-        "webhook": _set(receiver, Part.URL) or None,
-        "method": _set(receiver, Part.METHOD) or None,
-        "fallback": _set(receiver, Part.FALLBACK) or None,
-        "status_callback": _set(receiver, Part.STATUS) or None,
+        "webhook": _set(receiver, WebhookSetting.URL) or None,
+        "method": _set(receiver, WebhookSetting.METHOD) or None,
+        "fallback": _set(receiver, WebhookSetting.FALLBACK) or None,
+        "status_callback": _set(receiver, WebhookSetting.STATUS) or None,
         "differences": [
             {
                 "what": one.part,
@@ -73,11 +73,15 @@ def shown(receiver: Receiver, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def row(receiver: Receiver, wanted: Wanted) -> Text:
+def row(receiver: WebhookTarget, wanted: DesiredConfig) -> Text:
     """Return a receiver on one line."""
     said = state(receiver, wanted)
     name = "" if receiver.name == receiver.address else f"  {receiver.name}"
-    url = _set(receiver, Part.URL) if said in {"elsewhere", "connected, but differs"} else ""
+    url = (
+        _set(receiver, WebhookSetting.URL)
+        if said in {"elsewhere", "connected, but differs"}
+        else ""
+    )
     return Text.assemble(
         (f"{receiver.address:<36}", "bold"),
         (f"{said:<24}", "green" if said == "connected" else "yellow"),
@@ -85,7 +89,7 @@ def row(receiver: Receiver, wanted: Wanted) -> Text:
     )
 
 
-def details(receiver: Receiver, wanted: Wanted) -> list[Text]:
+def details(receiver: WebhookTarget, wanted: DesiredConfig) -> list[Text]:
     """Return lines on a receiver: each part, and where it differs, what is expected."""
     title = f"{_NAMES[receiver.kind]} {receiver.address}"
     name = "" if receiver.name == receiver.address else f"  {receiver.name}"
@@ -106,12 +110,12 @@ def details(receiver: Receiver, wanted: Wanted) -> list[Text]:
     return [*lines, *_notes(receiver, wanted)]
 
 
-def _set(receiver: Receiver, part: Part) -> str:
+def _set(receiver: WebhookTarget, part: WebhookSetting) -> str:
     """Return what is set: Twilio takes a user and a password in URLs, which are others' secrets."""
     return without_credentials(receiver.has(part))
 
 
-def _notes(receiver: Receiver, wanted: Wanted) -> list[Text]:
+def _notes(receiver: WebhookTarget, wanted: DesiredConfig) -> list[Text]:
     if receiver.decided_by:
         text = (
             f"The Messaging Service {receiver.decided_by} decides for this number: "
@@ -119,8 +123,8 @@ def _notes(receiver: Receiver, wanted: Wanted) -> list[Text]:
         )
         return [Text(text, "yellow")]
     if (
-        receiver.kind is Kind.NUMBER
-        and receiver.has(Part.URL)
+        receiver.kind is TargetKind.NUMBER
+        and receiver.has(WebhookSetting.URL)
         and not differences(receiver, wanted)
     ):
         return [Text("It is connected: write to the number.", "green")]

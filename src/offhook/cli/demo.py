@@ -14,8 +14,8 @@ from rich.text import Text
 
 from offhook.cli.demo_script import Scene, broken_promises, scenes
 from offhook.concurrency import done_before
-from offhook.dev.control import Desk
-from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, Step, in_words
+from offhook.dev.control import TextSender
+from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent, in_words
 from offhook.dev.demo_bot import app
 from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, announced
@@ -82,7 +82,7 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
     return 0 if kept else 1
 
 
-async def _play_all(screen: Console, desk: Desk) -> bool:
+async def _play_all(screen: Console, desk: TextSender) -> bool:
     started = time.perf_counter()
     problems = []
     for number, scene in enumerate(scenes(app.settings), start=1):
@@ -100,7 +100,7 @@ async def _play_all(screen: Console, desk: Desk) -> bool:
     return not problems
 
 
-async def _play_one(screen: Console, desk: Desk, scene: Scene) -> list[Step]:
+async def _play_one(screen: Console, desk: TextSender, scene: Scene) -> list[TextEvent]:
     _line(screen, "person", scene.order.body)
     steps = []
     started = time.perf_counter()
@@ -110,7 +110,7 @@ async def _play_one(screen: Console, desk: Desk, scene: Scene) -> list[Step]:
     return steps
 
 
-def _show(screen: Console, step: Step, elapsed: float) -> None:
+def _show(screen: Console, step: TextEvent, elapsed: float) -> None:
     match step:
         case Acknowledged(error=None):
             times = f", {1 + len(step.repeats)} times" if step.repeats else ""

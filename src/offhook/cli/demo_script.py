@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from offhook.core.lifecycle import State
-from offhook.dev.control import TextOrder
-from offhook.dev.conversation import Acknowledged, Replied, Settled, Step
+from offhook.dev.control import SendTextRequest
+from offhook.dev.conversation import Acknowledged, Replied, Settled, TextEvent
 from offhook.settings import Settings
 from offhook.terminal import milliseconds
 
@@ -26,7 +26,7 @@ class Scene:
     """
 
     title: str
-    order: TextOrder
+    order: SendTextRequest
     replies: tuple[str, ...]
     state: State = State.DONE
     attempts: int = 1
@@ -41,36 +41,36 @@ def scenes(settings: Settings) -> tuple[Scene, ...]:
     return (
         Scene(
             "An ordinary message",
-            TextOrder(body="hello", from_="+15551230001"),
+            SendTextRequest(body="hello", from_="+15551230001"),
             ("You said: hello",),
         ),
         Scene(
             "A handler that takes its time: acknowledged at once, answered later",
-            TextOrder(body="please think", from_="+15551230002"),
+            SendTextRequest(body="please think", from_="+15551230002"),
             (settings.slow_notice, "I have thought about it. The answer is 42."),
         ),
         Scene(
             "A handler that fails once: it is tried again",
-            TextOrder(body="stumble", from_="+15551230003"),
+            SendTextRequest(body="stumble", from_="+15551230003"),
             ("There I am. It took me 2 attempts.",),
             attempts=2,
         ),
         Scene(
             "A handler that fails for good: the person is told, the message is kept",
-            TextOrder(body="break", from_="+15551230004"),
+            SendTextRequest(body="break", from_="+15551230004"),
             (settings.failure_notice,),
             state=State.DEAD,
             attempts=2,
         ),
         Scene(
             "One webhook, delivered three times: handled once",
-            TextOrder(body="only once", from_="+15551230005", repeat=3),
+            SendTextRequest(body="only once", from_="+15551230005", repeat=3),
             ("You said: only once",),
         ),
     )
 
 
-def broken_promises(scene: Scene, steps: Sequence[Step]) -> list[str]:
+def broken_promises(scene: Scene, steps: Sequence[TextEvent]) -> list[str]:
     """Return what a scene came to that was not promised, in words; empty when all went well."""
     found: list[str] = []
     for step in steps:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from offhook.cli.options import AppArgument
-from offhook.dev.reload import News, Reloader
+from offhook.dev.reload import Reloader, ReloadEvent
 from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, announced
 from offhook.dev.store import own_store
@@ -82,17 +82,17 @@ async def _serve_reloading(
     screen = console()
     greeted = False
 
-    def tell(news: News) -> None:
+    def tell(news: ReloadEvent) -> None:
         nonlocal greeted
         match news:
-            case News.READY if not greeted:
+            case ReloadEvent.READY if not greeted:
                 greeted = True
                 _welcome(screen, name, listener, session)
-            case News.READY:
+            case ReloadEvent.READY:
                 screen.print("reloaded", style="green")
-            case News.CHANGED:
+            case ReloadEvent.CHANGED:
                 screen.print("a file has changed", style="dim")
-            case News.BROKEN:
+            case ReloadEvent.BROKEN:
                 screen.print("it has ended: the next change starts it again", style="yellow")
 
     def start() -> Child:

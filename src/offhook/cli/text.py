@@ -17,14 +17,14 @@ from offhook.core.addresses import channel_of
 from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
 from offhook.core.responses import Fault
-from offhook.core.urls import MESSAGES
-from offhook.dev.control import TEXTS, TOKEN_HEADER, Channel, TextOrder
+from offhook.core.urls import MESSAGES_PATH
+from offhook.dev.control import TEXTS, TOKEN_HEADER, Channel, SendTextRequest
 from offhook.dev.conversation import (
     Acknowledged,
     Failed,
     Replied,
     Settled,
-    Step,
+    TextEvent,
     as_object,
     from_line,
     in_words,
@@ -33,7 +33,7 @@ from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds, print_json
-from offhook.twilio.simulator import Call, Line
+from offhook.twilio.simulator import WebhookCall, WebhookClient
 from offhook.twilio.simulator.payloads import Text, inbound, media_of
 from offhook.twilio.simulator.simulator import address
 
@@ -46,7 +46,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
         "Sign with the bot's own TWILIO_AUTH_TOKEN, and write --url as its OFFHOOK_PUBLIC_URL has "
         "it: the bot's log says which URL it has checked."
     ),
-    Fault.NOT_FOUND: f"Nothing answers at this path: messages go to {MESSAGES}.",
+    Fault.NOT_FOUND: f"Nothing answers at this path: messages go to {MESSAGES_PATH}.",
 }
 """What to do about a refusal, by its name. The others are in docs/reference/errors.md."""
 
@@ -104,7 +104,7 @@ def command(
     params = _params(param or ())
     if not (body or media or params):
         raise typer.BadParameter("write something, or attach something with --media")
-    order = TextOrder(
+    order = SendTextRequest(
         body=body, from_=from_, to=to, channel=channel, media=tuple(media or ()),
         params=params, repeat=repeat, timeout=timeout,
     )  # fmt: skip
@@ -114,10 +114,10 @@ def command(
         raise typer.Exit(1)
 
 
-async def _show(steps: AsyncIterator[Step], *, as_json: bool, waits: bool) -> bool:
+async def _show(steps: AsyncIterator[TextEvent], *, as_json: bool, waits: bool) -> bool:
     """Print what happens; return whether the message was answered."""
     screen = console()
-    seen: list[Step] = []
+    seen: list[TextEvent] = []
     async for step in steps:
         seen.append(step)
         if as_json:
@@ -130,7 +130,7 @@ async def _show(steps: AsyncIterator[Step], *, as_json: bool, waits: bool) -> bo
     return _concludes(screen, seen, silent=as_json)
 
 
-def _concludes(screen: Console, seen: list[Step], *, silent: bool) -> bool:
+def _concludes(screen: Console, seen: list[TextEvent], *, silent: bool) -> bool:
     """Return whether a stored message was answered, and say what a reader would miss."""
     if not isinstance(seen[-1], Settled):
         if not silent:
@@ -144,7 +144,7 @@ def _concludes(screen: Console, seen: list[Step], *, silent: bool) -> bool:
     return handled and all(reply.state == "sent" for reply in replies)
 
 
-def show_step(screen: Console, step: Step) -> None:
+def show_step(screen: Console, step: TextEvent) -> None:
     """Print a step of a conversation on a line."""
     match step:
         case Acknowledged(error=None):
@@ -173,7 +173,7 @@ def show_step(screen: Console, step: Step) -> None:
             screen.print(f"{step.state:<13} {in_words(step)}", style="dim", markup=False)
 
 
-async def _through_dev(session: Session, order: TextOrder) -> AsyncIterator[Step]:
+async def _through_dev(session: Session, order: SendTextRequest) -> AsyncIterator[TextEvent]:
     # The end of the wait is the server's to decide; this is for one that has hung up.
     patience = httpx2.Timeout(5.0, read=order.timeout + 30.0)
     try:
@@ -198,7 +198,7 @@ async def _through_dev(session: Session, order: TextOrder) -> AsyncIterator[Step
         ) from error
 
 
-async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
+async def _to_url(url: str, order: SendTextRequest) -> AsyncIterator[TextEvent]:
     webhook = _webhook(url)
     settings = Settings.load()
     settings.require("auth_token")
@@ -212,8 +212,8 @@ async def _to_url(url: str, order: TextOrder) -> AsyncIterator[Step]:
         media=tuple(media_of(one) for one in order.media),
         extra=order.params,
     )
-    call = Call(webhook, inbound(text), str(uuid.uuid4()))
-    line = Line(settings.auth_tokens[0])
+    call = WebhookCall(webhook, inbound(text), str(uuid.uuid4()))
+    line = WebhookClient(settings.auth_tokens[0])
     try:
         for _ in range(order.repeat):
             answer = await line.request(call)
@@ -245,7 +245,7 @@ def _webhook(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigurationError(f"--url {url}: write it like https://bot.example.com")
     if parts.path in {"", "/"}:
-        return parts._replace(path=MESSAGES).geturl()
+        return parts._replace(path=MESSAGES_PATH).geturl()
     return url
 
 

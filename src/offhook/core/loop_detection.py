@@ -22,7 +22,7 @@ _PROBED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class LoopRule:
     """Which turns a claim counts: our replies that were answered at a program's pace.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import Delivery, SendState
-from offhook.core.opt_outs import TWILIOS, OptOuts
+from offhook.core.opt_outs import TWILIO_WORDS, OptOuts
 from offhook.core.texts import well_formed
 from offhook.core.urls import leads_somewhere
 from offhook.errors import InvalidReply
@@ -282,7 +282,7 @@ class InboundMessage:
             replied_to_sid=get("OriginalRepliedMessageSid", ""),
             # WhatsApp sends the word "false" too (seen in captures).
             forwarded="true" in (get("Forwarded", ""), get("FrequentlyForwarded", "")),
-            opt_out=(opt_outs or TWILIOS).kind(raw),
+            opt_out=(opt_outs or TWILIO_WORDS).kind(raw),
             city=get("FromCity", ""),
             state=get("FromState", ""),
             zip=get("FromZip", ""),

@@ -54,5 +54,5 @@ class OptOuts:
         return "STOP" if raw.get("Body", "").strip().upper() in words else ""
 
 
-TWILIOS: Final = OptOuts()
+TWILIO_WORDS: Final = OptOuts()
 """With Twilio's default words."""

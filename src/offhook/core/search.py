@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote_to_bytes
 
-LOOK: Final = 20_000
+SCAN_LIMIT: Final = 20_000
 """Messages that one look goes through: 0.1 s of a million (benchmarks/dashboard.py)."""
 
 _BODY: Final = b"&Body="

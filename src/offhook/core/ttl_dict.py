@@ -12,13 +12,13 @@ V = TypeVar("V")
 _SWEPT_PER_PUT: Final = 2
 
 
-class _Held(NamedTuple, Generic[V]):
+class _Entry(NamedTuple, Generic[V]):
     value: V
     expires: float
     size: int
 
 
-class Expiring(Generic[K, V]):
+class TtlDict(Generic[K, V]):
     """Keeps values until they expire; never more of them, or more bytes, than it was made for.
 
     When it is full, what was put first leaves first: all live equally long, so that is what would
@@ -34,7 +34,7 @@ class Expiring(Generic[K, V]):
         self._size_limit = size
         self._size = 0
         # Ordered: a plain dict finds its first key in time that grows with what was deleted.
-        self._held: OrderedDict[K, _Held[V]] = OrderedDict()
+        self._held: OrderedDict[K, _Entry[V]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -61,7 +61,7 @@ class Expiring(Generic[K, V]):
             return
         while len(self._held) >= self._limit or self._size + size > self._size_limit:
             self._drop_first()
-        self._held[key] = _Held(value, expires, size)
+        self._held[key] = _Entry(value, expires, size)
         self._size += size
 
     def drop(self, key: K) -> None:

@@ -28,17 +28,17 @@ _URL: Final = re.compile(
 )
 
 
-MESSAGES: Final = "/twilio/messages"
+MESSAGES_PATH: Final = "/twilio/messages"
 """The route of inbound messages."""
 
-STATUS: Final = "/twilio/status"
+STATUS_PATH: Final = "/twilio/status"
 """The route of delivery statuses."""
 
 # Names that mean something inside of a network only (RFC 6761, RFC 6762, RFC 8375).
 _PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _WEB: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 
-RETRIES: Final = "#rc=5&rp=5xx,ct,rt"
+RETRY_OVERRIDES: Final = "#rc=5&rp=5xx,ct,rt"
 """Has Twilio repeat a webhook up to five times: on 5xx, on connection and on read failures.
 
 By default it repeats one connection failure, once. A fragment is not sent, nor signed.

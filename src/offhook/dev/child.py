@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offhook.app import Offhook
 from offhook.dev.server import configure, dev_server
-from offhook.dev.session import Session, memory_of
+from offhook.dev.session import Session, snapshot_file
 from offhook.dev.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
@@ -44,7 +44,7 @@ async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> No
     lifeline = Lifeline(given.lifeline)
     lifeline.when_cut(stop.set)
     listener = socket.socket(fileno=given.listener)
-    memory = memory_of(given.session)
+    memory = snapshot_file(given.session)
     async with dev_server(app, listener, session, memory) as server:
         with server.simulator.listening(Transcript(console())):
             lifeline.beat()

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from offhook.dev.conversation import Acknowledged, Step, as_object, follow
+from offhook.dev.conversation import Acknowledged, TextEvent, as_object, follow
 from offhook.stores.api import Inbox
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import is_loopback
@@ -23,7 +23,7 @@ TEXTS: Final = "/simulator/texts"
 Channel = Literal["sms", "whatsapp", "rcs"]
 
 
-class TextOrder(BaseModel):
+class SendTextRequest(BaseModel):
     """A text that a simulated person shall send.
 
     Attributes:
@@ -44,7 +44,7 @@ class TextOrder(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
 
 
-class Desk:
+class TextSender:
     """Has the simulator send texts, and tells what becomes of them.
 
     Args:
@@ -56,7 +56,7 @@ class Desk:
         self._simulator = simulator
         self._inbox = inbox
 
-    async def text(self, order: TextOrder) -> AsyncIterator[Step]:
+    async def text(self, order: SendTextRequest) -> AsyncIterator[TextEvent]:
         """Send a text; yield what becomes of it. It ends early when the order's time is up."""
         acknowledged = await self._send(order)
         yield acknowledged
@@ -69,7 +69,7 @@ class Desk:
         except TimeoutError:
             return
 
-    async def _send(self, order: TextOrder) -> Acknowledged:
+    async def _send(self, order: SendTextRequest) -> Acknowledged:
         delivered = await self._simulator.text(
             order.body,
             from_=order.from_,
@@ -82,7 +82,7 @@ class Desk:
         return Acknowledged.of(delivered)
 
 
-class Control:
+class ControlApi:
     """The API as an ASGI application, `app`.
 
     It answers only to who knows the token, and only when it was called by a name of this machine:
@@ -93,7 +93,7 @@ class Control:
         token: of this start.
     """
 
-    def __init__(self, desk: Desk, token: str) -> None:
+    def __init__(self, desk: TextSender, token: str) -> None:
         self._desk = desk
         self._token = token.encode()
         self.app = Starlette(routes=[Route(TEXTS, self._text, methods=["POST"])])
@@ -102,13 +102,13 @@ class Control:
         if not self._knows(request):
             return PlainTextResponse("not for you", 403)
         try:
-            order = TextOrder.model_validate_json(await request.body())
+            order = SendTextRequest.model_validate_json(await request.body())
         except ValidationError as error:
             problems = "; ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())
             return PlainTextResponse(problems, 400)
         return StreamingResponse(self._lines(order), media_type="application/x-ndjson")
 
-    async def _lines(self, order: TextOrder) -> AsyncIterator[str]:
+    async def _lines(self, order: SendTextRequest) -> AsyncIterator[str]:
         async for step in self._desk.text(order):
             yield json.dumps(as_object(step)) + "\n"
 

@@ -93,18 +93,18 @@ class Settled:
     error: str = ""
 
 
-Step = Acknowledged | Replied | Failed | Settled
-_STEPS: Final[Mapping[str, type[Step]]] = {
+TextEvent = Acknowledged | Replied | Failed | Settled
+_STEPS: Final[Mapping[str, type[TextEvent]]] = {
     step.__name__.lower(): step for step in (Acknowledged, Replied, Failed, Settled)
 }
 
 
-def as_object(step: Step) -> dict[str, Any]:
+def as_object(step: TextEvent) -> dict[str, Any]:
     """Return a step as JSON shows it."""
     return {"event": type(step).__name__.lower(), **asdict(step)}
 
 
-def from_line(line: str) -> Step:
+def from_line(line: str) -> TextEvent:
     """Return the step that a line of JSON holds."""
     found = json.loads(line)
     if "repeats" in found:
@@ -112,7 +112,7 @@ def from_line(line: str) -> Step:
     return _STEPS[found.pop("event")](**found)
 
 
-async def follow(inbox: Inbox, sid: str) -> AsyncIterator[Step]:
+async def follow(inbox: Inbox, sid: str) -> AsyncIterator[TextEvent]:
     """Yield what happens to a stored message until it is settled and its replies are on their way.
 
     Bound the wait with `asyncio.timeout`.
@@ -132,7 +132,7 @@ async def follow(inbox: Inbox, sid: str) -> AsyncIterator[Step]:
         await asyncio.sleep(_POLL)
 
 
-def steps(history: History) -> tuple[tuple[tuple[str, int], Step], ...]:
+def steps(history: History) -> tuple[tuple[tuple[str, int], TextEvent], ...]:
     """Return what has happened so far, each with a key that stays the same."""
     failed = (
         (("attempt", index), _failed(attempt))

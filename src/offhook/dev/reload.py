@@ -17,7 +17,7 @@ _LOOK: Final = 0.02  # seconds between two looks for an exit status
 _GATHER: Final = 100  # ms; an editor writes a file in several steps
 
 
-class News(Enum):
+class ReloadEvent(Enum):
     """What the reloader tells."""
 
     READY = auto()
@@ -35,7 +35,7 @@ class Reloader:
     """
 
     def __init__(
-        self, start: Callable[[], Child], directory: Path, tell: Callable[[News], None]
+        self, start: Callable[[], Child], directory: Path, tell: Callable[[ReloadEvent], None]
     ) -> None:
         self._start = start
         self._directory = directory
@@ -73,12 +73,12 @@ class Reloader:
         try:
             await self._until(lambda: self._stopped or self._changed or self._ended)
             if self._ended and self._was_ready and not (self._stopped or self._changed):
-                self._tell(News.BROKEN)
+                self._tell(ReloadEvent.BROKEN)
                 await self._until(lambda: self._stopped or self._changed)
         finally:
             await _end(child)
         if self._changed:
-            self._tell(News.CHANGED)
+            self._tell(ReloadEvent.CHANGED)
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
@@ -88,7 +88,7 @@ class Reloader:
     def _hear(self, lives: bool) -> None:
         if lives:
             self._was_ready = True
-            self._tell(News.READY)
+            self._tell(ReloadEvent.READY)
         else:
             self._ended = True
             self._happened.set()

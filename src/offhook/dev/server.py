@@ -17,7 +17,7 @@ from offhook.alerts import RULES, AlertWatcher
 from offhook.app import Offhook
 from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
-from offhook.dev.control import Control, Desk
+from offhook.dev.control import ControlApi, TextSender
 from offhook.dev.phone import Phone
 from offhook.dev.session import Session
 from offhook.errors import ConfigurationError
@@ -50,7 +50,7 @@ class DevServer:
         simulator: the simulated Twilio.
     """
 
-    desk: Desk
+    desk: TextSender
     simulator: Simulator
     _parts: frozenset["asyncio.Task[None]"]
 
@@ -118,7 +118,7 @@ async def dev_server(
         opened(app.settings) as store,
     ):
         await _retry_waiting(store)
-        desk = Desk(simulator, store)
+        desk = TextSender(simulator, store)
         phone = Phone(simulator, store, url=session.url, token=session.token)
         monitor = _monitor(app, store)
         watch = AlertWatcher(monitor.snapshot, (), rules=_RULES)
@@ -126,10 +126,10 @@ async def dev_server(
             lambda: store, monitor.snapshot, app.settings, alerts=lambda: watch.alerts
         )
         app.observe(phone.hear)
-        entrance = _Entrance(
+        entrance = _Router(
             app,
             simulator.rest,
-            Control(desk, session.token).app,
+            ControlApi(desk, session.token).app,
             phone=phone.app,
             dashboard=TokenAuth(dashboard.app, session.token),
             metrics=_metrics(monitor),
@@ -171,7 +171,7 @@ def _metrics(monitor: SystemMonitor) -> ASGIApp:
     return LocalOnly(MetricsEndpoint(render))
 
 
-class _Entrance:
+class _Router:
     """Leads a request to the simulated Twilio, the control API, the pages, or the bot."""
 
     def __init__(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-from offhook.core.urls import MESSAGES
+from offhook.core.urls import MESSAGES_PATH
 from offhook.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Session:
     @property
     def webhook(self) -> str:
         """Where messages are posted."""
-        return f"{self.url}{MESSAGES}"
+        return f"{self.url}{MESSAGES_PATH}"
 
     @property
     def phone(self) -> str:
@@ -116,10 +116,10 @@ def announced(session: Session) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
-        memory_of(file).unlink(missing_ok=True)
+        snapshot_file(file).unlink(missing_ok=True)
 
 
-def memory_of(file: Path) -> Path:
+def snapshot_file(file: Path) -> Path:
     """Return where a session's phone keeps its conversations while the bot is reloaded."""
     return file.with_suffix(".phone")
 

@@ -11,11 +11,11 @@ import httpx2
 from offhook.core.forms import Refusal
 from offhook.core.responses import ERROR_HEADER, Fault
 from offhook.core.signature import sign
-from offhook.core.urls import MESSAGES
+from offhook.core.urls import MESSAGES_PATH
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
 from offhook.twilio.client import is_elsewhere
-from offhook.twilio.responses import IDENTITY, bounded, said, shown
+from offhook.twilio.responses import IDENTITY, bounded, error_text, one_line
 from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 
@@ -93,7 +93,7 @@ async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResul
     return ProbeResult(
         response.status_code,
         *(
-            shown(response.headers.get(name, ""), _HEADER)
+            one_line(response.headers.get(name, ""), _HEADER)
             for name in (ERROR_HEADER.decode(), "Location")
         ),
     )
@@ -121,9 +121,9 @@ def _not_offhook(url: str, reached: ProbeResult, *, alive: bool) -> Finding:
         remedy = "Start offhook, and see that the proxy leads to its port."
         return fail(_SUBJECT, f"{text}: a proxy is there, but nobody behind it", remedy)
     if alive:
-        remedy = f"See what the proxy does with {MESSAGES}; it leads {HEALTH} to offhook."
+        remedy = f"See what the proxy does with {MESSAGES_PATH}; it leads {HEALTH} to offhook."
         return fail(_SUBJECT, f"{text}, and it was not offhook, which answers {HEALTH}", remedy)
-    remedy = f"See that the proxy leads {MESSAGES} to offhook, without changing the path."
+    remedy = f"See that the proxy leads {MESSAGES_PATH} to offhook, without changing the path."
     return fail(_SUBJECT, f"{text}, and it was not offhook", remedy)
 
 
@@ -148,4 +148,4 @@ def _words(error: Exception) -> str:
         return f"its certificate can't be verified ({text.rpartition(': ')[2]})"
     if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
         return f"no answer within {_PATIENCE:g} s"
-    return said(error).partition(" ")[2] or type(error).__name__
+    return error_text(error).partition(" ")[2] or type(error).__name__

@@ -9,11 +9,11 @@ from typing import Any, Final
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.errors import TwilioError
 from offhook.settings import Settings
-from offhook.twilio.client import TwilioRest
-from offhook.twilio.error_codes import WEBHOOKS
+from offhook.twilio.client import TwilioClient
+from offhook.twilio.error_codes import WEBHOOK_MEANINGS
 from offhook.twilio.responses import text_of
-from offhook.twilio.webhook_config import Receiver, Wanted, differences, leads_here
-from offhook.twilio.webhook_targets import API, Receivers
+from offhook.twilio.webhook_config import DesiredConfig, WebhookTarget, differences, leads_here
+from offhook.twilio.webhook_targets import API, WebhookTargets
 from offhook.twilio.webhook_urls import webhook_url
 
 _REFUSED: Final = (401, 403)
@@ -33,7 +33,7 @@ async def tokens(settings: Settings) -> Findings:
         return []  # told by `environment.account`
     known: list[bool] = []
     for token in settings.auth_tokens:
-        async with TwilioRest(settings, (settings.account_sid, token)) as rest:
+        async with TwilioClient(settings, (settings.account_sid, token)) as rest:
             try:
                 await rest.get("api", f"{API}/{settings.account_sid}.json")
             except TwilioError as error:
@@ -49,10 +49,10 @@ async def connections(settings: Settings) -> Findings:
     """Look what Twilio calls for the account's numbers, services and senders."""
     if not (settings.public_url and settings.account_sid):
         return []
-    subject, wanted = "connections", Wanted(webhook_url(settings))
+    subject, wanted = "connections", DesiredConfig(webhook_url(settings))
     try:
-        async with asyncio.timeout(_PATIENCE), TwilioRest(settings) as rest:
-            receivers = Receivers(rest)
+        async with asyncio.timeout(_PATIENCE), TwilioClient(settings) as rest:
+            receivers = WebhookTargets(rest)
             found = [*await receivers.numbers(), *await receivers.services()]
             found += await _senders(receivers)
     except TwilioError as error:
@@ -83,7 +83,7 @@ async def alerts(settings: Settings) -> Findings:
     subject, start = "alerts", datetime.now(UTC) - _BACK
     query = {"LogLevel": "error", "StartDate": f"{start:%Y-%m-%dT%H:%M:%SZ}"}
     try:
-        async with TwilioRest(settings) as rest:
+        async with TwilioClient(settings) as rest:
             listed = rest.all("monitor", "/v1/Alerts", "alerts", **query)
             found = [one async for one in listed if _is_ours(one, settings.public_url)]
     except TwilioError as error:
@@ -95,7 +95,7 @@ async def alerts(settings: Settings) -> Findings:
     return [_alert(code, count, latest[code]) for code, count in codes.most_common(_SHOWN)]
 
 
-async def _senders(receivers: Receivers) -> Sequence[Receiver]:
+async def _senders(receivers: WebhookTargets) -> Sequence[WebhookTarget]:
     try:
         return await receivers.senders()
     except TwilioError:
@@ -119,7 +119,7 @@ def _known(known: Sequence[bool]) -> Finding:
     return warn(subject, text, remedy)
 
 
-def _differs(receiver: Receiver, wanted: Wanted) -> Finding:
+def _differs(receiver: WebhookTarget, wanted: DesiredConfig) -> Finding:
     parts = ", ".join(one.part for one in differences(receiver, wanted))
     option = "--service" if receiver.address.startswith("MG") else "--number"
     text = f"{receiver.address} has this webhook, but differs in: {parts}"
@@ -130,7 +130,7 @@ def _differs(receiver: Receiver, wanted: Wanted) -> Finding:
 def _alert(code: str, count: int, when: str) -> Finding:
     times = "once" if count == 1 else f"{count:,} times"
     text = f"error {code}, {times} within 24 hours, last at {when}"
-    remedy = WEBHOOKS.get(code) or f"See https://www.twilio.com/docs/api/errors/{code}."
+    remedy = WEBHOOK_MEANINGS.get(code) or f"See https://www.twilio.com/docs/api/errors/{code}."
     return warn("alerts", text, f"{remedy} Each is at {_CONSOLE}.")
 
 

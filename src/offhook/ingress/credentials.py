@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from offhook.core.ttl_dict import Expiring
+from offhook.core.ttl_dict import TtlDict
 from offhook.errors import CredentialsUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
@@ -68,9 +68,9 @@ class Credentials:
         self._observer = observer
         self._clock = clock
         self._unguessable = (secrets.token_hex(16),)
-        self._known: Expiring[str, _Tokens] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
-        self._unknown: Expiring[str, _Tokens] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
-        self._failed: Expiring[str, bool] = Expiring(entries=_ACCOUNTS, size=_ACCOUNTS)
+        self._known: TtlDict[str, _Tokens] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
+        self._unknown: TtlDict[str, _Tokens] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
+        self._failed: TtlDict[str, bool] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._failing = False
 

@@ -12,7 +12,7 @@ from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Answer, Fault
-from offhook.core.urls import MESSAGES, STATUS
+from offhook.core.urls import MESSAGES_PATH, STATUS_PATH
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
@@ -251,7 +251,7 @@ class Reception:
         if inbound.kind is not Kind.STATUS or request.started < self._next_misdirected:
             return None
         self._next_misdirected = request.started + DIAGNOSIS_INTERVAL
-        right = request.base + request.path.removesuffix(MESSAGES) + STATUS
+        right = request.base + request.path.removesuffix(MESSAGES_PATH) + STATUS_PATH
         text = (
             f"status callbacks arrive at {request.path!a}, which is for messages; they are "
             f"recorded, but set {right!a} as the StatusCallback of what you send, or as the "

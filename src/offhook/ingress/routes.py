@@ -1,7 +1,7 @@
 """Route Twilio's webhooks and health checks to what answers them."""
 
 from offhook.core.keys import Kind
-from offhook.core.urls import MESSAGES, STATUS
+from offhook.core.urls import MESSAGES_PATH, STATUS_PATH
 from offhook.ingress.asgi import WebhookEndpoint
 from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
@@ -27,8 +27,8 @@ def routes(reception: Reception, settings: Settings, *, ready: Check) -> Conform
     return Conforming(
         Router(
             {
-                MESSAGES: WebhookEndpoint(Kind.MESSAGE, reception, reader),
-                STATUS: WebhookEndpoint(Kind.STATUS, reception, reader),
+                MESSAGES_PATH: WebhookEndpoint(Kind.MESSAGE, reception, reader),
+                STATUS_PATH: WebhookEndpoint(Kind.STATUS, reception, reader),
                 "/healthz": Health(),
                 "/readyz": Health(ready),
             },

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.core.keys import Kind
 from offhook.core.responses import REFUSED, Fault
-from offhook.core.urls import MESSAGES, STATUS
+from offhook.core.urls import MESSAGES_PATH, STATUS_PATH
 from offhook.ingress.reading import SIGNATURE, Reader, Unreadable
 from offhook.ingress.reception import Reception
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
@@ -48,7 +48,9 @@ class Missing:
         await respond(send, REFUSED[Fault.NOT_FOUND], unread)
         if request is not None:
             prefix = request.base + (self._mount_path or scope.get("root_path", ""))
-            await self._reception.report_stray(request, prefix + MESSAGES, prefix + STATUS)
+            await self._reception.report_stray(
+                request, prefix + MESSAGES_PATH, prefix + STATUS_PATH
+            )
 
     def _is_due(self, scope: Scope, now: float) -> bool:
         """Return whether to verify a request: it may be signed, and none was verified lately."""

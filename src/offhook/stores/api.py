@@ -14,7 +14,7 @@ from typing import Protocol
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
 from offhook.core.search import Phrase
@@ -192,7 +192,7 @@ class Queue(Entrance, Protocol):
     """Messages in lanes, from accepted to settled."""
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
     ) -> Claimed:
         """Take up to `limit` messages, of different lanes, each the first of its lane.
 

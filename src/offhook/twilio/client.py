@@ -15,10 +15,10 @@ import httpx2
 from offhook.errors import TwilioError
 from offhook.settings import Settings
 from offhook.twilio.error_codes import meaning
-from offhook.twilio.responses import IDENTITY, bounded, code_of, object_of, said, text_of
+from offhook.twilio.responses import IDENTITY, bounded, code_of, error_text, object_of, text_of
 
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
-TOTAL: Final = 20.0
+TOTAL_TIMEOUT: Final = 20.0
 """Seconds for one answer: one that drips never meets the timeout, which counts between packets."""
 
 MAX_PAGES: Final = 100
@@ -60,7 +60,7 @@ def host_of(api: str, product: str) -> str:
     return api if match is None else f"{match[1]}{product}{match[2]}"
 
 
-class TwilioRest:
+class TwilioClient:
     """A client of Twilio's REST API; `async with` closes it.
 
     Every method raises `TwilioError` when Twilio refuses, is not reached or not understood.
@@ -127,13 +127,13 @@ class TwilioRest:
 
     async def _ask(self, method: str, url: str, **given: Any) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(TOTAL):
+            async with asyncio.timeout(TOTAL_TIMEOUT):
                 response = await self._client.request(
                     method, url, **{"headers": {"Accept": "application/json"}, **given}
                 )
         except (httpx2.HTTPError, TimeoutError) as error:
             where = urlsplit(url).netloc
-            raise TwilioError(f"Twilio was not reached at {where}: {said(error)}") from error
+            raise TwilioError(f"Twilio was not reached at {where}: {error_text(error)}") from error
         answer = object_of(response)
         if response.is_success and answer:
             return answer

@@ -72,7 +72,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
 
 # What Twilio notes in its monitor when a webhook of ours has failed. What is sent to people has
 # the codes above.
-WEBHOOKS: Final[Mapping[str, str]] = MappingProxyType(
+WEBHOOK_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "11100": "The webhook's URL at Twilio is none. `offhook connect` shows it.",
         "11200": "The webhook was answered 4xx or 5xx, or not in time. A 403 is a signature that "

@@ -10,7 +10,7 @@ import httpx2
 from offhook.core.lifecycle import STATUSES
 from offhook.core.texts import well_formed
 
-LONGEST: Final = 64 * 1024
+MAX_BYTES: Final = 64 * 1024
 """Bytes of an answer that are read: Twilio's on one message have 1 kB, and of a webhook's answer it
 reads no more itself (https://www.twilio.com/docs/api/errors/11750)."""
 
@@ -23,7 +23,7 @@ IDENTITY: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
 """Headers of every request: what is compressed may be any number of times as long."""
 
 
-def bounded(most: int = LONGEST, *, encoded: bool = False) -> dict[str, Any]:
+def bounded(most: int = MAX_BYTES, *, encoded: bool = False) -> dict[str, Any]:
     """Return an HTTP client's `event_hooks`, by which no more of an answer is read.
 
     Args:
@@ -72,7 +72,7 @@ def object_of(response: httpx2.Response) -> Mapping[str, Any]:
 def text_of(answer: Mapping[str, Any], name: str) -> str:
     """Return a text as it can be stored, logged and shown; empty where there is no text."""
     value = answer.get(name)
-    return shown(value) if isinstance(value, str) else ""
+    return one_line(value) if isinstance(value, str) else ""
 
 
 def code_of(answer: Mapping[str, Any]) -> str:
@@ -93,12 +93,12 @@ def status_of(answer: Mapping[str, Any]) -> str:
     return status if isinstance(status, str) and status in STATUSES else ""
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return an error in words. Those of the HTTP client hold no part of the request."""
-    return shown(f"{type(error).__name__} {error}".rstrip(), _WORDS)
+    return one_line(f"{type(error).__name__} {error}".rstrip(), _WORDS)
 
 
-def shown(text: str, most: int = _TEXT) -> str:
+def one_line(text: str, most: int = _TEXT) -> str:
     """Return the beginning of a foreign text, on one line."""
     text = well_formed(text[:most])
     return "".join(char if char.isprintable() else " " for char in text)

@@ -24,8 +24,8 @@ from offhook.twilio.responses import (
     IDENTITY,
     bounded,
     code_of,
+    error_text,
     object_of,
-    said,
     sid_of,
     status_of,
     text_of,
@@ -123,7 +123,7 @@ class TwilioSender:
         try:
             request = self._request(client, claim)
         except Exception as error:  # noqa: BLE001 - the contract: raises nothing
-            return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {said(error)}")
+            return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {error_text(error)}")
         try:
             async with asyncio.timeout(TOTAL):
                 response = await client.send(request)
@@ -132,9 +132,9 @@ class TwilioSender:
                 SendTrigger.POSTPONE, error="this process was suspended for too long"
             )
         except _NOT_CONNECTED as error:
-            return self._postponed(claim.tries, f"Twilio was not reached: {said(error)}")
+            return self._postponed(claim.tries, f"Twilio was not reached: {error_text(error)}")
         except Exception as error:  # noqa: BLE001 - the request may have been sent
-            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {said(error)}")
+            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {error_text(error)}")
         return self._outcome(claim.tries, response)
 
     def _request(self, client: httpx2.AsyncClient, claim: SendClaim) -> httpx2.Request:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 
-class Kind(StrEnum):
+class TargetKind(StrEnum):
     """What receives messages at Twilio."""
 
     NUMBER = "number"
@@ -14,7 +14,7 @@ class Kind(StrEnum):
     WHATSAPP = "whatsapp"  # a number as a WhatsApp sender
 
 
-class Part(StrEnum):
+class WebhookSetting(StrEnum):
     """What can be set for a receiver."""
 
     URL = "webhook"
@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class WebhookTarget:
     """A number, a Messaging Service or a WhatsApp sender, as Twilio has it.
 
     Attributes:
@@ -37,25 +37,25 @@ class Receiver:
         pool: the numbers of a Messaging Service.
     """
 
-    kind: Kind
+    kind: TargetKind
     sid: str
     address: str
     name: str = ""
-    now: Mapping[Part, str] | None = None
+    now: Mapping[WebhookSetting, str] | None = None
     decided_by: str = ""
     pool: Sequence[str] = ()
 
-    def has(self, part: Part) -> str:
+    def has(self, part: WebhookSetting) -> str:
         """Return what is set."""
         return (self.now or {}).get(part, "")
 
     @property
     def defers(self) -> bool:
         """Whether it is a Messaging Service that leaves messages to its numbers' webhooks."""
-        return bool(self.has(Part.DEFERS))
+        return bool(self.has(WebhookSetting.DEFERS))
 
 
-class Wanted(NamedTuple):
+class DesiredConfig(NamedTuple):
     """What should be set.
 
     Attributes:
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
 class Difference(NamedTuple):
     """One setting that is not as it should be."""
 
-    part: Part
+    part: WebhookSetting
     now: str
     wanted: str
 
@@ -89,28 +89,28 @@ _BETWEEN: Final = str.maketrans("", "", " -.()/")
 # https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource
 # https://www.twilio.com/docs/messaging/api/service-resource
 # https://www.twilio.com/docs/whatsapp/api/senders
-PARAMETERS: Final[Mapping[Kind, Mapping[Part, str]]] = {
-    Kind.NUMBER: {
-        Part.URL: "SmsUrl",
-        Part.METHOD: "SmsMethod",
-        Part.FALLBACK: "SmsFallbackUrl",
-        Part.FALLBACK_METHOD: "SmsFallbackMethod",
-        Part.APPLICATION: "SmsApplicationSid",
+PARAMETERS: Final[Mapping[TargetKind, Mapping[WebhookSetting, str]]] = {
+    TargetKind.NUMBER: {
+        WebhookSetting.URL: "SmsUrl",
+        WebhookSetting.METHOD: "SmsMethod",
+        WebhookSetting.FALLBACK: "SmsFallbackUrl",
+        WebhookSetting.FALLBACK_METHOD: "SmsFallbackMethod",
+        WebhookSetting.APPLICATION: "SmsApplicationSid",
     },
-    Kind.SERVICE: {
-        Part.URL: "InboundRequestUrl",
-        Part.METHOD: "InboundMethod",
-        Part.FALLBACK: "FallbackUrl",
-        Part.FALLBACK_METHOD: "FallbackMethod",
-        Part.STATUS: "StatusCallback",
-        Part.DEFERS: "UseInboundWebhookOnNumber",
+    TargetKind.SERVICE: {
+        WebhookSetting.URL: "InboundRequestUrl",
+        WebhookSetting.METHOD: "InboundMethod",
+        WebhookSetting.FALLBACK: "FallbackUrl",
+        WebhookSetting.FALLBACK_METHOD: "FallbackMethod",
+        WebhookSetting.STATUS: "StatusCallback",
+        WebhookSetting.DEFERS: "UseInboundWebhookOnNumber",
     },
-    Kind.WHATSAPP: {
-        Part.URL: "callback_url",
-        Part.METHOD: "callback_method",
-        Part.FALLBACK: "fallback_url",
-        Part.FALLBACK_METHOD: "fallback_method",
-        Part.STATUS: "status_callback_url",
+    TargetKind.WHATSAPP: {
+        WebhookSetting.URL: "callback_url",
+        WebhookSetting.METHOD: "callback_method",
+        WebhookSetting.FALLBACK: "fallback_url",
+        WebhookSetting.FALLBACK_METHOD: "fallback_method",
+        WebhookSetting.STATUS: "status_callback_url",
     },
 }
 """What Twilio calls each part, when it is changed."""
@@ -124,18 +124,23 @@ def address_of(text: str) -> str:
     return f"{channel.lower()}{separator}{plus}{digits}"
 
 
-def differences(receiver: Receiver, wanted: Wanted) -> tuple[Difference, ...]:
+def differences(receiver: WebhookTarget, wanted: DesiredConfig) -> tuple[Difference, ...]:
     """Return what has to be changed for messages to a receiver to reach us, and keep reaching us.
 
     The status callback of a number is for calls, and no part of this.
     """
-    expected = {Part.URL: wanted.url, Part.METHOD: POST, Part.APPLICATION: "", Part.DEFERS: ""}
-    fallback = wanted.fallback_url or receiver.has(Part.FALLBACK) or wanted.url
-    expected[Part.FALLBACK] = fallback
-    if fallback != receiver.has(Part.FALLBACK) or fallback == wanted.url:
-        expected[Part.FALLBACK_METHOD] = POST  # somebody else's is not ours to change
+    expected = {
+        WebhookSetting.URL: wanted.url,
+        WebhookSetting.METHOD: POST,
+        WebhookSetting.APPLICATION: "",
+        WebhookSetting.DEFERS: "",
+    }
+    fallback = wanted.fallback_url or receiver.has(WebhookSetting.FALLBACK) or wanted.url
+    expected[WebhookSetting.FALLBACK] = fallback
+    if fallback != receiver.has(WebhookSetting.FALLBACK) or fallback == wanted.url:
+        expected[WebhookSetting.FALLBACK_METHOD] = POST  # somebody else's is not ours to change
     if wanted.status_callback:
-        expected[Part.STATUS] = wanted.status_callback
+        expected[WebhookSetting.STATUS] = wanted.status_callback
     return tuple(
         Difference(part, receiver.has(part), expected[part])
         for part in PARAMETERS[receiver.kind]
@@ -143,14 +148,17 @@ def differences(receiver: Receiver, wanted: Wanted) -> tuple[Difference, ...]:
     )
 
 
-def changes(kind: Kind, found: Sequence[Difference]) -> dict[str, str]:
+def changes(kind: TargetKind, found: Sequence[Difference]) -> dict[str, str]:
     """Return the parameters that make the differences go."""
     names = PARAMETERS[kind]
-    return {names[one.part]: "false" if one.part is Part.DEFERS else one.wanted for one in found}
+    return {
+        names[one.part]: "false" if one.part is WebhookSetting.DEFERS else one.wanted
+        for one in found
+    }
 
 
-def leads_here(receiver: Receiver, wanted: Wanted) -> bool:
+def leads_here(receiver: WebhookTarget, wanted: DesiredConfig) -> bool:
     """Return whether messages get to the webhook at all, with or without overrides."""
-    if receiver.defers or receiver.has(Part.APPLICATION) or receiver.decided_by:
+    if receiver.defers or receiver.has(WebhookSetting.APPLICATION) or receiver.decided_by:
         return False
-    return receiver.has(Part.URL).partition("#")[0] == wanted.url.partition("#")[0]
+    return receiver.has(WebhookSetting.URL).partition("#")[0] == wanted.url.partition("#")[0]

@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from offhook.clock import steady
-from offhook.core.ttl_dict import Expiring
+from offhook.core.ttl_dict import TtlDict
 from offhook.errors import SettingsError
 from offhook.events import Incident, Observer, Topic
 from offhook.ports import Admission, SenderLimit
@@ -97,7 +97,7 @@ class LocalLimit:
     def __init__(self, windows: Windows, *, clock: Callable[[], float] = steady) -> None:
         self._windows = windows
         self._clock = clock
-        self._counts: Expiring[str, int] = Expiring(entries=SENDERS, size=SENDERS)
+        self._counts: TtlDict[str, int] = TtlDict(entries=SENDERS, size=SENDERS)
 
     async def admit(self, account_sid: str, sender: str, received: float) -> Admission:
         """Count one message."""

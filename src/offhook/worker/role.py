@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from offhook.concurrency import wait_for_event
 from offhook.core.send_reference import FIELD, send_reference
-from offhook.core.urls import RETRIES
+from offhook.core.urls import RETRY_OVERRIDES
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
@@ -175,6 +175,6 @@ def status_callback(settings: Settings) -> Callable[[int, str], str] | None:
     base, token = status_url(settings), settings.auth_tokens[0]
 
     def callback(send_id: int, account_sid: str) -> str:
-        return f"{base}?{FIELD}={send_reference(send_id, account_sid, token)}{RETRIES}"
+        return f"{base}?{FIELD}={send_reference(send_id, account_sid, token)}{RETRY_OVERRIDES}"
 
     return callback

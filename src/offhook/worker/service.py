@@ -8,7 +8,7 @@ from typing import Final
 
 from offhook.clock import elapsed
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Validator
@@ -76,7 +76,7 @@ class Worker:
             Throttle(settings, observer, sender_limit),
         )
         limit = settings.loop_limit
-        self._counted = None if limit is None else Loop(limit[1])
+        self._counted = None if limit is None else LoopRule(limit[1])
         self._loop: ClaimLoop[Run] = ClaimLoop(
             store.listen(),
             self._watch,

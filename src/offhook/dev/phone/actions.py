@@ -5,17 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from offhook.dev.phone.bubbles import Conversation
-from offhook.dev.phone.conversations import Book
-from offhook.dev.phone.journal import Change, Changes
-from offhook.dev.phone.requests import PersonOrder, ReachOrder, SwitchOrder, TextOrder
+from offhook.dev.phone.conversations import Conversations
+from offhook.dev.phone.journal import Journal, PageChange
+from offhook.dev.phone.requests import (
+    ContactRequest,
+    FaultRequest,
+    ReachabilityRequest,
+    TextRequest,
+)
 from offhook.dev.phone.sample_contacts import CROWD
-from offhook.dev.phone.switches import Switch, trouble_of
+from offhook.dev.phone.switches import FaultSwitch, trouble_for
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Simulator
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ActiveFaults:
     """The trouble that is wanted.
 
     Attributes:
@@ -23,11 +28,11 @@ class Setting:
         unreachable: the addresses of people whose phone is off.
     """
 
-    on: frozenset[Switch] = frozenset()
+    on: frozenset[FaultSwitch] = frozenset()
     unreachable: frozenset[str] = frozenset()
 
 
-class Switchboard:
+class PhoneActions:
     """Between the page and the simulated Twilio.
 
     Args:
@@ -39,19 +44,19 @@ class Switchboard:
         setting: the trouble that is wanted.
     """
 
-    def __init__(self, simulator: Simulator, changes: Changes) -> None:
+    def __init__(self, simulator: Simulator, changes: Journal) -> None:
         self._simulator = simulator
         self._changes = changes
         self._under_way: set[asyncio.Task[Any]] = set()
-        self.setting = Setting()
-        self.book = Book(
+        self.setting = ActiveFaults()
+        self.book = Conversations(
             simulator.number,
             changes,
             opted_out=lambda: simulator.opted_out,
             unreachable=lambda: self.setting.unreachable,
         )
 
-    def text(self, order: TextOrder) -> None:
+    def text(self, order: TextRequest) -> None:
         """Have somebody send a message. It is on its way when this returns.
 
         Raises:
@@ -65,17 +70,17 @@ class Switchboard:
             conversation = self.book.open(person.address, name=person.name)
             self._send(conversation, body=f"Hello from caller {number}")
 
-    def meet(self, order: PersonOrder) -> Conversation:
+    def meet(self, order: ContactRequest) -> Conversation:
         """Return the conversation with somebody, who may be new."""
         return self.book.open(order.address, name=order.name.strip())
 
-    def switch(self, order: SwitchOrder) -> None:
+    def switch(self, order: FaultRequest) -> None:
         """Turn a kind of trouble on or off."""
         was = self.setting.on
         now = was | {order.switch} if order.on else was - {order.switch}
         self.make_trouble(replace(self.setting, on=now))
 
-    def reach(self, order: ReachOrder) -> None:
+    def reach(self, order: ReachabilityRequest) -> None:
         """Turn somebody's phone off, or on again.
 
         Raises:
@@ -87,11 +92,11 @@ class Switchboard:
         self.make_trouble(replace(self.setting, unreachable=now))
         self.book.touch(address)
 
-    def make_trouble(self, setting: Setting) -> None:
+    def make_trouble(self, setting: ActiveFaults) -> None:
         """Have the simulator behave as wanted."""
         self.setting = setting
-        self._simulator.trouble = trouble_of(setting.on, setting.unreachable)
-        self._changes.note(Change("trouble"))
+        self._simulator.trouble = trouble_for(setting.on, setting.unreachable)
+        self._changes.note(PageChange("trouble"))
 
     async def close(self) -> None:
         """Give up what is on its way."""

@@ -11,8 +11,8 @@ from offhook.core.keys import Kind
 from offhook.core.messages import InboundMessage
 from offhook.core.send_reference import FIELD
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
-from offhook.dev.phone.journal import Change, Changes
-from offhook.dev.phone.sample_contacts import AT_HAND, name_of
+from offhook.dev.phone.journal import Journal, PageChange
+from offhook.dev.phone.sample_contacts import INITIAL_CONTACTS, name_of
 from offhook.events import Answered, Handled, Sent
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import (
@@ -29,7 +29,7 @@ KEPT: Final = 2_000
 """Bubbles in all; the oldest are forgotten."""
 
 
-class Book:
+class Conversations:
     """Keeps the conversations, and notes what changes in them.
 
     What happens to a message is told by two sides that do not know each other: the simulated
@@ -45,7 +45,7 @@ class Book:
     def __init__(
         self,
         ours: str,
-        changes: Changes,
+        changes: Journal,
         *,
         opted_out: Callable[[], Container[str]] = frozenset,
         unreachable: Callable[[], Container[str]] = frozenset,
@@ -61,7 +61,7 @@ class Book:
         self._by_sid: dict[str, str] = {}
         self._by_message: dict[int, str] = {}
         self._order: deque[str] = deque()
-        for person in AT_HAND:
+        for person in INITIAL_CONTACTS:
             self.open(person.address)
 
     @property
@@ -114,14 +114,14 @@ class Book:
             known = known or Conversation(key, address, ours, name_of(address))
             self._conversations[key] = replace(known, name=name or known.name)
             self._members.setdefault(key, [])
-            self._changes.note(Change("conversation", key))
+            self._changes.note(PageChange("conversation", key))
         return self._whole(self._conversations[key])
 
     def touch(self, address: str) -> None:
         """Note that something about a person has changed, such as that they have opted out."""
         for key, conversation in self._conversations.items():
             if conversation.address == address:
-                self._changes.note(Change("conversation", key))
+                self._changes.note(PageChange("conversation", key))
 
     def hear_line(self, event: Event) -> None:
         """Take in what has happened on Twilio's side."""
@@ -176,7 +176,7 @@ class Book:
         self._put(replace(known, runs=(*known.runs, run)))
         waiting = (one for one in self._bubbles_of(self._in[key]) if one.state == "acknowledged")
         for other in (*self.effects(known), *waiting):  # these may wait behind it, or no longer
-            self._changes.note(Change("bubble", self._in[other.id], other.id))
+            self._changes.note(PageChange("bubble", self._in[other.id], other.id))
 
     def _take_outbound(self, outbound: Outbound) -> None:
         send_id = _send_id(outbound.status_callback)
@@ -227,8 +227,8 @@ class Book:
     def _put(self, bubble: Bubble) -> None:
         self._bubbles[bubble.id] = bubble
         key = self._in[bubble.id]
-        self._changes.note(Change("bubble", key, bubble.id))
-        self._changes.note(Change("conversation", key))
+        self._changes.note(PageChange("bubble", key, bubble.id))
+        self._changes.note(PageChange("conversation", key))
 
     def _forget(self, key: str) -> None:
         self._members[self._in.pop(key)].remove(key)

@@ -13,7 +13,7 @@ KEPT: Final = 5_000
 _HEARTBEAT: Final = 15.0  # seconds; a browser that has gone without a word is noticed at a write
 
 
-class Change(NamedTuple):
+class PageChange(NamedTuple):
     """Something that looks different now.
 
     Attributes:
@@ -46,7 +46,7 @@ class Position(NamedTuple):
         return f"{self.epoch}-{self.number}"
 
 
-class Changes:
+class Journal:
     """A bounded journal of changes, for any number of readers.
 
     It keeps what has changed, not how it looks: a reader that is slow, or was away, is shown the
@@ -55,7 +55,7 @@ class Changes:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._epoch = secrets.token_hex(4)
-        self._kept: deque[Change] = deque(maxlen=kept)
+        self._kept: deque[PageChange] = deque(maxlen=kept)
         self._number = 0
         self._readers: set[asyncio.Event] = set()
         self._closed = False
@@ -65,7 +65,7 @@ class Changes:
         """That of the latest change."""
         return Position(self._epoch, self._number)
 
-    def note(self, change: Change) -> None:
+    def note(self, change: PageChange) -> None:
         """Write a change down and wake the readers."""
         self._kept.append(change)
         self._number += 1
@@ -76,7 +76,7 @@ class Changes:
         self._closed = True
         self._wake()
 
-    def since(self, position: Position) -> tuple[Change, ...] | None:
+    def since(self, position: Position) -> tuple[PageChange, ...] | None:
         """Return what has changed since, each once; None when that is not known any more."""
         missed = self._number - position.number
         if position.epoch != self._epoch or not 0 <= missed <= len(self._kept):
@@ -86,7 +86,7 @@ class Changes:
 
     async def follow(
         self, position: Position
-    ) -> AsyncIterator[tuple[Position, tuple[Change, ...] | None]]:
+    ) -> AsyncIterator[tuple[Position, tuple[PageChange, ...] | None]]:
         """Yield changes as they come, and an empty tuple every 15 s; None when some were missed."""
         awake = asyncio.Event()
         self._readers.add(awake)

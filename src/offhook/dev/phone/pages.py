@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
-from offhook.dev.phone.conversations import Book
-from offhook.dev.phone.journal import Change, Position
-from offhook.dev.phone.switches import LABELS, Switch
+from offhook.dev.phone.conversations import Conversations
+from offhook.dev.phone.journal import PageChange, Position
+from offhook.dev.phone.switches import LABELS, FaultSwitch
 from offhook.stores.api import History
 from offhook.web.design import templates
 
@@ -27,7 +27,7 @@ class Pages:
     """
 
     def __init__(
-        self, book: Book, switches: Callable[[], frozenset[Switch]], own_media: str
+        self, book: Conversations, switches: Callable[[], frozenset[FaultSwitch]], own_media: str
     ) -> None:
         self._book = book
         self._switches = switches
@@ -66,7 +66,7 @@ class Pages:
         """Return what happened on the line for one bubble, and where the store has its message."""
         return self._render("line.html", conversation=conversation, **self._line(bubble, standing))
 
-    def change(self, change: Change) -> Mapping[str, Any] | None:
+    def change(self, change: PageChange) -> Mapping[str, Any] | None:
         """Return what a browser needs to show a change; None when it is gone already."""
         if change.kind == "trouble":
             return {"on": sorted(self._switches())}

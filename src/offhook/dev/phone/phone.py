@@ -22,13 +22,19 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from offhook.core.keys import Kind
-from offhook.dev.phone.actions import Setting, Switchboard
+from offhook.dev.phone.actions import ActiveFaults, PhoneActions
 from offhook.dev.phone.attachments import MAX_BYTES, Attachments
 from offhook.dev.phone.bubbles import Bubble, Incoming
-from offhook.dev.phone.journal import Changes, Position
+from offhook.dev.phone.journal import Journal, Position
 from offhook.dev.phone.pages import HERE, Pages
-from offhook.dev.phone.requests import PersonOrder, ReachOrder, RetryOrder, SwitchOrder, TextOrder
-from offhook.dev.phone.snapshot import Memories, Memory, read
+from offhook.dev.phone.requests import (
+    ContactRequest,
+    FaultRequest,
+    ReachabilityRequest,
+    RetryRequest,
+    TextRequest,
+)
+from offhook.dev.phone.snapshot import Snapshot, SnapshotEntry, read
 from offhook.errors import ConfigurationError, StoreError
 from offhook.events import Event as AppEvent
 from offhook.stores.api import Filter, History, Inbox
@@ -68,11 +74,11 @@ class Phone:
         media = f"{url}{PATH}/media"
         self._inbox = inbox
         self._simulator = simulator
-        self._changes = Changes()
-        self._switchboard = Switchboard(simulator, self._changes)
+        self._changes = Journal()
+        self._switchboard = PhoneActions(simulator, self._changes)
         self._book = self._switchboard.book
         self._attachments = Attachments(media)
-        self._memories = Memories()
+        self._memories = Snapshot()
         self._pages = Pages(self._book, lambda: self._switchboard.setting.on, f"{media}/")
         pages = Starlette(routes=self._routes(), exception_handlers={ConfigurationError: _refuse})
         self.app: ASGIApp = Starlette(
@@ -113,9 +119,9 @@ class Phone:
         self._memories.keep(event)
         self._book.hear_line(event)
 
-    def _remember(self, event: Memory) -> None:
+    def _remember(self, event: SnapshotEntry) -> None:
         match event:
-            case Setting():
+            case ActiveFaults():
                 self._switchboard.make_trouble(event)
             case Texted():
                 self._simulator.recall(event)
@@ -188,7 +194,7 @@ class Phone:
             yield told or ":\n\n"
 
     async def _text(self, request: Request) -> Response:
-        self._switchboard.text(TextOrder.read(await _body(request)))
+        self._switchboard.text(TextRequest.read(await _body(request)))
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     async def _crowd(self, _request: Request) -> Response:
@@ -196,19 +202,19 @@ class Phone:
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     async def _meet(self, request: Request) -> Response:
-        met = self._switchboard.meet(PersonOrder.read(await _body(request)))
+        met = self._switchboard.meet(ContactRequest.read(await _body(request)))
         return JSONResponse({"conversation": met.id}, HTTPStatus.CREATED)
 
     async def _switch(self, request: Request) -> Response:
-        self._switchboard.switch(SwitchOrder.read(await _body(request)))
+        self._switchboard.switch(FaultRequest.read(await _body(request)))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _reach(self, request: Request) -> Response:
-        self._switchboard.reach(ReachOrder.read(await _body(request)))
+        self._switchboard.reach(ReachabilityRequest.read(await _body(request)))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _retry(self, request: Request) -> Response:
-        order = RetryOrder.read(await _body(request))
+        order = RetryRequest.read(await _body(request))
         if not await self._inbox.replay(order.message):
             raise ConfigurationError("this message is no longer waiting")
         return Response(status_code=HTTPStatus.NO_CONTENT)

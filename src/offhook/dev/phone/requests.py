@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from offhook.core.messages import MAX_MEDIA, Button, Location
 from offhook.core.texts import MAX_BODY
-from offhook.dev.phone.switches import Switch
+from offhook.dev.phone.switches import FaultSwitch
 from offhook.errors import ConfigurationError
 
 _ADDRESS: Final = re.compile(r"(whatsapp:)?\+[1-9][0-9]{6,14}")
@@ -23,7 +23,7 @@ def _is_number(text: str) -> str:
     return _is_address(re.sub(r"[\s().-]", "", text))
 
 
-class _Order(BaseModel):
+class _PageRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
@@ -41,7 +41,7 @@ class _Order(BaseModel):
             raise ConfigurationError(told) from None
 
 
-class Place(_Order):
+class SharedLocation(_PageRequest):
     """A place that is shared; degrees."""
 
     latitude: Annotated[float, Field(ge=-90, le=90)]
@@ -49,14 +49,14 @@ class Place(_Order):
     label: Annotated[str, Field(max_length=200)] = ""
 
 
-class Press(_Order):
+class ButtonPress(_PageRequest):
     """A button that is pressed."""
 
     text: Annotated[str, Field(min_length=1, max_length=20)]
     payload: Annotated[str, Field(max_length=256)] = ""
 
 
-class TextOrder(_Order):
+class TextRequest(_PageRequest):
     """A message that somebody shall send.
 
     Attributes:
@@ -67,8 +67,8 @@ class TextOrder(_Order):
     conversation: str
     body: Annotated[str, Field(max_length=MAX_BODY)] = ""
     media: Annotated[tuple[str, ...], Field(max_length=MAX_MEDIA)] = ()
-    button: Press | None = None
-    location: Place | None = None
+    button: ButtonPress | None = None
+    location: SharedLocation | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -87,7 +87,7 @@ class TextOrder(_Order):
         }
 
 
-class PersonOrder(_Order):
+class ContactRequest(_PageRequest):
     """Somebody new."""
 
     name: Annotated[str, Field(max_length=40)] = ""
@@ -100,14 +100,14 @@ class PersonOrder(_Order):
         return self.number if self.channel == "sms" else f"{self.channel}:{self.number}"
 
 
-class SwitchOrder(_Order):
+class FaultRequest(_PageRequest):
     """A switch for trouble is turned on or off."""
 
-    switch: Switch
+    switch: FaultSwitch
     on: bool
 
 
-class RetryOrder(_Order):
+class RetryRequest(_PageRequest):
     """A message that waits for its next attempt is tried now.
 
     Attributes:
@@ -117,7 +117,7 @@ class RetryOrder(_Order):
     message: Annotated[int, Field(ge=1, lt=2**63)]
 
 
-class ReachOrder(_Order):
+class ReachabilityRequest(_PageRequest):
     """Somebody turns their phone off, or on again."""
 
     conversation: str

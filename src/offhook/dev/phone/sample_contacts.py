@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 
-class Person(NamedTuple):
+class Contact(NamedTuple):
     """A made-up person.
 
     Attributes:
@@ -14,24 +14,24 @@ class Person(NamedTuple):
     address: str
 
 
-AT_HAND: Final = (
-    Person("Ada", "+15551230001"),
-    Person("Grace", "whatsapp:+15551230002"),
-    Person("Alan", "+15551230003"),
+INITIAL_CONTACTS: Final = (
+    Contact("Ada", "+15551230001"),
+    Contact("Grace", "whatsapp:+15551230002"),
+    Contact("Alan", "+15551230003"),
 )
 """Those whose conversations are there before anybody has written."""
 
-CROWD: Final = tuple(Person(f"Caller {n}", f"+155512390{n:02}") for n in range(1, 21))
+CROWD: Final = tuple(Contact(f"Caller {n}", f"+155512390{n:02}") for n in range(1, 21))
 """Those who write all at once."""
 
 _KNOWN: Final = {
     person.address: person.name
     for person in (
-        *AT_HAND,
+        *INITIAL_CONTACTS,
         *CROWD,
-        Person("Grace", "+15551230002"),
-        Person("Katherine", "+15551230004"),
-        Person("Edsger", "+15551230005"),
+        Contact("Grace", "+15551230002"),
+        Contact("Katherine", "+15551230004"),
+        Contact("Edsger", "+15551230005"),
     )
 }
 

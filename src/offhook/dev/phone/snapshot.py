@@ -9,13 +9,13 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from offhook.core.keys import Kind
-from offhook.dev.phone.actions import Setting
+from offhook.dev.phone.actions import ActiveFaults
 from offhook.events import Answered, Handled, Sent
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
 from offhook.twilio.simulator import Event as LineEvent
 
-Memory = AppEvent | LineEvent | Setting
+SnapshotEntry = AppEvent | LineEvent | ActiveFaults
 
 KEPT: Final = 10_000
 """Events; a message with its reply makes about ten."""
@@ -31,14 +31,14 @@ _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
         Outbound,
         RestCall,
         Sent,
-        Setting,
+        ActiveFaults,
         StatusCallback,
         Texted,
     )
 }
 
 
-class Memories:
+class Snapshot:
     """The latest events that a page was made of."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Memories:
         if type(event).__name__ in _KINDS and not about_status:
             self._events.append(event)
 
-    def write(self, file: Path, setting: Setting) -> None:
+    def write(self, file: Path, setting: ActiveFaults) -> None:
         """Write all into a file that its user alone can read."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor, not a path
@@ -59,7 +59,7 @@ class Memories:
                 opened.write(name.encode() + b" " + _KINDS[name].dump_json((event,)) + b"\n")
 
 
-def read(file: Path) -> Iterator[Memory]:
+def read(file: Path) -> Iterator[SnapshotEntry]:
     """Yield what was written into a file; nothing when there is none, or from where it is torn."""
     try:
         lines = file.read_bytes().splitlines()

@@ -11,7 +11,7 @@ PHONE_OFF: Final = 30003
 """What Twilio says of a phone that is off: https://www.twilio.com/docs/api/errors/30003"""
 
 
-class Switch(StrEnum):
+class FaultSwitch(StrEnum):
     """A kind of trouble."""
 
     TWICE = "twice"
@@ -22,33 +22,37 @@ class Switch(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class SwitchLabel:
     """What a switch is called, and what happens while it is on."""
 
     name: str
     effect: str
 
 
-LABELS: Final[Mapping[Switch, Label]] = {
-    Switch.TWICE: Label("Deliver twice", "Each webhook and status callback comes two times."),
-    Switch.DISORDER: Label("Out of order", "Status callbacks come last first."),
-    Switch.DROP: Label(
+LABELS: Final[Mapping[FaultSwitch, SwitchLabel]] = {
+    FaultSwitch.TWICE: SwitchLabel(
+        "Deliver twice", "Each webhook and status callback comes two times."
+    ),
+    FaultSwitch.DISORDER: SwitchLabel("Out of order", "Status callbacks come last first."),
+    FaultSwitch.DROP: SwitchLabel(
         "Drop the connection", "Twilio takes each reply, but its answer never arrives."
     ),
-    Switch.LIMIT: Label("Answer 429", "Twilio takes no replies until this is off again."),
-    Switch.SLOW: Label("Slow network", "Every request takes a second longer."),
+    FaultSwitch.LIMIT: SwitchLabel(
+        "Answer 429", "Twilio takes no replies until this is off again."
+    ),
+    FaultSwitch.SLOW: SwitchLabel("Slow network", "Every request takes a second longer."),
 }
 
-_EFFECTS: Final[Mapping[Switch, Mapping[str, Any]]] = {
-    Switch.TWICE: {"duplicates": 1},
-    Switch.DISORDER: {"reorder_statuses": True},
-    Switch.DROP: {"lost_answers": 1.0},
-    Switch.LIMIT: {"rate_limited": 1.0, "retry_after": 1},
-    Switch.SLOW: {"webhook_delay": 1.0, "answer_delay": 1.0},
+_EFFECTS: Final[Mapping[FaultSwitch, Mapping[str, Any]]] = {
+    FaultSwitch.TWICE: {"duplicates": 1},
+    FaultSwitch.DISORDER: {"reorder_statuses": True},
+    FaultSwitch.DROP: {"lost_answers": 1.0},
+    FaultSwitch.LIMIT: {"rate_limited": 1.0, "retry_after": 1},
+    FaultSwitch.SLOW: {"webhook_delay": 1.0, "answer_delay": 1.0},
 }
 
 
-def trouble_of(on: frozenset[Switch], unreachable: frozenset[str]) -> Trouble:
+def trouble_for(on: frozenset[FaultSwitch], unreachable: frozenset[str]) -> Trouble:
     """Return how the simulator shall behave.
 
     Args:

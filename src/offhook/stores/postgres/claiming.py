@@ -5,7 +5,7 @@ from typing import Final
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.reasons import Cause, stored
 from offhook.stores.api import Claim, Claimed, Overdue
 from offhook.stores.postgres.clock import CHECK, StoreClock
@@ -28,7 +28,7 @@ async def claim(
     lease: float,
     owner: str,
     alone: bool,
-    loop: Loop | None,
+    loop: LoopRule | None,
 ) -> Claimed:
     """Take the heads of lanes that are due. See `api.Queue.claim`."""
     counted = (loop.within, loop.pace) if loop else (0.0, 0.0)

@@ -6,7 +6,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
@@ -130,7 +130,7 @@ class PostgresStore:
         return await self._put(self._accepts, inbound)
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
     ) -> Claimed:
         return await self._write(
             claiming.claim,

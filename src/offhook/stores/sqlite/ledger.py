@@ -14,7 +14,7 @@ from offhook.core.lifecycle import (
     send_sources,
     send_target,
 )
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
@@ -190,7 +190,13 @@ def record_delivery(
 
 
 def turns(
-    connection: sqlite3.Connection, now: int, loop: Loop, *, lane: str, sender: str, received: int
+    connection: sqlite3.Connection,
+    now: int,
+    loop: LoopRule,
+    *,
+    lane: str,
+    sender: str,
+    received: int,
 ) -> int:
     """Return how many replies to the sender of a message were answered at a program's pace.
 

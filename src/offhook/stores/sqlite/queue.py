@@ -17,7 +17,7 @@ from offhook.core.lifecycle import (
     sources,
     target,
 )
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
@@ -59,7 +59,7 @@ class _Terms:
     now: int
     until: int
     owner: str
-    loop: Loop | None
+    loop: LoopRule | None
     alone: bool
     ahead: int
     buried: list[Overdue] = field(default_factory=list)
@@ -73,7 +73,7 @@ def claim(
     lease: float,
     owner: str,
     alone: bool,
-    loop: Loop | None,
+    loop: LoopRule | None,
     ahead: int,
 ) -> Claimed:
     """Take the heads of lanes that are due. See `api.Queue.claim`.

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
-from offhook.core.loop_detection import Loop
+from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
@@ -78,7 +78,7 @@ class SqliteStore:
         return self._engine.accept(inbound)
 
     async def claim(
-        self, limit: int, *, lease: float, owner: str, alone: bool, loop: Loop | None = None
+        self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
     ) -> Claimed:
         if self._engine.yields:
             limit = min(limit, YIELDING)

@@ -1,7 +1,7 @@
 """A simulated Twilio for development and tests: no account, no tunnel."""
 
 from offhook.twilio.simulator.account import Account
-from offhook.twilio.simulator.delivery import Answer, Call, Line, Request
+from offhook.twilio.simulator.delivery import Request, WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
 from offhook.twilio.simulator.log import (
     Delivered,
@@ -18,12 +18,9 @@ from offhook.twilio.simulator.twiml import Said
 
 __all__ = [
     "Account",
-    "Answer",
-    "Call",
     "Credentials",
     "Delivered",
     "Event",
-    "Line",
     "Listener",
     "Outbound",
     "Request",
@@ -34,5 +31,8 @@ __all__ = [
     "Text",
     "Texted",
     "Trouble",
+    "WebhookCall",
+    "WebhookClient",
+    "WebhookResponse",
     "inbound",
 ]

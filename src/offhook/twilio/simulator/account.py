@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from offhook.twilio.simulator.payloads import API_VERSION
 
-Record = dict[str, Any]
+Resource = dict[str, Any]
 
 ALERTS: Final = 1_000
 """How many alerts are kept; Twilio keeps those of 30 days."""
@@ -39,31 +39,31 @@ class Account:
 
     def __init__(self, sid: str, new_sid: Callable[[str], str]) -> None:
         self.sid = sid
-        self.numbers: dict[str, Record] = {}
-        self.services: dict[str, Record] = {}
-        self.senders: dict[str, Record] = {}
-        self.alerts: deque[Record] = deque(maxlen=ALERTS)
+        self.numbers: dict[str, Resource] = {}
+        self.services: dict[str, Resource] = {}
+        self.senders: dict[str, Resource] = {}
+        self.alerts: deque[Resource] = deque(maxlen=ALERTS)
         self.has_senders_api = True
         self._pools: dict[str, list[str]] = {}
         self._sid = new_sid
 
-    def add_number(self, number: str) -> Record:
+    def add_number(self, number: str) -> Resource:
         """Let the account have a number, as it is after it was bought: with nothing set."""
         record = self._number(self._sid("PN"), number)
         self.numbers[record["sid"]] = record
         return record
 
-    def add_service(self, sid: str = "", name: str = "", numbers: tuple[str, ...] = ()) -> Record:
+    def add_service(self, sid: str = "", name: str = "", numbers: tuple[str, ...] = ()) -> Resource:
         """Make a Messaging Service with numbers of the account in its sender pool."""
         record = self._service(sid or self._sid("MG"), name)
         self.services[record["sid"]] = record
         self._pools[record["sid"]] = list(numbers)
         return record
 
-    def add_sender(self, number: str) -> Record:
+    def add_sender(self, number: str) -> Resource:
         """Register a number as a WhatsApp sender."""
         sid = self._sid("XE")
-        record: Record = {
+        record: Resource = {
             "sid": sid,
             "sender_id": f"whatsapp:{number}",
             "status": "ONLINE",
@@ -84,12 +84,12 @@ class Account:
         self.senders[sid] = record
         return record
 
-    def pool(self, service: str) -> list[Record]:
+    def pool(self, service: str) -> list[Resource]:
         """Return the numbers of a Messaging Service."""
         numbers = self._pools[service]
         return [record for record in self.numbers.values() if record["phone_number"] in numbers]
 
-    def number(self, number: str) -> Record | None:
+    def number(self, number: str) -> Resource | None:
         """Return the record of a number of this account."""
         found = (one for one in self.numbers.values() if one["phone_number"] == number)
         return next(found, None)
@@ -137,7 +137,7 @@ class Account:
             }
         )
 
-    def _number(self, sid: str, number: str) -> Record:
+    def _number(self, sid: str, number: str) -> Resource:
         now = format_datetime(datetime.now(UTC))
         return {
             "account_sid": self.sid,
@@ -158,7 +158,7 @@ class Account:
             "uri": f"/{API_VERSION}/Accounts/{self.sid}/IncomingPhoneNumbers/{sid}.json",
         }
 
-    def _service(self, sid: str, name: str) -> Record:
+    def _service(self, sid: str, name: str) -> Resource:
         now = _now()
         return {
             "sid": sid,

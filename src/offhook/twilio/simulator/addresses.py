@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from offhook.core.addresses import channel_of
-from offhook.twilio.simulator.rest_errors import Refused
+from offhook.twilio.simulator.rest_errors import RestError
 
 # E.164: a plus, and up to 15 digits of which the first is not zero.
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -19,15 +19,15 @@ _USER: Final = re.compile(r"[A-Za-z]{2}\.[A-Za-z0-9]{1,137}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,140}")
 
 
-def unreachable(to: str) -> Refused | None:
+def unreachable(to: str) -> RestError | None:
     """Return why nothing is sent to an address, if so."""
     channel, _, name = to.rpartition(":")
     others = _USER if channel == "whatsapp" else _NAME
     if _NUMBER.fullmatch(name) or (channel and others.fullmatch(name)):
         return None
     if _SHORT_CODE.fullmatch(to):
-        return Refused(21265, "'To' number cannot be a Short Code")
-    return Refused(21211, f"The 'To' number {to} is not a valid phone number.")
+        return RestError(21265, "'To' number cannot be a Short Code")
+    return RestError(21211, f"The 'To' number {to} is not a valid phone number.")
 
 
 def is_brand(from_: str) -> bool:

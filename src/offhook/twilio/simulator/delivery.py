@@ -15,7 +15,7 @@ import httpx2
 
 from offhook.core.signature import sign
 from offhook.core.urls import without_fragment
-from offhook.twilio.responses import LONGEST, bounded
+from offhook.twilio.responses import MAX_BYTES, bounded
 from offhook.twilio.simulator.connection_overrides import Overrides
 from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, Params
 
@@ -32,7 +32,7 @@ _WAITING: Final = (httpx2.ReadTimeout, httpx2.WriteTimeout, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class WebhookCall:
     """A webhook to be requested.
 
     Attributes:
@@ -73,7 +73,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookResponse:
     """How a webhook answered in the end.
 
     Attributes:
@@ -97,7 +97,7 @@ class Answer:
     requests: tuple[Request, ...] = ()
 
 
-class Line:
+class WebhookClient:
     """Requests webhooks over real connections, a new one each time, as Twilio does.
 
     It signs whatever it is asked to: what must not be signed is for its owner to refuse.
@@ -114,11 +114,11 @@ class Line:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx2.Limits(max_keepalive_connections=0),
             follow_redirects=False,
-            event_hooks=bounded(LONGEST + 1, encoded=True),
+            event_hooks=bounded(MAX_BYTES + 1, encoded=True),
             trust_env=False,  # a proxy for the outside world does not lead to this machine
         )
 
-    async def request(self, call: Call) -> Answer:
+    async def request(self, call: WebhookCall) -> WebhookResponse:
         """Request a webhook until it answers, its retries are used up or its time is over.
 
         Raises:
@@ -140,7 +140,7 @@ class Line:
         """Let go of the connections."""
         await self._client.aclose()
 
-    async def _persist(self, call: Call) -> Answer:
+    async def _persist(self, call: WebhookCall) -> WebhookResponse:
         overrides = Overrides.parse(call.url)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + overrides.total
@@ -155,28 +155,30 @@ class Line:
             attempt += 1
 
     async def _attempt(
-        self, call: Call, overrides: Overrides, deadline: float, made: list[Request]
-    ) -> Answer:
+        self, call: WebhookCall, overrides: Overrides, deadline: float, made: list[Request]
+    ) -> WebhookResponse:
         started = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
                 answer = await self._exchange(call, overrides, made)
         except _CONNECTING:
-            answer = Answer(error=11205, failure="ct")
+            answer = WebhookResponse(error=11205, failure="ct")
         except _WAITING:
-            answer = Answer(error=11200, failure="rt")
+            answer = WebhookResponse(error=11200, failure="rt")
         except _GARBLED:
-            answer = Answer(error=11206, failure="protocol")
+            answer = WebhookResponse(error=11206, failure="protocol")
         except httpx2.TransportError:
-            answer = Answer(error=11205, failure="broken")
+            answer = WebhookResponse(error=11205, failure="broken")
         return replace(answer, seconds=time.perf_counter() - started)
 
-    async def _exchange(self, call: Call, overrides: Overrides, made: list[Request]) -> Answer:
+    async def _exchange(
+        self, call: WebhookCall, overrides: Overrides, made: list[Request]
+    ) -> WebhookResponse:
         response = await self._send("POST", httpx2.URL(call.url), call, overrides, made)
         redirects = 0
         while response.status_code in _FOLLOWED and "Location" in response.headers:
             if redirects == MAX_REDIRECTS:
-                return Answer(response.status_code, error=11215, failure="redirects")
+                return WebhookResponse(response.status_code, error=11215, failure="redirects")
             redirects += 1
             # The parameters are gone: that is what makes redirects a trap for webhooks.
             target = response.url.join(response.headers["Location"])
@@ -187,7 +189,7 @@ class Line:
         self,
         method: str,
         url: httpx2.URL,
-        call: Call,
+        call: WebhookCall,
         overrides: Overrides,
         made: list[Request],
     ) -> httpx2.Response:
@@ -229,14 +231,14 @@ def _answered(request: Request, response: httpx2.Response) -> Request:
     )
 
 
-def _answer(response: httpx2.Response) -> Answer:
+def _answer(response: httpx2.Response) -> WebhookResponse:
     status = response.status_code
     content_type = response.headers.get("Content-Type", "")
-    if len(response.content) > LONGEST:
-        return Answer(status, content_type, error=11750, failure="too-long")
+    if len(response.content) > MAX_BYTES:
+        return WebhookResponse(status, content_type, error=11750, failure="too-long")
     if response.is_success:
-        return Answer(status, content_type, response.content)
-    return Answer(
+        return WebhookResponse(status, content_type, response.content)
+    return WebhookResponse(
         status,
         content_type,
         response.content,

@@ -153,7 +153,7 @@ Listener = Callable[[Event], None]
 """Called on the event loop; must be quick and must not raise. `asyncio.Queue.put_nowait` is one."""
 
 
-class History:
+class EventLog:
     """Keeps what happened, and tells it to listeners and to those who wait for a message."""
 
     def __init__(self, kept: int = KEPT) -> None:

@@ -10,11 +10,11 @@ from typing import Final
 
 from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
-from offhook.core.opt_outs import TWILIOS
+from offhook.core.opt_outs import TWILIO_WORDS
 from offhook.twilio.simulator.addresses import opted_out_as
-from offhook.twilio.simulator.delivery import Answer, Call, Line
+from offhook.twilio.simulator.delivery import WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
-from offhook.twilio.simulator.log import History, Outbound, StatusCallback
+from offhook.twilio.simulator.log import EventLog, Outbound, StatusCallback
 from offhook.twilio.simulator.payloads import STATUS_TYPE
 from offhook.twilio.simulator.payloads import status as status_params
 from offhook.twilio.simulator.twiml import Said
@@ -22,11 +22,11 @@ from offhook.twilio.simulator.twiml import Said
 # Twilio's default words: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
 _START_WORDS: Final = frozenset({"START", "YES", "UNSTOP"})
 
-Step = tuple[str, str]
+StatusStep = tuple[str, str]
 """A status and its error code."""
 
 
-class Exchange:
+class Messaging:
     """Accepts messages for people and reports what becomes of them.
 
     Args:
@@ -40,7 +40,7 @@ class Exchange:
         *,
         account_sid: str,
         numbers: list[str],
-        line: Line,
+        line: WebhookClient,
         trouble: Trouble,
         rng: random.Random,
         status_delay: float,
@@ -48,7 +48,7 @@ class Exchange:
         self.account_sid = account_sid
         self.numbers = numbers
         self.trouble = trouble
-        self.history = History()
+        self.history = EventLog()
         self.opted_out: set[str] = set()
         self._line = line
         self._rng = rng
@@ -80,16 +80,16 @@ class Exchange:
         """Take note of a person's STOP or START. They hold for all of our numbers."""
         person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
-        if TWILIOS.kind(params) == "STOP":
+        if TWILIO_WORDS.kind(params) == "STOP":
             self.opted_out.add(person)
-        elif TWILIOS.kind(params) == "START" or (
+        elif TWILIO_WORDS.kind(params) == "START" or (
             word in _START_WORDS and channel_of(person) == "sms"
         ):
             self.opted_out.discard(person)
 
     async def deliver(
-        self, call: Call, *, duplicates: int | None = None
-    ) -> tuple[Answer, tuple[Answer, ...]]:
+        self, call: WebhookCall, *, duplicates: int | None = None
+    ) -> tuple[WebhookResponse, tuple[WebhookResponse, ...]]:
         """Request a webhook; return its answer, and those to the duplicates asked for."""
         again = self.trouble.duplicates if duplicates is None else duplicates
         await asyncio.sleep(self.trouble.webhook_delay)
@@ -180,7 +180,7 @@ class Exchange:
         return outbound
 
     async def _report(self, outbound: Outbound, first: asyncio.Event) -> None:
-        steps = course(outbound, self.trouble)
+        steps = status_steps(outbound, self.trouble)
         try:
             if self.trouble.reorder_statuses:
                 for step in steps:
@@ -194,14 +194,14 @@ class Exchange:
         finally:
             first.set()
 
-    def _advance(self, sid: str, step: Step) -> None:
+    def _advance(self, sid: str, step: StatusStep) -> None:
         known = self.history.find(sid)
         status, error_code = step
         if known is not None and status not in known.statuses:
             statuses = (*known.statuses, status)
             self.history.record(replace(known, statuses=statuses, error_code=error_code))
 
-    async def _call_back(self, outbound: Outbound, step: Step) -> None:
+    async def _call_back(self, outbound: Outbound, step: StatusStep) -> None:
         if not outbound.status_callback:
             return
         status, error_code = step
@@ -216,7 +216,7 @@ class Exchange:
             service=outbound.service,
             when=time.strftime("%y%m%d%H%M", time.gmtime()) if at_the_end else "",
         )
-        call = Call(outbound.status_callback, params, self.token(), STATUS_TYPE)
+        call = WebhookCall(outbound.status_callback, params, self.token(), STATUS_TYPE)
         answer, repeats = await self.deliver(call)
         for one in (answer, *repeats):
             self.history.record(
@@ -233,16 +233,16 @@ class Exchange:
             )
 
 
-def course(outbound: Outbound, trouble: Trouble) -> tuple[Step, ...]:
+def status_steps(outbound: Outbound, trouble: Trouble) -> tuple[StatusStep, ...]:
     """Return the statuses that a message goes through after its first, each to be called back.
 
     https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
     """
-    queued: tuple[Step, ...] = (("queued", ""),) if outbound.service else ()
+    queued: tuple[StatusStep, ...] = (("queued", ""),) if outbound.service else ()
     if outbound.to in trouble.failed:
         return (*queued, ("failed", str(trouble.failed[outbound.to])))
     if outbound.to in trouble.undelivered:
         return (*queued, ("sent", ""), ("undelivered", str(trouble.undelivered[outbound.to])))
     has_receipts = channel_of(outbound.to) in {"whatsapp", "rcs"}
-    read: tuple[Step, ...] = (("read", ""),) if has_receipts else ()
+    read: tuple[StatusStep, ...] = (("read", ""),) if has_receipts else ()
     return (*queued, ("sent", ""), ("delivered", ""), *read)

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from offhook.twilio.simulator.account import Account, Record
+from offhook.twilio.simulator.account import Account, Resource
 from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.payloads import API_VERSION
-from offhook.twilio.simulator.rest_errors import NOT_FOUND, Gate, Refused, form_of
+from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
 
 _MAX_PAGE: Final = 1_000
 _DEFAULT_PAGE: Final = 50
@@ -43,9 +43,9 @@ _SERVICE: Final[Mapping[str, str]] = {
 
 
 class Resources:
-    """Answers for an `Account`, within what `Gate` lets in."""
+    """Answers for an `Account`, within what `Authentication` lets in."""
 
-    def __init__(self, account: Account, gate: Gate) -> None:
+    def __init__(self, account: Account, gate: Authentication) -> None:
         self._account = account
         self._gate = gate
         owned = f"/{API_VERSION}/Accounts/{{account}}"
@@ -133,7 +133,7 @@ class Resources:
             return NOT_FOUND.response()
         # The channel is required: https://www.twilio.com/docs/whatsapp/api/senders
         if request.query_params.get("Channel") != "whatsapp":
-            return Refused(20001, "Invalid parameter: Channel").response()
+            return RestError(20001, "Invalid parameter: Channel").response()
         return _listed(request, "senders", self._account.senders.values())
 
     def _show_sender(self, request: Request, _body: bytes) -> Response:
@@ -144,21 +144,21 @@ class Resources:
         if record is None:
             return NOT_FOUND.response()
         if request.headers.get("Content-Type") != _JSON:
-            return Refused(20415, "Unsupported Media Type", 415).response()
+            return RestError(20415, "Unsupported Media Type", 415).response()
         webhook = _webhook(body)
         if webhook is None or not all(
             not value or usable(value) for name, value in webhook.items() if name.endswith("_url")
         ):
-            return Refused(63100, "Invalid parameter: webhook").response()
+            return RestError(63100, "Invalid parameter: webhook").response()
         record["webhook"] |= webhook
         return JSONResponse(record, 202)
 
 
-def _shown(record: Record | None) -> Response:
+def _shown(record: Resource | None) -> Response:
     return NOT_FOUND.response() if record is None else JSONResponse(record)
 
 
-def _changed(record: Record | None, body: bytes, known: Mapping[str, str]) -> Response:
+def _changed(record: Resource | None, body: bytes, known: Mapping[str, str]) -> Response:
     """Change a record as the form says, wholly or not at all; unknown parameters are ignored."""
     if record is None:
         return NOT_FOUND.response()
@@ -170,12 +170,12 @@ def _changed(record: Record | None, body: bytes, known: Mapping[str, str]) -> Re
     return JSONResponse(record)
 
 
-def _refused(name: str, value: str) -> Refused | None:
+def _refused(name: str, value: str) -> RestError | None:
     if name.endswith(("Url", "StatusCallback")) and value and not usable(value):
         # https://www.twilio.com/docs/api/errors/21502
-        return Refused(21502, f"{name} is not valid: {value}")
+        return RestError(21502, f"{name} is not valid: {value}")
     if name.endswith("Method") and value not in _METHODS:
-        return Refused(20001, f"Invalid parameter: {name}")
+        return RestError(20001, f"Invalid parameter: {name}")
     return None
 
 
@@ -191,7 +191,7 @@ def _webhook(body: bytes) -> dict[str, str] | None:
     return given if isinstance(given, dict) else None
 
 
-def _part(request: Request, found: Sequence[Record]) -> tuple[int, int, Sequence[Record]]:
+def _part(request: Request, found: Sequence[Resource]) -> tuple[int, int, Sequence[Resource]]:
     """Return the page that is asked for: its number, size, and records."""
     size = min(_MAX_PAGE, max(1, _whole(request, "PageSize", _DEFAULT_PAGE)))
     page = _whole(request, "Page", 0)
@@ -203,7 +203,7 @@ def _whole(request: Request, name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() else default
 
 
-def _listed(request: Request, key: str, records: Iterable[Record]) -> Response:
+def _listed(request: Request, key: str, records: Iterable[Resource]) -> Response:
     """Return a list as the newer APIs give it: absolute URLs, in `meta`."""
     found = list(records)
     page, size, part = _part(request, found)

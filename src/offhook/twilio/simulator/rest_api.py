@@ -25,13 +25,13 @@ from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
 from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.log import Outbound, RestCall
-from offhook.twilio.simulator.messaging import Exchange
+from offhook.twilio.simulator.messaging import Messaging
 from offhook.twilio.simulator.payloads import API_VERSION, segments
-from offhook.twilio.simulator.rest_errors import NOT_FOUND, Gate, Refused, form_of
+from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
 
 
 class RestApi:
-    """Answers REST requests on behalf of an `Exchange`.
+    """Answers REST requests on behalf of an `Messaging`.
 
     Args:
         exchange: takes the messages.
@@ -39,7 +39,9 @@ class RestApi:
         others: routes of further resources.
     """
 
-    def __init__(self, exchange: Exchange, gate: Gate, others: Sequence[Route] = ()) -> None:
+    def __init__(
+        self, exchange: Messaging, gate: Authentication, others: Sequence[Route] = ()
+    ) -> None:
         self._exchange = exchange
         self._gate = gate
         messages = f"/{API_VERSION}/Accounts/{{account}}/Messages"
@@ -85,7 +87,7 @@ class RestApi:
             await first_report.wait()
         await asyncio.sleep(trouble.answer_delay)
         if exchange.happens(trouble.server_errors):
-            error = Refused(20500, "An internal server error has occurred", 500)
+            error = RestError(20500, "An internal server error has occurred", 500)
             return outbound, error.response()
         lost = exchange.happens(trouble.lost_answers)
         answer = _LostResponse if lost else JSONResponse
@@ -117,43 +119,43 @@ class _LostResponse(JSONResponse):
         await super().__call__(scope, receive, send_no_body)
 
 
-def _refused(form: Form, exchange: Exchange) -> Refused | None:
+def _refused(form: Form, exchange: Messaging) -> RestError | None:
     return _address_refused(form, exchange) or _content_refused(form)
 
 
-def _address_refused(form: Form, exchange: Exchange) -> Refused | None:
+def _address_refused(form: Form, exchange: Messaging) -> RestError | None:
     to, from_ = form.get("To"), form.get("From")
     if not to:
-        return Refused(21604, "A 'To' phone number is required.")
+        return RestError(21604, "A 'To' phone number is required.")
     if not from_ and not form.get("MessagingServiceSid"):
-        return Refused(21603, "A 'From' phone number is required.")
+        return RestError(21603, "A 'From' phone number is required.")
     if refused := unreachable(to):
         return refused
     if from_ and not (exchange.owns(from_) or is_brand(from_)):
         return _not_ours(from_)
     if opted_out_as(to) in exchange.opted_out:
-        return Refused(21610, "Attempt to send to unsubscribed recipient")
+        return RestError(21610, "Attempt to send to unsubscribed recipient")
     return None
 
 
-def _not_ours(from_: str) -> Refused:
+def _not_ours(from_: str) -> RestError:
     if channel_of(from_) == "sms":
-        return Refused(21659, f"'From' {from_} is not a Twilio phone number")
-    return Refused(63007, "Twilio could not find a Channel with the specified From address")
+        return RestError(21659, f"'From' {from_} is not a Twilio phone number")
+    return RestError(63007, "Twilio could not find a Channel with the specified From address")
 
 
-def _content_refused(form: Form) -> Refused | None:
+def _content_refused(form: Form) -> RestError | None:
     media = [value for name, value in form.fields if name == "MediaUrl"]
     if not (form.get("Body") or media or form.get("ContentSid")):
-        return Refused(21602, "Message body is required.")
+        return RestError(21602, "Message body is required.")
     if units(form.get("Body")) > MAX_BODY:
-        return Refused(21617, f"The concatenated message body exceeds the {MAX_BODY} limit.")
+        return RestError(21617, f"The concatenated message body exceeds the {MAX_BODY} limit.")
     if not all(map(leads_somewhere, media)):
-        return Refused(21620, "Invalid media URL(s)")
+        return RestError(21620, "Invalid media URL(s)")
     if len(media) > MAX_MEDIA:
-        return Refused(21623, f"Number of media files exceeds allowed limit of {MAX_MEDIA}.")
+        return RestError(21623, f"Number of media files exceeds allowed limit of {MAX_MEDIA}.")
     if not _may_be_called_back(form.get("StatusCallback")):
-        return Refused(21609, "The StatusCallback URL is not a valid URL.")
+        return RestError(21609, "The StatusCallback URL is not a valid URL.")
     return None
 
 
@@ -164,7 +166,7 @@ def _may_be_called_back(url: str) -> bool:
 
 def _too_many(retry_after: int | None) -> Response:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return Refused(20429, "Too Many Requests", 429).response(headers)
+    return RestError(20429, "Too Many Requests", 429).response(headers)
 
 
 def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:

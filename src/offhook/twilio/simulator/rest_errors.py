@@ -12,7 +12,7 @@ from offhook.core.forms import Form, FormError, decode_form
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RestError:
     """An error as the REST API gives it: https://www.twilio.com/docs/api/errors/<code>."""
 
     code: int
@@ -30,11 +30,11 @@ class Refused:
         return JSONResponse(content, self.status, headers)
 
 
-NOT_FOUND: Final = Refused(20404, "The requested resource was not found", 404)
-STRANGER: Final = Refused(20003, "Authenticate", 401)
+NOT_FOUND: Final = RestError(20404, "The requested resource was not found", 404)
+UNAUTHENTICATED: Final = RestError(20003, "Authenticate", 401)
 
 
-class Gate:
+class Authentication:
     """Lets in who has a token of the account.
 
     A secondary token opens the API like the primary one, and signs nothing until it is promoted.
@@ -45,11 +45,11 @@ class Gate:
         self.account_sid = account_sid
         self.tokens = tokens
 
-    def refused(self, request: Request) -> Refused | None:
+    def refused(self, request: Request) -> RestError | None:
         """Return why a request gets no further, if so."""
         given = request.headers.get("Authorization", "").encode("latin-1")
         if not any(hmac.compare_digest(given, self._basic(token)) for token in self.tokens):
-            return STRANGER
+            return UNAUTHENTICATED
         named = request.path_params.get("account", self.account_sid)
         return None if named == self.account_sid else NOT_FOUND
 

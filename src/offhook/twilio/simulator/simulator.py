@@ -15,16 +15,16 @@ from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator.account import Account, Webhook
 from offhook.twilio.simulator.connection_overrides import usable
-from offhook.twilio.simulator.delivery import Answer, Call, Line
+from offhook.twilio.simulator.delivery import WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
 from offhook.twilio.simulator.log import Delivered, Listener, Outbound, StatusCallback, Texted
-from offhook.twilio.simulator.messaging import Exchange
+from offhook.twilio.simulator.messaging import Messaging
 from offhook.twilio.simulator.payloads import Text, inbound, media_of
 from offhook.twilio.simulator.resources import Resources
 from offhook.twilio.simulator.rest_api import RestApi
-from offhook.twilio.simulator.rest_errors import Gate
+from offhook.twilio.simulator.rest_errors import Authentication
 from offhook.twilio.simulator.serving import serving
-from offhook.twilio.simulator.twiml import Reading, read
+from offhook.twilio.simulator.twiml import TwimlResult, parse_twiml
 
 # Made-up credentials begin with this, so that they can be told from real ones: by chance, one
 # account in 4 billion would.
@@ -89,8 +89,8 @@ class Simulator:
             )
         self.number = number
         self.messaging_service_sid = messaging_service_sid
-        self._line = Line(auth_token)
-        self._exchange = Exchange(
+        self._line = WebhookClient(auth_token)
+        self._exchange = Messaging(
             account_sid=account_sid,
             numbers=[number],
             line=self._line,
@@ -103,7 +103,7 @@ class Simulator:
         if messaging_service_sid:
             self.account.add_service(messaging_service_sid, numbers=(number,))
         self.webhook_url, self.fallback_url = webhook_url, fallback_url
-        self._gate = Gate(account_sid, *tokens)
+        self._gate = Authentication(account_sid, *tokens)
         resources = Resources(self.account, self._gate)
         self.rest: ASGIApp = RestApi(self._exchange, self._gate, resources.routes).app
 
@@ -292,9 +292,13 @@ class Simulator:
         self._exchange.history.record(
             Texted(text.sid, text.from_, text.to, params, time=time.time())
         )
-        call = Call(webhook.url, params, self._exchange.token(), fallback_url=webhook.fallback_url)
+        call = WebhookCall(
+            webhook.url, params, self._exchange.token(), fallback_url=webhook.fallback_url
+        )
         answer, repeats = await self._exchange.deliver(call, duplicates=duplicates)
-        reading = read(answer.content_type, answer.body) if answer.error is None else Reading()
+        reading = (
+            parse_twiml(answer.content_type, answer.body) if answer.error is None else TwimlResult()
+        )
         delivered = _delivered(text, answer, repeats, reading, after)
         if delivered.error is not None:
             self.account.alert(delivered.error, without_fragment(webhook.url), text.sid)
@@ -314,7 +318,11 @@ def address(number: str, channel: str) -> str:
 
 
 def _delivered(
-    text: Text, answer: Answer, repeats: Sequence[Answer], reading: Reading, after: int
+    text: Text,
+    answer: WebhookResponse,
+    repeats: Sequence[WebhookResponse],
+    reading: TwimlResult,
+    after: int,
 ) -> Delivered:
     return Delivered(
         sid=text.sid,

@@ -26,37 +26,37 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TwimlResult:
     """What an answer says, or the code of Twilio's error about it."""
 
     said: tuple[Said, ...] = ()
     error: int | None = None
 
 
-def read(content_type: str, body: bytes) -> Reading:
+def parse_twiml(content_type: str, body: bytes) -> TwimlResult:
     """Read the answer to a message's webhook.
 
     `text/plain` is sent to the person as it stands, as Twilio does. Nothing at all says nothing.
     """
     if len(body) > MAX_ANSWER:
-        return Reading(error=11750)
+        return TwimlResult(error=11750)
     if not body:
-        return Reading()
+        return TwimlResult()
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/plain":
-        return Reading((Said(body.decode("utf-8", "replace")),))
-    return _read_xml(body) if kind in _XML else Reading(error=12300)
+        return TwimlResult((Said(body.decode("utf-8", "replace")),))
+    return _read_xml(body) if kind in _XML else TwimlResult(error=12300)
 
 
-def _read_xml(body: bytes) -> Reading:
+def _read_xml(body: bytes) -> TwimlResult:
     try:
         root = ET.fromstring(body)  # noqa: S314 - at most 64 kB of our own webhook's
     except (ET.ParseError, LookupError, ValueError):  # the last two: encodings it does not know
-        return Reading(error=12100)
+        return TwimlResult(error=12100)
     if root.tag != "Response":
-        return Reading(error=12102)
+        return TwimlResult(error=12102)
     said = tuple(_said(verb) for verb in root if verb.tag in {"Message", "Sms"})
-    return Reading(said[:MAX_MESSAGES], 14109 if len(said) > MAX_MESSAGES else None)
+    return TwimlResult(said[:MAX_MESSAGES], 14109 if len(said) > MAX_MESSAGES else None)
 
 
 def _said(verb: ET.Element) -> Said:

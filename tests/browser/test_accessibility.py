@@ -59,5 +59,5 @@ def test_the_phone_has_no_violation(visit: Visit) -> None:
     page.keyboard.press("Escape")
     page.set_viewport_size({"width": 390, "height": 844})
     assert violations(page) == []
-    page.get_by_role("link", name="To the conversations").click()
+    page.get_by_role("link", name="Back to conversations").click()
     assert violations(page) == []

@@ -101,10 +101,10 @@ def test_replies_wait_while_twilio_takes_no_more(visit: Visit) -> None:
     visit.turn("Answer 429", on=True)
     visit.say("hello")
     reply = visit.theirs("You said: hello")
-    expect(reply).to_contain_text("waits: 429")
+    expect(reply).to_contain_text("waiting: 429")
     visit.turn("Answer 429", on=False)
     expect(reply).to_have_attribute("data-state", "delivered")
-    expect(visit.line_of(reply).locator(".course")).to_contain_text("It is tried again.")
+    expect(visit.line_of(reply).locator(".course")).to_contain_text("too many requests; will retry")
 
 
 def test_a_reply_whose_answer_was_lost_is_sent_once(visit: Visit) -> None:
@@ -164,18 +164,18 @@ def test_a_message_says_what_it_waits_behind_and_that_one_is_retried_now(visit: 
     visit.say("not yet")
     expect(visit.mine("not yet")).to_contain_text("attempt 1 failed")
     visit.say("hello")
-    expect(visit.mine("hello")).to_contain_text("waits its turn")
+    expect(visit.mine("hello")).to_contain_text("waiting its turn")
     line = visit.line_of(visit.mine("not yet"))
-    expect(line).to_contain_text(re.compile(r"The next attempt is at \d\d:\d\d:\d\d"))
+    expect(line).to_contain_text(re.compile(r"Next attempt at \d\d:\d\d:\d\d"))
     expect(line.get_by_role("button", name="Retry now")).to_be_visible()
 
     line = visit.line_of(visit.mine("hello"))
-    expect(line).to_contain_text(re.compile("Waits behind “not yet”: its next attempt is at"))
+    expect(line).to_contain_text(re.compile("Waiting behind “not yet”: its next attempt is at"))
     line.get_by_role("button", name="Retry it now").click()
     expect(visit.theirs("Now it is time")).to_be_visible()
     expect(visit.theirs("You said: hello")).to_be_visible()
-    expect(visit.mine("hello")).not_to_contain_text("waits its turn")
-    expect(line).not_to_contain_text("Waits behind")
+    expect(visit.mine("hello")).not_to_contain_text("waiting its turn")
+    expect(line).not_to_contain_text("Waiting behind")
     expect(line.get_by_role("button", name="Retry it now")).to_have_count(0)
 
 
@@ -201,8 +201,8 @@ def test_whatsapp_has_places_buttons_and_a_profile(visit: Visit) -> None:
     expect(reply).to_have_attribute("data-state", "read")
 
     page.get_by_role("button", name="Attach").click()
-    page.get_by_label("Its text").fill("Yes")
-    page.get_by_label("Its payload").fill("order:yes")
+    page.get_by_label("Button text").fill("Yes")
+    page.get_by_label("Payload").fill("order:yes")
     page.get_by_role("button", name="Send").click()
     expect(visit.theirs("You pressed Yes: order:yes")).to_be_visible()
 
@@ -227,7 +227,7 @@ def test_media_from_elsewhere_is_a_link_and_is_not_loaded(visit: Visit) -> None:
 
 def test_somebody_new_can_write(visit: Visit) -> None:
     page = visit.page
-    page.get_by_text("Somebody new").click()
+    page.get_by_text("New contact").click()
     page.get_by_label("Number").fill("+49 151 (123) 456-78")
     page.get_by_label("Name").fill("Konrad")
     page.get_by_label("Channel").select_option("WhatsApp")
@@ -238,7 +238,7 @@ def test_somebody_new_can_write(visit: Visit) -> None:
 
 
 def test_a_number_that_is_none_is_refused_with_a_reason(visit: Visit) -> None:
-    visit.page.get_by_text("Somebody new").click()
+    visit.page.get_by_text("New contact").click()
     visit.page.get_by_label("Number").fill("12")
     visit.page.get_by_role("button", name="Add").click()
     expect(visit.page.get_by_role("alert")).to_contain_text("a number looks like +15551230001")
@@ -318,7 +318,7 @@ def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, link: str, wi
         visit.page.get_by_role("button", name="Close").click()
         expect(visit.page.locator("#line")).to_be_hidden()
         if width == 390:
-            visit.page.get_by_role("link", name="To the conversations").click()
+            visit.page.get_by_role("link", name="Back to conversations").click()
         visit.talk_to("Alan")
         expect(visit.page.get_by_role("textbox", name="Message as Alan")).to_be_visible()
         overflow = "document.documentElement.scrollWidth - innerWidth"

@@ -55,7 +55,7 @@ async def test_a_whole_bot_answers(
         session = Session.begin(url_of(listener))
         configure(app, session, store=f"sqlite:///{tmp_path / 'bot.db'}")
         async with dev_server(app, listener, session) as server:
-            steps = [step async for step in server.desk.text(SendTextRequest(body="hello"))]
+            steps = [step async for step in server.texts.text(SendTextRequest(body="hello"))]
     assert isinstance(steps[0], Acknowledged)
     assert steps[0].status == 200
     assert isinstance(steps[-1], Settled)

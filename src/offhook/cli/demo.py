@@ -69,7 +69,7 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
     mute()  # the failures that follow are a part of the play
     async with dev_server(app, listener, session) as server:
         screen.print("\n[bold]offhook demo[/]  a bot, its worker and a simulated Twilio\n")
-        playing = asyncio.create_task(_play_all(screen, server.desk))
+        playing = asyncio.create_task(_play_all(screen, server.texts))
         if not await done_before(stop, playing):
             playing.cancel()
             return _INTERRUPTED

@@ -1,4 +1,4 @@
-"""The process that `offhook dev` restarts on each change. Started as a module, not as a command."""
+"""The process that `offhook dev` restarts on each change, started as a module."""
 
 import argparse
 import socket
@@ -20,7 +20,7 @@ from offhook.terminal import console
 
 
 def main() -> None:
-    """Serve the app that the arguments name, until told to end."""
+    """Serve the app that the arguments name until it is signalled to stop."""
     parser = argparse.ArgumentParser(prog="offhook.dev.child")
     parser.add_argument("app")
     parser.add_argument("--session", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""The control API of `offhook dev`: texts to be sent, and what became of them, line by line."""
+"""The control API of `offhook dev`: send a simulated text, and stream what happens to it."""
 
 import asyncio
 import hmac
@@ -24,14 +24,14 @@ Channel = Literal["sms", "whatsapp", "rcs"]
 
 
 class SendTextRequest(BaseModel):
-    """A text that a simulated person shall send.
+    """A text for the simulator to send to the bot.
 
     Attributes:
-        from_: who sends it.
-        to: the number written to; the simulator's own by default.
-        params: parameters of the webhook to add, or to change.
-        repeat: how often its webhook is delivered.
-        timeout: seconds to wait for what becomes of it.
+        from_: the sender's address.
+        to: the recipient; the simulator's own number by default.
+        params: webhook parameters to add or replace.
+        repeat: how many times to deliver its webhook.
+        timeout: seconds to wait for the message to be settled.
     """
 
     body: str = ""
@@ -45,11 +45,11 @@ class SendTextRequest(BaseModel):
 
 
 class TextSender:
-    """Has the simulator send texts, and tells what becomes of them.
+    """Send simulated texts, and report what happens to them.
 
     Args:
         simulator: the simulated Twilio.
-        inbox: of the bot's store.
+        inbox: the inbox of the bot's store.
     """
 
     def __init__(self, simulator: Simulator, inbox: Inbox) -> None:
@@ -57,7 +57,7 @@ class TextSender:
         self._inbox = inbox
 
     async def text(self, order: SendTextRequest) -> AsyncIterator[TextEvent]:
-        """Send a text; yield what becomes of it. It ends early when the order's time is up."""
+        """Send a text and yield its events, until it is settled or the timeout has passed."""
         acknowledged = await self._send(order)
         yield acknowledged
         if acknowledged.error is not None:
@@ -85,22 +85,22 @@ class TextSender:
 class ControlApi:
     """The API as an ASGI application, `app`.
 
-    It answers only to who knows the token, and only when it was called by a name of this machine:
-    a page in a browser can have its own name lead here, and a tunnel arrives from here too.
+    It requires the token and a Host header that names this machine: a web page can resolve its own
+    name to this address (DNS rebinding), and a tunnel connects from here too.
 
     Args:
-        desk: does what is asked.
-        token: of this start.
+        texts: sends the texts.
+        token: the token of this start.
     """
 
-    def __init__(self, desk: TextSender, token: str) -> None:
-        self._desk = desk
+    def __init__(self, texts: TextSender, token: str) -> None:
+        self._texts = texts
         self._token = token.encode()
         self.app = Starlette(routes=[Route(TEXTS, self._text, methods=["POST"])])
 
     async def _text(self, request: Request) -> Response:
-        if not self._knows(request):
-            return PlainTextResponse("not for you", 403)
+        if not self._is_authorized(request):
+            return PlainTextResponse("missing or wrong token", 403)
         try:
             order = SendTextRequest.model_validate_json(await request.body())
         except ValidationError as error:
@@ -109,10 +109,10 @@ class ControlApi:
         return StreamingResponse(self._lines(order), media_type="application/x-ndjson")
 
     async def _lines(self, order: SendTextRequest) -> AsyncIterator[str]:
-        async for step in self._desk.text(order):
+        async for step in self._texts.text(order):
             yield json.dumps(as_object(step)) + "\n"
 
-    def _knows(self, request: Request) -> bool:
+    def _is_authorized(self, request: Request) -> bool:
         given = request.headers.get(TOKEN_HEADER, "").encode("latin-1")
         return is_loopback(request.headers.get("Host", "")) and hmac.compare_digest(
             given, self._token

@@ -1,4 +1,4 @@
-"""What becomes of a message, step by step, as it is told to people and over HTTP."""
+"""The events of one message from acknowledge to settled, for the terminal and the control API."""
 
 import asyncio
 import json
@@ -13,20 +13,20 @@ from offhook.observe.redaction import last_line
 from offhook.stores.api import Attempt, Filter, History, Inbox
 from offhook.twilio.simulator import Delivered
 
-_POLL: Final = 0.02  # seconds; one message is looked at, while somebody waits for it
+_POLL: Final = 0.02  # seconds between two queries for one message
 _IN_FLIGHT: Final = frozenset({SendState.PENDING, SendState.SENDING})
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The webhook was answered, or not.
+    """The webhook was answered, or its delivery failed.
 
     Attributes:
-        status: HTTP's; 0 without an answer.
-        seconds: until the answer.
+        status: the HTTP status; 0 without a response.
+        seconds: until the response.
         repeats: the statuses of further deliveries of the same webhook.
-        error: Twilio's error code when it was not accepted.
-        reason: how offhook names what it refused, as in `X-Offhook-Error`.
+        error: Twilio's error code if the delivery failed.
+        reason: offhook's name for a refusal, as in `X-Offhook-Error`.
     """
 
     sid: str
@@ -38,7 +38,7 @@ class Acknowledged:
 
     @classmethod
     def of(cls, delivered: Delivered) -> Self:
-        """Return what a simulated delivery came to."""
+        """Return the event for a simulated delivery."""
         return cls(
             delivered.sid, delivered.status, delivered.seconds, delivered.repeats, delivered.error
         )
@@ -46,7 +46,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """A reply reached its end.
+    """A reply was sent, or failed.
 
     Attributes:
         identity: `return:0`, `reply:0`, `notice:slow`, ...
@@ -60,17 +60,17 @@ class Replied:
 
     @property
     def is_notice(self) -> bool:
-        """Whether offhook wrote it, not the bot."""
+        """Whether it is one of offhook's own notices, not a reply of the bot."""
         return self.identity.startswith("notice:")
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A run of the handler did not complete.
+    """A run of the handler failed.
 
     Attributes:
-        error: its last line.
-        again: whether it is tried again.
+        error: the last line of its traceback.
+        again: whether it will be retried.
     """
 
     attempt: int
@@ -80,12 +80,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Nothing more is going to happen.
+    """The message reached its final state.
 
     Attributes:
         state: done, discarded, dead or parked.
-        attempts: how often the handler was run.
-        error: why it is not done: the last line.
+        attempts: runs of the handler.
+        error: the last line of the error, if it is not done.
     """
 
     state: str
@@ -94,37 +94,37 @@ class Settled:
 
 
 TextEvent = Acknowledged | Replied | Failed | Settled
-_STEPS: Final[Mapping[str, type[TextEvent]]] = {
-    step.__name__.lower(): step for step in (Acknowledged, Replied, Failed, Settled)
+_EVENTS: Final[Mapping[str, type[TextEvent]]] = {
+    event.__name__.lower(): event for event in (Acknowledged, Replied, Failed, Settled)
 }
 
 
-def as_object(step: TextEvent) -> dict[str, Any]:
-    """Return a step as JSON shows it."""
-    return {"event": type(step).__name__.lower(), **asdict(step)}
+def as_object(event: TextEvent) -> dict[str, Any]:
+    """Return an event as a JSON object."""
+    return {"event": type(event).__name__.lower(), **asdict(event)}
 
 
 def from_line(line: str) -> TextEvent:
-    """Return the step that a line of JSON holds."""
+    """Return the event of a line of JSON."""
     found = json.loads(line)
     if "repeats" in found:
         found["repeats"] = tuple(found["repeats"])
-    return _STEPS[found.pop("event")](**found)
+    return _EVENTS[found.pop("event")](**found)
 
 
 async def follow(inbox: Inbox, sid: str) -> AsyncIterator[TextEvent]:
-    """Yield what happens to a stored message until it is settled and its replies are on their way.
+    """Yield the events of a stored message until it is settled and its replies are sent.
 
     Bound the wait with `asyncio.timeout`.
     """
-    told: frozenset[tuple[str, int]] = frozenset()
+    yielded: frozenset[tuple[str, int]] = frozenset()
     while True:
         history = await _look(inbox, sid)
         if history is not None:
-            for key, step in steps(history):
-                if key not in told:
-                    told |= {key}
-                    yield step
+            for key, event in events(history):
+                if key not in yielded:
+                    yielded |= {key}
+                    yield event
             if is_over(history):
                 record = history.record
                 yield Settled(record.state, record.attempts, last_line(record.error))
@@ -132,8 +132,8 @@ async def follow(inbox: Inbox, sid: str) -> AsyncIterator[TextEvent]:
         await asyncio.sleep(_POLL)
 
 
-def steps(history: History) -> tuple[tuple[tuple[str, int], TextEvent], ...]:
-    """Return what has happened so far, each with a key that stays the same."""
+def events(history: History) -> tuple[tuple[tuple[str, int], TextEvent], ...]:
+    """Return the events so far, each with a stable key."""
     failed = (
         (("attempt", index), _failed(attempt))
         for index, attempt in enumerate(history.attempts)
@@ -148,14 +148,14 @@ def steps(history: History) -> tuple[tuple[tuple[str, int], TextEvent], ...]:
 
 
 def is_over(history: History) -> bool:
-    """Return whether a message is settled or set aside, and no reply to it is on its way."""
+    """Return whether a message is settled or parked, and no reply to it is pending."""
     if history.record.state in LIVE:
         return False
     return not any(send.state in _IN_FLIGHT for send in history.sends)
 
 
 def in_words(settled: Settled) -> str:
-    """Return how a message ended, for people."""
+    """Describe how a message ended."""
     match State(settled.state):
         case State.DONE:
             return (

@@ -1,4 +1,4 @@
-"""The bot of `offhook demo`. Copy it: it is an ordinary bot, run by `offhook dev demo_bot:app`."""
+"""The bot of `offhook demo`: an ordinary bot, which `offhook dev demo_bot:app` runs too."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ app = Offhook()
 
 @app.message(where=lambda message: "think" in message.body)
 async def think() -> str:
-    """Take as long as a language model does."""
+    """Take as long as a language model might."""
     await asyncio.sleep(2)
     return "I have thought about it. The answer is 42."
 
 
 @app.message(where=lambda message: "stumble" in message.body)
 async def stumble(message: Message) -> str:
-    """Fail once, as a service that is being restarted does."""
+    """Fail once, like a service during a restart."""
     if message.attempt == 1:
         raise ConnectionError("the model is away for a moment")
     return f"There I am. It took me {message.attempt} attempts."

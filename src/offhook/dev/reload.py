@@ -1,4 +1,4 @@
-"""Restarts a process whenever the bot's files change."""
+"""Restart a process whenever the bot's files change."""
 
 import asyncio
 import time
@@ -12,26 +12,26 @@ from watchfiles import PythonFilter, awatch
 
 from offhook.process.child import Child
 
-_PATIENCE: Final = 5.0  # seconds from being asked to end until being killed
-_LOOK: Final = 0.02  # seconds between two looks for an exit status
+_PATIENCE: Final = 5.0  # seconds from SIGTERM to SIGKILL
+_LOOK: Final = 0.02  # seconds between two polls for the exit status
 _GATHER: Final = 100  # ms; an editor writes a file in several steps
 
 
 class ReloadEvent(Enum):
-    """What the reloader tells."""
+    """What the reloader reports."""
 
     READY = auto()
     CHANGED = auto()
-    BROKEN = auto()  # it has ended by itself; the next change starts it again
+    BROKEN = auto()  # it exited by itself; the next change starts it again
 
 
 class Reloader:
-    """Keeps one process, and exchanges it on each change of a Python file or `.env`.
+    """Run one process, and replace it on each change of a Python file or `.env`.
 
     Args:
         start: starts the process.
-        directory: is watched, with all below it.
-        tell: is told what happens.
+        directory: the directory to watch, recursively.
+        tell: called with each event.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Reloader:
         return True
 
     async def _live(self) -> None:
-        """Run one process until it must give way."""
+        """Run one process until a change, its exit or `stop`."""
         self._changed = self._ended = False
         child = self._start()
         child.watch(self._hear)

@@ -1,4 +1,4 @@
-"""One process with everything in it: the bot, its worker, and a simulated Twilio."""
+"""The process of `offhook dev`: the bot, its worker, the simulated Twilio and the pages."""
 
 import asyncio
 import socket
@@ -32,25 +32,25 @@ from offhook.stores.bulk import choose
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import LocalOnly, TokenAuth
 
-# Seconds for what has begun, when the server ends or reloads. It goes on at the next start.
+# Seconds for running handlers at shutdown or reload. Interrupted ones resume at the next start.
 _DRAIN = 1.0
 
-_RETRIED = 1_000  # messages; the rest come when they are due
+_RETRIED = 1_000  # messages; the others are retried when they are due
 
-# A developer's machine does other things too.
+# Not those on the machine's load, which on a developer's machine has other causes.
 _RULES = tuple(rule for rule in RULES if rule.name not in {"cpu", "memory", "disk"})
 
 
 @dataclass(frozen=True, slots=True)
 class DevServer:
-    """What runs.
+    """The running server.
 
     Attributes:
-        desk: where texts are ordered.
+        texts: sends simulated texts.
         simulator: the simulated Twilio.
     """
 
-    desk: TextSender
+    texts: TextSender
     simulator: Simulator
     _parts: frozenset["asyncio.Task[None]"]
 
@@ -58,20 +58,20 @@ class DevServer:
         """Return when `stop` is set.
 
         Raises:
-            ConfigurationError: the server or the worker has ended by itself.
+            ConfigurationError: the server or the worker stopped by itself.
         """
         if await done_before(stop, *self._parts) and not stop.is_set():
             for part in self._parts:
                 if part.done():
                     part.result()
-            raise ConfigurationError("a part of the server has ended by itself")
+            raise ConfigurationError("a part of the server stopped unexpectedly")
 
 
 def configure(app: Offhook, session: Session, **settings: Any) -> None:
-    """Have an app talk to the simulated Twilio of a session, never to the real one.
+    """Configure an app for the simulated Twilio of a session, never the real one.
 
-    Nor does it touch the store, the spool and the cache of the settings: production's messages
-    would be handled here, and their replies lost.
+    The configured store, spool and cache are not used either: production's messages would be
+    handled here, and their replies lost.
     """
     simulated = {
         "account_sid": session.credentials.account_sid,
@@ -100,9 +100,9 @@ async def dev_server(
 
     Args:
         app: the app.
-        listener: where to serve it.
-        session: of this start.
-        memory: a file from which the phone's conversations are taken up, and where they are left.
+        listener: the socket to serve it on.
+        session: the session of this start.
+        memory: the file that keeps the phone's conversations across reloads.
 
     Raises:
         ConfigurationError: the app can't start.
@@ -118,7 +118,7 @@ async def dev_server(
         opened(app.settings) as store,
     ):
         await _retry_waiting(store)
-        desk = TextSender(simulator, store)
+        texts = TextSender(simulator, store)
         phone = Phone(simulator, store, url=session.url, token=session.token)
         monitor = _monitor(app, store)
         watch = AlertWatcher(monitor.snapshot, (), rules=_RULES)
@@ -129,7 +129,7 @@ async def dev_server(
         entrance = _Router(
             app,
             simulator.rest,
-            ControlApi(desk, session.token).app,
+            ControlApi(texts, session.token).app,
             phone=phone.app,
             dashboard=TokenAuth(dashboard.app, session.token),
             metrics=_metrics(monitor),
@@ -142,28 +142,28 @@ async def dev_server(
             working = asyncio.create_task(app.work(stop))
             watching = asyncio.create_task(watch.run(stop))
             try:
-                yield DevServer(desk, simulator, frozenset({served, working}))
+                yield DevServer(texts, simulator, frozenset({served, working}))
             finally:
-                # The worker first: its last replies still find the simulator.
+                # The worker first: its last replies still need the simulator.
                 stop.set()
                 await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _retry_waiting(inbox: Inbox) -> None:
-    """Have what waits for its next attempt tried at once: the bot may have been mended."""
+    """Retry waiting messages at once: the change may have fixed the bot."""
     for id_ in (await choose(inbox, Filter(state=State.WAITING, limit=_RETRIED))).ids:
         await inbox.replay(id_)
 
 
 def _monitor(app: Offhook, store: Store) -> SystemMonitor:
-    """Return what looks at an app that runs in this process."""
+    """Return the surveyor of an app that runs in this process."""
     sheet = SharedCounters.alone()
     app.observe(PrometheusObserver(sheet))
     return SystemMonitor({"dev-1": sheet.memory}, store.counts)
 
 
 def _metrics(monitor: SystemMonitor) -> ASGIApp:
-    """Return what answers with its metrics."""
+    """Return the metrics endpoint."""
 
     async def render(accept: str) -> tuple[bytes, str]:
         return exposition(await monitor.snapshot(), __version__, accept)
@@ -172,7 +172,7 @@ def _metrics(monitor: SystemMonitor) -> ASGIApp:
 
 
 class _Router:
-    """Leads a request to the simulated Twilio, the control API, the pages, or the bot."""
+    """Route requests to the simulated Twilio, the control API, the pages, or the bot."""
 
     def __init__(
         self,

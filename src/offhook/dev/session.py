@@ -1,4 +1,4 @@
-"""How `offhook text` finds a running `offhook dev`: a file that its user alone can read."""
+"""The session file by which `offhook text` finds a running `offhook dev`."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from offhook.errors import ConfigurationError
 if TYPE_CHECKING:
     from offhook.twilio.simulator import Credentials
 
-# The simulated account is always the same, so that what one start has stored, the next can send.
+# Always the same account, so that replies stored by one start can be sent by the next.
 ACCOUNT_SID: Final = "AC" + "0" * 32
 
 
@@ -27,11 +27,11 @@ class Session:
     """One start of `offhook dev`.
 
     Attributes:
-        url: where it listens, for this machine.
-        pid: the process that owns it.
-        token: opens the control API.
-        auth_token: made up; signs the simulated webhooks.
-        store: the file of its own store; empty where it has none.
+        url: the base URL on this machine.
+        pid: the process that owns the session.
+        token: authorizes requests to the control API.
+        auth_token: a random token that signs the simulated webhooks.
+        store: the file of its own store; empty if it has none.
     """
 
     url: str
@@ -42,8 +42,8 @@ class Session:
 
     @classmethod
     def begin(cls, url: str, store: Path | None = None) -> Self:
-        """Make up the secrets of a new session."""
-        # Not above: it takes 0.3 s, and commands that only look for a session need none of it.
+        """Return a new session, with random secrets."""
+        # Imported here: it takes 0.3 s, which commands that only look for a session can spare.
         from offhook.twilio.simulator import Simulator  # noqa: PLC0415
 
         token, made_up = secrets.token_urlsafe(32), Simulator.credentials().auth_token
@@ -51,10 +51,10 @@ class Session:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Return the session that a file describes.
+        """Read a session from a file.
 
         Raises:
-            ConfigurationError: it is none.
+            ConfigurationError: the file can't be read.
         """
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
@@ -63,19 +63,19 @@ class Session:
 
     @property
     def credentials(self) -> "Credentials":
-        """The account, as the simulator and the app know it."""
+        """The credentials of the simulated account."""
         from offhook.twilio.simulator import Credentials  # noqa: PLC0415 - as above
 
         return Credentials(ACCOUNT_SID, self.auth_token)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port."""
         return urlsplit(self.url).port or 0
 
     @property
     def webhook(self) -> str:
-        """Where messages are posted."""
+        """The URL that messages are posted to."""
         return f"{self.url}{MESSAGES_PATH}"
 
     @property
@@ -101,14 +101,14 @@ class Session:
 
 @contextmanager
 def announced(session: Session) -> Iterator[Path]:
-    """Keep a session's file within the context.
+    """Write a session's file, and remove it at the end of the context.
 
     Raises:
-        ConfigurationError: there is no place for it that others can't reach.
+        ConfigurationError: there is no directory that is private to this user.
     """
     file = runtime_directory() / f"dev-{session.port}.json"
     file.unlink(missing_ok=True)
-    # Created with its mode: a file that is narrowed afterwards was open to all for a moment.
+    # Created with its mode: chmod afterwards would leave it readable for a moment.
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
         json.dump(asdict(session), opened)
@@ -120,12 +120,12 @@ def announced(session: Session) -> Iterator[Path]:
 
 
 def snapshot_file(file: Path) -> Path:
-    """Return where a session's phone keeps its conversations while the bot is reloaded."""
+    """Return the file that keeps the phone's conversations while the bot is reloaded."""
     return file.with_suffix(".phone")
 
 
 def running() -> list[Session]:
-    """Return the sessions that are alive, and clear away what others have left behind."""
+    """Return the running sessions, and remove the files of dead ones."""
     found = []
     for file in sorted(runtime_directory().glob("dev-*.json")):
         session = Session.read(file)
@@ -137,10 +137,10 @@ def running() -> list[Session]:
 
 
 def runtime_directory() -> Path:
-    """Return this user's directory for such files; it is made where there is none.
+    """Return this user's directory for session files, created if missing.
 
     Raises:
-        ConfigurationError: it is open to others, who could have us talk to a server of theirs.
+        ConfigurationError: others can access it, and could make us connect to their server.
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     directory = (

@@ -1,4 +1,4 @@
-"""The store of an `offhook dev`: its own, whatever OFFHOOK_STORE says."""
+"""The store of `offhook dev`: its own SQLite file, not that of OFFHOOK_STORE."""
 
 import fcntl
 import os
@@ -15,18 +15,18 @@ FOLDER: Final = ".offhook"
 
 @contextmanager
 def own_store(directory: Path) -> Iterator[Path]:
-    """Yield the file of a store that no other `offhook dev` of a directory uses meanwhile.
+    """Yield the file of a store that no other `offhook dev` in this directory is using.
 
-    That is `.offhook/dev.db`, which the next start takes up again; beside one that runs,
-    `dev-2.db`, and so on.
+    That is `.offhook/dev.db`, which the next start uses again; while that is in use, `dev-2.db`,
+    and so on.
 
     Raises:
-        ConfigurationError: there is no place for it.
+        ConfigurationError: the directory can't be written.
     """
     folder = directory / FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")  # what people write to a bot is not source
+        (folder / ".gitignore").write_text("*\n")  # keeps messages out of the repository
         lock, store = _free(folder)
     except OSError as error:
         raise ConfigurationError(f"{folder} can't be used: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""A conversation as it goes by on the terminal of `offhook dev`."""
+"""The live transcript of conversations in the terminal of `offhook dev`."""
 
 import time
 
@@ -20,7 +20,7 @@ _WIDTH = 22  # of an address: "whatsapp:+15551230001" fits
 
 
 class Transcript:
-    """Prints what people write and are answered. All of it is made up, so nothing is masked.
+    """Print messages and replies, unmasked: they are simulated.
 
     A listener for `Simulator.listening`.
     """
@@ -29,7 +29,7 @@ class Transcript:
         self._console = console
 
     def __call__(self, event: Event) -> None:
-        """Print an event, if it is one for people."""
+        """Print an event, if it is a message or its outcome."""
         match event:
             case Delivered():
                 self._line(event.from_, "->", event.body or _media(len(event.media)), _end(event))

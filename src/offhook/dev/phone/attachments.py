@@ -54,6 +54,6 @@ class Attachments:
         """Answer a request for a file."""
         file = self._files.get(request.path_params["key"])
         if file is None:
-            return PlainTextResponse("gone\n", HTTPStatus.NOT_FOUND)
+            return PlainTextResponse("not found\n", HTTPStatus.NOT_FOUND)
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         return Response(file.content, media_type=kind, headers=_HEADERS)

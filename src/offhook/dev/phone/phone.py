@@ -255,7 +255,7 @@ def _html(text: str) -> Response:
 
 
 def _gone() -> Response:
-    return PlainTextResponse("not here\n", HTTPStatus.NOT_FOUND, _FRESH)
+    return PlainTextResponse("not found\n", HTTPStatus.NOT_FOUND, _FRESH)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

@@ -73,7 +73,7 @@ class TextRequest(_PageRequest):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not (self.body.strip() or self.media or self.button or self.location):
-            raise ValueError("write something, or attach something")
+            raise ValueError("enter a text, or attach something")
         return self
 
     def content(self) -> dict[str, Any]:

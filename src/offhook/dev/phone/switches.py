@@ -31,15 +31,13 @@ class SwitchLabel:
 
 LABELS: Final[Mapping[FaultSwitch, SwitchLabel]] = {
     FaultSwitch.TWICE: SwitchLabel(
-        "Deliver twice", "Each webhook and status callback comes two times."
+        "Deliver twice", "Each webhook and status callback is delivered twice."
     ),
-    FaultSwitch.DISORDER: SwitchLabel("Out of order", "Status callbacks come last first."),
+    FaultSwitch.DISORDER: SwitchLabel("Out of order", "Status callbacks arrive in reverse order."),
     FaultSwitch.DROP: SwitchLabel(
-        "Drop the connection", "Twilio takes each reply, but its answer never arrives."
+        "Drop the connection", "Twilio accepts each reply, but its response is lost."
     ),
-    FaultSwitch.LIMIT: SwitchLabel(
-        "Answer 429", "Twilio takes no replies until this is off again."
-    ),
+    FaultSwitch.LIMIT: SwitchLabel("Answer 429", "Twilio accepts no replies while this is on."),
     FaultSwitch.SLOW: SwitchLabel("Slow network", "Every request takes a second longer."),
 }
 

@@ -7,7 +7,7 @@ const send = (form, content) =>
 
 const number = (field) => (field && field.value !== "" ? Number(field.value) : null);
 
-// Returns what the form says, or null when it can't be sent.
+// Returns the message to send, or null when there is none or it is incomplete.
 async function contentOf(form) {
   const fields = form.elements;
   const content = { body: fields.body.value, media: [] };
@@ -21,7 +21,7 @@ async function contentOf(form) {
   if (latitude !== null && longitude !== null) {
     content.location = { latitude, longitude, label: fields.place.value };
   } else if (latitude !== null || longitude !== null || fields.place?.value) {
-    toast("A location needs its latitude and its longitude.");
+    toast("A location needs both latitude and longitude.");
     return null;
   }
   if (fields.button?.value) content.button = { text: fields.button.value, payload: fields.payload.value };

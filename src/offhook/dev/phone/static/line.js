@@ -1,4 +1,4 @@
-// What happened on the line, beside the conversation.
+// The details of a message, beside the conversation.
 import { element, fetchText, fragment, openConversation, order } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
@@ -39,7 +39,7 @@ export function closeLine({ push = true } = {}) {
   element(`b-${id}`)?.querySelector("[data-open]").focus();
 }
 
-// Redraws the line when its bubble has changed; what was folded out stays so.
+// Redraws the details when their message has changed; unfolded parts stay unfolded.
 let redrawing = null;
 export function refreshLine(id) {
   if (current() !== id || redrawing) return;
@@ -66,7 +66,7 @@ export function wire() {
     const bubble = event.target.closest(".bubble-box")?.closest(".bubble");
     const elsewhere = event.target.closest("a:not([data-open])");
     if (!bubble || elsewhere || event.ctrlKey || event.metaKey) return;
-    if (!event.target.closest("[data-open]") && String(getSelection())) return; // somebody copies
+    if (!event.target.closest("[data-open]") && String(getSelection())) return; // text is selected, for copying
     event.preventDefault();
     openLine(bubble.dataset.bubble);
   });

@@ -1,4 +1,4 @@
-// What the other modules share: elements, requests, and words for people.
+// Shared by the other modules: elements, requests and messages.
 export const element = (id) => document.getElementById(id);
 
 export const fragment = (html) => {
@@ -22,15 +22,15 @@ async function ask(path, options) {
   try {
     answer = await fetch(path, options);
   } catch {
-    toast("offhook does not answer. Does it still run?");
+    toast("offhook is not responding. Is it still running?");
     return null;
   }
   if (answer.ok) return answer;
-  toast((await answer.text()).trim() || `It answered ${answer.status}.`);
+  toast((await answer.text()).trim() || `The request failed: HTTP ${answer.status}.`);
   return null;
 }
 
-// Returns the answer, or null after telling why there is none.
+// Returns the response, or null after showing an error.
 export const order = (path, body = {}) =>
   ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 

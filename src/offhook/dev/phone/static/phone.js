@@ -1,10 +1,10 @@
-// The phone: wires the parts to one another, and to the stream of what changes.
+// The phone: connects the modules with one another and with the stream of changes.
 import { element, fetchText, openConversation, order, toast } from "./page.js";
 import * as compose from "./compose.js";
 import * as line from "./line.js";
 import * as talk from "./talk.js";
 
-const AGAIN = 1000; // ms until a stream that was refused is asked for again
+const AGAIN = 1000; // ms until a refused stream is requested again
 
 function showTrouble({ on }) {
   for (const input of element("trouble").querySelectorAll("input")) {
@@ -13,8 +13,8 @@ function showTrouble({ on }) {
   element("trouble-count").textContent = on.length || "";
 }
 
-// The process behind the page is another one, or we were away for too long: look anew.
-async function lookAnew() {
+// The process was restarted, or changes were missed: load the page again.
+async function reload() {
   const html = await fetchText(location.pathname + location.search);
   if (html === null) return;
   const page = new DOMParser().parseFromString(html, "text/html");
@@ -26,7 +26,7 @@ async function lookAnew() {
   talk.toEnd();
 }
 
-// Asks again after a refusal, unless this page's key is that of a former start.
+// Requests the stream again after a refusal, unless this page's token is of an earlier start.
 async function resume(position) {
   const answer = await fetch("/phone").catch(() => null);
   if (answer?.status === 403) toast(await answer.text());
@@ -42,12 +42,12 @@ function follow(position) {
   });
   const live = (lives) => {
     element("live").toggleAttribute("data-on", lives);
-    element("live").textContent = lives ? "live" : "away";
+    element("live").textContent = lives ? "live" : "Disconnected, reconnecting";
   };
   on("bubble", talk.showBubble);
   on("conversation", talk.showConversation);
   on("trouble", showTrouble);
-  on("reset", lookAnew);
+  on("reset", reload);
   stream.addEventListener("open", () => live(true));
   stream.addEventListener("error", () => {
     live(false);

@@ -2,7 +2,7 @@
 import { announce, element, fetchText, fragment, openConversation, order } from "./page.js";
 import { closeLine, markOpen, refreshLine } from "./line.js";
 
-const NEAR = 80; // px; who is nearer to the end than that follows what comes
+const NEAR = 80; // px from the end within which the list scrolls along with new messages
 const narrow = matchMedia("(max-width: 720px)");
 const entryOf = (id) => document.querySelector(`.entry[data-conversation="${CSS.escape(id)}"]`);
 
@@ -69,7 +69,7 @@ function tell(known, now) {
   else if (!known && now.classList.contains("theirs")) announce(`Reply: ${text}`);
 }
 
-// A conversation is new, or its latest message, or what holds of the person.
+// A conversation is new, or its latest message or its contact's state has changed.
 export function showConversation({ conversation, entry, head }) {
   const entries = element("entries");
   const known = entryOf(conversation);
@@ -114,7 +114,7 @@ export function wire() {
       order("/phone/reach", { conversation: openConversation(), reachable });
     }
   });
-  // A picture has no height until it is there.
+  // A picture has no height until it is loaded.
   element("talk").addEventListener("load", (event) => {
     const box = element("scroll");
     const below = box.scrollHeight - box.scrollTop - box.clientHeight;

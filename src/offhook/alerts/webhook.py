@@ -13,7 +13,7 @@ from typing import Final
 import httpx2
 
 from offhook.alerts.evaluation import AlertChange
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"
 
@@ -39,10 +39,9 @@ class AlertWebhook:
     ) -> None:
         self._url = url
         self._secret = secret.encode()
-        self._observer = observer
         self._pauses = pauses
         self._changes: asyncio.Queue[AlertChange] = asyncio.Queue(_QUEUED)
-        self._failing = False
+        self._incident = Incident(observer, Topic.ALERT_WEBHOOK)
 
     def __call__(self, change: AlertChange) -> None:
         """Have a change posted."""
@@ -63,11 +62,11 @@ class AlertWebhook:
         for pause in (*self._pauses, None):
             reason = await self._post(client, body)
             if not reason:
-                self._delivered()
+                self._incident.end("alerts are delivered again")
                 return
             if pause is not None:
                 await asyncio.sleep(pause)
-        self._failed(reason)
+        self._incident.report(f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}")
 
     async def _post(self, client: httpx2.AsyncClient, body: bytes) -> str:
         """Post once; return why it failed, or nothing."""
@@ -85,18 +84,6 @@ class AlertWebhook:
         except Exception as error:  # noqa: BLE001 - no alert is worth the process that sends it
             return type(error).__name__  # its text may show the URL, and that a token
         return "" if response.is_success else f"it answered {response.status_code}"
-
-    def _delivered(self) -> None:
-        if self._failing:
-            self._failing = False
-            self._observer(
-                Problem(Topic.ALERT_WEBHOOK, "alerts are delivered again", resolved=True)
-            )
-
-    def _failed(self, reason: str) -> None:
-        self._failing = True
-        text = f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}"
-        self._observer(Problem(Topic.ALERT_WEBHOOK, text))
 
 
 def signature(secret: bytes, body: bytes, at: int) -> str:

@@ -10,7 +10,7 @@ from offhook.concurrency import Deadline, cancel_and_wait
 from offhook.core.backoff import delay as backoff
 from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Store
 from offhook.stores.availability import MOMENT, opened
 
@@ -49,7 +49,6 @@ class Primary:
         self, open_store: Callable[[], Store], observer: Observer, *, patience: float
     ) -> None:
         self._open_store = open_store
-        self._observer = observer
         self._patience = patience
         self._deadline = Deadline(patience)
         self._store: Store | None = None
@@ -58,7 +57,7 @@ class Primary:
         self._up_since = 0.0
         self._opening: asyncio.Task[None] | None = None
         self._returning: asyncio.Task[None] | None = None
-        self._complaint = ""
+        self._incident = Incident(observer, Topic.STORE_UNAVAILABLE)
 
     @property
     def up(self) -> bool:
@@ -79,7 +78,7 @@ class Primary:
                 await self._opening
                 self._come_back()
             else:
-                self._complain(_kept(store.migrating or _SILENT))
+                self._incident.update(_kept(store.migrating or _SILENT))
                 self._returning = asyncio.create_task(self._return(self._opening))
         except StoreUnavailable as error:
             self._fail(error)
@@ -150,7 +149,7 @@ class Primary:
             if self._up and time.monotonic() - self._up_since > _STEADY_AFTER:
                 self._failures = 0
             self._up = False
-            self._complain(_kept(text))
+            self._incident.update(_kept(text))
             self._returning = asyncio.create_task(self._return())
         return StoreUnavailable(text)
 
@@ -167,26 +166,19 @@ class Primary:
 
     def _come_back(self) -> None:
         self._up, self._up_since = True, time.monotonic()
-        if self._complaint:
-            self._complaint = ""
-            self._observer(Problem(Topic.STORE_UNAVAILABLE, "the store is back", resolved=True))
+        self._incident.end("the store is back")
 
     async def _is_back(self, attempt: Awaitable[None]) -> bool:
         try:
             await attempt
         except (StoreUnavailable, TimeoutError) as error:
             if self._store is None:  # why a migration has failed has not been told
-                self._complain(_kept(str(error)))
+                self._incident.update(_kept(str(error)))
             return False
         except Exception as error:  # noqa: BLE001 - the next attempt may succeed; giving up is final
-            self._complain(f"webhooks stay in the spool: {describe(error)}")
+            self._incident.update(f"webhooks stay in the spool: {describe(error)}")
             return False
         return True
-
-    def _complain(self, text: str) -> None:
-        if text != self._complaint:
-            self._complaint = text
-            self._observer(Problem(Topic.STORE_UNAVAILABLE, text))
 
     async def _attempt(self) -> None:
         if self._store is not None:
@@ -197,7 +189,7 @@ class Primary:
 
     async def _open(self, store: Store) -> None:
         try:
-            await opened(store, lambda reason: self._complain(_kept(reason)))
+            await opened(store, lambda reason: self._incident.update(_kept(reason)))
         except BaseException:
             await store.close()
             raise

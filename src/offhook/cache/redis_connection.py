@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from offhook.core.backoff import delay as backoff
 from offhook.errors import SettingsError
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.settings import UNREADABLE_CACHE
 
 EXCHANGE_TIMEOUT: Final = 0.02
@@ -60,10 +60,9 @@ class Link:
             self._connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, RedisError):
             raise SettingsError(UNREADABLE_CACHE) from None
-        self._observer = observer
+        self._incident = Incident(observer, Topic.CACHE_UNAVAILABLE)
         self._up = False
         self._failures = 0
-        self._told = False
         self._closed = False
         self._connecting: asyncio.Task[None] | None = None
 
@@ -98,9 +97,7 @@ class Link:
             self._break(error)
             return None
         self._failures = 0
-        if self._told:
-            self._told = False
-            self._observer(Problem(Topic.CACHE_UNAVAILABLE, "Redis is back", resolved=True))
+        self._incident.end("Redis is back")
         return answers
 
     async def _exchange(self, commands: Sequence[bytes], replies: int) -> list[Any]:
@@ -116,10 +113,10 @@ class Link:
 
     def _fail(self, error: BaseException) -> None:
         self._failures += 1
-        if self._failures >= _TOLD_AFTER and not self._told:
-            self._told = True
-            text = f"repeats are answered by this process' memory and the store: {_words(error)}"
-            self._observer(Problem(Topic.CACHE_UNAVAILABLE, text))
+        if self._failures >= _TOLD_AFTER:
+            self._incident.begin(
+                f"repeats are answered by this process' memory and the store: {_words(error)}"
+            )
 
     async def _reconnect(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from typing import Final
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Entrance
 
 _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
@@ -33,13 +33,12 @@ class BacklogLimit:
     def __init__(self, store: Entrance, limit: int | None, observer: Observer) -> None:
         self._store = store
         self._limit = limit
-        self._observer = observer
-        self._full = False
+        self._full = Incident(observer, Topic.BACKLOG_FULL)
         self._watching: asyncio.Task[None] | None = None
 
     def admit(self, inbound: Inbound) -> Awaitable[bool]:
         """Store a webhook, unless it is new and too many wait. See `api.Append`."""
-        if self._full and inbound.kind is not Kind.STATUS:
+        if self._full.lasts and inbound.kind is not Kind.STATUS:
             return self._admit_known(inbound)
         return self._store.accept(inbound)
 
@@ -73,11 +72,7 @@ class BacklogLimit:
             self._decide(await self._store.backlog(limit), limit)
 
     def _decide(self, backlog: int, limit: int) -> None:
-        if not self._full and backlog >= limit:
-            self._full = True
-            text = f"{limit} messages wait (OFFHOOK_MAX_BACKLOG): new ones are answered 503"
-            self._observer(Problem(Topic.BACKLOG_FULL, text))
-        elif self._full and backlog <= limit * _RELIEF:
-            self._full = False
-            text = f"{backlog} messages wait: new ones are let in again"
-            self._observer(Problem(Topic.BACKLOG_FULL, text, resolved=True))
+        if backlog >= limit:
+            self._full.begin(f"{limit} messages wait (OFFHOOK_MAX_BACKLOG): new ones are refused")
+        elif backlog <= limit * _RELIEF:
+            self._full.end(f"{backlog} messages wait: new ones are accepted again")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from offhook.core.ttl_dict import TtlDict
 from offhook.errors import CredentialsUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.settings import Settings
 
 Lookup = Callable[[str], Awaitable[str | Sequence[str] | None]]
@@ -65,14 +65,13 @@ class Credentials:
         self._own_account = settings.account_sid
         self._own_tokens = settings.auth_tokens
         self._lookup = lookup
-        self._observer = observer
         self._clock = clock
         self._unguessable = (secrets.token_hex(16),)
         self._known: TtlDict[str, _Tokens] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._unknown: TtlDict[str, _Tokens] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._failed: TtlDict[str, bool] = TtlDict(entries=_ACCOUNTS, size=_ACCOUNTS)
         self._asking: dict[str, asyncio.Task[tuple[str, ...]]] = {}
-        self._failing = False
+        self._incident = Incident(observer, Topic.CREDENTIALS_UNAVAILABLE)
 
     @property
     def everywhere(self) -> tuple[str, ...] | None:
@@ -147,9 +146,10 @@ class Credentials:
         except Exception as error:
             now = self._clock()
             self._failed.put(account_sid, value=True, expires=now + FAILED_TTL, now=now)
-            self._report_failure(error)
+            # Its type, not its text, which may quote a token.
+            self._incident.begin(f"@app.credentials failed: {type(error).__name__}")
             raise CredentialsUnavailable(f"@app.credentials: {type(error).__name__}") from error
-        self._report_recovery()
+        self._incident.end("@app.credentials works again")
         self._keep(account_sid, tokens)
         return tokens or self._unguessable
 
@@ -162,20 +162,6 @@ class Credentials:
             self._known.drop(account_sid)
             found = _Tokens(self._unguessable, now)
             self._unknown.put(account_sid, found, expires=now + UNKNOWN_TTL, now=now)
-
-    def _report_failure(self, error: Exception) -> None:
-        if not self._failing:
-            self._failing = True
-            # Its type, not its text, which may quote a token.
-            text = f"@app.credentials failed: {type(error).__name__}"
-            self._observer(Problem(Topic.CREDENTIALS_UNAVAILABLE, text))
-
-    def _report_recovery(self) -> None:
-        if self._failing:
-            self._failing = False
-            self._observer(
-                Problem(Topic.CREDENTIALS_UNAVAILABLE, "@app.credentials works", resolved=True)
-            )
 
 
 def _read(given: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from offhook.concurrency import cancel_and_wait, done_before
 from offhook.errors import StoreBroken, StoreUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Store
 
 T = TypeVar("T")
@@ -83,38 +83,37 @@ async def _first_opened(make: Callable[[], Store], watch: "StoreWatch") -> Store
 
 
 class StoreWatch:
-    """Tells once that the store is away, or broken, and once that it is back.
+    """Reports once that the store is unavailable, or broken, and once that it is available again.
 
     Args:
-        observer: is told.
+        observer: called with the reports.
         doing: what cannot be done meanwhile, as in "messages are not claimed".
     """
 
     def __init__(self, observer: Observer, doing: str) -> None:
-        self._observer = observer
         self._doing = doing
-        self._told: set[Topic] = set()
+        self._breakage = Incident(observer, Topic.STORE_BROKEN)
+        self._outage = Incident(observer, Topic.STORE_UNAVAILABLE)
         self._broken: StoreBroken | None = None
 
     def away(self, error: StoreUnavailable) -> None:
         """Note that a call failed."""
         if isinstance(error, StoreBroken):
-            if self._broken is None:
-                self._broken = error
-                self._tell(Topic.STORE_BROKEN, str(error))
-        elif not self._told:
-            self.waits(str(error))
+            self._broken = self._broken or error
+            self._breakage.begin(f"{self._doing}: {error}")
+        elif not self._breakage.lasts:
+            self._outage.begin(f"{self._doing}: {error}")
 
     def waits(self, reason: str) -> None:
-        """Tell why nothing can be done, whatever was told before."""
-        self._tell(Topic.STORE_UNAVAILABLE, reason)
+        """Report why nothing can be done, whatever was reported before."""
+        self._outage.report(f"{self._doing}: {reason}")
 
     def back(self) -> None:
         """Note that a call succeeded."""
-        if self._told:
-            told, self._told, self._broken = self._told, set(), None
-            for topic in sorted(told):  # one that was away first may be broken since
-                self._observer(Problem(topic, "the store is back", resolved=True))
+        if self._breakage.lasts or self._outage.lasts:  # or both, if an outage came first
+            self._broken = None
+            self._breakage.end("the store is back")
+            self._outage.end("the store is back")
 
     def end_if_broken(self) -> None:
         """Raise what was last noted, if the store does not come back by itself.
@@ -124,10 +123,6 @@ class StoreWatch:
         """
         if self._broken is not None:
             raise self._broken
-
-    def _tell(self, topic: Topic, reason: str) -> None:
-        self._told.add(topic)
-        self._observer(Problem(topic, f"{self._doing}: {reason}"))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it. Every error but `StoreUnavailable` passes."""

@@ -13,7 +13,7 @@ from contextlib import (
 )
 from pathlib import Path
 
-from offhook.arrivals import Primary, Spooling
+from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.log import SqliteSpool, open_spool
 from offhook.core.inbound import Inbound
 from offhook.events import Event, Problem, Topic
@@ -64,7 +64,7 @@ class Machine:
     @asynccontextmanager
     async def ingress(self, *, patience: float = 0.1) -> AsyncIterator["Way"]:
         """Be one more process of this machine."""
-        store = Primary(self.open_store, self.observe, patience=patience)
+        store = Breaker(self.open_store, self.observe, patience=patience)
         way = Way(self, store, open_spool(self.spool_url))
         await way.spooling.start()
         try:
@@ -125,7 +125,7 @@ class Machine:
 class Way:
     """One process' way in."""
 
-    def __init__(self, machine: Machine, store: Primary, spool: Spool) -> None:
+    def __init__(self, machine: Machine, store: Breaker, spool: Spool) -> None:
         self._machine = machine
         self.store = store
         self.spool = spool

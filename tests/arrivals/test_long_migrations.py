@@ -15,7 +15,7 @@ from typing import Self
 import asyncpg
 import pytest
 
-from offhook.arrivals import Primary, Spooling
+from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.log import open_spool
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem
@@ -144,7 +144,7 @@ class Ingress:
         self.attempts = 0
         self.problems: list[Problem] = []
         spool = open_spool(f"sqlite:///{path}/spool.db")
-        self.store = Primary(self._open_store, self._observe, patience=0.5)
+        self.store = Breaker(self._open_store, self._observe, patience=0.5)
         self.spooling = Spooling(self.store, self.store.accept, spool, self._observe)
 
     def _open_store(self) -> Store:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.arrivals import Primary, Spooling
+from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.log import open_spool
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
@@ -47,7 +47,7 @@ class Ingress:
         self.url = url
         self.proxy = proxy
         self.problems: list[Problem] = []
-        store = Primary(lambda: open_store(proxy.url), self._observe, patience=0.5)
+        store = Breaker(lambda: open_store(proxy.url), self._observe, patience=0.5)
         spool = open_spool(f"sqlite:///{path}/spool.db")
         self.spooling = Spooling(store, store.accept, spool, self._observe)
 

@@ -1,4 +1,4 @@
-"""The store, seen by an ingress that need not wait for it."""
+"""A circuit breaker before the store of an ingress that has a spool."""
 
 import asyncio
 import random
@@ -16,32 +16,32 @@ from offhook.stores.availability import MOMENT, opened
 
 T = TypeVar("T")
 
-# Seconds. Nobody is answered before the start is over; what takes longer goes on behind it.
+# Seconds. No webhook is answered before the start is over; a longer opening goes on after it.
 _STARTING: Final = MOMENT
-# What is forwarded has been acknowledged, and nobody waits: a store too slow for the hot path is
-# still good enough for it.
+# Seconds. A forwarded webhook has been acknowledged, so no client waits: a store too slow for the
+# hot path is still good enough for it.
 _FORWARDING: Final = 10.0
 
 _FIRST_DELAY: Final = 0.25
 _LAST_DELAY: Final = 2.0
-# One that is away again so soon was not back: the next look at it waits for longer.
+# Seconds. A store that fails again sooner had not recovered: the next attempt waits longer.
 _STEADY_AFTER: Final = 10.0
 
 _SILENT: Final = "it does not answer in time"
 
 
-class Primary:
-    """Keeps `api.Entrance` before a store, and asks it nothing while it is away.
+class Breaker:
+    """Keeps `api.Entrance` before a store, and fails at once while the store is unavailable.
 
-    A call that fails, or that takes longer than `patience`, means that the store is away: from
-    then on every call fails at once, until an attempt in the background has succeeded. What was
-    given up may have been stored all the same; the unique key makes a repeat of it.
+    A call that fails, or that takes longer than `patience`, opens the circuit: from then on every
+    call fails at once, until an attempt in the background has succeeded. A call that was given up
+    may have stored its webhook all the same; the unique key makes the next one a repeat.
 
     Opening the store is not given up, however long a migration takes: it would begin anew.
 
     Args:
         open_store: makes a store that is not open yet.
-        observer: is told when the store is away and when it is back; once each.
+        observer: called once when the store is unavailable, and once when it is available again.
         patience: seconds that a webhook may wait for the store.
     """
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from offhook.arrivals.breaker import Primary, describe
+from offhook.arrivals.breaker import Breaker, describe
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
@@ -32,13 +32,13 @@ class Forwarder:
 
     Args:
         spool: open.
-        primary: the store.
+        breaker: the store.
         observer: is told how many were forwarded, each time that the spool is empty again.
     """
 
-    def __init__(self, spool: Spool, primary: Primary, observer: Observer) -> None:
+    def __init__(self, spool: Spool, breaker: Breaker, observer: Observer) -> None:
         self._spool = spool
-        self._primary = primary
+        self._breaker = breaker
         self._observer = observer
         self._stopped = asyncio.Event()
         self._resting: dict[str, float] = {}
@@ -92,7 +92,7 @@ class Forwarder:
         done: list[int] = []
         for one in items:
             try:
-                new = await self._primary.forward(one.inbound)
+                new = await self._breaker.forward(one.inbound)
             except StoreUnavailable:
                 break
             except Exception as error:  # noqa: BLE001 - the other lanes, and this process, go on

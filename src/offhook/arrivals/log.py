@@ -110,8 +110,8 @@ class SqliteSpool:
 class Mark:
     """A few bytes beside the spool that are never the same again once something was stored.
 
-    Whoever has found the spool empty while the mark was X knows, as long as it is X, that the
-    spool is empty still. It is read from memory (0.1 us): SQLite would take locks, and even a
+    A process that found the spool empty while the mark was X knows that it is still empty as long
+    as the mark is X. It is read from memory (0.1 us): SQLite would take locks, and even a
     system call gives Python's global lock away. It is written by a system call, which says so when
     the disk is full, where writing to memory would kill the process.
     """

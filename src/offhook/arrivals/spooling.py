@@ -2,7 +2,7 @@
 
 import asyncio
 
-from offhook.arrivals.breaker import Primary
+from offhook.arrivals.breaker import Breaker
 from offhook.arrivals.forwarder import Forwarder
 from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
@@ -18,17 +18,17 @@ class Spooling:
     them both. Across machines, those that were spooled may come late, and are marked.
 
     Args:
-        primary: the store; started and stopped here.
-        store: stores webhooks in it: `primary.accept`, or what limits that.
+        breaker: the store; started and stopped here.
+        store: stores webhooks in it: `breaker.accept`, or what limits that.
         spool: of this event loop; opened and closed here.
         observer: called when webhooks were forwarded, and when they can't be.
     """
 
-    def __init__(self, primary: Primary, store: Append, spool: Spool, observer: Observer) -> None:
-        self._primary = primary
+    def __init__(self, breaker: Breaker, store: Append, spool: Spool, observer: Observer) -> None:
+        self._breaker = breaker
         self._store = store
         self._spool = spool
-        self._forwarder = Forwarder(spool, primary, observer)
+        self._forwarder = Forwarder(spool, breaker, observer)
         self._forwarding: asyncio.Task[None] | None = None
 
     async def append(self, inbound: Inbound) -> bool:
@@ -38,11 +38,11 @@ class Spooling:
             StoreUnavailable: the spool can't take it either.
             BacklogFull: the store is available, and too many wait in it.
         """
-        if self._primary.up and (self._spool.is_empty() or not await self._holds(inbound.lane)):
+        if self._breaker.up and (self._spool.is_empty() or not await self._holds(inbound.lane)):
             try:
                 return await self._store(inbound)
             except StoreUnavailable:
-                pass  # `primary` has reported it
+                pass  # `breaker` has reported it
         return await self._spool.append(inbound)
 
     async def start(self) -> None:
@@ -54,7 +54,7 @@ class Spooling:
         """
         await self._spool.open()
         try:
-            await self._primary.start()
+            await self._breaker.start()
         except BaseException:
             await self._spool.close()
             raise
@@ -66,7 +66,7 @@ class Spooling:
             self._forwarder.stop()
             await self._forwarding
             self._forwarding = None
-        await self._primary.stop()
+        await self._breaker.stop()
         await self._spool.close()
 
     async def ready(self) -> bool:
@@ -76,7 +76,7 @@ class Spooling:
             StoreUnavailable: it could not.
         """
         try:
-            await self._primary.check()
+            await self._breaker.check()
         except StoreUnavailable:
             await self._spool.check()
         return True

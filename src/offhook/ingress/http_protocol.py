@@ -3,7 +3,7 @@
 uvicorn bounds neither the size of a request's head nor the time it takes to arrive, nor the bytes
 around a body's, nor how many requests are sent ahead of their answers, nor how long answers are
 not read. It adds trailers to the headers, and above its limit of connections it refuses the next
-one, whoever it is from.
+one, genuine or not.
 
 The state of a connection is what comes next from the client, and whether the application has
 answered the last request:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp
 
-from offhook.arrivals import Primary, Spooling
+from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.log import open_spool
 from offhook.cache import open_cache
 from offhook.events import Observer, Problem, Topic
@@ -130,12 +130,12 @@ def _through_spool(
     settings: Settings, observer: Observer, spool_url: str, *, create_store: bool
 ) -> _Intake:
     """Return the intake that keeps webhooks in a spool while the store is unavailable."""
-    primary = Primary(
+    breaker = Breaker(
         lambda: store_of(settings, create=create_store),
         observer,
         # The spool needs time as well, before the webhook is answered 503.
         patience=min(_STORE_PATIENCE, settings.enqueue_timeout / 4),
     )
-    limit = BacklogLimit(primary, settings.max_backlog, observer)
-    spooling = Spooling(primary, limit.admit, open_spool(spool_url), observer)
-    return _Intake(spooling.append, primary, limit, spooling.start, spooling.stop, spooling.ready)
+    limit = BacklogLimit(breaker, settings.max_backlog, observer)
+    spooling = Spooling(breaker, limit.admit, open_spool(spool_url), observer)
+    return _Intake(spooling.append, breaker, limit, spooling.start, spooling.stop, spooling.ready)

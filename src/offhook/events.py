@@ -147,7 +147,7 @@ class Topic(StrEnum):
         "not-started",
         "a mounted app could not start; it is tried again with the next request",
     )
-    WORKER_FAILED = "worker-failed", "the worker within the app has ended, and begins again"
+    WORKER_FAILED = "worker-failed", "the worker within the app has failed, and is restarted"
     STORE_UNAVAILABLE = (
         "store-unavailable",
         (

@@ -117,7 +117,7 @@ class Line:
             sender_limit=open_sender_limit(settings, self.told),
         )
         self.sends = SendLoop(store, self.outbox, settings, self.told, owner="worker")
-        self.upkeep = Maintenance(store, settings, self.told)
+        self.maintenance = Maintenance(store, settings, self.told)
 
     async def receive(
         self, body: str, *, sender: str = ANN, notice_after: float | None = None, **more: str
@@ -182,21 +182,23 @@ async def opened(tmp_path: Path, handlers: Handlers, **changes: Any) -> AsyncIte
 
 
 @asynccontextmanager
-async def serving(line: Line, *, sends: bool = False, upkeep: bool = False) -> AsyncIterator[None]:
+async def serving(
+    line: Line, *, sends: bool = False, maintenance: bool = False
+) -> AsyncIterator[None]:
     """Let the worker work, and the others that are asked for; drain at the end."""
     tasks = [asyncio.create_task(line.worker.run())]
     if sends:
         tasks.append(asyncio.create_task(line.sends.run()))
-    if upkeep:
-        tasks.append(asyncio.create_task(line.upkeep.run()))
+    if maintenance:
+        tasks.append(asyncio.create_task(line.maintenance.run()))
     try:
         yield
     finally:
         line.worker.stop(0.0)
         if sends:
             line.sends.stop(0.0)
-        if upkeep:
-            line.upkeep.stop()
+        if maintenance:
+            line.maintenance.stop()
         await asyncio.gather(*tasks)
 
 

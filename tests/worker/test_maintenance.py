@@ -31,7 +31,7 @@ async def test_who_waits_too_long_is_told_once_in_a_conversation(tmp_path: Path)
 
     async with opened(tmp_path, handled_by(slow), slow_notice=SLOW) as line:
         sids = [await line.receive("hello", notice_after=0.0) for _ in range(2)]
-        async with serving(line, sends=True, upkeep=True):
+        async with serving(line, sends=True, maintenance=True):
             await line.told.until(lambda: line.outbox.bodies == [SLOW])
             finish.set()
             await line.told.until(lambda: line.outbox.bodies == [SLOW, "done", "done"])
@@ -48,7 +48,7 @@ async def test_a_notice_that_has_not_left_is_cancelled_by_the_answer(tmp_path: P
 
     async with opened(tmp_path, handled_by(slow), slow_notice=SLOW) as line:
         sid = await line.receive("hello", notice_after=0.0)
-        async with serving(line, upkeep=True):
+        async with serving(line, maintenance=True):
             await wait_for_notice(line, sid)
             finish.set()
             await line.told.until(lambda: bool(line.told.of(Handled)))
@@ -72,9 +72,9 @@ async def test_a_mass_of_slow_messages_is_told_in_few_transactions(
         people = [f"+1555123{n:04}" for n in range(200)]
         sids = [await line.receive("hello", sender=one, notice_after=0.0) for one in people]
         monkeypatch.setattr(Writer, "commit", counted)
-        working = asyncio.create_task(line.upkeep.run())
+        working = asyncio.create_task(line.maintenance.run())
         await wait_for_notice(line, sids[-1])
-        line.upkeep.stop()
+        line.maintenance.stop()
         await working
         assert all(["notice:slow" in await line.ledger(sid) for sid in sids])
     assert commits <= 200 / 4
@@ -94,9 +94,9 @@ async def test_a_store_that_is_away_is_told_once_and_once_more_when_it_is_back(
             return await overdue(limit)
 
         line.store.overdue = away  # type: ignore[method-assign]
-        working = asyncio.create_task(line.upkeep.run())
+        working = asyncio.create_task(line.maintenance.run())
         await line.told.until(lambda: len(line.told.of(Problem)) == 2)
-        line.upkeep.stop()
+        line.maintenance.stop()
         await working
         assert [problem.resolved for problem in line.told.of(Problem)] == [False, True]
 
@@ -112,7 +112,7 @@ async def test_what_is_over_is_pruned_from_the_start_on(tmp_path: Path) -> None:
             await line.receive("hello")
         async with serving(line):
             await line.told.runs(150)
-        async with serving(line, upkeep=True):
+        async with serving(line, maintenance=True):
             await gone(line)
 
 
@@ -125,7 +125,7 @@ async def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Pat
         sids = [await line.receive("hello") for _ in range(2)]
         async with serving(line):
             await line.told.runs(2)
-        async with serving(line, upkeep=True):
+        async with serving(line, maintenance=True):
             problem = await line.told.problem(Topic.PARKED_EXPIRE)
         assert problem.text.startswith("parked messages: 1, the oldest for 0 days")
         assert await line.state(sids[1]) is State.PARKED
@@ -137,7 +137,7 @@ async def test_texts_go_once_a_message_is_done_when_they_are_not_to_be_kept(tmp_
 
     async with opened(tmp_path, handled_by(answer), keep_bodies=False) as line:
         sid = await line.receive("my secret")
-        async with serving(line, sends=True, upkeep=True):
+        async with serving(line, sends=True, maintenance=True):
             await reduced(line, sid)
         (send,) = (await line.ledger(sid)).values()
         assert (send.state, send.body) == (SendState.SENT, "")
@@ -170,7 +170,7 @@ async def test_a_store_that_is_away_is_told_of_once_though_there_are_no_notices(
             raise StoreUnavailable("the disk is full")
 
         line.store.tidy = away  # type: ignore[method-assign]
-        async with serving(line, upkeep=True):
+        async with serving(line, maintenance=True):
             for _ in range(3):
                 await asked.acquire()
         told = [t.resolved for t in line.told.of(Problem) if t.topic is Topic.STORE_UNAVAILABLE]

@@ -71,7 +71,7 @@ async def test_an_inline_worker_that_fails_begins_again_under_another_name(
         stop.set()
     assert owners[0] == "first"
     assert len(set(owners)) == 2
-    assert told == [Problem(Topic.WORKER_FAILED, "the worker begins again: RuntimeError")]
+    assert told == [Problem(Topic.WORKER_FAILED, "the worker is restarted: RuntimeError")]
 
 
 async def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the_next_has_it(

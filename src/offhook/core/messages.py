@@ -151,10 +151,6 @@ def _brief(value: object) -> str:
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
-Answer = str | Reply | Sequence[str | Reply] | None
-"""What a message handler may return."""
-
-
 def replies(answer: object) -> tuple[Reply, ...]:
     """Return what a handler returned, as replies. A `Send`, of `message.reply`, is not one.
 

@@ -38,7 +38,7 @@ class _Job:
                 self.future.set_exception(error)
 
 
-class Threads:
+class ThreadExecutor:
     """Runs functions in threads that are started on demand and reused, with their locals.
 
     `concurrent.futures` won't do: the interpreter waits for its threads at exit, so one handler

@@ -37,12 +37,12 @@ def owner_name() -> str:
 
 
 class WorkerRole:
-    """Handles messages, sends replies, and keeps the store tidy, until told to stop.
+    """Handles messages, sends replies and maintains the store, until it is stopped.
 
     Args:
         settings: of the app.
         handlers: of the app.
-        observer: is told of every run and send.
+        observer: called with every run and send.
         owner: names this process in leases.
         create_store: whether to make the store where there is none, when it is opened first.
     """
@@ -69,14 +69,16 @@ class WorkerRole:
         Raises:
             SettingsError: what is needed to send replies is missing.
             StoreBroken: the store was there, and does not come back by itself.
-            StoreError: the store can't be used. One that is away is waited for.
+            StoreError: the store can't be used, for another reason than that it is unavailable.
         """
         self._settings.require("account_sid", "auth_token")
         store = await arrived(self._make_store, stop, self._observer, "messages are not handled")
         if store is None:
             return
-        self._create_store = False  # one that is gone from now on is not made anew, empty
-        if self._broken:  # told by a worker that has ended
+        self._create_store = (
+            False  # one that is removed from now on is not replaced by an empty one
+        )
+        if self._broken:  # reported by a worker that has ended
             self._broken = False
             self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))
         limit = _sender_limit(self._settings, self._observer)
@@ -92,21 +94,21 @@ class WorkerRole:
             await store.close()
 
     async def run_for_ever(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; what fails is told, and begun again."""
-        told, pause = "", 0.0
+        """Work until `stop` is set; report a failure, and start again after a pause."""
+        reported, pause = "", 0.0
         while not stop.is_set():
             began = time.monotonic()
             try:
                 await self.run(stop)
-            except Exception as error:  # noqa: BLE001 - to give up would leave messages to nobody
+            except Exception as error:  # noqa: BLE001 - without a worker no message is handled
                 if time.monotonic() - began > _LAST_RESTART_AFTER:
-                    told, pause = "", 0.0
+                    reported, pause = "", 0.0
                 self._broken = self._broken or isinstance(error, StoreBroken)
                 reason = str(error) if isinstance(error, OffhookError) else type(error).__name__
-                if reason != told:
-                    told, text = reason, f"the worker begins again: {reason}"
+                if reason != reported:
+                    reported, text = reason, f"the worker is restarted: {reason}"
                     self._observer(Problem(Topic.WORKER_FAILED, text))
-                # A name of its own, or it would take what its predecessor left for its own.
+                # A new owner name, or it would take its predecessor's claims for its own.
                 self._owner = owner_name()
                 pause = min(_LAST_RESTART_AFTER, max(_RESTART_AFTER, 2 * pause))
                 await wait_for_event(stop, pause)
@@ -144,11 +146,11 @@ class WorkerRole:
                 deadline = time.monotonic() + settings.drain_timeout
                 worker.stop(settings.drain_timeout)
                 await working
-                # What the last runs have written still goes out, as far as there is time.
+                # The replies of the last runs are still sent, as far as there is time.
                 maintenance.stop()
                 replies.stop(max(1.0, deadline - time.monotonic()))
         except ExceptionGroup as failed:
-            first: Exception = failed  # whichever was first has ended the others
+            first: Exception = failed  # the first failure has ended the others
             while isinstance(first, ExceptionGroup):
                 first = first.exceptions[0]
             raise first from None
@@ -157,7 +159,7 @@ class WorkerRole:
 def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
     if settings.sender_limit is None:
         return None
-    # Imported when asked for: most have no limit, and it brings Redis' client.
+    # Imported on demand: most have no limit, and it imports Redis' client.
     from offhook.worker.rate_limit import open_sender_limit  # noqa: PLC0415
 
     return open_sender_limit(settings, observer)
@@ -167,8 +169,8 @@ def status_callback(settings: Settings) -> Callable[[int, str], str] | None:
     """Return the function that makes a send's status callback URL; None when it would not work.
 
     The URL refers to the send, and the signature covers the URL: a status that comes before the
-    REST answer still finds its send. Its fragment has Twilio repeat it while we are
-    away: an ambiguous send whose statuses are lost stays unknown.
+    REST answer still finds its send. The URL's fragment makes Twilio retry while we are
+    unavailable: an ambiguous send whose statuses are lost stays unknown.
     """
     if not (settings.public_url and settings.auth_tokens):
         return None

@@ -24,7 +24,7 @@ from offhook.settings import Settings
 from offhook.stores.api import Claim, Settlement, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, drafts_of
-from offhook.worker.executor import Threads
+from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handlers import Handler, Handlers, Subject
 from offhook.worker.message import Message
 from offhook.worker.outcome import (
@@ -58,7 +58,7 @@ class Tools:
     handlers: Handlers
     settings: Settings
     observer: Observer
-    threads: Threads
+    threads: ThreadExecutor
     watch: StoreWatch
     validator: Validator
     throttle: Throttle

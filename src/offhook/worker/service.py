@@ -18,7 +18,7 @@ from offhook.stores.api import Claimed, Overdue, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.drafts import ReturnAddress, notice
-from offhook.worker.executor import Threads
+from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handlers import Handlers
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.run import Run, Tools
@@ -63,7 +63,7 @@ class Worker:
         self._owner = owner
         self._open_store = open_store
         self._watch = StoreWatch(observer, "messages are not handled")
-        self._threads = Threads()
+        self._threads = ThreadExecutor()
         validator = Validator(settings, credentials or Credentials(settings, None, observer))
         self._tools = Tools(
             store,

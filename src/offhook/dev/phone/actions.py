@@ -1,4 +1,4 @@
-"""Carries out what the phone's owner wants: texts, people and trouble."""
+"""The phone's actions: send messages, open conversations, switch faults on and off."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ from offhook.twilio.simulator import Simulator
 
 @dataclass(frozen=True, slots=True)
 class ActiveFaults:
-    """The trouble that is wanted.
+    """The faults that are simulated.
 
     Attributes:
         on: the switches that are on.
-        unreachable: the addresses of people whose phone is off.
+        unreachable: the addresses of contacts whose phone is off.
     """
 
     on: frozenset[FaultSwitch] = frozenset()
@@ -33,15 +33,15 @@ class ActiveFaults:
 
 
 class PhoneActions:
-    """Between the page and the simulated Twilio.
+    """Carry out the page's requests on the simulated Twilio.
 
     Args:
-        simulator: carries the messages, and makes the trouble.
-        changes: is told what else has changed on the page.
+        simulator: sends the messages, and simulates the faults.
+        changes: the journal of changes to the page.
 
     Attributes:
         book: the conversations.
-        setting: the trouble that is wanted.
+        setting: the active faults.
     """
 
     def __init__(self, simulator: Simulator, changes: Journal) -> None:
@@ -57,34 +57,34 @@ class PhoneActions:
         )
 
     def text(self, order: TextRequest) -> None:
-        """Have somebody send a message. It is on its way when this returns.
+        """Start sending a message from a contact.
 
         Raises:
-            ConfigurationError: nobody is known under the order's name.
+            ConfigurationError: there is no such conversation.
         """
         self._send(self._known(order.conversation), **order.content())
 
     def crowd(self) -> None:
-        """Have twenty people write at once."""
+        """Send a message from twenty contacts at once."""
         for number, person in enumerate(CROWD, start=1):
             conversation = self.book.open(person.address, name=person.name)
             self._send(conversation, body=f"Hello from caller {number}")
 
     def meet(self, order: ContactRequest) -> Conversation:
-        """Return the conversation with somebody, who may be new."""
+        """Return the conversation with a contact, opened if it is new."""
         return self.book.open(order.address, name=order.name.strip())
 
     def switch(self, order: FaultRequest) -> None:
-        """Turn a kind of trouble on or off."""
+        """Switch a fault on or off."""
         was = self.setting.on
         now = was | {order.switch} if order.on else was - {order.switch}
         self.make_trouble(replace(self.setting, on=now))
 
     def reach(self, order: ReachabilityRequest) -> None:
-        """Turn somebody's phone off, or on again.
+        """Switch a contact's phone off or on.
 
         Raises:
-            ConfigurationError: nobody is known under the order's name.
+            ConfigurationError: there is no such conversation.
         """
         address = self._known(order.conversation).address
         was = self.setting.unreachable
@@ -93,13 +93,13 @@ class PhoneActions:
         self.book.touch(address)
 
     def make_trouble(self, setting: ActiveFaults) -> None:
-        """Have the simulator behave as wanted."""
+        """Apply the active faults to the simulator."""
         self.setting = setting
         self._simulator.trouble = trouble_for(setting.on, setting.unreachable)
         self._changes.note(PageChange("trouble"))
 
     async def close(self) -> None:
-        """Give up what is on its way."""
+        """Cancel messages that are being sent."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)

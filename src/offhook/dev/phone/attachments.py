@@ -1,4 +1,4 @@
-"""Files that people attach: kept in memory, and fetched by whoever has been told the URL."""
+"""Attached files, kept in memory and served under unguessable URLs."""
 
 import mimetypes
 import secrets
@@ -16,7 +16,7 @@ MAX_BYTES: Final = 5 * 1024 * 1024
 
 _KEPT: Final = 20
 
-# It is somebody's file: it must not run as a page of ours, whatever is in it.
+# An arbitrary file must not run as a page of this origin.
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -31,10 +31,10 @@ class _File(NamedTuple):
 
 
 class Attachments:
-    """The latest twenty files. Who knows a file's URL can fetch it, as the bot must.
+    """The latest twenty files. Their URLs need no cookie, since the bot fetches them.
 
     Args:
-        base: what the URLs begin with.
+        base: the prefix of the URLs.
     """
 
     def __init__(self, base: str) -> None:

@@ -1,4 +1,4 @@
-"""A conversation as a messenger shows it: bubbles, each with all that is known of its way."""
+"""A conversation as a messenger shows it: message bubbles, each with its whole history."""
 
 import json
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ _ENDS: Final[Mapping[Trigger, str]] = {
 
 @dataclass(frozen=True)
 class Incoming:
-    """What a person wrote.
+    """A message from a contact.
 
     Attributes:
-        answers: what offhook said to each delivery of the webhook, in its own words.
-        runs: of the handler, as far as they have ended.
+        answers: offhook's event for each delivery of the webhook.
+        runs: the finished runs of the handler.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Incoming:
     delivered: Delivered | None = None
     answers: tuple[Answered, ...] = ()
     runs: tuple[Handled, ...] = ()
-    mine: bool = field(default=True, init=False)  # the phone's owner wrote it
+    mine: bool = field(default=True, init=False)  # shown on the side of the phone's owner
 
     @cached_property
     def message(self) -> InboundMessage:
@@ -71,7 +71,7 @@ class Incoming:
 
     @property
     def error(self) -> str:
-        """Twilio's code when the webhook has not accepted it."""
+        """Twilio's error code if the webhook did not accept it."""
         return str(self.delivered.error or "") if self.delivered else ""
 
     @property
@@ -90,19 +90,19 @@ class Incoming:
 
     @property
     def first_answer(self) -> Answered | None:
-        """How long the phases of its first acknowledgement took."""
+        """The event of its first acknowledgement, with the duration of each phase."""
         return self.answers[0] if self.answers else None
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What the bot, or offhook for it, sends to a person.
+    """A message to a contact: a reply of the bot, or a notice of offhook.
 
     Attributes:
-        send_id: of the ledger; None when it was said in a webhook's answer.
-        outbound: once Twilio has accepted it.
-        calls: of the REST API to send it, as Twilio saw them.
-        sends: the same tries, as the ledger has them.
+        send_id: its number in the ledger; None for TwiML in a webhook's response.
+        outbound: the message, once Twilio has accepted it.
+        calls: the REST calls to send it, as Twilio saw them.
+        sends: the same attempts, as the ledger recorded them.
     """
 
     id: str
@@ -134,17 +134,17 @@ class Outgoing:
 
     @property
     def is_notice(self) -> bool:
-        """Whether offhook wrote it, not the bot."""
+        """Whether it is one of offhook's own notices, not a reply of the bot."""
         return self.identity.startswith("notice:")
 
     @property
     def is_unread(self) -> bool:
-        """Whether Twilio's answer was lost, so that only a status callback can tell of it."""
+        """Whether Twilio's response was lost, so that only a status callback can confirm it."""
         return bool(self.sends) and self.sends[-1].trigger is SendTrigger.LOSE
 
     @property
     def refused(self) -> Mapping[str, Any]:
-        """Twilio's answer to the last try, when it did not accept any."""
+        """Twilio's response to the last attempt, if it accepted none."""
         if self.outbound is None and self.calls and self.calls[-1].status >= _ERROR:
             answer: dict[str, Any] = json.loads(self.calls[-1].answer)
             return answer
@@ -152,7 +152,7 @@ class Outgoing:
 
     @property
     def state(self) -> str:
-        """Twilio's status, `held` while Twilio takes no more, or `refused`."""
+        """Twilio's status, `held` while Twilio answers 429, or `refused`."""
         if self.outbound is not None:
             return self.outbound.status
         held = bool(self.calls) and self.calls[-1].status == _TOO_MANY
@@ -176,15 +176,15 @@ Bubble = Incoming | Outgoing
 
 @dataclass(frozen=True)
 class Conversation:
-    """A person and what was written.
+    """A contact and the messages.
 
     Attributes:
-        id: fits into a URL.
-        address: the person's, with its channel's prefix.
-        ours: the number that they write to.
-        name: what the phone's owner is called.
-        opted_out: Twilio sends them nothing.
-        unreachable: their phone is off.
+        id: safe in a URL.
+        address: the contact's address, with the channel's prefix.
+        ours: the number written to.
+        name: the contact's name.
+        opted_out: Twilio sends nothing to the contact.
+        unreachable: the contact's phone is off.
     """
 
     id: str
@@ -207,13 +207,13 @@ class Conversation:
 
     @property
     def initials(self) -> str:
-        """What stands where others have a picture."""
+        """The initials, shown in place of a picture."""
         first, *more = self.name.split() or ("?",)
         last = more[-1] if more else ""
         return last if last.isdigit() else (first[0] + last[:1]).upper()
 
     def holds_up(self, bubble: Bubble) -> bool:
-        """Whether an earlier message, which waits for its next attempt, keeps this one waiting."""
+        """Whether an earlier message that is waiting for its next attempt blocks this one."""
         if not isinstance(bubble, Incoming) or bubble.state != "acknowledged":
             return False
         earlier = takewhile(lambda one: one.id != bubble.id, self.bubbles)
@@ -229,13 +229,13 @@ class Conversation:
 _WEBHOOK_ERRORS: Final[Mapping[str, str]] = {
     "11200": "The webhook did not answer in time, or answered with an error.",
     "11205": "Twilio could not connect to the webhook.",
-    "11206": "What the webhook answered is not HTTP.",
-    "11215": "The webhook redirects in a circle.",
-    "11750": "The webhook's answer is too long.",
-    "12100": "The webhook's answer is not XML.",
-    "12102": "The webhook's answer is not TwiML: its root must be Response.",
-    "12300": "The webhook's answer is of a type that Twilio does not read.",
-    "14109": "The webhook's answer has too many messages.",
+    "11206": "The webhook's response is not HTTP.",
+    "11215": "The webhook redirects too many times.",
+    "11750": "The webhook's response is too long.",
+    "12100": "The webhook's response is not XML.",
+    "12102": "The webhook's response is not TwiML: its root must be Response.",
+    "12300": "The webhook's response has a content type that Twilio does not read.",
+    "14109": "The webhook's response has too many messages.",
 }
 
 

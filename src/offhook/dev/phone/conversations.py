@@ -1,4 +1,4 @@
-"""All conversations on the simulated line, made of what is heard of it."""
+"""All simulated conversations, built from the events of the simulator and of the app."""
 
 import re
 from collections import deque
@@ -30,16 +30,15 @@ KEPT: Final = 2_000
 
 
 class Conversations:
-    """Keeps the conversations, and notes what changes in them.
+    """Keep the conversations, and record each change in the journal.
 
-    What happens to a message is told by two sides that do not know each other: the simulated
-    Twilio knows SIDs, offhook's own events know the numbers of its store. They meet in the status
-    callback's URL, which carries the ledger's number of a send.
+    The simulator's events carry SIDs, offhook's own events the ids of its store. The URL of a
+    status callback, which holds the ledger's id of a send, links the two.
 
     Args:
-        ours: the number that people write to.
-        changes: is told.
-        opted_out, unreachable: the addresses of which that holds now.
+        ours: the bot's number.
+        changes: the journal.
+        opted_out, unreachable: return the addresses that currently are.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Conversations:
         self._opted_out = opted_out
         self._unreachable = unreachable
         self._conversations: dict[str, Conversation] = {}  # without their bubbles
-        self._members: dict[str, list[str]] = {}  # the ids of their bubbles, in order
+        self._members: dict[str, list[str]] = {}  # ids of their bubbles, in order
         self._bubbles: dict[str, Bubble] = {}
         self._in: dict[str, str] = {}  # from a bubble's id to that of its conversation
         self._by_sid: dict[str, str] = {}
@@ -66,7 +65,7 @@ class Conversations:
 
     @property
     def conversations(self) -> tuple[Conversation, ...]:
-        """All, those with the latest bubbles first, then the rest as they were opened."""
+        """All conversations: by their latest bubble, newest first, then those without any."""
         return tuple(
             sorted(
                 (self._whole(one) for one in self._conversations.values()),
@@ -84,15 +83,15 @@ class Conversations:
         return self._bubbles.get(bubble)
 
     def home(self, bubble: Bubble) -> Conversation:
-        """Return the conversation that a bubble is a part of."""
+        """Return the conversation of a bubble."""
         return self._whole(self._conversations[self._in[bubble.id]])
 
     def cause(self, bubble: Outgoing) -> Incoming | None:
-        """Return what a reply answers, once its handler has returned."""
+        """Return the message that a reply answers, once its handler has returned."""
         return self.by_message(bubble.message_id or 0)
 
     def by_message(self, message_id: int) -> Incoming | None:
-        """Return a person's message by its number in the store, once a handler has had it."""
+        """Return an incoming message by its id in the store, once a handler has run."""
         found = self._bubbles.get(self._by_message.get(message_id, ""))
         return found if isinstance(found, Incoming) else None
 
@@ -106,7 +105,7 @@ class Conversations:
         )
 
     def open(self, address: str, *, ours: str = "", name: str = "") -> Conversation:
-        """Return the conversation with somebody; it is begun if there is none."""
+        """Return the conversation with a contact, created if there is none."""
         ours = ours or self._ours
         key = _conversation_id(address, ours.rpartition(":")[2])
         known = self._conversations.get(key)
@@ -118,13 +117,13 @@ class Conversations:
         return self._whole(self._conversations[key])
 
     def touch(self, address: str) -> None:
-        """Note that something about a person has changed, such as that they have opted out."""
+        """Record that a contact's state has changed, such as an opt-out."""
         for key, conversation in self._conversations.items():
             if conversation.address == address:
                 self._changes.note(PageChange("conversation", key))
 
     def hear_line(self, event: Event) -> None:
-        """Take in what has happened on Twilio's side."""
+        """Process an event of the simulator."""
         match event:
             case Texted():
                 self._write_down(event)
@@ -140,7 +139,7 @@ class Conversations:
                     self._put(replace(known, callbacks=(*known.callbacks, event)))
 
     def hear_app(self, event: AppEvent) -> None:
-        """Take in what has happened on offhook's side."""
+        """Process an event of offhook."""
         match event:
             case Answered(kind=Kind.MESSAGE):
                 known = self._bubbles.get(self._by_sid.get(event.sid, ""))
@@ -175,7 +174,7 @@ class Conversations:
         self._by_message[run.message_id] = key
         self._put(replace(known, runs=(*known.runs, run)))
         waiting = (one for one in self._bubbles_of(self._in[key]) if one.state == "acknowledged")
-        for other in (*self.effects(known), *waiting):  # these may wait behind it, or no longer
+        for other in (*self.effects(known), *waiting):  # may have become blocked or unblocked
             self._changes.note(PageChange("bubble", self._in[other.id], other.id))
 
     def _take_outbound(self, outbound: Outbound) -> None:
@@ -245,7 +244,7 @@ class Conversations:
         return tuple(self._bubbles[key] for key in self._members[conversation])
 
     def _whole(self, conversation: Conversation) -> Conversation:
-        """Return a conversation with its bubbles, as they are now."""
+        """Return a conversation with its current bubbles and state."""
         return replace(
             conversation,
             bubbles=self._bubbles_of(conversation.id),
@@ -263,7 +262,7 @@ def _send_key(send_id: int) -> str:
 
 
 def _send_id(callback: str) -> int | None:
-    """Return the ledger's number of a send, as offhook writes it into the callback's URL."""
+    """Return the ledger's id of a send from its callback URL."""
     found = parse_qs(urlsplit(callback).query).get(FIELD, [""])[0].partition(".")[0]
     return int(found) if found.isascii() and found.isdecimal() else None
 

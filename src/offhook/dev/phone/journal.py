@@ -1,4 +1,4 @@
-"""What has changed on a page, numbered, so that a browser that was away can catch up."""
+"""A numbered journal of changes to the page, from which a reconnecting browser catches up."""
 
 import asyncio
 import secrets
@@ -10,15 +10,15 @@ from offhook.concurrency import wait_for_event
 
 KEPT: Final = 5_000
 
-_HEARTBEAT: Final = 15.0  # seconds; a browser that has gone without a word is noticed at a write
+_HEARTBEAT: Final = 15.0  # seconds; a dropped connection is only detected by a write
 
 
 class PageChange(NamedTuple):
-    """Something that looks different now.
+    """A part of the page to redraw.
 
     Attributes:
         kind: `bubble`, `conversation` or `trouble`.
-        conversation, bubble: which one; empty where it does not apply.
+        conversation, bubble: their ids; empty where they do not apply.
     """
 
     kind: str
@@ -27,10 +27,10 @@ class PageChange(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far a browser has read; as text `epoch-number`.
+    """A browser's position in the journal; as text `epoch-number`.
 
     Attributes:
-        epoch: of the process: a new one counts from zero again.
+        epoch: identifies the process, each of which counts from zero.
     """
 
     epoch: str
@@ -38,7 +38,7 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """Read what a browser sends; of nonsense, a position that nobody knows."""
+        """Parse a browser's position; a malformed one becomes an unknown position."""
         epoch, _, number = text.partition("-")
         return cls(epoch, int(number)) if number.isdecimal() and number.isascii() else cls("", 0)
 
@@ -49,8 +49,8 @@ class Position(NamedTuple):
 class Journal:
     """A bounded journal of changes, for any number of readers.
 
-    It keeps what has changed, not how it looks: a reader that is slow, or was away, is shown the
-    present state once and not each step to it.
+    It records what has changed, not its content: a slow or reconnecting reader gets the current
+    state once instead of every intermediate one.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -62,11 +62,11 @@ class Journal:
 
     @property
     def position(self) -> Position:
-        """That of the latest change."""
+        """The position of the latest change."""
         return Position(self._epoch, self._number)
 
     def note(self, change: PageChange) -> None:
-        """Write a change down and wake the readers."""
+        """Record a change and wake the readers."""
         self._kept.append(change)
         self._number += 1
         self._wake()
@@ -77,7 +77,7 @@ class Journal:
         self._wake()
 
     def since(self, position: Position) -> tuple[PageChange, ...] | None:
-        """Return what has changed since, each once; None when that is not known any more."""
+        """Return the changes since a position, each once; None if they are no longer kept."""
         missed = self._number - position.number
         if position.epoch != self._epoch or not 0 <= missed <= len(self._kept):
             return None

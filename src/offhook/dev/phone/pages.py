@@ -1,4 +1,4 @@
-"""The phone's HTML: whole for the first look, and in the pieces that change."""
+"""The phone's HTML: the whole page, and the parts that are updated."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ HERE: Final = Path(str(files(__package__)))
 
 
 class Pages:
-    """Renders what the book holds.
+    """Render the conversations.
 
     Args:
         book: the conversations.
-        switches: returns which kinds of trouble are on.
-        own_media: what URLs of attachments begin with; only these are shown as pictures, since
-            nothing may be loaded from elsewhere.
+        switches: returns the switches that are on.
+        own_media: URL prefix of attachments; only these are shown as pictures, since the page
+            loads nothing from other origins.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Pages:
         self._templates.globals.update(own_media=own_media, labels=LABELS)
 
     def prepare(self) -> None:
-        """Compile all templates, which takes a while. May be called in a thread."""
+        """Compile all templates in advance; slow, and safe in a thread."""
         for name in self._templates.list_templates():
             self._templates.get_template(name)
 
@@ -46,7 +46,7 @@ class Pages:
         position: Position,
         standing: History | None = None,
     ) -> str:
-        """Return the whole page, with a conversation open and perhaps one bubble's line."""
+        """Return the whole page, with a conversation open and perhaps a bubble's details."""
         return self._render(
             "phone.html",
             conversations=self._book.conversations,
@@ -57,17 +57,17 @@ class Pages:
         )
 
     def conversation(self, conversation: Conversation) -> str:
-        """Return one conversation, with what is written into it."""
+        """Return one conversation, with its form for writing."""
         return self._render("conversation.html", conversation=conversation)
 
     def line(
         self, conversation: Conversation, bubble: Bubble, standing: History | None = None
     ) -> str:
-        """Return what happened on the line for one bubble, and where the store has its message."""
+        """Return the details of a bubble, and the state of its message in the store."""
         return self._render("line.html", conversation=conversation, **self._line(bubble, standing))
 
     def change(self, change: PageChange) -> Mapping[str, Any] | None:
-        """Return what a browser needs to show a change; None when it is gone already."""
+        """Return the data that a browser needs to show a change; None if it is gone already."""
         if change.kind == "trouble":
             return {"on": sorted(self._switches())}
         conversation = self._book.find(change.conversation)
@@ -104,7 +104,7 @@ class Pages:
 
 
 def pretty(text: str) -> str:
-    """Return JSON on many lines, and anything else as it is."""
+    """Indent JSON; return other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The phone over HTTP: the page, its pieces, the stream of changes, and orders."""
+"""The phone over HTTP: the page, its parts, the stream of changes, and actions."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ from offhook.web.local_only import TokenAuth, is_local
 PATH: Final = "/phone"
 
 _MAX_ORDER: Final = 64 * 1024  # bytes; the longest text with ten media takes a fifth of it
-_RETRY: Final = 500  # ms until a browser whose stream has ended asks again
+_RETRY: Final = 500  # ms until a browser reconnects to the stream
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
@@ -83,28 +83,27 @@ class Phone:
         pages = Starlette(routes=self._routes(), exception_handlers={ConfigurationError: _refuse})
         self.app: ASGIApp = Starlette(
             routes=[
-                # The bot fetches these, and has no cookie; nobody guesses their URLs.
+                # The bot fetches these without a cookie; their URLs can't be guessed.
                 Route(PATH + "/media/{key}/{name}", self._media),
                 Mount("/", TokenAuth(pages, token)),
             ]
         )
 
     def hear(self, event: AppEvent) -> None:
-        """Take in an event of offhook's: be its observer."""
+        """Process an event of offhook; an observer for `Offhook.observe`."""
         self._memories.keep(event)
         self._book.hear_app(event)
 
     @asynccontextmanager
     async def listening(self, memory: Path | None = None) -> AsyncIterator[None]:
-        """Hear the simulator within the context; on leaving, let all browsers go.
+        """Follow the simulator's events within the context; disconnect all browsers at its end.
 
         Args:
-            memory: a file from which the conversations are taken up, and where they are left.
+            memory: the file that keeps the conversations across reloads.
         """
         for event in read(memory) if memory else ():
             self._remember(event)
-        # Before anything is served: at the first request, or beside it, this would keep the bot's
-        # own requests waiting (0.1 s).
+        # Before serving: later, it would delay the bot's own requests by 0.1 s.
         await asyncio.to_thread(self._pages.prepare)
         with self._simulator.listening(self._hear_line):
             try:
@@ -149,7 +148,7 @@ class Phone:
         ]
 
     async def _page(self, request: Request) -> Response:
-        # The position first: what changes while the page is made is told once more.
+        # The position first: a change while the page is rendered is then sent again.
         position = self._changes.position
         wanted = self._book.find(request.query_params.get("with", ""))
         bubble = self._book.bubble(request.query_params.get("line", ""))
@@ -169,7 +168,7 @@ class Phone:
         return _html(self._pages.line(self._book.home(found), found, standing))
 
     async def _standing(self, bubble: Bubble | None) -> History | None:
-        """Return a message as the store has it; None while it has not, or can't be read."""
+        """Return a message's history in the store; None if it is not there or unreadable."""
         if not isinstance(bubble, Incoming):
             return None
         try:

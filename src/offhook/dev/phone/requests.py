@@ -1,4 +1,4 @@
-"""What the page's scripts ask for, checked."""
+"""The validated bodies of the page's requests."""
 
 import re
 from typing import Annotated, Any, Final, Literal, Self
@@ -28,21 +28,21 @@ class _PageRequest(BaseModel):
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        """Read an order from JSON.
+        """Parse a request's JSON.
 
         Raises:
-            ConfigurationError: it can't be carried out; the message says why.
+            ConfigurationError: it is invalid; the message says why.
         """
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False)
-            told = "; ".join(one["msg"].removeprefix("Value error, ") for one in problems)
-            raise ConfigurationError(told) from None
+            text = "; ".join(one["msg"].removeprefix("Value error, ") for one in problems)
+            raise ConfigurationError(text) from None
 
 
 class SharedLocation(_PageRequest):
-    """A place that is shared; degrees."""
+    """A shared location; in degrees."""
 
     latitude: Annotated[float, Field(ge=-90, le=90)]
     longitude: Annotated[float, Field(ge=-180, le=180)]
@@ -50,17 +50,17 @@ class SharedLocation(_PageRequest):
 
 
 class ButtonPress(_PageRequest):
-    """A button that is pressed."""
+    """A pressed button."""
 
     text: Annotated[str, Field(min_length=1, max_length=20)]
     payload: Annotated[str, Field(max_length=256)] = ""
 
 
 class TextRequest(_PageRequest):
-    """A message that somebody shall send.
+    """Send a message from a contact.
 
     Attributes:
-        conversation: whose.
+        conversation: the id of the contact's conversation.
         media: URLs.
     """
 
@@ -88,7 +88,7 @@ class TextRequest(_PageRequest):
 
 
 class ContactRequest(_PageRequest):
-    """Somebody new."""
+    """Add a contact."""
 
     name: Annotated[str, Field(max_length=40)] = ""
     number: Annotated[str, AfterValidator(_is_number)]
@@ -101,24 +101,24 @@ class ContactRequest(_PageRequest):
 
 
 class FaultRequest(_PageRequest):
-    """A switch for trouble is turned on or off."""
+    """Switch a fault on or off."""
 
     switch: FaultSwitch
     on: bool
 
 
 class RetryRequest(_PageRequest):
-    """A message that waits for its next attempt is tried now.
+    """Retry a waiting message now.
 
     Attributes:
-        message: its number in the store.
+        message: its id in the store.
     """
 
     message: Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class ReachabilityRequest(_PageRequest):
-    """Somebody turns their phone off, or on again."""
+    """Switch a contact's phone off or on."""
 
     conversation: str
     reachable: bool

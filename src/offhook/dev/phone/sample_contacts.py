@@ -1,13 +1,13 @@
-"""The people in the phone book: whoever writes first can be somebody."""
+"""Sample contacts of the simulated phone."""
 
 from typing import Final, NamedTuple
 
 
 class Contact(NamedTuple):
-    """A made-up person.
+    """A fictional contact.
 
     Attributes:
-        address: a number of those set aside for fiction, with its channel's prefix.
+        address: a number reserved for fiction, with its channel's prefix.
     """
 
     name: str
@@ -19,10 +19,10 @@ INITIAL_CONTACTS: Final = (
     Contact("Grace", "whatsapp:+15551230002"),
     Contact("Alan", "+15551230003"),
 )
-"""Those whose conversations are there before anybody has written."""
+"""The contacts whose conversations are open from the start."""
 
 CROWD: Final = tuple(Contact(f"Caller {n}", f"+155512390{n:02}") for n in range(1, 21))
-"""Those who write all at once."""
+"""The contacts of "20 people write at once"."""
 
 _KNOWN: Final = {
     person.address: person.name
@@ -37,5 +37,5 @@ _KNOWN: Final = {
 
 
 def name_of(address: str) -> str:
-    """Return what somebody is called: by name, or else by number."""
+    """Return the name of a contact, or else the number."""
     return _KNOWN.get(address) or address.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""What was heard, kept in a file while the process is exchanged for one with the changed bot."""
+"""The phone's events, saved to a file across a reload of the bot."""
 
 import os
 from collections import deque
@@ -39,7 +39,7 @@ _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
 
 
 class Snapshot:
-    """The latest events that a page was made of."""
+    """The latest events from which the page is built."""
 
     def __init__(self) -> None:
         self._events: deque[AppEvent | LineEvent] = deque(maxlen=KEPT)
@@ -51,7 +51,7 @@ class Snapshot:
             self._events.append(event)
 
     def write(self, file: Path, setting: ActiveFaults) -> None:
-        """Write all into a file that its user alone can read."""
+        """Write all events to a file that only its user can read."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor, not a path
             for event in (*self._events, setting):
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def read(file: Path) -> Iterator[SnapshotEntry]:
-    """Yield what was written into a file; nothing when there is none, or from where it is torn."""
+    """Yield the events of a file, up to the first damaged line; none if there is no file."""
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:

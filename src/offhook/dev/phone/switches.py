@@ -1,4 +1,4 @@
-"""The switches for trouble, and what each does to the simulated Twilio."""
+"""The switches for faults, and the effect of each on the simulated Twilio."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Any, Final
 from offhook.twilio.simulator import Trouble
 
 PHONE_OFF: Final = 30003
-"""What Twilio says of a phone that is off: https://www.twilio.com/docs/api/errors/30003"""
+"""Twilio's code for an unreachable phone: https://www.twilio.com/docs/api/errors/30003"""
 
 
 class FaultSwitch(StrEnum):
-    """A kind of trouble."""
+    """A fault that can be switched on."""
 
     TWICE = "twice"
     DISORDER = "disorder"
@@ -23,7 +23,7 @@ class FaultSwitch(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SwitchLabel:
-    """What a switch is called, and what happens while it is on."""
+    """The label of a switch, and its effect while it is on."""
 
     name: str
     effect: str
@@ -51,11 +51,11 @@ _EFFECTS: Final[Mapping[FaultSwitch, Mapping[str, Any]]] = {
 
 
 def trouble_for(on: frozenset[FaultSwitch], unreachable: frozenset[str]) -> Trouble:
-    """Return how the simulator shall behave.
+    """Return the faults for the simulator.
 
     Args:
         on: the switches that are on.
-        unreachable: the addresses of people whose phone is off.
+        unreachable: the addresses of contacts whose phone is off.
     """
     effects: dict[str, Any] = {}
     for switch in on:

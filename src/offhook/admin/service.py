@@ -22,7 +22,7 @@ from offhook.observe.system import SystemMonitor
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.api import Counts, Spool, Store
-from offhook.stores.availability import POLL, arrived
+from offhook.stores.availability import POLL, wait_until_available
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
 
@@ -99,7 +99,7 @@ class Admin:
 
     async def _keep_store(self, stop: asyncio.Event) -> None:
         try:
-            self._store = await arrived(
+            self._store = await wait_until_available(
                 lambda: store_of(self._settings, create=False),
                 stop,
                 self._observer,

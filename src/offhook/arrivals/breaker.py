@@ -12,7 +12,7 @@ from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreUnavailable
 from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Store
-from offhook.stores.availability import MOMENT, opened
+from offhook.stores.availability import MOMENT, open_reporting
 
 T = TypeVar("T")
 
@@ -188,11 +188,7 @@ class Breaker:
         await self._open(self._open_store())
 
     async def _open(self, store: Store) -> None:
-        try:
-            await opened(store, lambda reason: self._incident.update(_kept(reason)))
-        except BaseException:
-            await store.close()
-            raise
+        await open_reporting(store, lambda reason: self._incident.update(_kept(reason)))
         self._store = store
 
 

@@ -5,8 +5,7 @@ import asyncio
 from offhook.cli.options import StoreOption
 from offhook.cli.stores import settings_with
 from offhook.settings import Settings
-from offhook.stores import place_of, store_of
-from offhook.stores.availability import opened
+from offhook.stores import opened, place_of
 from offhook.terminal import console
 
 
@@ -25,9 +24,6 @@ def command(*, store: StoreOption = None) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    store = store_of(settings)
-    try:
-        # Opening is what does it.
-        await opened(store, lambda reason: console().print(reason, markup=False))
-    finally:
-        await store.close()
+    # Opening is what does it.
+    async with opened(settings, report=lambda reason: console().print(reason, markup=False)):
+        pass

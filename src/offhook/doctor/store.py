@@ -11,7 +11,7 @@ from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
 from offhook.settings import Settings
-from offhook.stores import store_of
+from offhook.stores import opened
 from offhook.stores.api import Counts
 from offhook.stores.migrations import migrations
 
@@ -23,17 +23,14 @@ async def reachable(settings: Settings) -> Findings:
     """Look whether the store can be written, and has our schema. Changes nothing in it."""
     if (finding := await _unready(settings)) is not None:
         return [finding]
-    store = store_of(settings)
     try:
-        await store.open()
-        await store.check()
+        async with opened(settings) as store:
+            await store.check()
     except SchemaTooNew as error:
         return [fail("store", str(error), "Install the newer offhook again.")]
     except StoreError as error:
-        remedy = "Mend what it says, or name another store in OFFHOOK_STORE."
+        remedy = "Correct what it says, or name another store in OFFHOOK_STORE."
         return [fail("store", str(error), remedy)]
-    finally:
-        await store.close()
     return [ok("store", "it can be read and written, and its schema is up to date")]
 
 
@@ -41,14 +38,11 @@ async def backlog(settings: Settings) -> Findings:
     """Look for work that nobody does, and for what waits for a decision."""
     if await _unready(settings) is not None:
         return []
-    store = store_of(settings)
     try:
-        await store.open()
-        counts = await store.counts()
+        async with opened(settings) as store:
+            counts = await store.counts()
     except StoreError:
         return []  # told by `reachable`
-    finally:
-        await store.close()
     return [*_waiting(counts), *_set_aside(counts, settings)]
 
 

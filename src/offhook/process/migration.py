@@ -8,7 +8,7 @@ from typing import Final
 from offhook.concurrency import cancel_and_wait
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import Store
-from offhook.stores.availability import MOMENT, opened
+from offhook.stores.availability import MOMENT, open_reporting
 
 _log = logging.getLogger("offhook")
 
@@ -57,7 +57,7 @@ class Preparation:
 
     async def _prepare(self) -> None:
         try:
-            await opened(self._store, self._tell)
+            await open_reporting(self._store, self._tell)
         except StoreUnavailable as error:
             if self._needed:
                 raise

@@ -1,12 +1,13 @@
-"""Where webhooks are kept. Every store keeps `offhook.api.Store`."""
+"""The stores, opened by URL. Every store implements `offhook.stores.api.Store`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from offhook.core.connection_uri import ConnectionUri, is_postgres, problem, sqlite_file
 from offhook.errors import SettingsError
 from offhook.settings import Settings
 from offhook.stores.api import Store
+from offhook.stores.availability import open_reporting
 
 
 def store_of(settings: Settings, *, create: bool = True, follow: bool = True) -> Store:
@@ -82,19 +83,25 @@ def place_of(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, create: bool = True) -> AsyncIterator[Store]:
+async def opened(
+    settings: Settings,
+    *,
+    create: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[Store]:
     """Open the store within the context.
 
     Args:
         settings: name it.
-        create: whether to make it where there is none.
+        create: as of `open_store`.
+        report: called with the reason, if opening it takes long.
 
     Raises:
         StoreError: it can't be used.
     """
     store = store_of(settings, create=create)
+    await open_reporting(store, report)
     try:
-        await store.open()
         yield store
     finally:
         await store.close()

@@ -15,50 +15,54 @@ POLL: Final = 1.0
 """Seconds between two tries to open a store that is unavailable."""
 
 MOMENT: Final = 3.0
-"""Seconds that opening a store may take before somebody should be told why."""
+"""Seconds that opening a store may take before the reason is reported."""
 
 _FIRST_REPEAT: Final = 0.1  # seconds; a locked database is free again within that
 _LAST_REPEAT: Final = 5.0  # seconds; a store that is back must not be left idle for long
 
 
-async def opened(store: Store, tell: Callable[[str], None]) -> None:
-    """Open a store, however long it takes: a migration that is given up begins anew, for ever.
+async def open_reporting(store: Store, report: Callable[[str], None]) -> None:
+    """Open a store, however long it takes: a migration that is cancelled would begin anew.
+
+    A store that can't be opened is closed.
 
     Args:
         store: not open yet.
-        tell: called with what `Store.migrating` says, after a moment and whenever that changes.
+        report: called with `Store.migrating`, after a moment and whenever that changes.
 
     Raises:
         StoreError: as `Store.open`.
     """
     opening = asyncio.create_task(store.open(), name="opening of the store")
-    told = ""
+    reported = ""
     try:
         while not (await asyncio.wait({opening}, timeout=MOMENT))[0]:
-            if store.migrating not in {"", told}:
-                told = store.migrating
-                tell(told)
+            if store.migrating not in {"", reported}:
+                reported = store.migrating
+                report(reported)
         await opening
-    finally:
+    except BaseException:
         await cancel_and_wait(opening)
+        await store.close()
+        raise
 
 
-async def arrived(
+async def wait_until_available(
     make: Callable[[], Store], stop: asyncio.Event, observer: Observer, doing: str
 ) -> Store | None:
-    """Return a store when it is there, open; None when `stop` came first.
+    """Open the store, retrying until it is available. Return None if `stop` is set first.
 
     Args:
-        make: returns a store that is yet to be opened.
+        make: returns a store that is not open yet.
         stop: ends the waiting.
-        observer: is told that the store is away.
+        observer: called when the store is unavailable, and when it is available again.
         doing: as of `StoreWatch`.
 
     Raises:
-        StoreError: the store can't be used, for another reason than that it is away.
+        StoreError: the store can't be used for a reason that does not pass.
     """
     watch = StoreWatch(observer, doing)
-    opening = asyncio.create_task(_first_opened(make, watch), name="arrival of the store")
+    opening = asyncio.create_task(_first_opened(make, watch), name="waiting for the store")
     try:
         return opening.result() if await done_before(stop, opening) else None
     finally:
@@ -69,14 +73,10 @@ async def _first_opened(make: Callable[[], Store], watch: "StoreWatch") -> Store
     while True:
         store = make()
         try:
-            await opened(store, watch.waits)
+            await open_reporting(store, watch.waits)
         except StoreUnavailable as error:
             watch.away(error)
-            await store.close()
             await asyncio.sleep(POLL)
-        except BaseException:
-            await store.close()
-            raise
         else:
             watch.back()
             return store
@@ -116,16 +116,16 @@ class StoreWatch:
             self._outage.end("the store is back")
 
     def end_if_broken(self) -> None:
-        """Raise what was last noted, if the store does not come back by itself.
+        """Raise the error that was noted last, if the store does not recover by itself.
 
         Raises:
-            StoreBroken: leases, and what is under way, are of a store that is not there any more.
+            StoreBroken: leases, and all that is under way, belong to a store that is gone.
         """
         if self._broken is not None:
             raise self._broken
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a write until the store takes it. Every error but `StoreUnavailable` passes."""
+        """Retry a write while the store is unavailable. Every other error passes."""
         delay = _FIRST_REPEAT
         while True:
             try:

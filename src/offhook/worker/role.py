@@ -17,7 +17,7 @@ from offhook.ports import SenderLimit
 from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.api import Store
-from offhook.stores.availability import arrived
+from offhook.stores.availability import wait_until_available
 from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker.handlers import Handlers
@@ -72,7 +72,9 @@ class WorkerRole:
             StoreError: the store can't be used, for another reason than that it is unavailable.
         """
         self._settings.require("account_sid", "auth_token")
-        store = await arrived(self._make_store, stop, self._observer, "messages are not handled")
+        store = await wait_until_available(
+            self._make_store, stop, self._observer, "messages are not handled"
+        )
         if store is None:
             return
         self._create_store = (

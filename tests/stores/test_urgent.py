@@ -34,7 +34,7 @@ def until_wanted(lock: WriterLock) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody do without the lock."""
-    monkeypatch.setattr("offhook.stores.sqlite.lock._PATIENCE", SOON)
+    monkeypatch.setattr("offhook.stores.sqlite.lock._TIMEOUT", SOON)
 
 
 @pytest.mark.parametrize("urgent", [True, False])

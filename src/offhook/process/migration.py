@@ -12,7 +12,7 @@ from offhook.stores.availability import MOMENT, open_reporting
 
 _log = logging.getLogger("offhook")
 
-_PATIENCE: Final = MOMENT  # seconds that the start waits for a store it can do without
+_START_TIMEOUT: Final = MOMENT  # seconds that the start waits for a store it can do without
 
 
 class Preparation:
@@ -41,7 +41,7 @@ class Preparation:
             StoreUnavailable: it is away, and needed.
             StoreError: it can't be used.
         """
-        done, _ = await asyncio.wait({self._task}, timeout=None if self._needed else _PATIENCE)
+        done, _ = await asyncio.wait({self._task}, timeout=None if self._needed else _START_TIMEOUT)
         if not done:
             self._leave(self._store.migrating or "it does not answer in time")
         elif not self._task.cancelled():

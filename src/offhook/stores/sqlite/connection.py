@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-PATIENCE: Final = 1.0
+BUSY_TIMEOUT: Final = 1.0
 """Seconds for programs that write without our lock, such as the sqlite3 shell, or for a process
 that was stopped in the middle of a transaction."""
 
@@ -41,7 +41,7 @@ def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
         cached_statements=512,
         timeout=0,
     )
-    connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
     for pragma in (
         "journal_mode = WAL",
         "synchronous = FULL",

@@ -32,7 +32,7 @@ from offhook.stores.sqlite.writer import Writer, failure
 
 T = TypeVar("T")
 MAX_QUEUED: Final = 20_000
-"""Writes that may wait for a commit; beyond it the store is said to be away, not filled up."""
+"""Writes that may wait for a commit; beyond it the store counts as unavailable."""
 
 _BATCH: Final = (
     256  # keeps a transaction under 5 ms of work, so that other processes get their turn
@@ -42,7 +42,7 @@ _BATCH: Final = (
 _LEAVE: Final = 3.0  # times as long as the last batch took
 _LEAVE_AT_MOST: Final = 0.05  # seconds
 YIELDING: Final = 32
-"""Rows that a batch is to be about, in a process that has kept webhooks waiting."""
+"""Maximum batch size while another process's webhooks are waiting."""
 
 # The log is moved into the database in small steps, beside the writes: all at once it took 20 to
 # 60 ms, within somebody's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
@@ -51,7 +51,9 @@ _CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk ha
 
 _LOOK_EVERY: Final = 1.0  # seconds
 
-_PATIENCE: Final = 10.0  # seconds until a write is said to have failed; accept has its own limit
+_TIMEOUT: Final = (
+    10.0  # seconds until a write is said to have failed; accept has its own limit
+)
 
 
 class Engine:
@@ -64,7 +66,7 @@ class Engine:
     Attributes:
         clock: the store's time.
         yields: whether the last batch has kept another process' webhooks waiting. The next one is
-            to be short.
+            short.
     """
 
     def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
@@ -87,7 +89,7 @@ class Engine:
         self._looking: asyncio.Handle | None = None
 
     async def open(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
-        """Create or open the file, and bring its schema up to date. To cancel it undoes that.
+        """Create or open the file, and bring its schema up to date. Cancelling undoes that.
 
         Raises:
             StoreUnavailable: it can't be opened or written.
@@ -107,7 +109,7 @@ class Engine:
         self._look_every_second()
 
     async def close(self) -> None:
-        """Commit what was begun, then let go."""
+        """Commit what was begun, then close."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
@@ -115,10 +117,10 @@ class Engine:
             self._looking.cancel()
         if self._busy:
             self._idle.clear()
-            await asyncio.wait_for(self._idle.wait(), _PATIENCE)
+            await asyncio.wait_for(self._idle.wait(), _TIMEOUT)
         if self._thread is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join, _PATIENCE)
+            await asyncio.to_thread(self._thread.join, _TIMEOUT)
         await loop.run_in_executor(self._reader, self._close_reading)
         self._reader.shutdown(wait=False)
         self._writer.close()
@@ -144,10 +146,12 @@ class Engine:
         future: asyncio.Future[T] = self._open_loop().create_future()
         self._put(Call(work, future, wakes))
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 return await future
         except TimeoutError:
-            raise StoreUnavailable(f"no commit to {self.path} within {_PATIENCE:g} s") from None
+            raise StoreUnavailable(
+                f"no commit to {self.path} within {_TIMEOUT:g} s"
+            ) from None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the connection for reading.
@@ -158,7 +162,7 @@ class Engine:
         return await self._open_loop().run_in_executor(self._reader, self._read, work)
 
     async def checkpoint(self) -> None:
-        """Move the write-ahead log's pages into the database, without stopping anybody."""
+        """Move the write-ahead log's pages into the database, without stopping writers."""
         await self.read(_move_log)
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
@@ -198,7 +202,7 @@ class Engine:
             self._jobs.put(lambda: self._commit(items, results))
 
     def _take(self) -> list[Item]:
-        """Take a batch. Who does not wait any more was answered 503: it need not be stored."""
+        """Take a batch. A cancelled webhook was answered 503: it need not be stored."""
         items: list[Item] = []
         at_most = YIELDING if self.yields else _BATCH
         while self._items and len(items) < at_most:
@@ -290,7 +294,7 @@ class Engine:
         try:
             self._read(_move_log)
         except StoreUnavailable:
-            pass  # who writes next says what is wrong
+            pass  # the next write says what is wrong
         finally:
             ended = time.monotonic()
             pause = max(_CHECKPOINT_EVERY, _CHECKPOINT_REST * (ended - began))
@@ -325,5 +329,5 @@ def _is_news(items: Sequence[Item], results: Sequence[Result]) -> bool:
 
 
 def _move_log(connection: sqlite3.Connection) -> None:
-    """Move what nobody reads any more from the log into the database. Stops no writer."""
+    """Move what no reader needs any more from the log into the database. Stops no writer."""
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -16,7 +16,7 @@ from offhook.stores.sqlite.connection import connect
 
 _Identity = tuple[int, int]  # device and inode
 
-_PATIENCE: Final = 3.0  # seconds; to make a database takes a few milliseconds and fsyncs
+_CREATION_TIMEOUT: Final = 3.0  # seconds; to make a database takes a few milliseconds and fsyncs
 _STEP: Final = 0.02  # seconds between two looks
 
 
@@ -109,7 +109,7 @@ class Files:
         path: of the database, absolute.
         create: whether to make it where there is none, when it is opened first.
         follow: whether to go on with a file that has replaced it. What was written before is not
-            in that one: leases are for nobody who goes on.
+            in that one: a holder of leases must not go on.
         adopt: called with a connection to the file that is gone on with.
     """
 
@@ -147,7 +147,7 @@ class Files:
         Args:
             made_like: has the mode that a new file is to have.
         """
-        self._refuse_half(patience=_PATIENCE)
+        self._refuse_half(timeout=_CREATION_TIMEOUT)
         made = connect(self._path, made_like=made_like if self._create else None)
         return Opened(self._path, made)
 
@@ -172,7 +172,7 @@ class Files:
             raise FileMoved(f"{self._path} was replaced while it was in use")
         if found != self._identity:
             self._put_former_log_aside()
-        self._refuse_half(patience=_STEP)  # another connection may be looking, too
+        self._refuse_half(timeout=_STEP)  # another connection may be looking, too
         opened = Opened(self._path, connect(self._path))
         if opened.identity != found:
             raise FileMoved(f"{self._path} was replaced while it was opened")
@@ -201,16 +201,16 @@ class Files:
         if _identity(index) in self._logs:
             Path(index).unlink()
 
-    def _refuse_half(self, *, patience: float) -> None:
+    def _refuse_half(self, *, timeout: float) -> None:
         """Refuse a database whose log, or its index, was removed while a process has them open.
 
         A second log beside one that is still in use destroys the database when both are moved into
-        it. Without a log nobody should have the database open: that is tried, by locking it.
+        it. Without a log no process should have the database open: that is tried, by locking it.
 
         Args:
-            patience: seconds for another process that is about to make them.
+            timeout: seconds for another process that is about to make them.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not (self._is_whole() or self._is_free()):
             if time.monotonic() >= deadline:
                 raise FileMoved(

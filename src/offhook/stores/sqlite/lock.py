@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 _STEP: Final = 0.0003  # seconds between two looks at a lock that another process holds
-# Whoever holds the lock for longer than this is stopped, or its handler does not let Python's
-# global lock go. SQLite's own lock is free then, and that is the one which counts.
-_PATIENCE: Final = 0.05
+# A process that holds the lock for longer than this is stopped, or its handler does not release
+# Python's global lock. SQLite's own lock is free then, and that is the one which counts.
+_TIMEOUT: Final = 0.05
 
 
 class WriterLock:
@@ -19,8 +19,8 @@ class WriterLock:
     34-107 ms at p99.9. The lock only makes those who write take turns; one that cannot be had
     within 50 ms is done without (docs/decisions/0003-sqlite-between-processes.md).
 
-    A second file says whether somebody waits whom others should let go first: it is locked for as
-    long as one does, and so no longer than its process lives
+    A second file says whether a writer waits that the others should let go first: it is locked for
+    as long as one does, and so no longer than its process lives
     (docs/decisions/0018-webhooks-write-first.md).
 
     Attributes:
@@ -43,16 +43,16 @@ class WriterLock:
         self._urgent.close()
 
     def try_take(self) -> bool:
-        """Take the lock if nobody has it."""
+        """Take the lock if it is free."""
         return self._line.try_take(fcntl.LOCK_EX)
 
     def take(self, *, urgent: bool = False) -> None:
         """Take the lock, or give up waiting for it. Blocks.
 
         Args:
-            urgent: let those who hold it know that somebody waits.
+            urgent: tell the other writers that this one should go first.
         """
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         told = False
         try:
             while not self.try_take() and time.monotonic() < deadline:
@@ -64,14 +64,14 @@ class WriterLock:
                 self._urgent.release()
 
     def is_wanted(self) -> bool:
-        """Return whether somebody waits who has said that it is urgent. Never blocks."""
+        """Return whether an urgent writer waits. Never blocks."""
         if not self._urgent.try_take(fcntl.LOCK_SH):
             return True
         self._urgent.release()
         return False
 
     def release(self) -> None:
-        """Let the next one have it. Harmless when it was not taken."""
+        """Release the lock. Harmless when it was not taken."""
         self._line.release()
 
 

@@ -1,13 +1,14 @@
 """Write transactions, begun at once or within a second."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from offhook.errors import StoreBroken, StoreUnavailable
-from offhook.stores.sqlite.connection import PATIENCE
+from offhook.stores.sqlite.connection import BUSY_TIMEOUT
 from offhook.stores.sqlite.files import FileMoved, Files, Opened
 from offhook.stores.sqlite.lock import WriterLock
 
@@ -33,6 +34,7 @@ def failure(doing: str, path: Path, error: Exception) -> StoreUnavailable:
 class Writer:
     """The connection that writes, opened anew after a failure, whatever state it was in.
 
+    Two threads use it, one at a time: from `begin` to `commit` or `fail` it belongs to one batch.
     Its methods raise `sqlite3.Error` or `OSError`; `fail` makes the error of them that callers see.
     """
 
@@ -43,6 +45,7 @@ class Writer:
         self._opened: Opened | None = None
         self._abandoned = False
         self._began = 0.0
+        self._in_use = threading.Lock()  # by a batch; never waited for
 
     def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
         """Create the file if need be, and bring its schema up to date."""
@@ -52,7 +55,7 @@ class Writer:
         try:
             self._opened = self._files.open_first(self._lock.path)
             connection = self._opened.connection
-            connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
             connection.set_progress_handler(lambda: self._abandoned, _LOOK_AFTER)
             migrate(connection)
             connection.set_progress_handler(None, 0)
@@ -66,7 +69,7 @@ class Writer:
         self._abandoned = True
 
     def try_begin(self) -> sqlite3.Connection | None:
-        """Begin a transaction if nobody else is writing; never blocks."""
+        """Begin a transaction if no other process is writing; never blocks."""
         if not self._lock.try_take():
             return None
         try:
@@ -81,10 +84,10 @@ class Writer:
         """Begin a transaction when the others have finished theirs; blocks for a second at most.
 
         Args:
-            urgent: somebody is on the phone; whoever else writes should let us go first.
+            urgent: a webhook waits for it; other writers should let it go first.
         """
         self._lock.take(urgent=urgent)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
                 return self._begin()
@@ -107,12 +110,15 @@ class Writer:
             self._opened.check()
         held = time.monotonic() - self._began if self._lock.is_wanted() else 0.0
         self._lock.release()
+        self._in_use.release()
         return held
 
     def fail(self, error: Exception) -> StoreUnavailable:
-        """Undo what was begun, and return what to tell those who waited for it."""
+        """Undo what was begun, and return the error for those who waited for it."""
         self.let_go()  # rolls back
         self._lock.release()
+        if self._in_use.locked():
+            self._in_use.release()
         return failure("write", self._path, error)
 
     def look(self) -> None:
@@ -130,14 +136,20 @@ class Writer:
             self._opened = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.let_go()
         self._lock.close()
 
     def _begin(self) -> sqlite3.Connection:
-        if self._opened is None:
-            self._opened = self._files.open_again()
-        self._opened.check_database()
-        self._opened.connection.execute("BEGIN IMMEDIATE")
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("a batch began before the last one was committed")
+        try:
+            if self._opened is None:
+                self._opened = self._files.open_again()
+            self._opened.check_database()
+            self._opened.connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._in_use.release()
+            raise
         self._began = time.monotonic()
         return self._opened.connection

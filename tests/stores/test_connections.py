@@ -1,4 +1,4 @@
-"""Connections to a real PostgreSQL: replaced before they go stale, and after it was away."""
+"""Connections to a real PostgreSQL: replaced before they go stale, and after it was down."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from offhook.errors import StoreUnavailable
-from offhook.stores.postgres.pool import MAX_AGE, MAX_IDLE, Connections
+from offhook.stores.postgres.pool import MAX_AGE, MAX_IDLE, Pool
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 
@@ -25,15 +25,15 @@ class Clock:
         return self.now
 
 
-async def session(connections: Connections) -> int:
+async def session(connections: Pool) -> int:
     """Return the server's process behind the next connection."""
-    async with connections.lend() as connection:
+    async with connections.acquire() as connection:
         return int(await connection.fetchval("SELECT pg_backend_pid()"))
 
 
 async def test_a_connection_is_used_again(server: PostgresServer) -> None:
     clock = Clock()
-    connections = Connections(server.url, size=2, timeout=10.0, clock=clock)
+    connections = Pool(server.url, size=2, timeout=10.0, clock=clock)
     first = await session(connections)
     clock.now += MAX_IDLE - 1
     assert await session(connections) == first
@@ -42,7 +42,7 @@ async def test_a_connection_is_used_again(server: PostgresServer) -> None:
 
 async def test_one_that_was_idle_for_long_is_replaced(server: PostgresServer) -> None:
     clock = Clock()
-    connections = Connections(server.url, size=2, timeout=10.0, clock=clock)
+    connections = Pool(server.url, size=2, timeout=10.0, clock=clock)
     first = await session(connections)
     clock.now += MAX_IDLE
     assert await session(connections) != first
@@ -51,7 +51,7 @@ async def test_one_that_was_idle_for_long_is_replaced(server: PostgresServer) ->
 
 async def test_none_grows_old_however_busy_it_is(server: PostgresServer) -> None:
     clock = Clock()
-    connections = Connections(server.url, size=1, timeout=10.0, clock=clock)
+    connections = Pool(server.url, size=1, timeout=10.0, clock=clock)
     seen = []
     for _ in range(40):
         seen.append(await session(connections))
@@ -65,7 +65,7 @@ async def test_while_the_server_is_away_it_is_asked_ever_more_seldom(
 ) -> None:
     clock = Clock()
     async with Proxy(server.url).serve() as proxy:
-        connections = Connections(proxy.url, size=2, timeout=10.0, clock=clock)
+        connections = Pool(proxy.url, size=2, timeout=10.0, clock=clock)
         proxy.cut()
         for _ in range(100):  # 10 s
             clock.now += 0.1
@@ -80,7 +80,7 @@ async def test_while_the_server_is_away_it_is_asked_ever_more_seldom(
 
 
 async def test_a_server_that_was_killed_is_found_again(server: PostgresServer) -> None:
-    connections = Connections(server.url, size=2, timeout=10.0)
+    connections = Pool(server.url, size=2, timeout=10.0)
     await session(connections)
     await asyncio.to_thread(server.stop, "immediate")
     with pytest.raises(StoreUnavailable, match="PostgreSQL at 127"):

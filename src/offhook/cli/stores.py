@@ -39,7 +39,7 @@ def settings_with(store: str | None) -> Settings:
 def settings_beside_dev(store: str | None) -> Settings:
     """Return the settings, for looking at messages where an `offhook dev` may run.
 
-    It has a store of its own, which is meant if it is the only one in this directory. Otherwise a
+    It has a store of its own, which is used if it is the only one in this directory. Otherwise a
     line says how it is named.
 
     Raises:
@@ -60,7 +60,7 @@ def settings_beside_dev(store: str | None) -> Settings:
 
 def _stores_of_dev(folder: Path) -> list[str]:
     """Return the URLs of those that run with their stores in a folder."""
-    with suppress(ConfigurationError):  # the place of such notes is not safe: nobody left one
+    with suppress(ConfigurationError):  # the directory of such notes is not safe: there are none
         stores = [Path(one.store) for one in running()]
         return [f"sqlite:///{FOLDER}/{path.name}" for path in stores if path.parent == folder]
     return []

@@ -31,14 +31,14 @@ class Preparation:
         self._needed = needed
         self.succeeded = False
         self._left = False
-        self._told = ""
+        self._reported = ""
         self._task = asyncio.create_task(self._prepare(), name="preparation of the store")
 
     async def wait(self) -> None:
-        """Return when the store is ready, or can be left to those who start; or after `cancel`.
+        """Return when the store is ready, or the processes can start without it; or after `cancel`.
 
         Raises:
-            StoreUnavailable: it is away, and needed.
+            StoreUnavailable: it is unavailable, and needed.
             StoreError: it can't be used.
         """
         done, _ = await asyncio.wait({self._task}, timeout=None if self._needed else _START_TIMEOUT)
@@ -48,16 +48,16 @@ class Preparation:
             await self._task
 
     def cancel(self) -> None:
-        """Give it up: what was begun is undone."""
+        """Cancel: what was begun is undone."""
         self._task.cancel()
 
     async def end(self) -> None:
-        """Give it up, and wait until that is done."""
+        """Cancel, and wait until that is done."""
         await cancel_and_wait(self._task)
 
     async def _prepare(self) -> None:
         try:
-            await open_reporting(self._store, self._tell)
+            await open_reporting(self._store, self._report)
         except StoreUnavailable as error:
             if self._needed:
                 raise
@@ -75,10 +75,10 @@ class Preparation:
 
     def _leave(self, reason: str) -> None:
         if not self._left:
-            self._left, self._told = True, reason
+            self._left, self._reported = True, reason
             _log.warning("starting without the store, which is waited for: %s", reason)
 
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
+    def _report(self, reason: str) -> None:
+        if reason != self._reported:
+            self._reported = reason
             _log.warning("the store is waited for: %s", reason)

@@ -50,9 +50,9 @@ def open_store(
         direct: PostgreSQL: the same database past a transaction pooler, for LISTEN.
         pool: PostgreSQL: connections that are opened at most, without that for LISTEN.
         timeout: PostgreSQL: seconds until an answer is no longer waited for.
-        create: SQLite: whether to make the file where there is none, as for those who start.
-        follow: SQLite: whether to go on when another file takes its name, as for those who hold no
-            lease in it.
+        create: SQLite: whether to make the file where there is none.
+        follow: SQLite: whether to go on when another file takes its name; a holder of leases
+            must not.
 
     Raises:
         SettingsError: when no store has such a URL.

@@ -1,4 +1,4 @@
-"""Doing one thing to many messages: chosen once, at a rate, and to be stopped at any moment."""
+"""Act on many messages: chosen once, at a rate, and stoppable at any moment."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,13 +11,13 @@ from offhook.errors import StoreError
 from offhook.stores.api import Filter, Inbox, Record
 
 Act = Callable[[Inbox, int], Awaitable[bool]]
-"""Does it to one message; returns False when that can't be."""
+"""Acts on one message; returns False when its state does not allow that."""
 
 SHOWN: Final = 5
-"""Messages that are shown of many: enough to see whether they are the ones that are meant."""
+"""Messages shown of many: enough to see whether the right ones were chosen."""
 
 REPLAYS_PER_SECOND: Final = 50.0
-"""Unless told otherwise: each is a run of a handler, and new messages want their turn too."""
+"""The default: each is a run of a handler, and new messages need their turn too."""
 
 # Records come with their forms, 64 KiB at most: a page is some MB in the worst case.
 _PAGE: Final = 200
@@ -25,7 +25,7 @@ _PAGE: Final = 200
 
 @dataclass(slots=True)
 class Chosen:
-    """What fits a filter at one moment.
+    """The messages that fit a filter at one moment.
 
     Attributes:
         ids: the oldest first: what is replayed lines up again in the order it came in.
@@ -38,11 +38,11 @@ class Chosen:
 
 @dataclass(slots=True)
 class Progressed:
-    """How far it came.
+    """The progress of an action.
 
     Attributes:
         refused: messages that had gone to another state meanwhile.
-        error: why it ended before its end, where not for being told to.
+        error: why it ended early, unless it was stopped.
     """
 
     matched: int
@@ -53,7 +53,7 @@ class Progressed:
 
     @property
     def untouched(self) -> int:
-        """How many were not come to."""
+        """Messages that were not reached."""
         return self.matched - self.done - self.refused
 
 

@@ -1,4 +1,4 @@
-"""Many calls, one statement and one commit."""
+"""Gather concurrent calls into one statement and one commit."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 
 MAX_QUEUED: Final = 20_000
-"""Calls that may wait for a batch; beyond it the store is said to be away, not filled up."""
+"""Calls that may wait for a batch; beyond it the store counts as unavailable."""
 
 
 class Batches(Generic[I, R]):
@@ -94,8 +94,8 @@ class Batches(Generic[I, R]):
         try:
             return await self._write(items)
         except StoreUnavailable as error:
-            return [_told_again(error) for _ in items]
-        except Exception as error:  # noqa: BLE001 - a mistake of ours, too: who waits is told, or waits for ever
+            return [_of_its_own(error) for _ in items]
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave no caller waiting
             # One of the values can't be stored. It is to be the only one that fails.
             if len(items) == 1:
                 return [error]
@@ -103,7 +103,7 @@ class Batches(Generic[I, R]):
             return [*await self._results(items[:half]), *await self._results(items[half:])]
 
 
-def _told_again(error: StoreUnavailable) -> StoreUnavailable:
+def _of_its_own(error: StoreUnavailable) -> StoreUnavailable:
     """Return an error of each caller's own: raising one adds its traceback to it."""
     again = StoreUnavailable(str(error))
     again.__cause__ = error

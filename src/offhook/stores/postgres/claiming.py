@@ -1,4 +1,4 @@
-"""Claiming messages: one function, which rescues and buries what has crashed on its way."""
+"""Claim messages; messages whose worker has crashed are rescued or buried first."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -30,7 +30,7 @@ async def claim(
     alone: bool,
     loop: LoopRule | None,
 ) -> Claimed:
-    """Take the heads of lanes that are due. See `api.Queue.claim`."""
+    """Claim the heads of lanes that are due. See `api.Queue.claim`."""
     counted = (loop.within, loop.pace) if loop else (0.0, 0.0)
     rows = await connection.fetch(
         _CLAIM.call, limit, lease, owner, alone, *counted, *clock.arguments
@@ -46,13 +46,13 @@ async def claim(
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `api.Queue.hand_back`."""
+    """End leases whose claim its owner never received. See `api.Queue.hand_back`."""
     count: int = await connection.fetchval(_HAND_BACK.call, owner, list(held))
     return count
 
 
 async def overdue(connection: Connection, limit: int) -> Sequence[Overdue]:
-    """Return the messages whose people have waited too long. Reads only."""
+    """Return the messages whose notice is due. Reads only."""
     rows = await connection.fetch(SQL["overdue"], limit)
     return [_overdue(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""What status callbacks say of sends: read, decided upon here, and written if it is still true."""
+"""Apply status callbacks to sends: read, decided here, and written if nothing has changed since."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -24,7 +24,7 @@ class Reported(NamedTuple):
 
 
 class _Change:
-    """What a batch of callbacks makes of one send."""
+    """The changes that a batch of callbacks makes to one send."""
 
     def __init__(self, row: Row) -> None:
         self.id: int = row["id"]
@@ -32,15 +32,15 @@ class _Change:
         self.known: str = row["delivery"]
         self.known_code: str = row["error_code"]
         self.kept = Delivery(self.known, self.known_code) if self.known else None
-        self.meant: list[int] = []
+        self.applied: list[int] = []
 
     def take(self, n: int, reported: Reported) -> None:
-        """Take over a callback, unless it is of another message."""
+        """Apply a callback, unless it is of another message."""
         sid = storable(reported.sid)
         if self.sid in {"", sid}:
             self.sid = sid
             self.kept = later_delivery(self.kept, reported.delivery)
-            self.meant.append(n)
+            self.applied.append(n)
 
     def columns(self) -> tuple[Any, ...]:
         kept = self.kept or Delivery("")
@@ -51,15 +51,15 @@ class _Change:
 
 
 async def record(connection: Connection, batch: Sequence[Reported]) -> list[bool]:
-    """Take over status callbacks; tell of each whether a send is meant."""
+    """Apply status callbacks; return of each whether it refers to a send."""
     answers = [False] * len(batch)
     waiting = list(range(len(batch)))
     while waiting:
         changes = await _decide(connection, {n: batch[n] for n in waiting})
         written = await _write(connection, changes)
-        waiting = [n for change in changes if change.id not in written for n in change.meant]
+        waiting = [n for change in changes if change.id not in written for n in change.applied]
         for change in changes:
-            for n in change.meant:
+            for n in change.applied:
                 answers[n] = change.id in written
     return answers
 
@@ -74,7 +74,7 @@ async def _decide(connection: Connection, reports: Mapping[int, Reported]) -> Se
     for row in sorted(rows, key=lambda row: int(row["n"])):
         n = numbers[row["n"] - 1]
         changes.setdefault(row["id"], _Change(row)).take(n, reports[n])
-    return [change for change in changes.values() if change.meant]
+    return [change for change in changes.values() if change.applied]
 
 
 async def _write(connection: Connection, changes: Sequence[_Change]) -> frozenset[int]:

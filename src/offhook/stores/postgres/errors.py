@@ -1,4 +1,4 @@
-"""What went wrong with PostgreSQL, in words that lead to the remedy."""
+"""Translate the driver's errors into ours, with the remedy."""
 
 import asyncio
 from typing import Final
@@ -23,7 +23,7 @@ _DATA: Final = ("22", "54")
 
 
 def described(url: str) -> str:
-    """Return what may be shown of a store's URL: where it is, and not the password."""
+    """Return a store's place without user and password."""
     uri = ConnectionUri.parse(url)
     return f"PostgreSQL at {uri.hosts or 'a local socket'}, database {uri.path or 'of the user'}"
 

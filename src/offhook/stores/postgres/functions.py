@@ -1,4 +1,4 @@
-"""Functions kept in the database: several statements in one round trip, each with a fresh snapshot.
+"""Functions in the database: several statements in one round trip, each with a fresh snapshot.
 
 A statement that follows a lock must see what was committed before the lock was had. In one
 statement, however long, it does not: its snapshot is older than the lock. A VOLATILE function's

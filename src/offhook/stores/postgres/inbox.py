@@ -1,4 +1,4 @@
-"""What operators see and do: plain statements, planned for what is asked."""
+"""Show messages to operators, and carry out their decisions. Each query has its own plan."""
 
 from collections.abc import Sequence
 from typing import Any, Final

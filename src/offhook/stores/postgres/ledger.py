@@ -1,4 +1,4 @@
-"""The ledger's sends, from claimed to delivered."""
+"""Claim sends, settle them, and write notices."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
@@ -30,14 +30,14 @@ FUNCTIONS: Final = (_CLAIM, _HAND_BACK, _SETTLE, _NOTIFY)
 
 
 class Settled(NamedTuple):
-    """A send, and what became of it."""
+    """A send and its outcome."""
 
     claim: SendClaim
     outcome: SendOutcome
 
 
 class Notice(NamedTuple):
-    """What a person is told of a message, though it may have settled."""
+    """A notice to the sender of a message, which may have settled."""
 
     message_id: int
     draft: Draft
@@ -47,19 +47,19 @@ class Notice(NamedTuple):
 async def claim(
     connection: Connection, clock: StoreClock, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
-    """Take the heads of lanes that are due. See `api.Ledger.claim_sends`."""
+    """Claim the heads of lanes that are due. See `api.Ledger.claim_sends`."""
     rows = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
     return [as_send_claim((id_, *columns), token) for id_, token, *columns in rows]
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `api.Ledger.hand_back_sends`."""
+    """End leases whose claim its owner never received. See `api.Ledger.hand_back_sends`."""
     count: int = await connection.fetchval(_HAND_BACK.call, owner, list(held))
     return count
 
 
 async def settle(connection: Connection, batch: Sequence[Settled]) -> list[None]:
-    """Record what became of sends. See `api.Ledger.settle_send`."""
+    """Record the outcomes of sends. See `api.Ledger.settle_send`."""
     columns = zip(*(_outcome_columns(*one) for one in batch), strict=True)
     await connection.fetch(_SETTLE.call, *columns)
     return [None] * len(batch)

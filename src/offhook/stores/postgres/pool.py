@@ -1,4 +1,4 @@
-"""A few connections, opened when they are needed, and opened anew when they are lost."""
+"""A pool of a few connections, opened on demand and replaced after errors."""
 
 import asyncio
 import random
@@ -20,8 +20,8 @@ else:
 
 _FIRST_PAUSE: Final = 0.05  # seconds; a server that restarts is back within a second
 _LAST_PAUSE: Final = 2.0  # seconds; what waits for the store is not to wait much longer than it
-# Balancers and firewalls forget a connection on which nothing goes, some after 4 minutes, and tell
-# nobody: the next webhook would be answered 503.
+# Balancers and firewalls drop an idle connection, some after 4 minutes, without closing it: the
+# next webhook would be answered 503.
 # https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-idle-timeout (4 min)
 MAX_IDLE: Final = 120.0  # seconds
 # A name that leads to another server after a failover, or a balancer with a new one behind it, is
@@ -39,13 +39,13 @@ _BEGIN: Final = (
 )
 
 
-class Connections:
-    """Lends connections. Who gets an error from one gets a `StoreError`, and it is replaced.
+class Pool:
+    """A pool of connections. An error becomes a `StoreError`, and its connection is replaced.
 
-    So is one that has not been used for `MAX_IDLE`, or is older than `MAX_AGE`.
+    So is one that has been idle for `MAX_IDLE`, or is older than `MAX_AGE`.
 
     After a failure to connect, further callers are refused at once, for 0.05 s at first and 2 s at
-    last: a server that is away is not to be stormed, and who waits is better told.
+    last: a server that is down must not be stormed, and an early error is better than a wait.
 
     Args:
         url: as asyncpg takes it.
@@ -68,7 +68,7 @@ class Connections:
         self._clock = clock
         self._idle: list[tuple[Connection, float]] = []  # since when
         self._until: dict[Connection, float] = {}
-        self._lent: set[Connection] = set()
+        self._in_use: set[Connection] = set()
         self._connecting = asyncio.Lock()
         self._pause = 0.0
         self._not_before = 0.0
@@ -77,8 +77,8 @@ class Connections:
         self._pooled: bool | None = None
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Connection]:
-        """Lend a connection, outside of any transaction.
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Acquire a connection within the context, outside of any transaction.
 
         Raises:
             StoreUnavailable: there is none, or it broke. What was under way may have happened.
@@ -91,7 +91,7 @@ class Connections:
             raise StoreUnavailable(f"{described(self._url)}: all connections are busy") from None
         try:
             connection = self._take() or await self._connect()
-            self._lent.add(connection)
+            self._in_use.add(connection)
             try:
                 yield connection
             except ERRORS as error:
@@ -101,15 +101,15 @@ class Connections:
                 connection.terminate()  # its answer is still under way
                 raise
             finally:
-                self._lent.discard(connection)
+                self._in_use.discard(connection)
                 self._keep(connection)
         finally:
             self._free.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection within a transaction, which an exception rolls back."""
-        async with self.lend() as connection:
+        """Acquire a connection within a transaction, which an exception rolls back."""
+        async with self.acquire() as connection:
             await connection.execute(_BEGIN)
             try:
                 yield connection
@@ -122,9 +122,9 @@ class Connections:
             await connection.execute("COMMIT")
 
     async def close(self) -> None:
-        """Let go of all connections; those that are lent are cut off."""
+        """Close all connections; those in use are terminated."""
         self._closed = True
-        for connection in self._lent:
+        for connection in self._in_use:
             connection.terminate()
         idle, self._idle = self._idle, []
         for connection, _ in idle:
@@ -231,11 +231,11 @@ async def connect(url: str, *, timeout: float, statements: int = 0) -> Connectio
 
 
 async def is_pooled(connection: Connection) -> bool:
-    """Return whether somebody stands between us and the server.
+    """Return whether the connection leads to a pooler.
 
-    Who opens a session is told the number of the process that serves it
-    (https://www.postgresql.org/docs/current/protocol-flow.html, BackendKeyData). A pooler's clients
-    are told another, for no process is theirs.
+    The server tells a new session the number of the process that serves it
+    (https://www.postgresql.org/docs/current/protocol-flow.html, BackendKeyData). A pooler
+    tells its clients another, for no process is theirs.
     """
     serving = await connection.fetchval("SELECT pg_backend_pid()")
     return bool(serving != connection.get_server_pid())

@@ -1,4 +1,4 @@
-"""Deleting: what is old, what is private, and what belongs to a person who is to be forgotten.
+"""Delete old messages, the texts of settled ones, and all that belongs to one person.
 
 All but `prune_keys` and `of_person` run within a transaction, with few rows at a time.
 """
@@ -60,7 +60,7 @@ async def of_person(connection: Connection, addresses: Sequence[str], limit: int
 
 
 async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
-    """Delete what was found, but for what somebody is at work on. See `api.Inbox.erase`."""
+    """Delete what was found, except for what is running or being sent. See `api.Inbox.erase`."""
     affected = await _lanes_of(connection, found)
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
     at_rest = await _ids(connection, "lock_not_running", found.messages)

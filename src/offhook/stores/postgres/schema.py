@@ -1,4 +1,4 @@
-"""Brings a database's schema up to date: numbered migrations, and the functions of this version."""
+"""Bring a database's schema up to date: numbered migrations, and the functions of this version."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
 from offhook.stores.postgres import claiming, deliveries, lanes, ledger, settling, sorting
 from offhook.stores.postgres.functions import Function, with_needs
-from offhook.stores.postgres.pool import Connection, Connections
+from offhook.stores.postgres.pool import Connection, Pool
 
 OLDEST: Final = 14
 """The oldest PostgreSQL that this is tested to need: earlier ones lack some of its SQL."""
@@ -23,8 +23,8 @@ FUNCTIONS: Final[Sequence[Function]] = with_needs(
 # Seconds. An index over all messages may take minutes; cut off, it would begin anew each time.
 _TIMEOUT: Final = 3600.0
 _LOCK: Final = 0x6F66_6668_6F6F_6B  # "offhook": one migrates, the others wait and find it done
-# Seconds between two looks at the lock, the first and the longest. Who waits within a statement
-# holds a snapshot, for which CREATE INDEX CONCURRENTLY waits; and does not see the server go.
+# Seconds between two looks at the lock, the first and the longest. Waiting within a statement
+# holds a snapshot, for which CREATE INDEX CONCURRENTLY waits; and misses a server that goes down.
 _FIRST_LOOK: Final = 0.05
 _LAST_LOOK: Final = 1.0
 
@@ -32,13 +32,13 @@ OURS: Final = "its schema is being migrated"
 ANOTHERS: Final = "its schema is being migrated by another process"
 
 
-async def migrate(connections: Connections, tell: Callable[[str], None]) -> None:
+async def migrate(pool: Pool, tell: Callable[[str], None]) -> None:
     """Apply the migrations that are missing, in one transaction, which may take an hour.
 
     A role without CREATE can open a store that is up to date.
 
     Args:
-        connections: to the database.
+        pool: of connections to the database.
         tell: called with `OURS` or `ANOTHERS` before that is waited for.
 
     Raises:
@@ -46,21 +46,21 @@ async def migrate(connections: Connections, tell: Callable[[str], None]) -> None
         StoreError: the database can't hold a store.
         StoreUnavailable: it can't be reached.
     """
-    async with connections.lend() as connection:
+    async with pool.acquire() as connection:
         await _check(connection)
         version = await _version(connection)
         if not missing(_known(), version) and not await _missing_functions(connection):
             return
     pause = _FIRST_LOOK
-    while not await _migrate_if_free(connections, tell):
+    while not await _migrate_if_free(pool, tell):
         tell(ANOTHERS)
         await asyncio.sleep(pause)
         pause = min(_LAST_LOOK, 2 * pause)
 
 
-async def _migrate_if_free(connections: Connections, tell: Callable[[str], None]) -> bool:
+async def _migrate_if_free(pool: Pool, tell: Callable[[str], None]) -> bool:
     """Bring the schema up to date; return False if another process is doing so."""
-    async with connections.transaction() as connection:
+    async with pool.transaction() as connection:
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
             return False
         tell(OURS)

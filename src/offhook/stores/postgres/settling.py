@@ -1,4 +1,4 @@
-"""Ending runs, and writing their sends: one function for a batch of both."""
+"""End runs and write their sends: one function for a batch of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ _DRAFT_COLUMNS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What a run does: it writes sends, and it ends if there is a settlement."""
+class RunWrite:
+    """What a run writes: sends, and its end if there is a settlement."""
 
     claim: Claim
     drafts: Sequence[Draft]
@@ -34,9 +34,9 @@ class Step:
 
 
 async def settle(
-    connection: Connection, batch: Sequence[Step]
+    connection: Connection, batch: Sequence[RunWrite]
 ) -> list[tuple[Send, ...] | Exception]:
-    """Carry out the steps of runs. See `api.Queue.settle` and `api.Ledger.write`."""
+    """Write what runs have to write. See `api.Queue.settle` and `api.Ledger.write`."""
     settled: dict[tuple[int, int], int] = {}
     repeats = {
         n: first
@@ -53,7 +53,7 @@ async def settle(
 
 
 async def _carry_out(
-    connection: Connection, steps: Sequence[Step]
+    connection: Connection, steps: Sequence[RunWrite]
 ) -> list[tuple[Send, ...] | Exception]:
     items = list(zip(*(_item_columns(step) for step in steps), strict=True))
     drafts = [(n, *draft_values(draft)) for n, step in enumerate(steps, 1) for draft in step.drafts]
@@ -69,7 +69,7 @@ async def _carry_out(
     return [_answer(step, verdicts[n], written[n]) for n, step in enumerate(steps)]
 
 
-def _run(step: Step) -> tuple[int, int]:
+def _run(step: RunWrite) -> tuple[int, int]:
     return step.claim.id, step.claim.token
 
 
@@ -79,7 +79,7 @@ def draft_values(draft: Draft) -> tuple[Any, ...]:
     return (_short(identity), *others, draft.once_in)
 
 
-def _item_columns(step: Step) -> tuple[Any, ...]:
+def _item_columns(step: RunWrite) -> tuple[Any, ...]:
     claim, ending = step.claim, step.settlement
     run = (claim.id, lane_key(claim.lane), claim.token)
     if ending is None:
@@ -92,7 +92,7 @@ def _item_columns(step: Step) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _answer(step: Step, verdict: str, written: list[Send]) -> tuple[Send, ...] | Exception:
+def _answer(step: RunWrite, verdict: str, written: list[Send]) -> tuple[Send, ...] | Exception:
     match verdict:
         case "may":
             return tuple(written)

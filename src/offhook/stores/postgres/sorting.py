@@ -14,7 +14,7 @@ FUNCTIONS: Final = (_ACCEPT,)
 
 
 async def accept(connection: Connection, batch: Sequence[Inbound]) -> list[bool]:
-    """Store the webhooks whose keys are new, in the order given; tell for each whether it was."""
+    """Store the webhooks whose keys are new, in the order given; return for each whether it was."""
     first: dict[bytes, int] = {}
     for n, inbound in enumerate(batch):
         first.setdefault(inbound.key, n)

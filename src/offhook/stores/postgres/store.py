@@ -43,9 +43,9 @@ from offhook.stores.postgres.clock import StoreClock, check
 from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.errors import described
 from offhook.stores.postgres.ledger import Notice, Settled
-from offhook.stores.postgres.pool import Connection, Connections
+from offhook.stores.postgres.pool import Connection, Pool
 from offhook.stores.postgres.schema import migrate
-from offhook.stores.postgres.settling import Step
+from offhook.stores.postgres.settling import RunWrite
 from offhook.stores.postgres.values import storable
 from offhook.stores.postgres.wakeup import Wake
 
@@ -54,7 +54,7 @@ T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
 
 POOL: Final = 6
-"""Connections of a process, and one for listening where somebody listens."""
+"""Connections of a process, beside the one for LISTEN."""
 TIMEOUT: Final = 10.0
 """Seconds until an answer is no longer waited for."""
 
@@ -77,8 +77,8 @@ class PostgresStore:
         self, url: str, *, direct: str = "", pool: int = POOL, timeout: float = TIMEOUT
     ) -> None:
         self._timeout = timeout
-        self._writing = Connections(url, size=max(1, pool - _READERS), timeout=timeout)
-        self._reading = Connections(url, size=_READERS, timeout=timeout)
+        self._writing = Pool(url, size=max(1, pool - _READERS), timeout=timeout)
+        self._reading = Pool(url, size=_READERS, timeout=timeout)
         self._wake = Wake(direct or url, self._execute, timeout=timeout)
         self._accepts = Batches(self._accept, most=_BATCH, at_once=2)
         self._steps = Batches(self._step, most=_BATCH, at_once=2)
@@ -146,7 +146,7 @@ class PostgresStore:
         return await self._write(lanes.renew, tokens, lease)
 
     async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
-        return await self._put(self._steps, Step(claim, settlement.drafts, settlement))
+        return await self._put(self._steps, RunWrite(claim, settlement.drafts, settlement))
 
     async def release(self, owner: str) -> int:
         released = await self._write(lanes.release, owner)
@@ -174,7 +174,7 @@ class PostgresStore:
     # Ledger
 
     async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
-        return await self._put(self._steps, Step(claim, drafts))
+        return await self._put(self._steps, RunWrite(claim, drafts))
 
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
         return await self._put(self._notices, Notice(message_id, draft, settled))
@@ -245,7 +245,7 @@ class PostgresStore:
             self._wake.wake()
         return new
 
-    async def _step(self, batch: Sequence[Step]) -> Sequence[tuple[Send, ...] | Exception]:
+    async def _step(self, batch: Sequence[RunWrite]) -> Sequence[tuple[Send, ...] | Exception]:
         results = await self._write(settling.settle, batch)
         self._wake.wake()
         return results
@@ -276,8 +276,8 @@ class PostgresStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do something that is one statement, or several that are each worth it."""
-        async with self._writing.lend() as connection:
+        """Run one statement, or several that need no common transaction."""
+        async with self._writing.acquire() as connection:
             return await work(connection, *args, **kwargs)
 
     async def _within(
@@ -286,7 +286,7 @@ class PostgresStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do something within one transaction."""
+        """Run within one transaction."""
         async with self._reading.transaction() as connection:
             return await work(connection, *args, **kwargs)
 
@@ -296,12 +296,12 @@ class PostgresStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        async with self._reading.lend() as connection:
+        async with self._reading.acquire() as connection:
             return await work(connection, *args, **kwargs)
 
     def _tell_migrating(self, what: str) -> None:
         self._migrating = f"{self._place}: {what}"
 
     async def _execute(self, statement: str, *values: str) -> None:
-        async with self._writing.lend() as connection:
+        async with self._writing.acquire() as connection:
             await connection.execute(statement, *values)

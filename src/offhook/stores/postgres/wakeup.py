@@ -1,4 +1,4 @@
-"""Wakes idle workers, whichever machine they are on."""
+"""Wake idle workers on all machines."""
 
 import asyncio
 import contextlib
@@ -16,19 +16,19 @@ _CHANNEL: Final = "offhook"
 # A NOTIFY takes a lock that all of them share until its commit; within the transactions of accept
 # it cut 23,000 commits a second to 6,300 (DESIGN, section 6). So it follows them, and seldom.
 _PAUSE: Final = 0.01  # seconds
-# It needs no disk: who misses it looks within a second all the same.
+# It needs no disk: a worker that misses it looks within a second all the same.
 _NOTIFY: Final = (
     "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1::text, $2::text)"
 )
 
-_POLL: Final = 0.05  # seconds, where nobody can be listened to
+_POLL: Final = 0.05  # seconds, behind a pooler, where LISTEN does not work
 _ALIVE: Final = 15.0  # seconds between questions whether the other end is still there
 _FIRST_REPEAT: Final = 0.1  # seconds
 _LAST_REPEAT: Final = 2.0  # seconds
 
 
 class Wake:
-    """Tells listeners in this process at once, and all others by way of the database.
+    """Notifies listeners in this process at once, and all others by way of the database.
 
     Args:
         url: of a database server; a pooler that hands on sessions by the transaction can't be
@@ -66,7 +66,7 @@ class Wake:
             self._again = True
 
     async def close(self) -> None:
-        """Say what is still to be said, and stop listening."""
+        """Send the last notification, and stop listening."""
         if self._notifier is not None:
             await asyncio.wait((self._notifier,), timeout=1.0)
         for task in (self._notifier, self._listener):
@@ -118,7 +118,7 @@ class Wake:
         await connection.add_listener(_CHANNEL, self._heard)
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
-        self._wake_here()  # for what was said before we listened
+        self._wake_here()  # for notifications before LISTEN
         while True:
             await connection.fetchval("SELECT 1")
             await wait_for_event(lost, _ALIVE)

@@ -1,4 +1,4 @@
-"""The writes of one transaction: all together, or each by itself when one of them fails."""
+"""Write a batch in one transaction: all together, or each by itself when one fails."""
 
 import asyncio
 import sqlite3

@@ -1,7 +1,7 @@
 """The time of a store in a file: it moves on evenly, however the wall clock is set.
 
 It is the machine's elapsed time plus a distance that the file holds, so that all processes agree.
-The distance is measured anew after each start of the machine, and never takes the time back
+The distance is measured anew after each start of the machine, and never sets the time back
 (docs/decisions/0027-a-time-of-the-stores-own.md).
 """
 
@@ -19,7 +19,7 @@ _NAME: Final = "clock of boot "
 
 
 class StoreClock:
-    """Tells a store's time, in milliseconds. It is anchored when the file is opened."""
+    """A store's time, in milliseconds. It is anchored when the file is opened."""
 
     def __init__(self) -> None:
         self._distance = 0

@@ -1,8 +1,9 @@
 """How much there is of everything. Reads only.
 
-Nothing here grows with what is done: the whole number of rows is kept by those who write and
-delete them, and all others are counted by partial indexes. Where an index's condition is the very
-question, SQLite does not look at the rows: 1,000,000 live messages take 70 ms to count, not 650.
+Nothing here grows with what is done: the whole number of rows is kept up to date by
+every write and deletion, and all others are counted by partial indexes. Where an index's condition
+is the very question, SQLite does not look at the rows: 1,000,000 live messages take 70 ms to count,
+not 650.
 """
 
 import sqlite3
@@ -20,7 +21,7 @@ from offhook.stores.sqlite.conditions import (
 )
 
 _RECENT: Final = 60_000  # ms; the window of the rates
-_DAY: Final = 86_400_000  # ms; what is unresolved for longer, nobody will resolve
+_DAY: Final = 86_400_000  # ms; what is unresolved for longer stays so
 
 
 def backlog(connection: sqlite3.Connection, at_most: int) -> int:

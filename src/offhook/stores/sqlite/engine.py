@@ -2,8 +2,8 @@
 
 The rows of a batch are written on the event loop, and a thread commits them. SQLite gives up
 Python's global lock at each step of a statement; on a thread of its own it would have to win that
-lock back from a busy loop ten times a batch; on the loop nobody takes it. Only where another
-process is writing, the thread does it all, since waiting is for threads
+lock back from a busy loop ten times a batch; on the loop no other thread takes it. Only
+where another process is writing, the thread does it all, since waiting is for threads
 (docs/decisions/0003-sqlite-between-processes.md).
 
 Webhooks go first: a process that writes anything else leaves the file to them for a while when it
@@ -45,15 +45,13 @@ YIELDING: Final = 32
 """Maximum batch size while another process's webhooks are waiting."""
 
 # The log is moved into the database in small steps, beside the writes: all at once it took 20 to
-# 60 ms, within somebody's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
+# 60 ms, within a webhook's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
 _CHECKPOINT_EVERY: Final = 0.02  # seconds
 _CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk has more to do
 
 _LOOK_EVERY: Final = 1.0  # seconds
 
-_TIMEOUT: Final = (
-    10.0  # seconds until a write is said to have failed; accept has its own limit
-)
+_TIMEOUT: Final = 10.0  # seconds until a write counts as failed; accept has its own limit
 
 
 class Engine:
@@ -149,9 +147,7 @@ class Engine:
             async with asyncio.timeout(_TIMEOUT):
                 return await future
         except TimeoutError:
-            raise StoreUnavailable(
-                f"no commit to {self.path} within {_TIMEOUT:g} s"
-            ) from None
+            raise StoreUnavailable(f"no commit to {self.path} within {_TIMEOUT:g} s") from None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the connection for reading.
@@ -196,7 +192,7 @@ class Engine:
                 self._jobs.put(lambda: self._all_at_once(items))
                 return
             results = fill(connection, items, self.clock.now())
-        except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave nobody waiting
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, too, must leave no caller waiting
             self._finished(items, refuse(items, self._writer.fail(error)))
         else:
             self._jobs.put(lambda: self._commit(items, results))

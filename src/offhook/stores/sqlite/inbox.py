@@ -1,4 +1,4 @@
-"""What operators see and do."""
+"""Show messages to operators, and carry out their decisions."""
 
 import sqlite3
 from collections.abc import Sequence

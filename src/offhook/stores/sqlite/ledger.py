@@ -1,4 +1,4 @@
-"""The ledger's writes. Every function runs within the writer's transaction."""
+"""Write and claim sends, and settle them. Every function runs within the writer's transaction."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -81,21 +81,21 @@ def notify(
 def cancel_slow_notice(
     connection: sqlite3.Connection, now: int, lane: str, message_id: int
 ) -> None:
-    """Cancel the word that it takes longer, if it has not left: it has not taken longer."""
+    """Cancel the slow notice if it is still pending: the message has settled in time."""
     canceled = _cancel(connection, "message = ? AND identity = ?", (message_id, SLOW_NOTICE))
     if canceled:  # it may have been postponed, and what stood behind it may go now
         lanes.refresh(connection, SENDS, lane, now)
 
 
 def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
-    """Cancel all that has not left, of a person who wants no more messages."""
+    """Cancel the pending sends of a person who has opted out."""
     _cancel(connection, "lane = ?", (lane,))
 
 
 def claim(
     connection: sqlite3.Connection, now: int, *, limit: int, lease: float, owner: str
 ) -> Sequence[SendClaim]:
-    """Take the heads of lanes that are due. See `api.Ledger.claim_sends`."""
+    """Claim the heads of lanes that are due. See `api.Ledger.claim_sends`."""
     claims: list[SendClaim] = []
     until = now + int(lease * 1000)
     for lane, leased in lanes.due_lanes(connection, SENDS, now, limit):
@@ -116,7 +116,7 @@ def claim(
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `api.Ledger.hand_back_sends`."""
+    """End leases whose claim its owner never received. See `api.Ledger.hand_back_sends`."""
     leases = lanes.unheld(connection, SENDS, owner, held)
     for lane, token in leases:
         connection.execute(SQL["hand_back_send"], (now, lane, token))
@@ -127,7 +127,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
 def settle(
     connection: sqlite3.Connection, now: int, claim: SendClaim, outcome: SendOutcome
 ) -> None:
-    """Record what became of a send. See `api.Ledger.settle_send`."""
+    """Record the outcome of a send. See `api.Ledger.settle_send`."""
     row = connection.execute(
         "SELECT state, token, lane, sid FROM sends WHERE id = ?", (claim.id,)
     ).fetchone()
@@ -161,7 +161,7 @@ def record_delivery(
     *,
     account_sid: str,
 ) -> bool:
-    """Take over a status callback. See `api.Ledger.record_delivery`."""
+    """Apply a status callback. See `api.Ledger.record_delivery`."""
     sid = well_formed(sid)
     row = connection.execute(
         "SELECT id, state, sid, delivery, error_code, lane, token FROM sends WHERE "
@@ -205,7 +205,7 @@ def turns(
         now: in milliseconds.
         loop: which count.
         lane: the message's.
-        sender: who wrote it.
+        sender: of the message.
         received: when, in milliseconds.
     """
     values = {

@@ -1,4 +1,4 @@
-"""A queue for the writers of one database file, over all processes."""
+"""Make the writers of one database file take turns, over all processes."""
 
 import fcntl
 import os
@@ -16,8 +16,8 @@ class WriterLock:
     """An advisory `flock` on a file beside the database, asked for before each transaction.
 
     SQLite's own busy handler sleeps for longer and longer: between three processes, commits took
-    34-107 ms at p99.9. The lock only makes those who write take turns; one that cannot be had
-    within 50 ms is done without (docs/decisions/0003-sqlite-between-processes.md).
+    34-107 ms at p99.9. The lock only makes writers take turns; one that is not free within
+    50 ms is done without (docs/decisions/0003-sqlite-between-processes.md).
 
     A second file says whether a writer waits that the others should let go first: it is locked for
     as long as one does, and so no longer than its process lives
@@ -53,14 +53,14 @@ class WriterLock:
             urgent: tell the other writers that this one should go first.
         """
         deadline = time.monotonic() + _TIMEOUT
-        told = False
+        claimed = False
         try:
             while not self.try_take() and time.monotonic() < deadline:
-                # Where others have told already, or look at this very moment, it is not had.
-                told = told or (urgent and self._urgent.try_take(fcntl.LOCK_EX))
+                # Not free if another urgent writer has it, or if a writer just looks at it.
+                claimed = claimed or (urgent and self._urgent.try_take(fcntl.LOCK_EX))
                 time.sleep(_STEP)
         finally:
-            if told:
+            if claimed:
                 self._urgent.release()
 
     def is_wanted(self) -> bool:
@@ -76,7 +76,7 @@ class WriterLock:
 
 
 class _Flock:
-    """A file that is there to be locked."""
+    """A file that exists to be locked."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

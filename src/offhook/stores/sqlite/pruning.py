@@ -1,4 +1,4 @@
-"""Deleting: what is old, what is private, and what belongs to a person who is to be forgotten.
+"""Delete old messages, the texts of settled ones, and all that belongs to one person.
 
 Every function but `of_person` runs within the writer's transaction, and is called with few rows at
 a time.
@@ -63,7 +63,7 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
 
 
 def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Erasure:
-    """Delete what was found, but for what somebody is at work on. See `api.Inbox.erase`."""
+    """Delete what was found, except for what is running or being sent. See `api.Inbox.erase`."""
     messages = _in(connection, "erasable_messages", found.messages)
     going = {id_ for id_, _ in messages}
     at_rest = _in(connection, "erasable_sends", found.sends)

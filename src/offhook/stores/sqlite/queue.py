@@ -1,4 +1,4 @@
-"""Claiming and settling messages. Every function runs within the writer's transaction."""
+"""Claim and settle messages. Every function runs within the writer's transaction."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -54,7 +54,7 @@ class _Head:
 
 @dataclass(slots=True)
 class _Terms:
-    """What all claims of one call share."""
+    """The arguments that all claims of one call share."""
 
     now: int
     until: int
@@ -76,7 +76,7 @@ def claim(
     loop: LoopRule | None,
     ahead: int,
 ) -> Claimed:
-    """Take the heads of lanes that are due. See `api.Queue.claim`.
+    """Claim the heads of lanes that are due. See `api.Queue.claim`.
 
     The wall clock is `ahead` of the store's time.
     """
@@ -175,7 +175,7 @@ def settle(
     row = running(connection, claim)
     if row is None:
         return ()  # settled before with this token: the answer was lost, the settling was not
-    attempts, started, told = row
+    attempts, started, notified = row
     trigger, state = settlement.trigger, target(settlement.trigger)
     error = well_formed(stored(settlement.error))
     attempts += trigger in COUNTED
@@ -192,7 +192,7 @@ def settle(
         _record(connection, claim.id, claim.attempt, started, now, trigger, error)
     if settlement.cancel_lane:
         ledger.cancel_lane(connection, claim.lane)
-    elif told and not live:
+    elif notified and not live:
         ledger.cancel_slow_notice(connection, now, claim.lane, claim.id)
     written = _write_all(connection, now, claim, settlement.drafts)
     if lanes.holds(connection, MESSAGES, claim.lane, claim.token):
@@ -201,7 +201,7 @@ def settle(
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
-    """End leases that their owner does not know of. See `api.Queue.hand_back`."""
+    """End leases whose claim its owner never received. See `api.Queue.hand_back`."""
     leases = lanes.unheld(connection, MESSAGES, owner, held)
     lost = stored(Cause.CLAIM_LOST())
     for lane, token in leases:
@@ -214,7 +214,7 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
 
 
 def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, bool] | None:
-    """Return (attempts, started, told) of a run that may still write; None when it has settled.
+    """Return (attempts, started, notified) of a run that may still write; None when it has settled.
 
     Raises:
         LeaseLost: another run has the message.
@@ -240,7 +240,7 @@ def write(
 
 
 def overdue(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Overdue]:
-    """Return the messages whose people have waited too long. Reads only."""
+    """Return the messages whose notice is due. Reads only."""
     rows = connection.execute(
         "SELECT id, account_sid, sender, recipient FROM messages "
         "WHERE notice_due <= ? ORDER BY notice_due LIMIT ?",

@@ -1,4 +1,4 @@
-"""Brings a database's schema up to date. The version is SQLite's own `user_version`."""
+"""Bring a database's schema up to date. The version is SQLite's own `user_version`."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Storing webhooks: the hot path's statements.
 
-Each statement that SQLite steps through gives up Python's global lock and has to win it back from
+Each statement that SQLite steps through releases Python's global lock and has to win it back from
 the event loop. So a batch is written by few statements of many rows, not by many of one row
 (docs/decisions/0003-sqlite-between-processes.md).
 """
@@ -37,7 +37,7 @@ _MESSAGE_ROW: Final = f"(?, ?, ?, '{State.OPEN}', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -> Sequence[bool]:
-    """Store the webhooks whose keys are new, in the order given; tell for each whether it was."""
+    """Store the webhooks whose keys are new, in the order given; return for each whether it was."""
     first = next_values(connection, "message", len(batch))
     new = _claim_keys(connection, batch, first, now)
     fresh = [(first + n, inbound) for n, inbound in enumerate(batch) if new[n]]
@@ -52,7 +52,7 @@ def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -
 
 
 def next_values(connection: sqlite3.Connection, sequence: str, count: int) -> int:
-    """Draw `count` numbers that nobody else gets; return the first."""
+    """Reserve `count` numbers; return the first."""
     (last,) = connection.execute(
         "UPDATE sequences SET value = value + ? WHERE name = ? RETURNING value", (count, sequence)
     ).fetchone()
@@ -85,7 +85,7 @@ def knows(connection: sqlite3.Connection, key: bytes) -> bool:
 
 
 def touch_lane(connection: sqlite3.Connection, queue: int, lane: str, due: int) -> None:
-    """See to it that a lane is looked at when `due`, unless it is leased or due before."""
+    """Have a lane looked at when `due`, unless it is leased or due before."""
     connection.execute(
         f"INSERT INTO lanes (queue, lane, due) VALUES (?, ?, ?) {_LANE_TAIL}", (queue, lane, due)
     )

@@ -1,4 +1,4 @@
-"""`SqliteStore`: the port, each method one transaction of the engine's."""
+"""The embedded store: each method is one transaction of the engine's."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""Wakes the workers of one database file, whichever process they are in."""
+"""Wake the workers of one database file, in all processes."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ class Wake:
             try:
                 self._sender.sendto(b"1", address)
             except (ConnectionRefusedError, FileNotFoundError):
-                # Its process was killed: nobody else removes the name.
+                # Its process was killed, and did not remove the name.
                 with contextlib.suppress(OSError):
                     os.unlink(address)  # noqa: PTH108 - addresses are strings here
             except OSError:

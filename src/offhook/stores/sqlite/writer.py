@@ -1,4 +1,4 @@
-"""Write transactions, begun at once or within a second."""
+"""Begin write transactions, at once or within a second."""
 
 import sqlite3
 import threading
@@ -115,7 +115,7 @@ class Writer:
 
     def fail(self, error: Exception) -> StoreUnavailable:
         """Undo what was begun, and return the error for those who waited for it."""
-        self.let_go()  # rolls back
+        self.disconnect()  # rolls back
         self._lock.release()
         if self._in_use.locked():
             self._in_use.release()
@@ -127,9 +127,9 @@ class Writer:
             try:
                 self._opened.check()
             except OSError:
-                self.let_go()
+                self.disconnect()
 
-    def let_go(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection; the next transaction opens another."""
         if self._opened is not None:
             self._opened.close()
@@ -137,7 +137,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the file."""
-        self.let_go()
+        self.disconnect()
         self._lock.close()
 
     def _begin(self) -> sqlite3.Connection:

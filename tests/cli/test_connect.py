@@ -182,7 +182,7 @@ def test_everything_is_listed(call: Call, line: Twilio) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
-        ((), {"TWILIO_AUTH_TOKEN": "f" * 32}, "does not know these credentials"),
+        ((), {"TWILIO_AUTH_TOKEN": "f" * 32}, "rejected these credentials"),
         (("--number", "+15005559999"), {}, "has no +15005559999"),
         (("--service", "MG1"), {}, "has no Messaging Service MG1"),
         (("--number", NUMBER, "--apply", "--fallback", "x"), {}, "Twilio's error 21502"),

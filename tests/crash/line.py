@@ -103,7 +103,7 @@ class RestSide:
 
     async def reports_are_in(self) -> None:
         """Wait until the simulator has called back every status."""
-        while reports := self.simulator._exchange._reports:
+        while reports := self.simulator._messaging._reports:
             await asyncio.wait(set(reports))
 
     def _count(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Twilio's REST API for looking and for setting up; what sends messages is `TwilioSender`.
+"""A client of Twilio's REST API for reading and configuration; `TwilioSender` sends messages.
 
 https://www.twilio.com/docs/usage/requests-to-twilio
 """
@@ -19,10 +19,10 @@ from offhook.twilio.responses import IDENTITY, bounded, code_of, error_text, obj
 
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
 TOTAL_TIMEOUT: Final = 20.0
-"""Seconds for one answer: one that drips never meets the timeout, which counts between packets."""
+"""Seconds for a whole response: the timeout counts between packets, so a slow trickle evades it."""
 
 MAX_PAGES: Final = 100
-"""Of a list; at 100 records a page, more than anybody sets up by hand."""
+"""Pages read of a list, of 100 records each."""
 
 PAGE: Final = 100
 _LONGEST_PAGE: Final = 2_000_000  # bytes; 100 numbers have 200 kB
@@ -42,15 +42,15 @@ def credentials(settings: Settings) -> tuple[str, str]:
 
 
 def is_elsewhere(url: str) -> bool:
-    """Return whether a proxy for the outside world leads there; none does to this machine."""
+    """Return whether a URL may need the environment's proxy: not on this machine."""
     return urlsplit(url).hostname not in _THIS_MACHINE
 
 
 def host_of(api: str, product: str) -> str:
     """Return the base URL of one of Twilio's products.
 
-    A base that is not Twilio's (a simulator, a relay) stands for all of its hosts: their paths
-    do not overlap.
+    A base that is not Twilio's (a simulator, a relay) serves the paths of all products, which do
+    not overlap.
 
     Args:
         api: OFFHOOK_TWILIO_API.
@@ -63,7 +63,7 @@ def host_of(api: str, product: str) -> str:
 class TwilioClient:
     """A client of Twilio's REST API; `async with` closes it.
 
-    Every method raises `TwilioError` when Twilio refuses, is not reached or not understood.
+    Every method raises `TwilioError` if Twilio refuses, is unreachable or sends invalid data.
 
     Args:
         settings: `twilio_api` and the account's credentials.
@@ -94,19 +94,19 @@ class TwilioClient:
         return await self._ask("GET", f"{host_of(self._api, product)}{path}{following}")
 
     async def post(self, product: str, path: str, fields: Mapping[str, str]) -> Mapping[str, Any]:
-        """Change a resource."""
+        """Update a resource."""
         url = f"{host_of(self._api, product)}{path}"
         return await self._ask("POST", url, data=dict(fields))
 
     async def post_json(self, product: str, path: str, content: object) -> Mapping[str, Any]:
-        """Change a resource of those few that want JSON."""
+        """Update one of the few resources that take JSON."""
         url, headers = f"{host_of(self._api, product)}{path}", {"Content-Type": "application/json"}
         return await self._ask("POST", url, content=json.dumps(content), headers=headers)
 
     async def all(
         self, product: str, path: str, key: str, **query: str
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield what a list has, page by page; `key` names it in the answer."""
+        """Yield the records of a list, page by page; `key` names it in the response."""
         base = host_of(self._api, product)
         url = f"{base}{path}?{urlencode({'PageSize': PAGE, **query})}"
         for _ in range(MAX_PAGES):
@@ -121,7 +121,7 @@ class TwilioClient:
             if not following:
                 return
             url = urljoin(base + "/", following)
-            # The credentials go along.
+            # The credentials are sent along.
             if urlsplit(url)[:2] != urlsplit(base)[:2]:
                 raise TwilioError("Twilio's next page is on another host")
 

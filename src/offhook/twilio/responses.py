@@ -1,4 +1,4 @@
-"""Answers of other servers, read within bounds of size, depth and shape."""
+"""Responses of other servers, read within bounds of size, depth and type."""
 
 import json
 import re
@@ -20,16 +20,16 @@ _MESSAGE_SID: Final = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _CODES: Final = range(1_000_000)
 
 IDENTITY: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
-"""Headers of every request: what is compressed may be any number of times as long."""
+"""Headers of every request: a compressed response could expand to any size."""
 
 
 def bounded(most: int = MAX_BYTES, *, encoded: bool = False) -> dict[str, Any]:
-    """Return an HTTP client's `event_hooks`, by which no more of an answer is read.
+    """Return `event_hooks` for an HTTP client that bound how much of a response is read.
 
     Args:
-        most: bytes.
-        encoded: whether answers may be compressed; what is so though nobody asked for it is not
-            decoded, and so is no JSON.
+        most: the bound, in bytes.
+        encoded: whether responses may be compressed; an unrequested encoding is not decoded, and
+            the response is then not JSON.
     """
 
     async def bound(response: httpx2.Response) -> None:
@@ -61,7 +61,7 @@ class _Head(httpx2.AsyncByteStream):
 
 
 def object_of(response: httpx2.Response) -> Mapping[str, Any]:
-    """Return the object that an answer holds; an empty one when it holds none."""
+    """Return the JSON object of a response; an empty one if it has none."""
     try:
         answer = json.loads(response.content)
     except (ValueError, RecursionError):
@@ -70,7 +70,7 @@ def object_of(response: httpx2.Response) -> Mapping[str, Any]:
 
 
 def text_of(answer: Mapping[str, Any], name: str) -> str:
-    """Return a text as it can be stored, logged and shown; empty where there is no text."""
+    """Return a text field, safe to store, log and show; empty if it is not a string."""
     value = answer.get(name)
     return one_line(value) if isinstance(value, str) else ""
 
@@ -82,23 +82,23 @@ def code_of(answer: Mapping[str, Any]) -> str:
 
 
 def sid_of(answer: Mapping[str, Any]) -> str:
-    """Return the SID of a message; empty where it has another shape."""
+    """Return the SID of a message; empty if it is malformed."""
     sid = answer.get("sid")
     return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
 
 
 def status_of(answer: Mapping[str, Any]) -> str:
-    """Return the status of a message; empty where it is not one of Twilio's."""
+    """Return the status of a message; empty if Twilio has no such status."""
     status = answer.get("status")
     return status if isinstance(status, str) and status in STATUSES else ""
 
 
 def error_text(error: Exception) -> str:
-    """Return an error in words. Those of the HTTP client hold no part of the request."""
+    """Describe an error. Errors of the HTTP client quote no part of the request."""
     return one_line(f"{type(error).__name__} {error}".rstrip(), _WORDS)
 
 
 def one_line(text: str, most: int = _TEXT) -> str:
-    """Return the beginning of a foreign text, on one line."""
+    """Return the beginning of an untrusted text, on one line."""
     text = well_formed(text[:most])
     return "".join(char if char.isprintable() else " " for char in text)

@@ -1,4 +1,4 @@
-"""What Twilio has set for those who receive messages, against what offhook expects. Pure."""
+"""The webhook configuration of numbers, services and senders, compared with the desired one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 
 class TargetKind(StrEnum):
-    """What receives messages at Twilio."""
+    """The kinds of Twilio resources that receive messages."""
 
     NUMBER = "number"
     SERVICE = "service"  # a Messaging Service, with numbers in its sender pool
@@ -15,25 +15,25 @@ class TargetKind(StrEnum):
 
 
 class WebhookSetting(StrEnum):
-    """What can be set for a receiver."""
+    """The settings of a resource's webhooks."""
 
     URL = "webhook"
     METHOD = "method"
     FALLBACK = "fallback"
     FALLBACK_METHOD = "fallback method"
     STATUS = "status callback"
-    APPLICATION = "application"  # a TwiML application's webhook goes before the number's
+    APPLICATION = "application"  # a TwiML application's webhook takes precedence over the number's
     DEFERS = "leaves it to its numbers"
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """A number, a Messaging Service or a WhatsApp sender, as Twilio has it.
+    """A number, Messaging Service or WhatsApp sender, as configured at Twilio.
 
     Attributes:
-        address: what people write to, or the service's SID.
-        now: what is set; empty, or missing, where nothing is.
-        decided_by: the Messaging Service whose webhook goes before this number's.
+        address: the number, or the service's SID.
+        now: the current settings; unset ones are empty or missing.
+        decided_by: the Messaging Service whose webhook takes precedence over this number's.
         pool: the numbers of a Messaging Service.
     """
 
@@ -46,7 +46,7 @@ class WebhookTarget:
     pool: Sequence[str] = ()
 
     def has(self, part: WebhookSetting) -> str:
-        """Return what is set."""
+        """Return the current value of a setting; empty if unset."""
         return (self.now or {}).get(part, "")
 
     @property
@@ -56,13 +56,13 @@ class WebhookTarget:
 
 
 class DesiredConfig(NamedTuple):
-    """What should be set.
+    """The desired configuration.
 
     Attributes:
         url: the webhook, with its connection overrides.
-        fallback_url: who is asked when that has failed; empty to keep the one there is, and take
-            the webhook itself where there is none: it gives a message a second round.
-        status_callback: for what others send; empty to leave it. Our sends name their own.
+        fallback_url: requested after the webhook has failed. If empty, the current one is kept, or
+            the webhook itself is set where there is none: Twilio then tries it once more.
+        status_callback: for messages sent by others; empty to leave it. Our sends set their own.
     """
 
     url: str
@@ -71,7 +71,7 @@ class DesiredConfig(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One setting that is not as it should be."""
+    """One setting that differs from the desired value."""
 
     part: WebhookSetting
     now: str
@@ -83,7 +83,7 @@ POST: Final = "POST"
 SHORT_CODE: Final = 6
 """Digits of a short code at most; they have no plus."""
 
-# What people put between digits, and what they leave out.
+# Separators that people write between digits.
 _BETWEEN: Final = str.maketrans("", "", " -.()/")
 
 # https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource
@@ -113,7 +113,7 @@ PARAMETERS: Final[Mapping[TargetKind, Mapping[WebhookSetting, str]]] = {
         WebhookSetting.STATUS: "status_callback_url",
     },
 }
-"""What Twilio calls each part, when it is changed."""
+"""Twilio's names of the settings in an update."""
 
 
 def address_of(text: str) -> str:
@@ -125,9 +125,9 @@ def address_of(text: str) -> str:
 
 
 def differences(receiver: WebhookTarget, wanted: DesiredConfig) -> tuple[Difference, ...]:
-    """Return what has to be changed for messages to a receiver to reach us, and keep reaching us.
+    """Return the settings to change so that messages to a target are posted to our webhook.
 
-    The status callback of a number is for calls, and no part of this.
+    The status callback of a number is for calls, and is ignored.
     """
     expected = {
         WebhookSetting.URL: wanted.url,
@@ -138,7 +138,7 @@ def differences(receiver: WebhookTarget, wanted: DesiredConfig) -> tuple[Differe
     fallback = wanted.fallback_url or receiver.has(WebhookSetting.FALLBACK) or wanted.url
     expected[WebhookSetting.FALLBACK] = fallback
     if fallback != receiver.has(WebhookSetting.FALLBACK) or fallback == wanted.url:
-        expected[WebhookSetting.FALLBACK_METHOD] = POST  # somebody else's is not ours to change
+        expected[WebhookSetting.FALLBACK_METHOD] = POST  # another server's is left alone
     if wanted.status_callback:
         expected[WebhookSetting.STATUS] = wanted.status_callback
     return tuple(
@@ -149,7 +149,7 @@ def differences(receiver: WebhookTarget, wanted: DesiredConfig) -> tuple[Differe
 
 
 def changes(kind: TargetKind, found: Sequence[Difference]) -> dict[str, str]:
-    """Return the parameters that make the differences go."""
+    """Return the parameters of the update that removes the differences."""
     names = PARAMETERS[kind]
     return {
         names[one.part]: "false" if one.part is WebhookSetting.DEFERS else one.wanted
@@ -158,7 +158,7 @@ def changes(kind: TargetKind, found: Sequence[Difference]) -> dict[str, str]:
 
 
 def leads_here(receiver: WebhookTarget, wanted: DesiredConfig) -> bool:
-    """Return whether messages get to the webhook at all, with or without overrides."""
+    """Return whether messages reach the webhook, with or without overrides."""
     if receiver.defers or receiver.has(WebhookSetting.APPLICATION) or receiver.decided_by:
         return False
     return receiver.has(WebhookSetting.URL).partition("#")[0] == wanted.url.partition("#")[0]

@@ -1,4 +1,4 @@
-"""Finds, by REST, what receives messages at Twilio, and sets its webhooks."""
+"""Read and update the webhooks of numbers, services and senders through Twilio's REST API."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ _AT_ONCE: Final = 8  # requests; Twilio answers 429 to too many
 
 
 class WebhookTargets:
-    """What receives messages in one account.
+    """The numbers, Messaging Services and WhatsApp senders of one account.
 
-    Every method raises `TwilioError` as `TwilioClient` does, and where there is no such thing.
+    Every method raises `TwilioError` as `TwilioClient` does, and if the resource does not exist.
     """
 
     def __init__(self, rest: TwilioClient) -> None:
@@ -48,7 +48,7 @@ class WebhookTargets:
         return await asyncio.gather(*map(self._with_pool, found))
 
     async def senders(self) -> Sequence[WebhookTarget]:
-        """Return the account's WhatsApp senders. The sandbox is none."""
+        """Return the account's WhatsApp senders. The sandbox is not one of them."""
         listed = self._rest.all("messaging", _SENDERS, "senders", Channel="whatsapp")
         return [_sender(record) async for record in listed]
 
@@ -80,7 +80,7 @@ class WebhookTargets:
         return await self._with_pool(_service(record))
 
     async def change(self, receiver: WebhookTarget, found: Sequence[Difference]) -> WebhookTarget:
-        """Make differences go; return what Twilio has then."""
+        """Apply differences; return the configuration that Twilio reports afterwards."""
         fields = changes(receiver.kind, found)
         match receiver.kind:
             case TargetKind.NUMBER:
@@ -105,7 +105,7 @@ class WebhookTargets:
 def _decided(
     numbers: Sequence[WebhookTarget], services: Sequence[WebhookTarget]
 ) -> list[WebhookTarget]:
-    """Return the numbers, and who decides for them: https://www.twilio.com/docs/messaging/services."""
+    """Set `decided_by` of the numbers: https://www.twilio.com/docs/messaging/services."""
     deciding = {
         number: service.sid for service in services if not service.defers for number in service.pool
     }

@@ -1,6 +1,6 @@
-"""What is set up at the simulated Twilio: numbers, Messaging Services, WhatsApp senders, alerts.
+"""The simulated account: numbers, Messaging Services, WhatsApp senders, alerts.
 
-Records are kept as the REST API shows them. https://www.twilio.com/docs/phone-numbers/api,
+Resources are stored in the REST API's format. https://www.twilio.com/docs/phone-numbers/api,
 https://www.twilio.com/docs/messaging/api/service-resource,
 https://www.twilio.com/docs/whatsapp/api/senders, https://www.twilio.com/docs/usage/monitor-alert
 """
@@ -20,7 +20,7 @@ ALERTS: Final = 1_000
 
 
 class Webhook(NamedTuple):
-    """Where Twilio turns with a message; empty where nothing is set."""
+    """The URLs requested for a message; empty if not set."""
 
     url: str = ""
     fallback_url: str = ""
@@ -48,13 +48,13 @@ class Account:
         self._sid = new_sid
 
     def add_number(self, number: str) -> Resource:
-        """Let the account have a number, as it is after it was bought: with nothing set."""
+        """Add a number, without webhooks, as after it is bought."""
         record = self._number(self._sid("PN"), number)
         self.numbers[record["sid"]] = record
         return record
 
     def add_service(self, sid: str = "", name: str = "", numbers: tuple[str, ...] = ()) -> Resource:
-        """Make a Messaging Service with numbers of the account in its sender pool."""
+        """Add a Messaging Service with numbers of the account in its sender pool."""
         record = self._service(sid or self._sid("MG"), name)
         self.services[record["sid"]] = record
         self._pools[record["sid"]] = list(numbers)
@@ -95,10 +95,10 @@ class Account:
         return next(found, None)
 
     def webhook(self, number: str, channel: str) -> Webhook:
-        """Return who is asked about a message to a number.
+        """Return the webhook for messages to a number.
 
-        A WhatsApp sender has webhooks of its own. A Messaging Service decides for its numbers,
-        unless it leaves that to them; a service without a URL drops the message.
+        A WhatsApp sender has its own. A Messaging Service's applies to its numbers, unless it
+        defers to theirs; a service without a URL drops the message.
         """
         if channel == "whatsapp":
             for sender in self.senders.values():
@@ -115,7 +115,7 @@ class Account:
         )
 
     def alert(self, code: int, url: str, resource: str) -> None:
-        """Note that a webhook has failed."""
+        """Record an alert about a failed webhook."""
         sid, now = self._sid("NO"), _now()
         self.alerts.appendleft(
             {

@@ -1,4 +1,4 @@
-"""Whom Twilio sends messages to, and whom from."""
+"""The addresses that Twilio sends messages to and from."""
 
 import re
 from typing import Final
@@ -10,17 +10,17 @@ from offhook.twilio.simulator.rest_errors import RestError
 _NUMBER: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 # https://www.twilio.com/docs/glossary/what-is-a-short-code
 _SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
-# Letters, digits and blanks, at least one letter: nobody has to own such a sender.
+# Letters, digits and spaces, at least one letter; an account need not own such a sender.
 # https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id
 _ALPHANUMERIC: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 &_.+-]{1,11}")
-# Of WhatsApp's people with user names: US.13491208655302741918, at most 140 characters.
+# A WhatsApp user name's id: US.13491208655302741918, at most 140 characters.
 _USER: Final = re.compile(r"[A-Za-z]{2}\.[A-Za-z0-9]{1,137}")
-# Of other channels' people and agents.
+# Users and agents of other channels.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,140}")
 
 
 def unreachable(to: str) -> RestError | None:
-    """Return why nothing is sent to an address, if so."""
+    """Return the error for an address that Twilio can't send to; None if it can."""
     channel, _, name = to.rpartition(":")
     others = _USER if channel == "whatsapp" else _NAME
     if _NUMBER.fullmatch(name) or (channel and others.fullmatch(name)):
@@ -31,10 +31,10 @@ def unreachable(to: str) -> RestError | None:
 
 
 def is_brand(from_: str) -> bool:
-    """Return whether a sender is alphanumeric, which no account has to own."""
+    """Return whether a sender is alphanumeric; an account need not own it."""
     return channel_of(from_) == "sms" and _ALPHANUMERIC.fullmatch(from_) is not None
 
 
 def opted_out_as(person: str) -> str:
-    """Return the name under which a person's opt-out is kept: RCS, SMS and MMS share it."""
+    """Return the key of a person's opt-out, which RCS, SMS and MMS share."""
     return person.partition(":")[2] if channel_of(person) == "rcs" else person

@@ -1,4 +1,4 @@
-"""Connection overrides: how a webhook's URL tells Twilio to wait and to retry.
+"""Connection overrides: timeouts and retries in the fragment of a webhook's URL.
 
 https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
@@ -17,11 +17,11 @@ _BOUNDS: Final = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000),
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """How long Twilio waits for one webhook, and when it tries again. The defaults are Twilio's.
+    """Twilio's timeouts and retries for one webhook, with Twilio's defaults.
 
     Attributes:
-        connect: seconds until the connection must be made, TLS included.
-        read: seconds between two packets of the answer, the first one included.
+        connect: seconds to connect, including TLS.
+        read: seconds until the first packet of the response, and between any two.
         total: seconds for all attempts together.
         retries: attempts after the first.
         policy: which failures are retried: `ct` (not connected), `rt` (no answer in time), `4xx`,
@@ -36,10 +36,10 @@ class Overrides:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Return what the fragment of `url` asks for; `sni` and `e` are not simulated.
+        """Parse the fragment of `url`; `sni` and `e` are not simulated.
 
         Raises:
-            ConfigurationError: a value is out of the range that Twilio documents.
+            ConfigurationError: a value is outside the documented range.
         """
         pairs = (pair.partition("=") for pair in url.partition("#")[2].split("&"))
         given = {name: value for name, _, value in pairs}
@@ -52,12 +52,12 @@ class Overrides:
         )
 
     def retry_on(self, failure: str) -> bool:
-        """Say whether a failure (`ct`, `rt`, `4xx`, `5xx`, or another) is tried again."""
+        """Return whether a failure (`ct`, `rt`, `4xx`, `5xx`, or another) is retried."""
         return failure in self.policy or "all" in self.policy
 
 
 def usable(url: str) -> bool:
-    """Say whether Twilio would take a URL for a webhook, its connection overrides included."""
+    """Return whether Twilio would accept a webhook URL, with its connection overrides."""
     try:
         parts = urlsplit(url)
         _ = parts.port, Overrides.parse(url)

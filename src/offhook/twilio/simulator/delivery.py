@@ -1,4 +1,4 @@
-"""The line to a webhook: one signed request with Twilio's patience, retries and fallback.
+"""Deliver webhooks: signed requests with Twilio's timeouts, retries and fallback.
 
 https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides and
 https://www.twilio.com/docs/usage/security/availability-reliability
@@ -23,7 +23,7 @@ from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, Params
 MAX_REDIRECTS: Final = 10
 
 KEPT_OF_ANSWER: Final = 4096
-"""Bytes of an answer that a `Request` keeps: those of TwiML are few, error pages are long."""
+"""Bytes of a response that a `Request` keeps: TwiML is short, error pages are long."""
 
 _FOLLOWED: Final = frozenset({301, 302})
 _CONNECTING: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
@@ -33,12 +33,12 @@ _WAITING: Final = (httpx2.ReadTimeout, httpx2.WriteTimeout, TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
-    """A webhook to be requested.
+    """A webhook request to make.
 
     Attributes:
         url: with its connection overrides in the fragment.
         token: `I-Twilio-Idempotency-Token`, the same for all attempts.
-        fallback_url: asked when `url` has failed, with `ErrorCode` and `ErrorUrl` added.
+        fallback_url: requested after `url` has failed, with `ErrorCode` and `ErrorUrl` added.
     """
 
     url: str
@@ -50,15 +50,15 @@ class WebhookCall:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request of a webhook, as it went over the wire.
+    """One HTTP request of a webhook, as sent.
 
     Attributes:
-        headers: those that Twilio adds for this request; the signature is among them.
+        headers: those specific to this request, including the signature.
         params: empty for a redirect, which Twilio follows without them.
-        time: when it began, seconds since the epoch.
-        status: of the HTTP answer; 0 without one.
-        body: the first 4 KiB of the answer.
-        seconds: until the answer, or until it was given up.
+        time: when it started, seconds since the epoch.
+        status: the HTTP status; 0 without a response.
+        body: the first 4 KiB of the response.
+        seconds: until the response or the timeout.
     """
 
     method: str
@@ -110,19 +110,19 @@ class WebhookClient:
         self.auth_token = auth_token
         self._client = httpx2.AsyncClient(
             headers=dict(HEADERS),
-            # People do not share cookies, and this client is all of them.
+            # No cookies: this client stands for all senders, who do not share any.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx2.Limits(max_keepalive_connections=0),
             follow_redirects=False,
             event_hooks=bounded(MAX_BYTES + 1, encoded=True),
-            trust_env=False,  # a proxy for the outside world does not lead to this machine
+            trust_env=False,  # an HTTP proxy can't reach this machine
         )
 
     async def request(self, call: WebhookCall) -> WebhookResponse:
-        """Request a webhook until it answers, its retries are used up or its time is over.
+        """Request a webhook until it responds, its retries are used up or its time has passed.
 
         Raises:
-            ConfigurationError: the URL's connection overrides are not usable.
+            ConfigurationError: the URL's connection overrides are invalid.
         """
         answer = await self._persist(call)
         if answer.error is None or not call.fallback_url:
@@ -137,7 +137,7 @@ class WebhookClient:
         )
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _persist(self, call: WebhookCall) -> WebhookResponse:
@@ -180,7 +180,7 @@ class WebhookClient:
             if redirects == MAX_REDIRECTS:
                 return WebhookResponse(response.status_code, error=11215, failure="redirects")
             redirects += 1
-            # The parameters are gone: that is what makes redirects a trap for webhooks.
+            # Without the parameters, as Twilio does: redirects break webhooks.
             target = response.url.join(response.headers["Location"])
             response = await self._send("GET", target, call, overrides, made)
         return _answer(response)
@@ -194,8 +194,7 @@ class WebhookClient:
         made: list[Request],
     ) -> httpx2.Response:
         params = call.params if method == "POST" else ()
-        # Signed is the URL as it is requested, after the client has written it in its way; neither
-        # has the fragment.
+        # The signature covers the URL as the client normalizes it, without the fragment.
         headers = {
             "I-Twilio-Idempotency-Token": call.token,
             "X-Twilio-Signature": sign(url=str(url), params=params, auth_token=self.auth_token),

@@ -1,4 +1,4 @@
-"""What can go wrong with the simulated Twilio, on demand."""
+"""The faults that the simulated Twilio can inject."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """How a `Simulator` misbehaves; by default it does not.
+    """The faults that a `Simulator` injects; none by default.
 
-    Shares are probabilities in [0, 1], drawn from the simulator's own seeded generator. Exchange
+    Shares are probabilities in [0, 1], drawn from the simulator's own seeded generator. Replace
     it while the simulator runs: `sim.trouble = Trouble(lost_answers=1)`.
 
     Attributes:
-        duplicates: how many more times each webhook and status callback is delivered.
-        duplicates_at_once: deliver them beside the first, not after it was answered.
-        webhook_delay: seconds that a webhook's request is under way before it arrives.
-        reorder_statuses: a message's status callbacks come last first.
-        early_status: the first status callback is delivered before the REST answer is given.
+        duplicates: additional deliveries of each webhook and status callback.
+        duplicates_at_once: deliver them concurrently with the first, not after its response.
+        webhook_delay: seconds before a webhook's request is sent.
+        reorder_statuses: deliver a message's status callbacks in reverse order.
+        early_status: deliver the first status callback before the REST response.
         rate_limited: share of sends answered 429, and not accepted.
-        retry_after: seconds in the `Retry-After` of those; None leaves the header out.
-        lost_answers: share of sends that are accepted and whose connection then breaks.
-        server_errors: share of sends that are accepted and then answered 500.
+        retry_after: seconds in the `Retry-After` of those; None omits the header.
+        lost_answers: share of sends that are accepted, after which the connection breaks.
+        server_errors: share of sends that are accepted, but answered 500.
         answer_delay: seconds between accepting a send and answering it.
         undelivered: error codes by number: sends to it are `sent`, then `undelivered`.
         failed: error codes by number: sends to it are accepted, then `failed`.

@@ -1,4 +1,4 @@
-"""What happened on the line, as frozen values; kept, told to listeners and waited for."""
+"""The simulator's events: recorded, passed to listeners, and waited for."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ from offhook.twilio.simulator.payloads import Params
 from offhook.twilio.simulator.twiml import Said
 
 KEPT: Final = 10_000
-"""Entries of each kind kept in memory; older ones are forgotten."""
+"""Entries of each kind kept in memory; older ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class Texted:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A person's message whose webhook has been answered, or given up.
+    """A person's message whose webhook was answered, or whose delivery failed.
 
     Attributes:
-        status: of the last HTTP answer; 0 without one.
-        seconds: until that answer, from the start of its attempt: the acknowledge time.
+        status: the last HTTP status; 0 without a response.
+        seconds: from the start of the last attempt to its response: the acknowledge time.
         attempts: requests made, without duplicates.
-        error: Twilio's error code, such as 11200; None when all went well.
-        said: what the answer itself said to the person; they are in `Simulator.sent` too.
-        repeats: HTTP statuses of the duplicates that were asked for.
+        error: Twilio's error code, such as 11200; None on success.
+        said: messages in the response's TwiML; they are in `Simulator.sent` too.
+        repeats: HTTP statuses of the requested duplicates.
         after: the `Outbound.number` of the last message sent before this one, for `wait_for`.
-        requests: all that were made for it, those of the duplicates last.
+        requests: all requests made for it, those of the duplicates last.
     """
 
     sid: str
@@ -63,7 +63,7 @@ class Delivered:
 
     @property
     def ok(self) -> bool:
-        """Whether the webhook has accepted the message."""
+        """Whether the webhook accepted the message."""
         return self.error is None
 
 
@@ -73,11 +73,11 @@ class Outbound:
 
     Attributes:
         number: counts from 1, in the order of acceptance.
-        from_: our number; with a Messaging Service, the one it has chosen.
+        from_: our number; with a Messaging Service, the one it chose.
         time: seconds since the epoch.
-        statuses: all that it has been through, the present one last.
-        error_code: why it failed; empty otherwise.
-        inline: True when it was said in a webhook's answer, not sent through REST.
+        statuses: its statuses so far, the current one last.
+        error_code: Twilio's error code if it failed, or else empty.
+        inline: True for TwiML in a webhook's response, False if sent through REST.
     """
 
     number: int
@@ -97,18 +97,18 @@ class Outbound:
 
     @property
     def status(self) -> str:
-        """The present status."""
+        """The current status."""
         return self.statuses[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class StatusCallback:
-    """A status callback that was answered, or given up.
+    """A status callback that was answered, or whose delivery failed.
 
     Attributes:
-        answered: the HTTP status; 0 without an answer.
-        error: Twilio's error code, such as 11200; None when all went well.
-        requests: all that were made for it.
+        answered: the HTTP status; 0 without a response.
+        error: Twilio's error code, such as 11200; None on success.
+        requests: all requests made for it.
     """
 
     sid: str
@@ -127,14 +127,14 @@ class RestCall:
 
     Attributes:
         path: of the URL.
-        params: as they came.
-        sid: of the message it made; empty when it was refused.
-        to: who the message is for.
-        time: when it came, seconds since the epoch.
-        status: of the HTTP answer.
-        answer: its body, as JSON.
-        lost: the answer was given, and the connection broke before it could be read.
-        seconds: until the answer.
+        params: as received.
+        sid: the SID of the created message; empty if it was refused.
+        to: the recipient.
+        time: when it was received, seconds since the epoch.
+        status: the HTTP status.
+        answer: the body of the response, as JSON.
+        lost: the connection was broken before the response was read.
+        seconds: until the response.
     """
 
     path: str
@@ -154,7 +154,7 @@ Listener = Callable[[Event], None]
 
 
 class EventLog:
-    """Keeps what happened, and tells it to listeners and to those who wait for a message."""
+    """Record events, and pass them to listeners."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
@@ -184,7 +184,7 @@ class EventLog:
         return self._outbound.get(sid)
 
     def record(self, event: Event) -> None:
-        """Keep an event and tell it. An outbound message replaces what was known of it."""
+        """Record an event and pass it on. An outbound message replaces its earlier state."""
         match event:
             case Outbound():
                 self._outbound[event.sid] = event
@@ -196,12 +196,12 @@ class EventLog:
             case StatusCallback():
                 self._callbacks.append(event)
             case Texted() | RestCall():
-                pass  # told, not kept
+                pass  # passed on, not recorded
         for listener in tuple(self._listeners):
             listener(event)
 
     async def wait_for(self, wanted: Callable[[Outbound], bool]) -> Outbound:
-        """Return the first message that fits, now or as soon as one does, at any status."""
+        """Return the first matching message, now or as soon as there is one, at any status."""
         events: asyncio.Queue[Event] = asyncio.Queue()
         with self.listening(events.put_nowait):
             for outbound in self.outbound:
@@ -213,7 +213,7 @@ class EventLog:
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
-        """Tell a listener all that happens within the context."""
+        """Pass all events to a listener within the context."""
         self._listeners.append(listener)
         try:
             yield

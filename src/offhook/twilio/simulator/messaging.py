@@ -1,4 +1,4 @@
-"""The simulated Twilio's state: who may be written to, what was sent, what becomes of it."""
+"""Outbound messages of the simulated Twilio: opt-outs, accepted sends and their statuses."""
 
 import asyncio
 import random
@@ -27,11 +27,11 @@ StatusStep = tuple[str, str]
 
 
 class Messaging:
-    """Accepts messages for people and reports what becomes of them.
+    """Accept messages to people and report their statuses.
 
     Args:
-        numbers: ours, to send from; the first is what a Messaging Service chooses.
-        rng: makes SIDs and draws trouble.
+        numbers: our numbers to send from; a Messaging Service chooses the first.
+        rng: draws SIDs and faults.
         status_delay: seconds between two statuses of a message.
     """
 
@@ -40,7 +40,7 @@ class Messaging:
         *,
         account_sid: str,
         numbers: list[str],
-        line: WebhookClient,
+        webhooks: WebhookClient,
         trouble: Trouble,
         rng: random.Random,
         status_delay: float,
@@ -50,13 +50,13 @@ class Messaging:
         self.trouble = trouble
         self.history = EventLog()
         self.opted_out: set[str] = set()
-        self._line = line
+        self._webhooks = webhooks
         self._rng = rng
         self._status_delay = status_delay
         self._reports: set[asyncio.Task[None]] = set()
 
     def happens(self, share: float) -> bool:
-        """Draw whether something happens that does so in a given share of cases."""
+        """Draw whether a fault with a given share occurs."""
         return self._rng.random() < share
 
     def sid(self, prefix: str) -> str:
@@ -68,16 +68,16 @@ class Messaging:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def own(self, address: str) -> None:
-        """Let messages be sent from an address."""
+        """Add an address to send from."""
         if not self.owns(address):
             self.numbers.append(address.rpartition(":")[2])
 
     def owns(self, address: str) -> bool:
-        """Say whether messages may be sent from an address."""
+        """Return whether messages may be sent from an address."""
         return address.rpartition(":")[2] in self.numbers
 
     def heed(self, params: Mapping[str, str]) -> None:
-        """Take note of a person's STOP or START. They hold for all of our numbers."""
+        """Record a person's STOP or START, for all of our numbers."""
         person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
         if TWILIO_WORDS.kind(params) == "STOP":
@@ -90,19 +90,19 @@ class Messaging:
     async def deliver(
         self, call: WebhookCall, *, duplicates: int | None = None
     ) -> tuple[WebhookResponse, tuple[WebhookResponse, ...]]:
-        """Request a webhook; return its answer, and those to the duplicates asked for."""
+        """Request a webhook; return its response, and those of the requested duplicates."""
         again = self.trouble.duplicates if duplicates is None else duplicates
         await asyncio.sleep(self.trouble.webhook_delay)
         if self.trouble.duplicates_at_once:
             first, *rest = await asyncio.gather(
-                *(self._line.request(call) for _ in range(1 + again))
+                *(self._webhooks.request(call) for _ in range(1 + again))
             )
             return first, tuple(rest)
-        first = await self._line.request(call)
-        return first, tuple([await self._line.request(call) for _ in range(again)])
+        first = await self._webhooks.request(call)
+        return first, tuple([await self._webhooks.request(call) for _ in range(again)])
 
     def accept(self, form: Form) -> Outbound:
-        """Accept a send that was found to be in order, as the REST API's parameters describe it."""
+        """Accept a validated send, from the REST API's parameters."""
         service = form.get("MessagingServiceSid")
         media = tuple(value for name, value in form.fields if name == "MediaUrl")
         to = form.get("To")
@@ -120,7 +120,7 @@ class Messaging:
         )
 
     def say(self, said: Said, *, to: str, from_: str) -> None:
-        """Send what a webhook's answer says, unless the person has opted out."""
+        """Send a message of a webhook's TwiML, unless the person has opted out."""
         if opted_out_as(to) in self.opted_out:
             return
         outbound = self._accepted(
@@ -134,7 +134,7 @@ class Messaging:
         self.report(outbound)
 
     def report(self, outbound: Outbound) -> asyncio.Event:
-        """Let a message go its way; return what is set once its first status has been reported."""
+        """Start reporting a message's statuses; return an event set after the first report."""
         first = asyncio.Event()
         task = asyncio.create_task(self._report(outbound, first))
         self._reports.add(task)
@@ -234,7 +234,7 @@ class Messaging:
 
 
 def status_steps(outbound: Outbound, trouble: Trouble) -> tuple[StatusStep, ...]:
-    """Return the statuses that a message goes through after its first, each to be called back.
+    """Return the statuses of a message after its first, each reported by a callback.
 
     https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
     """

@@ -1,4 +1,4 @@
-"""Twilio's requests as real ones were captured: names, order and headers.
+"""The parameters and headers of Twilio's requests, in the order of captured ones.
 
 SMS: https://www.twilio.com/docs/messaging/guides/webhook-request and a capture of 2023. WhatsApp:
 captures of the sandbox, 2026. Status callbacks:
@@ -28,7 +28,7 @@ HEADERS: Final[Mapping[str, str]] = {
 INBOUND_TYPE: Final = "application/x-www-form-urlencoded"
 STATUS_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
 
-# The characters that a GSM 7-bit message may hold, without the rarer ones which count twice.
+# The GSM 7-bit basic character set; the extension set, whose characters count twice, is left out.
 _GSM: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     "ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -37,11 +37,11 @@ _GSM: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a person sends.
+    """An inbound message.
 
     Attributes:
-        service: the Messaging Service that the number belongs to, if any.
-        extra: parameters to add, or to change.
+        service: the Messaging Service of the number, if any.
+        extra: parameters to add or replace.
     """
 
     sid: str
@@ -64,12 +64,12 @@ def inbound(text: Text) -> Params:
 
 
 def media_of(url: str) -> Media:
-    """Return an attachment; its type is guessed from the URL, else that of a photograph."""
+    """Return an attachment, its type guessed from the URL; JPEG if unknown."""
     return Media(url, mimetypes.guess_type(url)[0] or "image/jpeg")
 
 
 def segments(body: str) -> int:
-    """Return how many SMS a text takes: 160 or 153 GSM characters each, 70 or 67 others.
+    """Return the SMS segments of a text: 160 or 153 GSM characters each, or 70 or 67 others.
 
     https://www.twilio.com/docs/glossary/what-sms-character-limit
     """
@@ -90,7 +90,7 @@ def status(
     service: str = "",
     when: str = "",
 ) -> Params:
-    """Return the parameters of a status callback; blank ones are left out.
+    """Return the parameters of a status callback; empty ones are left out.
 
     `when` is the `RawDlrDoneDate` of a delivered or undelivered SMS, as YYMMDDhhmm.
     """
@@ -114,7 +114,7 @@ def status(
 
 
 def _sms(text: Text) -> Iterator[tuple[str, str]]:
-    # Of made-up numbers nothing is known; Twilio sends such fields all the same, blank.
+    # Twilio sends fields for unknown places too, with empty values.
     yield "ToCountry", "US"
     yield from _media_types(text)
     yield "ToState", ""
@@ -141,7 +141,7 @@ def _sms(text: Text) -> Iterator[tuple[str, str]]:
 
 
 def _whatsapp(text: Text) -> Iterator[tuple[str, str]]:
-    wa_id = text.from_.partition(":+")[2]  # empty of a person with a user name
+    wa_id = text.from_.partition(":+")[2]  # empty for a user name
     yield from _media_types(text)
     if text.location:
         yield from _location(text.location)
@@ -155,7 +155,7 @@ def _whatsapp(text: Text) -> Iterator[tuple[str, str]]:
         yield "WaId", wa_id
     yield "SmsStatus", "received"
     if text.button:
-        # Where these two stand is not known from a capture.
+        # The position of these two is not known from a capture.
         yield "ButtonText", text.button.text
         yield "ButtonPayload", text.button.payload
     yield "Body", text.body

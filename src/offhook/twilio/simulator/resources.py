@@ -1,6 +1,6 @@
-"""The REST API of the simulated Twilio: what is set up, and what went wrong.
+"""The REST API of the simulated Twilio: numbers, services, senders and alerts.
 
-On Twilio these resources live on several hosts (api, messaging, monitor); here on one.
+Twilio serves these resources from several hosts (api, messaging, monitor), the simulator from one.
 """
 
 import json
@@ -22,7 +22,7 @@ _DEFAULT_PAGE: Final = 50
 _METHODS: Final = frozenset({"GET", "POST"})
 _JSON: Final = "application/json"
 
-# The parameters of an update that are known here, and the fields they set.
+# The supported parameters of an update, and the fields they set.
 _NUMBER: Final[Mapping[str, str]] = {
     "FriendlyName": "friendly_name",
     "SmsApplicationSid": "sms_application_sid",
@@ -43,11 +43,11 @@ _SERVICE: Final[Mapping[str, str]] = {
 
 
 class Resources:
-    """Answers for an `Account`, within what `Authentication` lets in."""
+    """Serve the resources of an `Account` to authenticated requests."""
 
-    def __init__(self, account: Account, gate: Authentication) -> None:
+    def __init__(self, account: Account, auth: Authentication) -> None:
         self._account = account
-        self._gate = gate
+        self._auth = auth
         owned = f"/{API_VERSION}/Accounts/{{account}}"
         numbers, services = f"{owned}/IncomingPhoneNumbers", "/v1/Services"
         self.routes = [
@@ -69,7 +69,7 @@ class Resources:
         self, path: str, answer: Callable[[Request, bytes], Response], method: str = "GET"
     ) -> Route:
         async def endpoint(request: Request) -> Response:
-            if refused := self._gate.refused(request):
+            if refused := self._auth.refused(request):
                 return refused.response()
             return answer(request, await request.body())
 
@@ -159,7 +159,7 @@ def _shown(record: Resource | None) -> Response:
 
 
 def _changed(record: Resource | None, body: bytes, known: Mapping[str, str]) -> Response:
-    """Change a record as the form says, wholly or not at all; unknown parameters are ignored."""
+    """Update a resource atomically from a form; unknown parameters are ignored."""
     if record is None:
         return NOT_FOUND.response()
     given = {name: value for name, value in form_of(body).fields if name in known}
@@ -192,7 +192,7 @@ def _webhook(body: bytes) -> dict[str, str] | None:
 
 
 def _part(request: Request, found: Sequence[Resource]) -> tuple[int, int, Sequence[Resource]]:
-    """Return the page that is asked for: its number, size, and records."""
+    """Return the requested page: its number, size, and resources."""
     size = min(_MAX_PAGE, max(1, _whole(request, "PageSize", _DEFAULT_PAGE)))
     page = _whole(request, "Page", 0)
     return page, size, found[page * size : (page + 1) * size]
@@ -204,7 +204,7 @@ def _whole(request: Request, name: str, default: int) -> int:
 
 
 def _listed(request: Request, key: str, records: Iterable[Resource]) -> Response:
-    """Return a list as the newer APIs give it: absolute URLs, in `meta`."""
+    """Return a list in the format of the newer APIs: absolute URLs, in `meta`."""
     found = list(records)
     page, size, part = _part(request, found)
     following = request.url.include_query_params(Page=page + 1, PageSize=size)

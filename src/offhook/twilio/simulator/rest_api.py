@@ -31,19 +31,19 @@ from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, Rest
 
 
 class RestApi:
-    """Answers REST requests on behalf of an `Messaging`.
+    """Serve the REST API, with its message resource.
 
     Args:
-        exchange: takes the messages.
-        gate: knows who may ask.
+        messaging: accepts the messages.
+        auth: authenticates requests.
         others: routes of further resources.
     """
 
     def __init__(
-        self, exchange: Messaging, gate: Authentication, others: Sequence[Route] = ()
+        self, messaging: Messaging, auth: Authentication, others: Sequence[Route] = ()
     ) -> None:
-        self._exchange = exchange
-        self._gate = gate
+        self._messaging = messaging
+        self._auth = auth
         messages = f"/{API_VERSION}/Accounts/{{account}}/Messages"
         self.app = Starlette(
             routes=[
@@ -55,11 +55,11 @@ class RestApi:
 
     async def _create(self, request: Request) -> Response:
         began, started = time.time(), time.perf_counter()
-        if refused := self._gate.refused(request):
+        if refused := self._auth.refused(request):
             return refused.response()
         form = form_of(await request.body())
         outbound, response = await self._send(form)
-        self._exchange.history.record(
+        self._messaging.history.record(
             RestCall(
                 path=request.url.path,
                 params=form.fields,
@@ -75,40 +75,40 @@ class RestApi:
         return response
 
     async def _send(self, form: Form) -> tuple[Outbound | None, Response]:
-        """Return the message that was accepted, if one was, and what is answered."""
-        exchange, trouble = self._exchange, self._exchange.trouble
-        if exchange.happens(trouble.rate_limited):
+        """Return the accepted message, if any, and the response."""
+        messaging, trouble = self._messaging, self._messaging.trouble
+        if messaging.happens(trouble.rate_limited):
             return None, _too_many(trouble.retry_after)
-        if refused := _refused(form, exchange):
+        if refused := _refused(form, messaging):
             return None, refused.response()
-        outbound = exchange.accept(form)
-        first_report = exchange.report(outbound)
+        outbound = messaging.accept(form)
+        first_report = messaging.report(outbound)
         if trouble.early_status:
             await first_report.wait()
         await asyncio.sleep(trouble.answer_delay)
-        if exchange.happens(trouble.server_errors):
+        if messaging.happens(trouble.server_errors):
             error = RestError(20500, "An internal server error has occurred", 500)
             return outbound, error.response()
-        lost = exchange.happens(trouble.lost_answers)
+        lost = messaging.happens(trouble.lost_answers)
         answer = _LostResponse if lost else JSONResponse
-        return outbound, answer(_message(exchange.account_sid, outbound), 201, self._headers())
+        return outbound, answer(_message(messaging.account_sid, outbound), 201, self._headers())
 
     async def _fetch(self, request: Request) -> Response:
-        if refused := self._gate.refused(request):
+        if refused := self._auth.refused(request):
             return refused.response()
-        outbound = self._exchange.history.find(request.path_params["sid"])
+        outbound = self._messaging.history.find(request.path_params["sid"])
         if outbound is None:
             return NOT_FOUND.response()
-        return JSONResponse(_message(self._exchange.account_sid, outbound), 200, self._headers())
+        return JSONResponse(_message(self._messaging.account_sid, outbound), 200, self._headers())
 
     def _headers(self) -> dict[str, str]:
-        return {"Twilio-Request-Id": self._exchange.sid("RQ"), "X-Home-Region": "us1"}
+        return {"Twilio-Request-Id": self._messaging.sid("RQ"), "X-Home-Region": "us1"}
 
 
 class _LostResponse(JSONResponse):
-    """Begins an answer and ends without its body: servers then close the connection.
+    """Send headers but no body, so that the server closes the connection.
 
-    The client reads less than the length that was declared, and can't trust any of it.
+    The client receives less than the declared length, and can't trust the response.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,11 +119,11 @@ class _LostResponse(JSONResponse):
         await super().__call__(scope, receive, send_no_body)
 
 
-def _refused(form: Form, exchange: Messaging) -> RestError | None:
-    return _address_refused(form, exchange) or _content_refused(form)
+def _refused(form: Form, messaging: Messaging) -> RestError | None:
+    return _address_refused(form, messaging) or _content_refused(form)
 
 
-def _address_refused(form: Form, exchange: Messaging) -> RestError | None:
+def _address_refused(form: Form, messaging: Messaging) -> RestError | None:
     to, from_ = form.get("To"), form.get("From")
     if not to:
         return RestError(21604, "A 'To' phone number is required.")
@@ -131,9 +131,9 @@ def _address_refused(form: Form, exchange: Messaging) -> RestError | None:
         return RestError(21603, "A 'From' phone number is required.")
     if refused := unreachable(to):
         return refused
-    if from_ and not (exchange.owns(from_) or is_brand(from_)):
+    if from_ and not (messaging.owns(from_) or is_brand(from_)):
         return _not_ours(from_)
-    if opted_out_as(to) in exchange.opted_out:
+    if opted_out_as(to) in messaging.opted_out:
         return RestError(21610, "Attempt to send to unsubscribed recipient")
     return None
 
@@ -170,7 +170,7 @@ def _too_many(retry_after: int | None) -> Response:
 
 
 def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:
-    """Return a message as the API shows it: numbers are strings, times RFC 2822."""
+    """Return a message in the API's format: numbers are strings, times RFC 2822."""
     created = format_datetime(datetime.fromtimestamp(outbound.time, UTC))
     uri = f"/{API_VERSION}/Accounts/{account_sid}/Messages/{outbound.sid}"
     waits = outbound.status in {"accepted", "queued"}
@@ -184,7 +184,7 @@ def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:
         "direction": "outbound-reply" if outbound.inline else "outbound-api",
         "error_code": int(outbound.error_code) if outbound.error_code else None,
         "error_message": None,
-        # A Messaging Service chooses its number only after the answer.
+        # A Messaging Service chooses its number only after this response.
         "from": None if outbound.service and waits else outbound.from_,
         "messaging_service_sid": outbound.service or None,
         "num_media": str(len(outbound.media)),

@@ -1,4 +1,4 @@
-"""Errors and access as all REST resources of the simulated Twilio have them."""
+"""Errors and authentication of the simulated REST API."""
 
 import base64
 import hmac
@@ -13,14 +13,14 @@ from offhook.core.forms import Form, FormError, decode_form
 
 @dataclass(frozen=True, slots=True)
 class RestError:
-    """An error as the REST API gives it: https://www.twilio.com/docs/api/errors/<code>."""
+    """An error of the REST API: https://www.twilio.com/docs/api/errors/<code>."""
 
     code: int
     message: str
     status: int = 400
 
     def response(self, headers: dict[str, str] | None = None) -> Response:
-        """Return the answer that says so."""
+        """Return the HTTP response for it."""
         content = {
             "code": self.code,
             "message": self.message,
@@ -35,9 +35,9 @@ UNAUTHENTICATED: Final = RestError(20003, "Authenticate", 401)
 
 
 class Authentication:
-    """Lets in who has a token of the account.
+    """HTTP Basic authentication with a token of the account.
 
-    A secondary token opens the API like the primary one, and signs nothing until it is promoted.
+    A secondary token is accepted like the primary one, and signs nothing until it is promoted.
     https://www.twilio.com/docs/iam/api/authtoken-secondary
     """
 
@@ -46,7 +46,7 @@ class Authentication:
         self.tokens = tokens
 
     def refused(self, request: Request) -> RestError | None:
-        """Return why a request gets no further, if so."""
+        """Return the error for an unauthorized request; None if it is authorized."""
         given = request.headers.get("Authorization", "").encode("latin-1")
         if not any(hmac.compare_digest(given, self._basic(token)) for token in self.tokens):
             return UNAUTHENTICATED
@@ -58,7 +58,7 @@ class Authentication:
 
 
 def form_of(body: bytes) -> Form:
-    """Return the form that was posted; what cannot be read is an empty one."""
+    """Return the posted form; an empty one if it is malformed."""
     try:
         return decode_form(body)
     except FormError:

@@ -1,4 +1,4 @@
-"""An ASGI application on a socket of its own, inside the running event loop."""
+"""Serve an ASGI application on its own socket, in the running event loop."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program: this server is a guest in it."""
+        """Leave signal handling to the embedding program."""
         yield
 
 
@@ -33,7 +33,7 @@ async def serving(app: ASGIApp, *, host: str, port: int) -> AsyncIterator[str]:
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        # Who connects before the server has started waits in the socket's backlog.
+        # Connections made before the server has started wait in the socket's backlog.
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         yield f"http://{shown}:{listener.getsockname()[1]}"
     finally:

@@ -1,4 +1,4 @@
-"""A Twilio on your own machine: people who text, a REST API, status callbacks, and trouble."""
+"""The simulated Twilio: inbound messages, the REST API, status callbacks, and faults."""
 
 import random
 import secrets
@@ -26,8 +26,7 @@ from offhook.twilio.simulator.rest_errors import Authentication
 from offhook.twilio.simulator.serving import serving
 from offhook.twilio.simulator.twiml import TwimlResult, parse_twiml
 
-# Made-up credentials begin with this, so that they can be told from real ones: by chance, one
-# account in 4 billion would.
+# The prefix of made-up credentials. A real account's has it by chance once in 4 billion.
 _MADE_UP: Final = "0" * 8
 
 
@@ -41,31 +40,31 @@ class Credentials(NamedTuple):
 class Simulator:
     """A simulated Twilio account with one number.
 
-    People's messages are posted to the webhook as Twilio posts them: captured parameters and
-    headers, signed, with its timeouts and retries. The REST API, `rest`, takes the replies and
-    reports their statuses. All of it is remembered, up to 10,000 messages.
+    Inbound messages are posted to the webhook like Twilio's: with the parameters and headers of
+    captured requests, signed, with its timeouts and retries. The REST API, `rest`, accepts the
+    replies and reports their statuses. Up to 10,000 messages are recorded.
 
-    One simulator serves one event loop. `async with` closes it.
+    Use a simulator in one event loop only. `async with` closes it.
 
     Args:
         account_sid, auth_token: from `Simulator.credentials()`.
-        secondary_auth_token: another token, made there too: it opens the REST API, and signs
-            nothing until `promote` is called.
-        webhook_url: where messages are posted, in full, with connection overrides in its fragment.
-        fallback_url: asked when the webhook has failed.
+        secondary_auth_token: another made-up token: the REST API accepts it, and it signs nothing
+            until `promote` is called.
+        webhook_url: the full URL of the message webhook, with connection overrides in its fragment.
+        fallback_url: requested after the webhook has failed.
         number: the account's number, for SMS and WhatsApp.
-        messaging_service_sid: sent with inbound SMS when the number belongs to one.
-        trouble: how it misbehaves.
+        messaging_service_sid: the Messaging Service that the number belongs to, if any.
+        trouble: the faults to inject.
         status_delay: seconds between two statuses of a message.
-        seed: makes SIDs and trouble the same in every run.
+        seed: makes SIDs and faults the same in every run.
 
     Attributes:
-        rest: the REST API as an ASGI application, to be mounted at the root.
-        account: the numbers, Messaging Services, WhatsApp senders and alerts that it shows.
+        rest: the REST API as an ASGI application, to mount at the root.
+        account: the account's numbers, Messaging Services, WhatsApp senders and alerts.
 
     Raises:
-        ConfigurationError: the credentials may be real ones. Whoever reaches the simulator can
-            have anything signed; real credentials have no place in it.
+        ConfigurationError: the credentials may be real ones, which the simulator refuses: anyone
+            who reaches it can have requests signed.
     """
 
     def __init__(
@@ -89,23 +88,23 @@ class Simulator:
             )
         self.number = number
         self.messaging_service_sid = messaging_service_sid
-        self._line = WebhookClient(auth_token)
-        self._exchange = Messaging(
+        self._webhooks = WebhookClient(auth_token)
+        self._messaging = Messaging(
             account_sid=account_sid,
             numbers=[number],
-            line=self._line,
+            webhooks=self._webhooks,
             trouble=trouble or Trouble(),
             rng=random.Random(seed),  # noqa: S311 - nothing secret is drawn; a seed repeats a run
             status_delay=status_delay,
         )
-        self.account = Account(account_sid, self._exchange.sid)
+        self.account = Account(account_sid, self._messaging.sid)
         self.account.add_number(number)
         if messaging_service_sid:
             self.account.add_service(messaging_service_sid, numbers=(number,))
         self.webhook_url, self.fallback_url = webhook_url, fallback_url
-        self._gate = Authentication(account_sid, *tokens)
-        resources = Resources(self.account, self._gate)
-        self.rest: ASGIApp = RestApi(self._exchange, self._gate, resources.routes).app
+        self._auth = Authentication(account_sid, *tokens)
+        resources = Resources(self.account, self._auth)
+        self.rest: ASGIApp = RestApi(self._messaging, self._auth, resources.routes).app
 
     @staticmethod
     def credentials() -> Credentials:
@@ -116,7 +115,7 @@ class Simulator:
 
     @property
     def webhook_url(self) -> str:
-        """Where messages to the number are posted; what the REST API sets shows here too."""
+        """The URL of the message webhook, as set here or through the REST API."""
         return self.account.webhook(self.number, "sms").url
 
     @webhook_url.setter
@@ -125,7 +124,7 @@ class Simulator:
 
     @property
     def fallback_url(self) -> str:
-        """Who is asked when the webhook has failed."""
+        """The URL requested after the webhook has failed."""
         return self.account.webhook(self.number, "sms").fallback_url
 
     @fallback_url.setter
@@ -133,38 +132,38 @@ class Simulator:
         self._set("sms_fallback_url", "fallback_url", url)
 
     def promote(self) -> None:
-        """Make the secondary token the primary: it signs from now on, and the former is gone."""
-        self._gate.tokens = self._gate.tokens[1:]
-        self._line.auth_token = self._gate.tokens[0]
+        """Replace the primary token with the secondary one, which signs from now on."""
+        self._auth.tokens = self._auth.tokens[1:]
+        self._webhooks.auth_token = self._auth.tokens[0]
 
     @property
     def trouble(self) -> Trouble:
-        """How it misbehaves; may be exchanged at any time."""
-        return self._exchange.trouble
+        """The faults to inject; may be replaced at any time."""
+        return self._messaging.trouble
 
     @trouble.setter
     def trouble(self, trouble: Trouble) -> None:
-        self._exchange.trouble = trouble
+        self._messaging.trouble = trouble
 
     @property
     def sent(self) -> tuple[Outbound, ...]:
         """The messages sent to people, in the order they were accepted."""
-        return self._exchange.history.outbound
+        return self._messaging.history.outbound
 
     @property
     def delivered(self) -> tuple[Delivered, ...]:
         """The people's messages, in the order their webhooks were answered."""
-        return self._exchange.history.delivered
+        return self._messaging.history.delivered
 
     @property
     def callbacks(self) -> tuple[StatusCallback, ...]:
         """The status callbacks, in the order they were answered."""
-        return self._exchange.history.callbacks
+        return self._messaging.history.callbacks
 
     @property
     def opted_out(self) -> frozenset[str]:
         """The people who have sent STOP, and no START since."""
-        return frozenset(self._exchange.opted_out)
+        return frozenset(self._messaging.opted_out)
 
     async def text(
         self,
@@ -180,32 +179,32 @@ class Simulator:
         extra: Mapping[str, str] | None = None,
         duplicates: int | None = None,
     ) -> Delivered:
-        """Let a person send a message; return how the webhook answered.
+        """Send a message from a person; return the result of its webhook.
 
         A wholly STOP or START message opts the person out or in, before the webhook is posted.
 
         Args:
             body: the text.
-            from_: the person's number, or another address that people write from: a short code, an
-                alphanumeric sender, `whatsapp:ID.4566546130240000`, `rcs:...`.
-            to: the number written to, by default the simulator's. It may then be sent from.
+            from_: the person's number, or another address: a short code, an alphanumeric sender,
+                `whatsapp:ID.4566546130240000`, `rcs:...`.
+            to: the number written to, by default the simulator's. The bot may then send from it.
             channel: `sms`, `whatsapp` or `rcs`; numbers without a channel are prefixed accordingly.
             media: URLs, their types guessed, or `Media`.
             button: the button pressed; with WhatsApp only, as the two below.
-            location: the place shared.
-            profile_name: the person's.
-            extra: parameters to add, or to change.
-            duplicates: how many more times this webhook is delivered; by default the trouble's.
+            location: the location shared.
+            profile_name: the person's profile name.
+            extra: parameters to add or replace.
+            duplicates: additional deliveries of this webhook; by default those of `trouble`.
 
         Raises:
-            ConfigurationError: `webhook_url` or `fallback_url` is none that Twilio would take.
+            ConfigurationError: Twilio would not accept `webhook_url` or `fallback_url`.
         """
         by = channel_of(from_) if ":" in from_ else channel
         webhook = self._webhook(to or self.number, by)
-        self._exchange.own(to or self.number)
+        self._messaging.own(to or self.number)
         text = Text(
-            sid=self._exchange.sid("MM" if media else "SM"),
-            account_sid=self._exchange.account_sid,
+            sid=self._messaging.sid("MM" if media else "SM"),
+            account_sid=self._messaging.account_sid,
             from_=address(from_, by),
             to=address(to or self.number, by),
             body=body,
@@ -219,9 +218,9 @@ class Simulator:
         return await self._deliver(text, webhook, duplicates)
 
     def recall(self, texted: Texted) -> None:
-        """Take over from a former simulator what a person's message has changed there."""
-        self._exchange.own(texted.to)
-        self._exchange.heed(dict(texted.params))
+        """Restore the effects of a message that an earlier simulator received."""
+        self._messaging.own(texted.to)
+        self._messaging.heed(dict(texted.params))
 
     async def wait_for(
         self,
@@ -230,35 +229,35 @@ class Simulator:
         to: str = "",
         after: int = 0,
     ) -> Outbound:
-        """Return the first message to a person that fits, now or as soon as there is one.
+        """Return the first matching message to a person, now or as soon as there is one.
 
-        It is looked at again with each new status. Bound the wait with `asyncio.timeout`.
+        Each new status is checked too. Bound the wait with `asyncio.timeout`.
 
         Args:
-            wanted: what else must hold.
-            to: who it must be for.
-            after: only those with a greater `Outbound.number`, as `Delivered.after` gives it.
+            wanted: a further condition.
+            to: the recipient.
+            after: match messages with a greater `Outbound.number` only; see `Delivered.after`.
         """
-        return await self._exchange.history.wait_for(
+        return await self._messaging.history.wait_for(
             lambda sent: sent.number > after and to in {"", sent.to} and wanted(sent)
         )
 
     def listening(self, listener: Listener) -> AbstractContextManager[None]:
-        """Tell a listener of each `Event`; of an `Outbound` at each of its statuses.
+        """Call a listener with each `Event`, and with an `Outbound` at each of its statuses.
 
         The listener is called on the event loop, within the returned context; it must be quick
-        and must not raise. For an iterator, let it be the `put_nowait` of an `asyncio.Queue`.
+        and must not raise. For an iterator, pass the `put_nowait` of an `asyncio.Queue`.
         """
-        return self._exchange.history.listening(listener)
+        return self._messaging.history.listening(listener)
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
-        """Serve the REST API on a socket of its own; the context is its base URL."""
+        """Serve the REST API on its own socket; the context yields its base URL."""
         return serving(self.rest, host=host, port=port)
 
     async def close(self) -> None:
-        """Stop reporting statuses, and let go of the connections."""
-        await self._exchange.close()
-        await self._line.close()
+        """Stop reporting statuses, and close the connections."""
+        await self._messaging.close()
+        await self._webhooks.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -274,7 +273,7 @@ class Simulator:
             service[of_service] = url
 
     def _webhook(self, number: str, channel: str) -> Webhook:
-        """Return who is asked about a message to a number; one that nobody knows is ours too."""
+        """Return the webhook for a number; an unknown number gets the simulator's own."""
         own = Webhook(self.webhook_url, self.fallback_url)
         found = self.account.webhook(number, channel)
         known = self.account.number(number) is not None
@@ -287,24 +286,24 @@ class Simulator:
 
     async def _deliver(self, text: Text, webhook: Webhook, duplicates: int | None) -> Delivered:
         params = inbound(text)
-        after = self._exchange.history.last_number
-        self._exchange.heed(dict(params))
-        self._exchange.history.record(
+        after = self._messaging.history.last_number
+        self._messaging.heed(dict(params))
+        self._messaging.history.record(
             Texted(text.sid, text.from_, text.to, params, time=time.time())
         )
         call = WebhookCall(
-            webhook.url, params, self._exchange.token(), fallback_url=webhook.fallback_url
+            webhook.url, params, self._messaging.token(), fallback_url=webhook.fallback_url
         )
-        answer, repeats = await self._exchange.deliver(call, duplicates=duplicates)
+        answer, repeats = await self._messaging.deliver(call, duplicates=duplicates)
         reading = (
             parse_twiml(answer.content_type, answer.body) if answer.error is None else TwimlResult()
         )
         delivered = _delivered(text, answer, repeats, reading, after)
         if delivered.error is not None:
             self.account.alert(delivered.error, without_fragment(webhook.url), text.sid)
-        self._exchange.history.record(delivered)
+        self._messaging.history.record(delivered)
         for said in reading.said:
-            self._exchange.say(said, to=text.from_, from_=text.to)
+            self._messaging.say(said, to=text.from_, from_=text.to)
         return delivered
 
 
@@ -313,7 +312,7 @@ def _is_made_up(token: str) -> bool:
 
 
 def address(number: str, channel: str) -> str:
-    """Return a number as an address of a channel; what is one already stays as it is."""
+    """Return a number as an address of a channel; an address is returned unchanged."""
     return number if channel == "sms" or ":" in number else f"{channel}:{number}"
 
 

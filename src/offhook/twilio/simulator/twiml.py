@@ -1,4 +1,4 @@
-"""What a webhook's answer says to the person, as Twilio reads it.
+"""Parse the TwiML of a webhook's response as Twilio does.
 
 https://www.twilio.com/docs/messaging/twiml
 """
@@ -11,7 +11,7 @@ MAX_ANSWER: Final = 64 * 1024
 """Bytes: https://www.twilio.com/docs/api/errors/11750"""
 
 MAX_MESSAGES: Final = 10
-"""`<Message>` in one answer: https://www.twilio.com/docs/api/errors/14109"""
+"""`<Message>` elements in one response: https://www.twilio.com/docs/api/errors/14109"""
 
 _XML: Final = frozenset({"text/xml", "application/xml", "text/html"})
 
@@ -27,16 +27,16 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class TwimlResult:
-    """What an answer says, or the code of Twilio's error about it."""
+    """The messages of a response, or Twilio's error code for it."""
 
     said: tuple[Said, ...] = ()
     error: int | None = None
 
 
 def parse_twiml(content_type: str, body: bytes) -> TwimlResult:
-    """Read the answer to a message's webhook.
+    """Parse the response to a message's webhook.
 
-    `text/plain` is sent to the person as it stands, as Twilio does. Nothing at all says nothing.
+    `text/plain` is sent to the person unchanged, as Twilio does. An empty body sends nothing.
     """
     if len(body) > MAX_ANSWER:
         return TwimlResult(error=11750)
@@ -51,7 +51,7 @@ def parse_twiml(content_type: str, body: bytes) -> TwimlResult:
 def _read_xml(body: bytes) -> TwimlResult:
     try:
         root = ET.fromstring(body)  # noqa: S314 - at most 64 kB of our own webhook's
-    except (ET.ParseError, LookupError, ValueError):  # the last two: encodings it does not know
+    except (ET.ParseError, LookupError, ValueError):  # the last two: unknown encodings
         return TwimlResult(error=12100)
     if root.tag != "Response":
         return TwimlResult(error=12102)

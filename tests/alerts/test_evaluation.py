@@ -37,7 +37,7 @@ def test_it_is_raised_when_it_lasts_and_over_when_that_lasts() -> None:
 
 
 def test_some_rules_are_more_patient() -> None:
-    told = follow([11.0] * 20, replace(RULE, patience=60.0))
+    told = follow([11.0] * 20, replace(RULE, raise_after=60.0))
     assert [at for at, _ in told] == [60.0]
 
 

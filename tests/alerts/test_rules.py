@@ -152,5 +152,5 @@ def test_a_quantile_lies_within_its_bucket() -> None:
 
 def test_numbers_are_shown_as_people_read_them() -> None:
     assert BY_NAME["disk"].sentence(0.834) == "a disk with the store or the spool is 83% full"
-    assert "after 1.23 s" in BY_NAME["acknowledge-time"].sentence(1.234)
-    assert "given up: 3" in BY_NAME["dead-letters"].sentence(3.0)
+    assert "take 1.23 s" in BY_NAME["acknowledge-time"].sentence(1.234)
+    assert "dead messages: 3" in BY_NAME["dead-letters"].sentence(3.0)

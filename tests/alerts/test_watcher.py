@@ -40,13 +40,13 @@ def test_alerts_are_told_once_and_shown_as_long_as_they_last() -> None:
     assert alert.since == 1_015.0
     (event,) = told
     assert isinstance(event, Problem)
-    assert event.text.startswith("dead-letters (warning): messages that were given up: 2. offhook")
+    assert event.text.startswith("dead-letters (warning): dead messages: 2. Run offhook")
 
     machine.set(State.DEAD, 0)
     for _ in range(20):
         watching.consider(machine.look(after=5.0))
     assert watching.alerts == ()
-    assert told[1:] == [Problem(Topic.ALERT, "dead-letters is over", resolved=True)]
+    assert told[1:] == [Problem(Topic.ALERT, "dead-letters cleared", resolved=True)]
 
 
 def test_what_can_not_be_looked_at_is_not_over() -> None:

@@ -243,7 +243,7 @@ def test_a_store_that_works(file: Path) -> None:
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     finding = one(store.reachable, store=f"sqlite:///{tmp_path}/new.db")
-    assert (finding.severity, finding.remedy) == (Severity.WARN, "`offhook migrate` makes it.")
+    assert (finding.severity, finding.remedy) == (Severity.WARN, "`offhook migrate` creates it.")
     finding = one(store.reachable, store=f"sqlite:///{tmp_path}/no/new.db")
     assert finding.severity is Severity.FAIL
     assert list(tmp_path.iterdir()) == []
@@ -258,7 +258,7 @@ def test_an_older_schema_is_said_and_left_alone(file: Path) -> None:
     set_version(file, 1)
     finding = one(store.reachable, store=f"sqlite:///{file}")
     assert finding.severity is Severity.WARN
-    assert "its schema is 1" in finding.text
+    assert "its schema is version 1" in finding.text
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
@@ -307,7 +307,7 @@ def test_the_day_is_told_on_which_the_first_parked_message_is_deleted(file: Path
     today = time.time()
     found = look(store.backlog, store=f"sqlite:///{file}", parked_retention=10.0)
     days = {time.strftime("%Y-%m-%d", time.localtime(today + n * 86_400)) for n in (10.0, 10.01)}
-    assert found[-1].text in {f"1 are set aside; the first is deleted on {day}" for day in days}
+    assert found[-1].text in {f"1 are parked; the first is deleted on {day}" for day in days}
 
 
 # The machine
@@ -359,7 +359,7 @@ def test_a_spool_that_goes_with_the_memory_is_found_out_too(file: Path) -> None:
 
 def test_free_space_is_told(file: Path) -> None:
     finding = one(storage.free_space, store=f"sqlite:///{file}")
-    assert "GB are free" in finding.text
+    assert "GB free" in finding.text
 
 
 def test_a_store_that_others_may_read(file: Path) -> None:
@@ -407,11 +407,11 @@ def test_a_look_at_a_large_store_ends_in_time(file: Path, monkeypatch: pytest.Mo
             "LIMIT 100000) SELECT randomblob(100) FROM n"
         )
         connection.commit()
-    monkeypatch.setattr(files, "_LOOK_FOR", 0.0)
+    monkeypatch.setattr(files, "_CHECK_TIME", 0.0)
     monkeypatch.setattr(files, "_STEPS", 10)
     finding = one(files.integrity, store=f"sqlite:///{file}")
     assert finding.severity is Severity.OK
-    assert "no damage was found in" in finding.text
+    assert "no damage found in" in finding.text
 
 
 def test_a_log_that_only_grows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,7 +442,7 @@ def test_a_store_that_was_there_and_is_gone_is_not_offered_to_be_made(file: Path
         if not path.name.endswith("-lock"):
             path.unlink()
     finding = one(store.reachable, store=f"sqlite:///{file}")
-    assert (finding.severity, "is gone" in finding.text) == (Severity.FAIL, True)
+    assert (finding.severity, "is missing" in finding.text) == (Severity.FAIL, True)
     assert "migrate" not in finding.remedy
     file.with_name("offhook.db-lock").unlink()
     assert one(store.reachable, store=f"sqlite:///{file}").severity is Severity.WARN

@@ -56,7 +56,7 @@ def test_a_sound_server(server: servers.PostgresServer) -> None:
         "PostgreSQL", "connections", "durability", "autovacuum", "clock",
     ]  # fmt: skip
     assert {one.severity for many in found.values() for one in many} == {Severity.OK}
-    assert found["connections"][0].text == "2 processes here take up to 16 connections of 197"
+    assert found["connections"][0].text == "2 processes here use up to 16 of 197 connections"
 
 
 def test_too_many_processes_for_the_server(server: servers.PostgresServer) -> None:
@@ -112,16 +112,16 @@ def test_standbys_that_are_not_waited_for(server: servers.PostgresServer, databa
     with server.follower("c"):
         (finding,) = look(server.url)["standbys"]
         assert finding.severity is Severity.WARN
-        assert finding.text.startswith("1 standbys follow, none synchronously")
+        assert finding.text.startswith("1 standbys, none synchronous")
         change(server, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (a, b)'",
                "synchronous_standby_names", "ANY 1 (a, b)")  # fmt: skip
         try:
             (finding,) = look(server.url)["standbys"]
             assert finding.severity is Severity.FAIL
-            assert "none of them follows" in finding.text
+            assert "none of which is connected" in finding.text
             with server.follower("b"):
                 (finding,) = look(server.url)["standbys"]
-                expected = (Severity.OK, "a commit waits for ANY 1 (a, b)")
+                expected = (Severity.OK, "commits wait for ANY 1 (a, b)")
                 assert (finding.severity, finding.text) == expected
             role = f"{server.url_of(database)}?options=-csynchronous_commit%3Dlocal"
             (finding,) = look(role)["standbys"]
@@ -142,7 +142,7 @@ def test_a_database_without_a_store_is_left_without(
 ) -> None:
     url = server.url_of(database)
     (finding,) = look_at_store(url)
-    assert (finding.severity, finding.remedy) == (Severity.WARN, "`offhook migrate` makes it.")
+    assert (finding.severity, finding.remedy) == (Severity.WARN, "`offhook migrate` creates it.")
     assert server.execute("SELECT to_regclass('offhook.migrations')", database=database) == "\n"
     asyncio.run(migrated(url))
     assert [one.severity for one in look_at_store(url)] == [Severity.OK]

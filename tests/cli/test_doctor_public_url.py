@@ -64,7 +64,10 @@ async def test_a_bot_that_is_there_and_refuses_strangers(tmp_path: Path) -> None
 async def test_a_bot_that_takes_what_is_not_signed(tmp_path: Path) -> None:
     async with line(tmp_path, **own(signature="off")) as running:
         (finding,) = await public_url.webhook(settings(public_url=running.base, signature="off"))
-        assert (finding.severity, "takes what is not" in finding.text) == (Severity.WARN, True)
+        assert (finding.severity, "accepts unsigned requests" in finding.text) == (
+            Severity.WARN,
+            True,
+        )
         (finding,) = await public_url.webhook(settings(public_url=running.base))
         assert (finding.severity, "missing-message-sid" in finding.text) == (Severity.FAIL, True)
         assert await running.stored() == []
@@ -91,9 +94,9 @@ async def test_a_bot_with_other_settings_than_here(tmp_path: Path, theirs: dict[
 @pytest.mark.parametrize(
     ("answer", "headers", "said"),
     [
-        ((200, "text/html", b"hello"), {}, "it was not offhook"),
-        ((404, "text/html", b""), {}, "it was not offhook"),
-        ((502, "text/html", b""), {}, "nobody behind it"),
+        ((200, "text/html", b"hello"), {}, "not from offhook"),
+        ((404, "text/html", b""), {}, "not from offhook"),
+        ((502, "text/html", b""), {}, "the proxy cannot reach offhook"),
         ((301, "text/html", b""), {"location": "https://www.example.com/"}, "a redirect to"),
         ((404, "text/xml", b""), {"x-offhook-error": "not-found"}, "not at this path"),
         ((503, "text/xml", b""), {"x-offhook-error": "no-auth-token"}, "has no auth token"),
@@ -117,19 +120,22 @@ async def test_a_proxy_that_leads_the_webhook_elsewhere(tmp_path: Path) -> None:
 
     async with serving(elsewhere, host="127.0.0.1", port=0) as base:
         (finding,) = await public_url.webhook(settings(public_url=base))
-        assert finding.text.endswith("not offhook, which answers /healthz")
+        assert finding.text.endswith("not from offhook, which answers /healthz")
 
 
 def test_nobody_at_the_public_url() -> None:
     (finding,) = look(public_url.webhook, settings(public_url=f"http://127.0.0.1:{free_port()}"))
-    assert (finding.severity, "is not reached from here" in finding.text) == (Severity.FAIL, True)
+    assert (finding.severity, "cannot be reached from here" in finding.text) == (
+        Severity.FAIL,
+        True,
+    )
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
     with nginx(tmp_path, free_port()) as proxy:
         port = proxy.ports["https", Forwarding.SETS]
         (finding,) = look(public_url.webhook, settings(public_url=f"https://localhost:{port}"))
-    assert "its certificate can't be verified" in finding.text
+    assert "its certificate cannot be verified" in finding.text
 
 
 async def test_which_of_two_tokens_the_server_takes(tmp_path: Path) -> None:
@@ -155,11 +161,11 @@ def shared() -> Iterator[Twilio]:
 @pytest.mark.parametrize(
     ("tokens", "severity", "said"),
     [
-        (CREDENTIALS.auth_token, Severity.OK, "Twilio knows it"),
-        (BOTH, Severity.OK, "Twilio knows all 2"),
-        ("f" * 32, Severity.FAIL, "does not know TWILIO_AUTH_TOKEN"),
-        (f"{CREDENTIALS.auth_token},{'f' * 32}", Severity.WARN, "does not know token 2 of 2"),
-        (f"{'f' * 32},{CREDENTIALS.auth_token}", Severity.FAIL, "does not know token 1 of 2"),
+        (CREDENTIALS.auth_token, Severity.OK, "Twilio accepts it"),
+        (BOTH, Severity.OK, "Twilio accepts all 2"),
+        ("f" * 32, Severity.FAIL, "does not accept TWILIO_AUTH_TOKEN"),
+        (f"{CREDENTIALS.auth_token},{'f' * 32}", Severity.WARN, "does not accept token 2 of 2"),
+        (f"{'f' * 32},{CREDENTIALS.auth_token}", Severity.FAIL, "does not accept token 1 of 2"),
     ],
     # The token is another one in each process that collects tests; their names must not be.
     ids=["its own", "both", "a stranger's", "a stranger's second", "a stranger's first"],
@@ -208,7 +214,7 @@ def test_what_twilio_calls() -> None:
         (finding,) = look(twilio_account.connections, chosen)
         assert (finding.severity, finding.text) == (
             Severity.OK,
-            "1 of 1 at Twilio are set as expected",
+            "1 of 1 at Twilio are configured as expected",
         )
 
 
@@ -264,7 +270,7 @@ async def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
         real = server.port
         async with far_away(real) as port:
             (finding,) = await redis.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
-            assert (finding.severity, finding.remedy[:13]) == (Severity.WARN, "Have one near")
+            assert (finding.severity, finding.remedy[:13]) == (Severity.WARN, "Use a nearer ")
 
 
 # The command

@@ -1,4 +1,4 @@
-"""Alerts: what an operator must be told, from looking at the machine again and again."""
+"""Alerts: rules evaluated every five seconds on figures of this machine and its store."""
 
 from offhook.alerts.evaluation import Alert, AlertChange, RuleState, Transition, advance
 from offhook.alerts.rules import RULES, Level, Rule

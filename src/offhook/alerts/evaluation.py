@@ -1,4 +1,4 @@
-"""How a rule stands: from one reading to the next, without flapping. Decides, and does nothing."""
+"""Evaluate rules with hysteresis, so that alerts do not flap. No I/O."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -7,13 +7,13 @@ from typing import Final
 from offhook.alerts.rules import UNKNOWN, Level, Reading, Rule
 
 CLEAR_AFTER: Final = 60.0
-"""Seconds that it must have been better."""
+"""Seconds that readings must stay below the level before an alert is lowered or cleared."""
 
 _ORDER: Final = (None, Level.WARNING, Level.CRITICAL)
 
 
 class Transition(StrEnum):
-    """What has become of an alert."""
+    """What happened to an alert."""
 
     RAISED = "raised"
     CHANGED = "changed"
@@ -22,13 +22,13 @@ class Transition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert that is raised.
+    """A raised alert.
 
     Attributes:
         name: of its rule.
-        value: what was read last.
-        text: what is the matter.
-        remedy: what to do about it.
+        value: the last reading.
+        text: a sentence on the problem.
+        remedy: how to fix it.
         since: when it was raised, in epoch seconds.
     """
 
@@ -42,7 +42,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """What somebody should be told. An alert that is over is told of as it was last."""
+    """A change to report. A cleared alert is reported with its last values."""
 
     stage: Transition
     alert: Alert
@@ -50,12 +50,12 @@ class AlertChange:
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """How a rule stands.
+    """The state of a rule.
 
     Attributes:
-        alert: None when all is well.
-        towards: the level that is about to be reached; of several that were worse, the mildest.
-        began: when it was first read, in epoch seconds.
+        alert: None if it is not raised.
+        towards: the pending level; of several worse ones that were read, the mildest.
+        began: when the pending level was first read, in epoch seconds.
     """
 
     alert: Alert | None = None
@@ -66,12 +66,12 @@ class RuleState:
 def advance(
     rule: Rule, state: RuleState, value: Reading, now: float
 ) -> tuple[RuleState, AlertChange | None]:
-    """Return how a rule stands after a reading, and what is to be told.
+    """Return a rule's state after a reading, and the change to report.
 
     Args:
         rule: the rule.
-        state: how it stood.
-        value: what was read; None for nothing, which is well. What is unknown changes nothing.
+        state: its state before.
+        value: the reading; None counts as healthy, UNKNOWN changes nothing.
         now: in epoch seconds.
     """
     if value is UNKNOWN:
@@ -88,13 +88,13 @@ def advance(
     if worse and _ORDER.index(state.towards) > _ORDER.index(level):
         lasts, target = True, min(target, state.towards, key=_ORDER.index)
     began = state.began if lasts else now
-    if now - began < (rule.patience if worse else CLEAR_AFTER):
+    if now - began < (rule.raise_after if worse else CLEAR_AFTER):
         return RuleState(alert, target, began), None
     return _reach(rule, alert, target, value or 0.0, now)
 
 
 def _target(rule: Rule, level: Level | None, value: float | None) -> Level | None:
-    """Return the level that a reading speaks for: the present one, until it is clearly better."""
+    """Return the level of a reading; the present one until the reading is below its `ease`."""
     rising = rule.level(value)
     if _ORDER.index(rising) >= _ORDER.index(level):
         return rising

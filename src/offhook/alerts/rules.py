@@ -1,4 +1,4 @@
-"""The rules: from a window to a number, and from which number on somebody must be told.
+"""The alert rules: what each reads from a window, and its thresholds.
 
 `deploy/prometheus/` has the same rules for a Prometheus; a test holds the two together.
 """
@@ -15,7 +15,7 @@ from offhook.events import Topic
 from offhook.observe.metrics import ACTIVE_PROBLEMS, PHASES, PROBLEMS, RUNS, WEBHOOKS
 
 MIN_EVENTS: Final = 20
-"""As many answers or runs there must be in a window: one that failed of three is no rate."""
+"""The fewest answers or runs in a window from which a rate is computed."""
 
 STORED_CODES: Final = tuple(str(int(answer.status)) for answer in STORED.values())
 """The codes of webhooks that were stored: messages', and status callbacks'."""
@@ -31,39 +31,39 @@ class Unknown(Enum):
 
 
 UNKNOWN: Final = Unknown.UNKNOWN
-"""What is read when it could not be looked: neither well nor not."""
+"""The reading while a figure is unavailable."""
 
 RAISE_AFTER: Final = 10.0
-"""Seconds that most must have been that bad: two looks."""
+"""Seconds above a threshold before most rules raise an alert: two readings."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of an alert."""
 
     WARNING = "warning"
     CRITICAL = "critical"
 
 
 Reading = float | Literal[Unknown.UNKNOWN] | None
-"""A number; None when there is nothing to be said, as without traffic, which is well."""
+"""A number; None without data, as without traffic, which counts as healthy."""
 
 Read = Callable[[Window], Reading]
-"""From a window to a reading."""
+"""Compute a reading from a window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is looked at, and when it is too much.
+    """A reading and its thresholds.
 
     Attributes:
         name: kebab-case.
-        read: what is looked at.
-        text: what is the matter; `{value}` stands for the number as `unit` has it.
-        remedy: what to do about it.
-        warning, critical: numbers beyond which it is that bad; None for never.
+        read: computes the reading.
+        text: a sentence on the problem; `{value}` is replaced by the reading with its `unit`.
+        remedy: how to fix it.
+        warning, critical: thresholds; None for never.
         unit: `s`, `%` or nothing.
-        ease: it is over below this share of what it was raised at, so that it does not flap.
-        patience: seconds that it must have been that bad.
+        ease: the alert clears below this share of its threshold, so that it does not flap.
+        raise_after: seconds above the threshold before the alert is raised.
     """
 
     name: str
@@ -74,14 +74,14 @@ class Rule:
     critical: float | None = None
     unit: str = ""
     ease: float = 0.8
-    patience: float = RAISE_AFTER
+    raise_after: float = RAISE_AFTER
 
     def level(self, value: Reading, *, share: float = 1.0) -> Level | None:
-        """Return how bad a number is; None for not at all.
+        """Return the level of a reading; None below all thresholds.
 
         Args:
-            value: what was read.
-            share: of the bounds that count.
+            value: the reading.
+            share: by which thresholds are multiplied.
         """
         if value is None or value is UNKNOWN:
             return None
@@ -92,7 +92,7 @@ class Rule:
         return None
 
     def sentence(self, value: float) -> str:
-        """Return what is the matter."""
+        """Return the rule's text with a reading."""
         match self.unit:
             case "%":
                 shown = f"{value:.0%}"
@@ -104,16 +104,16 @@ class Rule:
 
 
 def _acknowledging(window: Window) -> float | None:
-    # Of those that were accepted: what was refused may have been sent slowly on purpose.
+    # Of accepted webhooks only: refused ones may have been sent slowly on purpose.
     accepted = {"phase": "total", "outcome": "accepted"}
     *counts, _ = window.increase(PHASES, **accepted)
     return window.quantile(0.99, PHASES, **accepted) if sum(counts) >= MIN_EVENTS else None
 
 
 def _refusing(window: Window) -> float | None:
-    """Return the share of webhooks that were refused because of us, of those we could answer.
+    """Return the share of webhooks answered 503 or 500, of those plus the stored ones.
 
-    What was refused because of the caller says nothing of us, and anybody can send it.
+    Webhooks refused because of their sender say nothing about us, and anyone can send them.
     """
     ours = sum(window.count(WEBHOOKS, code=code) for code in FAILURE_CODES)
     every = ours + sum(window.count(WEBHOOKS, code=code) for code in STORED_CODES)
@@ -177,97 +177,97 @@ def _disk(window: Window) -> float | None:
 RULES: Final = (
     Rule(
         "acknowledge-time", _acknowledging, unit="s", warning=1.0, critical=3.0,
-        text="1 % of webhooks are answered after {value} or later",
-        remedy="See which phase takes the time (offhook_webhook_phase_seconds): validate is CPU or "
+        text="1 % of webhooks take {value} or longer to answer",
+        remedy="Find the slow phase (offhook_webhook_phase_seconds): validate is CPU or "
         "@app.credentials, enqueue is the store's disk. Add ingresses or a faster disk.",
     ),
     Rule(
         "backlog-age", _backlog_age, unit="s", warning=300.0, critical=900.0,
         text="a message has waited for {value}",
-        remedy="Look whether workers run and what handlers wait for; add workers, or raise "
-        "OFFHOOK_CONCURRENCY if they wait for others.",
+        remedy="Check that workers run, and what handlers wait for; add workers, or raise "
+        "OFFHOOK_CONCURRENCY if they wait for other services.",
     ),
     Rule(
         "answer-errors", _refusing, unit="%", warning=0.05, critical=0.25,
         text="{value} of webhooks are answered 503 or 500",
-        remedy="The log names the errors (X-Offhook-Error). Twilio repeats them only with the "
+        remedy="The log has the errors (X-Offhook-Error). Twilio retries only with the connection "
         "overrides that offhook connect sets.",
     ),
     Rule(
         "handler-errors", _failing, unit="%", warning=0.05, critical=0.5,
         text="{value} of handler runs fail",
-        remedy="offhook messages list --state waiting, and messages show, which has the traceback.",
+        remedy="Run offhook messages list --state waiting, and messages show for the traceback.",
     ),
     Rule(
         "store-unavailable", _store_away, critical=0.0,
-        text="the store can't be read",
-        remedy="Look after it: until it is back, webhooks are kept in the spool if there is one, "
+        text="the store cannot be read",
+        remedy="Restore it. Until it is available, webhooks are kept in the spool if there is one, "
         "and answered 503 if not.",
     ),
     Rule(
         "store-broken", _troubled(Topic.STORE_BROKEN), critical=0.0,
-        text="the store's file is gone, replaced or damaged, according to {value} processes",
-        remedy="Stop offhook, put the store right, and start it: docs/explanation/guarantees.md, "
-        '"When the store is broken". The log and offhook doctor say what is wrong.',
+        text="the store's file is missing, replaced or damaged, according to {value} processes",
+        remedy="Stop offhook, repair the store, and start it: docs/explanation/guarantees.md, "
+        '"When the store is broken". The log and offhook doctor have the details.',
     ),
     Rule(
         "spool", _spooled, warning=0.0,
-        text="webhooks that are on this machine's disk alone: {value}",
-        remedy="They are forwarded when the store is back; until then nobody handles them. Keep "
-        "the disk.",
-        patience=60.0,  # what is forwarded within a minute needs nobody
+        text="webhooks in this machine's spool only: {value}",
+        remedy="They are forwarded and handled once the store is available. Do not delete the "
+        "spool.",
+        raise_after=60.0,  # most outages end and are forwarded within a minute
     ),
     Rule(
         "backlog-full", _troubled(Topic.BACKLOG_FULL), critical=0.0,
         text="new messages are refused: OFFHOOK_MAX_BACKLOG is reached",
-        remedy="Add workers, or raise it; until then Twilio repeats, or goes to the fallback URL.",
+        remedy="Add workers, or raise it. Meanwhile Twilio retries, or calls the fallback URL.",
     ),
     Rule(
         "cache-unavailable", _troubled(Topic.CACHE_UNAVAILABLE), warning=0.0,
-        text="{value} processes can't reach Redis",
-        remedy="Look after it. Answers are right without it, and repeats cost more.",
+        text="{value} processes cannot reach Redis",
+        remedy="Check Redis. Without it answers are correct, but repeats cost more.",
     ),
     Rule(
         "credentials-unavailable", _troubled(Topic.CREDENTIALS_UNAVAILABLE), warning=0.0,
         text="@app.credentials fails in {value} processes",
-        remedy="The log says how. Webhooks are deferred, or answered 503, until it works.",
+        remedy="See the log. Webhooks are deferred, or answered 503, until it works.",
     ),
     Rule(
         "dead-letters", _dead, warning=0.0,
-        text="messages that were given up: {value}",
-        remedy="offhook messages list --state dead; mend what fails, then replay or discard them.",
+        text="dead messages: {value}",
+        remedy="Run offhook messages list --state dead; fix the cause, then replay or discard.",
     ),
     Rule(
         "loop-suspected", _suspecting, warning=0.0,
-        text="messages parked because two bots seem to be talking with each other: {value}",
-        remedy="offhook messages list --state parked; stop the other bot, then replay or discard "
-        "them. Messages at a person's pace are handled meanwhile.",
-        patience=0.0,  # a few messages, and all is silent
+        text="messages parked because two bots may be talking to each other: {value}",
+        remedy="Run offhook messages list --state parked; stop the other bot, then replay or "
+        "discard them. Messages at a person's pace are handled meanwhile.",
+        raise_after=0.0,  # a loop may park a few messages and end
     ),
     Rule(
         "unknown-sends", _unresolved, warning=0.0,
         text="replies that may or may not have been sent: {value}, for ten minutes or longer",
-        remedy="No status came. Check that Twilio reaches OFFHOOK_PUBLIC_URL, and look the replies "
-        "up in Twilio's log; they are never sent again by themselves.",
+        remedy="No status callback arrived. Check that Twilio reaches OFFHOOK_PUBLIC_URL, and look "
+        "the replies up in Twilio's log; they are never sent again automatically.",
     ),
     Rule(
         "disk", _disk, unit="%", warning=0.8, critical=0.95,
         text="a disk with the store or the spool is {value} full",
-        remedy="Make room, or lower OFFHOOK_RETENTION: nothing can be stored on a full disk.",
+        remedy="Free some space, or lower OFFHOOK_RETENTION: a full disk stores no webhooks.",
         ease=0.98,
     ),
     Rule(
         "cpu", _cpu, unit="%", warning=0.8,
         text="{value} of this machine's CPU is used",
-        remedy="See which process uses it (offhook_process_cpu_seconds_total); add a machine, or "
-        "move handlers away.",
+        remedy="Find the process that uses it (offhook_process_cpu_seconds_total); add a machine, "
+        "or move workers to another.",
         ease=0.9,
-        patience=60.0,  # a start, or a deploy, takes all there is for a while
+        raise_after=60.0,  # a start or a deploy uses all of it for a while
     ),
     Rule(
         "memory", _memory, unit="%", warning=0.8, critical=0.95,
         text="{value} of this machine's memory is used",
-        remedy="See which process holds it (offhook_process_resident_memory_bytes); lower "
+        remedy="Find the process that uses it (offhook_process_resident_memory_bytes); lower "
         "OFFHOOK_CONCURRENCY, or add memory.",
         ease=0.95,
     ),

@@ -1,4 +1,4 @@
-"""Alerts posted to a URL: signed, and repeated until they arrive."""
+"""Post alerts to a URL, signed, with retries."""
 
 import asyncio
 import hashlib
@@ -18,19 +18,19 @@ from offhook.events import Incident, Observer, Topic
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"
 
 PAUSES: Final = (1.0, 4.0, 16.0, 64.0, 256.0)
-"""Seconds after each failed try but the last."""
+"""Seconds after each failed attempt but the last."""
 
-_QUEUED: Final = 1000  # more changes than that are of no use to anybody
-_TIMEOUT: Final = 10.0  # seconds for one try
+_QUEUED: Final = 1000  # the oldest changes are dropped
+_TIMEOUT: Final = 10.0  # seconds per attempt
 
 
 class AlertWebhook:
-    """Posts changes in the order they came.
+    """Posts changes in order.
 
     Args:
-        url: where to.
-        secret: signs them.
-        observer: is told what could not be delivered, and when it can be again.
+        url: to post to.
+        secret: the key of the signature.
+        observer: called with failed deliveries, and with the next success.
         pauses: see `PAUSES`.
     """
 
@@ -44,14 +44,14 @@ class AlertWebhook:
         self._incident = Incident(observer, Topic.ALERT_WEBHOOK)
 
     def __call__(self, change: AlertChange) -> None:
-        """Have a change posted."""
+        """Queue a change; the oldest is dropped when the queue is full."""
         if self._changes.full():
             self._changes.get_nowait()
         self._changes.put_nowait(change)
 
     async def run(self) -> None:
         """Post until cancelled."""
-        # Not through a proxy of the environment's, nor to where an answer leads.
+        # Neither through a proxy from the environment nor following redirects.
         async with httpx2.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
             while True:
                 await self._deliver(client, await self._changes.get())
@@ -69,27 +69,27 @@ class AlertWebhook:
         self._incident.report(f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}")
 
     async def _post(self, client: httpx2.AsyncClient, body: bytes) -> str:
-        """Post once; return why it failed, or nothing."""
+        """Post once; return why it failed, or an empty string."""
         headers = {
             "Content-Type": "application/json",
             SIGNATURE_HEADER: signature(self._secret, body, int(time.time())),
         }
         try:
-            # Nothing of the answer is of use but its status, and a body may never end.
+            # Only the status is used, and a body may never end.
             async with (
                 asyncio.timeout(_TIMEOUT),
                 client.stream("POST", self._url, content=body, headers=headers) as response,
             ):
                 pass
-        except Exception as error:  # noqa: BLE001 - no alert is worth the process that sends it
-            return type(error).__name__  # its text may show the URL, and that a token
+        except Exception as error:  # noqa: BLE001 - an alert must not stop the process
+            return type(error).__name__  # its text may show the URL, which may hold a token
         return "" if response.is_success else f"it answered {response.status_code}"
 
 
 def signature(secret: bytes, body: bytes, at: int) -> str:
     """Return the header's value: `t=1764014400,v1=...`, an HMAC-SHA256 of time and body.
 
-    The time is in it so that a receiver can refuse what was captured long ago.
+    The time lets a receiver refuse replayed requests.
     """
     mac = hmac.digest(secret, f"{at}.".encode() + body, hashlib.sha256).hex()
     return f"t={at},v1={mac}"
@@ -98,7 +98,7 @@ def signature(secret: bytes, body: bytes, at: int) -> str:
 def _payload(change: AlertChange) -> Mapping[str, object]:
     alert = change.alert
     return {
-        "id": secrets.token_hex(8),  # the same in each try
+        "id": secrets.token_hex(8),  # the same in each attempt
         "stage": change.stage,
         "name": alert.name,
         "level": alert.level,

@@ -1,4 +1,4 @@
-"""What has happened between two looks at a machine."""
+"""Differences between two snapshots of a machine."""
 
 import json
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from offhook.observe.system import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Two looks, the later one being of now.
+    """Two snapshots.
 
     Attributes:
-        before: the earlier one; the same as `now` at the first look.
+        before: the earlier one; the same as `now` for the first snapshot.
     """
 
     before: Snapshot
     now: Snapshot
 
     def increase(self, metric: Metric, **labels: str) -> tuple[float, ...]:
-        """Return by how much a metric's numbers have grown, over all rows that fit the labels."""
+        """Return the increase of a metric's numbers, summed over the rows that match the labels."""
         total = [0.0] * metric.width
         for key, numbers in _rows(self.now, metric, labels):
             earlier = self.before.rows.get(key, (0.0,) * metric.width)
@@ -28,18 +28,17 @@ class Window:
         return tuple(total)
 
     def count(self, metric: Metric, **labels: str) -> float:
-        """Return by how much a counter has grown."""
+        """Return the increase of a counter."""
         return self.increase(metric, **labels)[0]
 
     def level(self, metric: Metric, **labels: str) -> float:
-        """Return what a gauge says now."""
+        """Return the current value of a gauge."""
         return sum(numbers[0] for _, numbers in _rows(self.now, metric, labels))
 
     def quantile(self, share: float, metric: Metric, **labels: str) -> float | None:
-        """Return what a share of the observations has not exceeded; None without observations.
+        """Return a quantile of the observations; None without observations.
 
-        Within a bucket they are taken to be spread evenly. What lies beyond the last bucket counts
-        as its bound.
+        Interpolates linearly within a bucket; beyond the last bucket, returns its bound.
         """
         *counts, _ = self.increase(metric, **labels)
         wanted = sum(counts) * share

@@ -1,4 +1,4 @@
-"""Looks an installation over: settings, store, machine. Each check is a function in `CHECKS`."""
+"""Diagnose an installation: settings, store, machine. Each check is a function in `CHECKS`."""
 
 import asyncio
 from typing import Final
@@ -38,7 +38,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     postgres.server,
     redis.redis,
 )
-"""All checks of this installation, in the order in which people mend."""
+"""All checks of this installation, in the order in which to fix what they find."""
 
 EXTERNAL_CHECKS: Final[tuple[Check, ...]] = (
     public_url.webhook,
@@ -46,13 +46,13 @@ EXTERNAL_CHECKS: Final[tuple[Check, ...]] = (
     twilio_account.connections,
     twilio_account.alerts,
 )
-"""Checks that ask the public URL, and Twilio. A new check is a function, and a line above."""
+"""Checks that call the public URL and Twilio. A new check is a function, and a line above."""
 
-_PATIENCE: Final = 10.0  # seconds; what takes longer is an answer too
+_TIMEOUT: Final = 10.0  # seconds for each check
 
 
 async def examine(settings: Settings, checks: tuple[Check, ...] = CHECKS) -> Findings:
-    """Return what all checks find, in their order. Never raises for what a check meets."""
+    """Return the findings of all checks, in their order. A check that raises becomes a finding."""
     found = await asyncio.gather(*(_run(check, settings) for check in checks))
     return [finding for findings in found for finding in findings]
 
@@ -60,10 +60,10 @@ async def examine(settings: Settings, checks: tuple[Check, ...] = CHECKS) -> Fin
 async def _run(check: Check, settings: Settings) -> Findings:
     name = check.__name__.replace("_", " ")
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             return await check(settings)
     except TimeoutError:
-        text = f"no answer within {_PATIENCE:g} s"
+        text = f"timed out after {_TIMEOUT:g} s"
     except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
-        text = f"could not be looked at: {type(error).__name__}"
-    return [fail(name, text, "Run it again; if it stays so, tell the developers.")]
+        text = f"the check failed: {type(error).__name__}"
+    return [fail(name, text, "Run it again; if it fails again, report a bug.")]

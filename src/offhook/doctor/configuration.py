@@ -17,7 +17,7 @@ _SPARE_FILES = 64
 
 
 async def senders(settings: Settings) -> Findings:
-    """Look whether workers count the messages of a sender together."""
+    """Check that workers share one count of each sender's messages."""
     if settings.sender_limit is None:
         return []
     amount, seconds = settings.sender_limit
@@ -29,36 +29,38 @@ async def senders(settings: Settings) -> Findings:
     return [
         warn(
             subject,
-            f"{rate} in each worker process, for each counts for itself",
+            f"{rate} per worker process: each keeps its own count",
             "Set OFFHOOK_CACHE to a Redis, or a lower limit.",
         )
     ]
 
 
 async def connections(settings: Settings) -> Findings:
-    """Look whether a process may open as many files as it may have connections."""
+    """Check that a process may open as many files as it may have connections."""
     # An ingress raises the soft limit by itself.
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = files - _SPARE_FILES
     if files == resource.RLIM_INFINITY or possible >= settings.max_connections:
-        return [ok("connections", f"at most {settings.max_connections:,} for each ingress")]
-    text = f"{possible:,} for each ingress, not {settings.max_connections:,}: {files:,} open files"
+        return [ok("connections", f"up to {settings.max_connections:,} per ingress")]
+    text = (
+        f"{possible:,} per ingress, not {settings.max_connections:,}: limit of {files:,} open files"
+    )
     return [warn("connections", text, "Raise `ulimit -Hn`; with systemd, LimitNOFILE=.")]
 
 
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 _SENDER: Final = re.compile(r"(MG[0-9a-f]{32}|([a-z]+:)?\+?[0-9]{3,15}|[a-z]+:.+)")
 
-_CONSOLE: Final = "Copy it from https://console.twilio.com, from the account's dashboard."
+_CONSOLE: Final = "Copy it from the account's dashboard at https://console.twilio.com."
 
 
 async def account(settings: Settings) -> Findings:
-    """Look at the account and what proves that we are it."""
+    """Check the account and its credentials."""
     return [_account_sid(settings.account_sid), *_tokens(settings.auth_tokens), *_api_key(settings)]
 
 
-async def variables(settings: Settings) -> Findings:  # noqa: ARG001 - a check is given them
-    """Look for slips in the names of variables."""
+async def variables(settings: Settings) -> Findings:  # noqa: ARG001 - a check's signature
+    """Find misspelled variables."""
     return [
         warn("settings", f"{name} is set, but is not a setting", f"Did you mean {nearest}?")
         if nearest
@@ -68,61 +70,67 @@ async def variables(settings: Settings) -> Findings:  # noqa: ARG001 - a check i
 
 
 async def signature(settings: Settings) -> Findings:
-    """Look whether webhooks are validated."""
+    """Check that webhooks are validated."""
     if settings.signature is SignaturePolicy.REQUIRED:
         return [ok("signatures", "webhooks must be signed")]
-    remedy = "Set OFFHOOK_SIGNATURE=required, or leave it out."
-    text = "webhooks are not validated: whoever reaches the port can write as anybody"
+    remedy = "Set OFFHOOK_SIGNATURE=required, or unset it."
+    text = "webhooks are not validated: anyone who can reach the port can forge messages"
     if _is_loopback(settings.host):
         return [warn("signatures", text, remedy)]
     return [fail("signatures", f"{text}, and OFFHOOK_HOST is {settings.host}", remedy)]
 
 
 async def public_url(settings: Settings) -> Findings:
-    """Look whether Twilio could call the public URL, and safely."""
+    """Check that Twilio can call the public URL, and over TLS."""
     subject, url = "public URL", settings.public_url
     if not url:
-        remedy = "Set it to the URL under which Twilio calls you, e.g. https://bot.example.com."
-        return [fail(subject, "OFFHOOK_PUBLIC_URL is not set: `offhook run` needs it", remedy)]
+        remedy = "Set it to the URL that Twilio calls, for example https://bot.example.com."
+        return [fail(subject, "OFFHOOK_PUBLIC_URL is not set; `offhook run` requires it", remedy)]
     parts = urlsplit(url)
     host = parts.hostname or ""
     if not is_public(host):
-        remedy = "Use a name that the internet knows; for trying out, a tunnel's."
-        return [fail(subject, f"{url} can't be reached by Twilio", remedy)]
+        remedy = "Use a public host name; for development, that of a tunnel."
+        return [fail(subject, f"{url} is not reachable by Twilio", remedy)]
     if parts.scheme != "https":
-        remedy = "Use https, by a proxy in front that terminates TLS."
-        return [fail(subject, f"{url}: people's messages would travel in the clear", remedy)]
+        remedy = "Use https, with a proxy that terminates TLS."
+        return [fail(subject, f"{url}: messages would be sent unencrypted", remedy)]
     if "_" in host:
         # https://www.twilio.com/docs/messaging/api/message-resource, StatusCallback
-        remedy = "Choose a host name without underscores."
-        return [fail(subject, f"{url}: Twilio refuses status callbacks to such a name", remedy)]
+        remedy = "Use a host name without underscores."
+        return [
+            fail(
+                subject,
+                f"{url}: Twilio refuses status callbacks to a host name with an underscore",
+                remedy,
+            )
+        ]
     return [ok(subject, url)]
 
 
 async def proxies(settings: Settings) -> Findings:
-    """Look whose word on the request's URL is believed."""
+    """Check which proxies may set the request's URL."""
     findings: list[Finding] = []
     if settings.public_url:
         findings.append(ok("proxies", "signatures are checked against OFFHOOK_PUBLIC_URL"))
     elif settings.trusted_proxies:
-        findings.append(ok("proxies", f"believed: {', '.join(settings.trusted_proxies)}"))
-        # `offhook run` wants a public URL, so this bot is served by somebody's own uvicorn.
+        findings.append(ok("proxies", f"trusted: {', '.join(settings.trusted_proxies)}"))
+        # `offhook run` requires a public URL, so this bot runs under the user's own uvicorn.
         findings.append(
             warn(
                 "proxies",
-                "uvicorn puts X-Forwarded-For in the place of the proxy's address, by its own "
-                "proxy_headers: OFFHOOK_TRUSTED_PROXIES does not find the proxy then",
+                "uvicorn's proxy_headers replaces the proxy's address by X-Forwarded-For, so "
+                "OFFHOOK_TRUSTED_PROXIES never matches",
                 "Set OFFHOOK_PUBLIC_URL, or start uvicorn with --no-proxy-headers.",
             )
         )
-    # uvicorn rewrites scheme and peer of requests by itself, on the word of these; under `offhook
-    # run` it is told not to. https://www.uvicorn.org/settings/#http
+    # uvicorn rewrites scheme and peer of requests from these; `offhook run` turns that off.
+    # https://www.uvicorn.org/settings/#http
     if os.environ.get("FORWARDED_ALLOW_IPS", "").strip() == "*":
         findings.append(
             warn(
                 "proxies",
-                "FORWARDED_ALLOW_IPS is *: under `uvicorn bot:app`, uvicorn believes the "
-                "X-Forwarded-Proto of anybody",
+                "FORWARDED_ALLOW_IPS is *: under `uvicorn bot:app`, uvicorn trusts "
+                "X-Forwarded-Proto from any client",
                 "Use `offhook run`, which does not, or start uvicorn with --no-proxy-headers.",
             )
         )
@@ -130,11 +138,13 @@ async def proxies(settings: Settings) -> Findings:
 
 
 async def sender(settings: Settings) -> Findings:
-    """Look whether Twilio could take the sender for one."""
+    """Check the form of the sender."""
     if not settings.sender or _SENDER.fullmatch(settings.sender):
         return []
-    remedy = "Write a number as +15551230001, or a Messaging Service SID (MG and 32 digits)."
-    return [fail("sender", "OFFHOOK_SENDER is neither a number nor a service", remedy)]
+    remedy = "Use a number such as +15551230001, or a Messaging Service SID (MG and 32 digits)."
+    return [
+        fail("sender", "OFFHOOK_SENDER is neither a number nor a Messaging Service SID", remedy)
+    ]
 
 
 def _account_sid(sid: str) -> Finding:
@@ -152,7 +162,7 @@ def _tokens(tokens: tuple[str, ...]) -> Findings:
     if not wrong:
         return [ok(subject, f"{len(tokens)} set")]
     which = "it" if len(tokens) == 1 else f"number {', '.join(map(str, wrong))}"
-    text = f"TWILIO_AUTH_TOKEN: {which} is not 32 hexadecimal digits, as Twilio's are"
+    text = f"TWILIO_AUTH_TOKEN: {which} is not 32 hexadecimal digits"
     return [warn(subject, text, f"{_CONSOLE} An API key's secret does not sign webhooks.")]
 
 

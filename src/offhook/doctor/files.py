@@ -1,4 +1,4 @@
-"""Checks of a SQLite store's files: whether they are whole, and are those that are in use."""
+"""Checks of a SQLite store's files: damage, size, and files deleted while in use."""
 
 import asyncio
 import os
@@ -14,15 +14,15 @@ from offhook.settings import Settings
 
 _PROCESSES: Final = Path("/proc")
 _DELETED: Final = " (deleted)"  # https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
-_LOOK_FOR: Final = 5.0  # seconds; half of what a check may take (`examine`)
-_STEPS: Final = 100_000  # of SQLite's machine between two looks at the clock
-_LONG: Final = 256_000_000  # bytes; a log is begun anew at some 80 MB
+_CHECK_TIME: Final = 5.0  # seconds; half of what a check may take (`examine`)
+_STEPS: Final = 100_000  # of SQLite's virtual machine between two readings of the clock
+_LONG: Final = 256_000_000  # bytes; a log is reset at some 80 MB
 
 _REMEDY: Final = 'See docs/explanation/guarantees.md, "When the store is broken".'
 
 
 async def integrity(settings: Settings) -> Findings:
-    """Look for damage, for a few seconds."""
+    """Look for damage, for at most five seconds."""
     found = [
         _integrity(subject, path)
         for subject, path in _files(settings)
@@ -32,12 +32,12 @@ async def integrity(settings: Settings) -> Findings:
 
 
 async def log_size(settings: Settings) -> Findings:
-    """Look whether the log is moved into the database."""
+    """Check that the log is checkpointed into the database."""
     return [finding for subject, path in _files(settings) for finding in _log_size(subject, path)]
 
 
 async def deleted_files(settings: Settings) -> Findings:
-    """Look for processes that go on using a file which is not the store any more."""
+    """Find processes that use a deleted or replaced file of the store."""
     found = []
     for subject, path in _files(settings):
         holders = deleted_in_use(path)
@@ -48,9 +48,9 @@ async def deleted_files(settings: Settings) -> Findings:
 
 
 def deleted_in_use(path: Path) -> list[tuple[int, str]]:
-    """Return the processes that have a file of this name open which is gone, as far as we may look.
+    """Return the processes that have a deleted file of this name open, as far as visible to us.
 
-    To open the database while one has its log would begin a second log.
+    Opening the database while one of them has its log open would begin a second log.
     """
     real = os.path.realpath(path)
     names = {f"{real}{suffix}{_DELETED}" for suffix in ("", "-wal", "-shm")}
@@ -65,10 +65,10 @@ def _files(settings: Settings) -> list[tuple[str, Path]]:
 def _log_size(subject: str, path: Path) -> Findings:
     log = Path(f"{os.path.realpath(path)}-wal")
     size = log.stat().st_size if log.exists() else 0
-    text = f"{log.name} has {size / 1e6:,.0f} MB"
+    text = f"{log.name} is {size / 1e6:,.0f} MB"
     if size < _LONG:
         return [ok(f"{subject} log", text)] if path.exists() else []
-    remedy = "A reader, such as an open sqlite3 shell, keeps it from being emptied: close that."
+    remedy = "A reader such as an open sqlite3 shell prevents checkpoints: close it."
     return [warn(f"{subject} log", text, remedy)]
 
 
@@ -77,18 +77,18 @@ async def _integrity(subject: str, path: Path) -> Finding:
     try:
         found = await asyncio.to_thread(_quick_check, path)
     except sqlite3.Error as error:
-        return fail(subject, f"{path} can't be read: {error}", _REMEDY)
+        return fail(subject, f"{path} cannot be read: {error}", _REMEDY)
     if found is None:
-        remedy = f"For all of it: sqlite3 {path} 'PRAGMA quick_check'"
-        return ok(subject, f"no damage was found in {_LOOK_FOR:g} s. {remedy}")
+        remedy = f"For a full check: sqlite3 {path} 'PRAGMA quick_check'"
+        return ok(subject, f"no damage found in {_CHECK_TIME:g} s. {remedy}")
     if found == "ok":
-        return ok(subject, "no damage was found")
+        return ok(subject, "no damage found")
     return fail(subject, f"{path} is damaged: {found}", _REMEDY)
 
 
 def _quick_check(path: Path) -> str | None:
-    """Return the first fault, or "ok"; None when the time was over before."""
-    deadline = time.monotonic() + _LOOK_FOR
+    """Return the first fault, or "ok"; None if the time ran out."""
+    deadline = time.monotonic() + _CHECK_TIME
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:

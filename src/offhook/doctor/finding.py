@@ -1,4 +1,4 @@
-"""What an examination says."""
+"""The result of a check."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from offhook.settings import Settings
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
-    WARN = "warn"  # it works, and somebody will be sorry
-    FAIL = "fail"  # it does not work, or messages can be lost
+    WARN = "warn"  # works, but likely to cause problems later
+    FAIL = "fail"  # does not work, or can lose messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Finding:
     """One line of a diagnosis.
 
     Attributes:
-        subject: what was looked at: `public URL`, `store`, ...
-        text: what was found, without secrets.
-        remedy: what to do about it; empty where nothing is to be done.
+        subject: `public URL`, `store`, ...
+        text: the result, without secrets.
+        remedy: how to fix it; empty if nothing has to be done.
     """
 
     severity: Severity
@@ -34,19 +34,19 @@ class Finding:
 
 Findings = Sequence[Finding]
 Check = Callable[[Settings], Coroutine[Any, Any, Findings]]
-"""Looks at one thing and reports; it may raise, which is reported for it."""
+"""Checks one thing. An exception is reported as a failure of the check."""
 
 
 def ok(subject: str, text: str) -> Finding:
-    """Return that all is well."""
+    """Return a finding of severity OK."""
     return Finding(Severity.OK, subject, text)
 
 
 def warn(subject: str, text: str, remedy: str) -> Finding:
-    """Return that something could be better."""
+    """Return a finding of severity WARN."""
     return Finding(Severity.WARN, subject, text, remedy)
 
 
 def fail(subject: str, text: str, remedy: str) -> Finding:
-    """Return that something is wrong."""
+    """Return a finding of severity FAIL."""
     return Finding(Severity.FAIL, subject, text, remedy)

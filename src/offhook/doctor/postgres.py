@@ -1,6 +1,6 @@
-"""Checks of a PostgreSQL server: whether it keeps what it has committed, and has room for us.
+"""Checks of a PostgreSQL server: version, durability, connections, standbys, clock.
 
-Asked of the server itself, not by way of the store, which would not say.
+They use a connection of their own rather than the store, which hides errors of the driver.
 """
 
 import time
@@ -14,16 +14,16 @@ from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings
 from offhook.stores.migrations import migrations
 
-_PATIENCE: Final = 5.0  # seconds
+_TIMEOUT: Final = 5.0  # seconds
 _OLDEST: Final = 140000  # server_version_num; 14 is the oldest still maintained in late 2026
-# Of one process, besides the store's pool: one that listens, and one of a worker's heartbeat.
+# Per process, besides the store's pool: one for LISTEN, and one for a worker's heartbeat.
 _MORE_CONNECTIONS: Final = 2
 _ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
 _SKEW: Final = 2.0  # seconds between the clocks
 _LOST: Final = frozenset({"off"})
 _LOCAL: Final = frozenset({"local", "remote_write"})
 
-# Who may not see the state (it takes the role pg_monitor) is told of none: all may be waited for.
+# Without the role pg_monitor, sync_state is NULL: any standby may be one that commits wait for.
 _WAITED_FOR: Final = """
     SELECT count(*) FROM pg_stat_replication
      WHERE coalesce(sync_state, 'quorum') IN ('sync', 'quorum')
@@ -31,7 +31,7 @@ _WAITED_FOR: Final = """
 
 
 class Server(Protocol):
-    """What is asked here of a connection."""
+    """The part of a connection that these checks use."""
 
     async def fetchval(self, query: str, *args: object) -> Any:
         """Return the one value of a query."""
@@ -39,43 +39,43 @@ class Server(Protocol):
 
 
 async def server(settings: Settings) -> Findings:
-    """Look at the server that `OFFHOOK_STORE` names."""
+    """Check the server that `OFFHOOK_STORE` names."""
     if settings.store_file is not None:
         return []
     try:
         async with _connected(settings) as connection:
             return await _examine(connection, settings)
     except _ERRORS as error:
-        # Its text may hold the URL, and so a password: the type says which of the usual it is.
-        remedy = "See host, port, user and password in OFFHOOK_STORE, and whether it runs."
-        text = f"it can't be asked: {type(error).__name__}"
+        # Its text may hold the URL, and so a password: report the type only.
+        remedy = "Check host, port, user and password in OFFHOOK_STORE, and that the server runs."
+        text = f"cannot connect: {type(error).__name__}"
         return [fail("PostgreSQL", text, remedy)]
 
 
 async def schema(settings: Settings) -> Finding | None:
-    """Return what is to be said of a database that opening would migrate; else None."""
+    """Return a finding if opening the store would migrate the database; None otherwise."""
     try:
         async with _connected(settings) as connection:
             version = await _schema_version(connection)
     except _ERRORS:
-        return None  # told by `server`
+        return None  # reported by `server`
     known = len(migrations("offhook.stores.postgres.migrations"))
     if not version:
-        return warn("store", "there is none in this database yet", "`offhook migrate` makes it.")
+        return warn("store", "not created in this database yet", "`offhook migrate` creates it.")
     if version < known:
-        text = f"its schema is {version}, this offhook's is {known}"
-        return warn("store", text, "`offhook migrate` brings it up to date, as every start does.")
+        text = f"its schema is version {version}, this offhook's is {known}"
+        return warn("store", text, "Run `offhook migrate`; every start migrates too.")
     return None
 
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Server]:
     url = settings.store.get_secret_value()
-    connection = await asyncpg.connect(url, timeout=_PATIENCE, statement_cache_size=0)
+    connection = await asyncpg.connect(url, timeout=_TIMEOUT, statement_cache_size=0)
     try:
         yield connection
     finally:
-        await connection.close(timeout=_PATIENCE)
+        await connection.close(timeout=_TIMEOUT)
 
 
 async def _schema_version(connection: Server) -> int:
@@ -99,19 +99,19 @@ async def _examine(connection: Server, settings: Settings) -> Findings:
 async def _version(connection: Server) -> Finding:
     shown = await _setting(connection, "server_version")
     if int(await _setting(connection, "server_version_num")) < _OLDEST:
-        text = f"version {shown} is not maintained any more"
-        return fail("PostgreSQL", text, f"Use version {_OLDEST // 10000} or a newer one.")
+        text = f"version {shown} is no longer supported by PostgreSQL"
+        return fail("PostgreSQL", text, f"Use version {_OLDEST // 10000} or newer.")
     return ok("PostgreSQL", f"version {shown}")
 
 
 async def _writable(connection: Server) -> Finding:
     if await _value(connection, "SELECT pg_is_in_recovery()"):
-        remedy = "Name the primary; with several hosts, add target_session_attrs=read-write."
-        return fail("PostgreSQL", "it is a standby, which can't be written", remedy)
+        remedy = "Use the primary; with several hosts, add target_session_attrs=read-write."
+        return fail("PostgreSQL", "the server is a read-only standby", remedy)
     if await _setting(connection, "transaction_read_only") == "on":
-        remedy = "See default_transaction_read_only of the server, the database and the user."
-        return fail("PostgreSQL", "it is set to read only", remedy)
-    return ok("PostgreSQL", "it can be written")
+        remedy = "Check default_transaction_read_only of the server, the database and the user."
+        return fail("PostgreSQL", "the server is set to read-only", remedy)
+    return ok("PostgreSQL", "writable")
 
 
 async def _connections(connection: Server, settings: Settings) -> Finding:
@@ -119,56 +119,56 @@ async def _connections(connection: Server, settings: Settings) -> Finding:
     reserved = int(await _setting(connection, "superuser_reserved_connections"))
     processes = settings.ingresses + settings.workers
     wanted, room = processes * (settings.store_pool + _MORE_CONNECTIONS), most - reserved
-    text = f"{processes} processes here take up to {wanted} connections of {room}"
+    text = f"{processes} processes here use up to {wanted} of {room} connections"
     if wanted <= room:
         return ok("connections", text)
-    remedy = "Raise max_connections, lower OFFHOOK_STORE_POOL, or put PgBouncer in between."
+    remedy = "Raise max_connections, lower OFFHOOK_STORE_POOL, or use PgBouncer."
     return fail("connections", text, remedy)
 
 
 async def _durability(connection: Server) -> Findings:
     findings = []
     if await _setting(connection, "fsync") == "off":
-        text = "fsync is off: a power cut destroys the database"
+        text = "fsync is off: a power failure can destroy the database"
         findings.append(fail("durability", text, "Set fsync = on."))
     if await _setting(connection, "full_page_writes") == "off":
-        text = "full_page_writes is off: a power cut can leave torn pages"
-        remedy = "Set full_page_writes = on, unless the file system writes pages whole."
+        text = "full_page_writes is off: a power failure can leave torn pages"
+        remedy = "Set full_page_writes = on, unless the file system writes pages atomically."
         findings.append(warn("durability", text, remedy))
     commit = await _setting(connection, "synchronous_commit")
     if commit in _LOST:
-        text = "synchronous_commit is off: what was acknowledged can be lost"
+        text = "synchronous_commit is off: acknowledged messages can be lost"
         findings.append(fail("durability", text, "Set synchronous_commit = on."))
     return findings or [ok("durability", f"synchronous_commit is {commit}")]
 
 
 async def _standbys(connection: Server) -> Findings:
-    """Look whether a failover keeps what was acknowledged: only a quorum of standbys does."""
+    """Check that a failover keeps acknowledged messages, which takes a quorum of standbys."""
     names = await _setting(connection, "synchronous_standby_names")
     commit = await _setting(connection, "synchronous_commit")
     attached = int(await _value(connection, "SELECT count(*) FROM pg_stat_replication"))
     if not names and not attached:
         return []
     if not names:
-        text = f"{attached} standbys follow, none synchronously: a failover loses what was last"
+        text = f"{attached} standbys, none synchronous: a failover loses the latest messages"
         remedy = "Set synchronous_standby_names = 'ANY 1 (...)'."
         return [warn("standbys", text, remedy)]
     if commit in _LOCAL | _LOST:
-        text = f"synchronous_commit is {commit}: standbys are not waited for to flush"
+        text = f"synchronous_commit is {commit}: commits do not wait for standbys to flush"
         return [warn("standbys", text, "Set synchronous_commit = on.")]
     if not await _value(connection, _WAITED_FOR):
-        text = f"a commit waits for {names}, and none of them follows: nothing can be stored"
+        text = f"commits wait for {names}, none of which is connected: nothing can be stored"
         return [
-            fail("standbys", text, "Start one, or see application_name in its primary_conninfo.")
+            fail("standbys", text, "Start one, or check application_name in its primary_conninfo.")
         ]
-    return [ok("standbys", f"a commit waits for {names}")]
+    return [ok("standbys", f"commits wait for {names}")]
 
 
 async def _autovacuum(connection: Server) -> Finding:
     if await _setting(connection, "autovacuum") == "off":
-        text = "autovacuum is off: a queue's tables grow and slow down within hours"
+        text = "autovacuum is off: a queue's tables bloat and slow down within hours"
         return fail("autovacuum", text, "Set autovacuum = on.")
-    return ok("autovacuum", "it is on")
+    return ok("autovacuum", "on")
 
 
 async def _clock(connection: Server) -> Finding:
@@ -176,10 +176,12 @@ async def _clock(connection: Server) -> Finding:
     theirs = float(await _value(connection, "SELECT extract(epoch FROM clock_timestamp())"))
     skew = theirs - (before + time.time()) / 2
     if abs(skew) > _SKEW:
-        text = f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours"
-        remedy = "Let both follow NTP. Nothing breaks (the server's clock counts); logs disagree."
+        text = (
+            f"the server's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours"
+        )
+        remedy = "Use NTP on both. Only logs are affected: offhook uses the server's clock."
         return warn("clock", text, remedy)
-    return ok("clock", "its clock agrees with ours")
+    return ok("clock", "the server's clock agrees with ours")
 
 
 async def _setting(connection: Server, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Checks by the public URL: whether Twilio would get through, as far as this machine can tell."""
+"""Checks of the public URL: whether Twilio can reach offhook, as seen from this machine."""
 
 import asyncio
 import secrets
@@ -20,18 +20,18 @@ from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 
 _SUBJECT: Final = "webhook"
-_SIGN: Final = "Set OFFHOOK_SIGNATURE=required, or leave it out."
+_SIGN: Final = "Set OFFHOOK_SIGNATURE=required, or unset it."
 
 HEALTH: Final = "/healthz"
-_PATIENCE: Final = 8.0  # seconds
+_TIMEOUT: Final = 8.0  # seconds
 _HEADER: Final = 200  # characters of a header that are shown
 _BAD_GATEWAY: Final = (502, 503, 504)
 _REFUSED: Final = frozenset({Refusal.MISSING_SIGNATURE.value, Refusal.SIGNATURE_MISMATCH.value})
-# What else offhook itself may answer to a stranger, and what to do about it.
+# Other answers of offhook's to an unsigned request, and their remedies.
 _OURS: Final[Mapping[str, tuple[str, str]]] = {
     Fault.NOT_FOUND: (
-        ": offhook is there, but not at this path",
-        "See OFFHOOK_PUBLIC_URL and OFFHOOK_MOUNT_PATH: the path does not fit.",
+        ": offhook answers there, but not at this path",
+        "Check the path in OFFHOOK_PUBLIC_URL and OFFHOOK_MOUNT_PATH.",
     ),
     Refusal.NO_AUTH_TOKEN: (": the server has no auth token", "Set TWILIO_AUTH_TOKEN there."),
 }
@@ -39,10 +39,10 @@ _OURS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What the public URL answered.
+    """The answer of the public URL.
 
     Attributes:
-        error: our own name of the error; empty when something else has answered.
+        error: offhook's name of the error; empty if something else answered.
     """
 
     status: int
@@ -51,16 +51,16 @@ class ProbeResult:
 
 
 async def webhook(settings: Settings) -> Findings:
-    """Look who answers at the public URL, whether strangers are refused, and whether we get in.
+    """Check that offhook answers at the public URL, and accepts signed requests only.
 
-    Nothing is stored: what is sent is not signed, or has no MessageSid.
+    Nothing is stored: the requests are not signed, or have no MessageSid.
     """
     if not settings.public_url:
-        return []  # told by `environment.public_url`
+        return []  # reported by `configuration.public_url`
     url = messages_url(settings)
     tokens = settings.auth_tokens
     async with httpx2.AsyncClient(
-        timeout=_PATIENCE,
+        timeout=_TIMEOUT,
         limits=httpx2.Limits(max_keepalive_connections=0),  # not the same process each time
         follow_redirects=False,
         headers=IDENTITY,
@@ -68,27 +68,27 @@ async def webhook(settings: Settings) -> Findings:
         trust_env=is_elsewhere(url),
     ) as client:
         try:
-            stranger = await _probe(client, url, "")
-            if not (stranger.error in _REFUSED or settings.signature is SignaturePolicy.OFF):
+            unsigned = await _probe(client, url, "")
+            if not (unsigned.error in _REFUSED or settings.signature is SignaturePolicy.OFF):
                 alive = await _is_alive(client, settings)
-                return [_not_offhook(url, stranger, alive=alive)]
+                return [_not_offhook(url, unsigned, alive=alive)]
             own = [await _probe(client, url, token) for token in tokens]
         except (httpx2.HTTPError, TimeoutError) as error:
-            remedy = "Mend it at the proxy, the firewall or the DNS; then run this again."
-            return [fail(_SUBJECT, f"{url} is not reached from here: {_words(error)}", remedy)]
-    if stranger.error not in _REFUSED:
-        return [warn(_SUBJECT, f"{url} answers, and takes what is not signed", _SIGN)]
-    found = [ok(_SUBJECT, f"{url} answers, and refuses what is not signed (as seen from here)")]
+            remedy = "Check the proxy, the firewall and the DNS; then run this again."
+            return [fail(_SUBJECT, f"{url} cannot be reached from here: {_reason(error)}", remedy)]
+    if unsigned.error not in _REFUSED:
+        return [warn(_SUBJECT, f"{url} answers, and accepts unsigned requests", _SIGN)]
+    found = [ok(_SUBJECT, f"{url} answers, and refuses unsigned requests (as seen from here)")]
     return [*found, *_accepted(own)]
 
 
 async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResult:
-    """Post a form without MessageSid, signed if there is a token; each differs from all others."""
+    """Post a unique form without MessageSid, signed if there is a token."""
     fields = {"OffhookDoctor": secrets.token_hex(8)}
     headers = {"User-Agent": "offhook doctor"}
     if token:
         headers["X-Twilio-Signature"] = sign(url=url, params=fields.items(), auth_token=token)
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         response = await client.post(url, data=fields, headers=headers)
     return ProbeResult(
         response.status_code,
@@ -100,52 +100,54 @@ async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResul
 
 
 async def _is_alive(client: httpx2.AsyncClient, settings: Settings) -> bool:
-    """Return whether offhook's health check is there, which a proxy may well keep to itself."""
-    async with asyncio.timeout(_PATIENCE):
+    """Return whether offhook's health check answers; a proxy may well not forward it."""
+    async with asyncio.timeout(_TIMEOUT):
         response = await client.get(f"{settings.public_url}{settings.mount_path}{HEALTH}")
     return response.status_code == httpx2.codes.OK and response.content == ALIVE
 
 
 def _not_offhook(url: str, reached: ProbeResult, *, alive: bool) -> Finding:
-    """Return what is to be said of an answer that is not offhook's refusal."""
+    """Return the finding for an answer other than offhook's refusal."""
     status, text = reached.status, f"{url} answered {reached.status}"
     if reached.location:
         text = f"{text}, a redirect to {reached.location}"
         return fail(
-            _SUBJECT, text, "Give Twilio the URL that answers itself: redirects lose forms."
+            _SUBJECT, text, "Use the URL that answers without a redirect: redirects lose the form."
         )
     if reached.error:
-        said, remedy = _OURS.get(reached.error, (f" {reached.error}", "See the log of the server."))
+        said, remedy = _OURS.get(reached.error, (f" {reached.error}", "See the server's log."))
         return fail(_SUBJECT, f"{text}{said}", remedy)
     if status in _BAD_GATEWAY:
-        remedy = "Start offhook, and see that the proxy leads to its port."
-        return fail(_SUBJECT, f"{text}: a proxy is there, but nobody behind it", remedy)
+        remedy = "Start offhook, and check that the proxy forwards to its port."
+        return fail(_SUBJECT, f"{text}: the proxy cannot reach offhook", remedy)
     if alive:
-        remedy = f"See what the proxy does with {MESSAGES_PATH}; it leads {HEALTH} to offhook."
-        return fail(_SUBJECT, f"{text}, and it was not offhook, which answers {HEALTH}", remedy)
-    remedy = f"See that the proxy leads {MESSAGES_PATH} to offhook, without changing the path."
-    return fail(_SUBJECT, f"{text}, and it was not offhook", remedy)
+        remedy = f"Check how the proxy forwards {MESSAGES_PATH}; it forwards {HEALTH} to offhook."
+        return fail(_SUBJECT, f"{text}, but not from offhook, which answers {HEALTH}", remedy)
+    remedy = f"Check that the proxy forwards {MESSAGES_PATH} to offhook, without changing the path."
+    return fail(_SUBJECT, f"{text}, but not from offhook", remedy)
 
 
 def _accepted(own: list[ProbeResult]) -> Findings:
-    """Return whether the server takes for genuine what is signed with our tokens."""
+    """Return whether the server accepts requests signed with our tokens."""
     if not own:
         return []
     wrong = [n for n, one in enumerate(own, start=1) if one.error != Fault.MISSING_MESSAGE_SID]
     if not wrong:
         which = "TWILIO_AUTH_TOKEN" if len(own) == 1 else f"each of the {len(own)} tokens"
-        return [ok("signature", f"what is signed with {which} for this URL is accepted")]
+        return [ok("signature", f"requests signed with {which} are accepted")]
     named = "TWILIO_AUTH_TOKEN" if len(own) == 1 else f"token {', '.join(map(str, wrong))}"
-    told = own[wrong[0] - 1]
-    text = f"the server refuses what is signed with {named}: {told.status} {told.error}".rstrip()
-    remedy = "It has another token or another OFFHOOK_PUBLIC_URL than is set here; its log says."
+    answer = own[wrong[0] - 1]
+    text = (
+        f"the server refuses requests signed with {named}: {answer.status} {answer.error}".rstrip()
+    )
+    remedy = "Its token or OFFHOOK_PUBLIC_URL differs from the one set here; see its log."
     return [fail("signature", text, remedy)]
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"its certificate can't be verified ({text.rpartition(': ')[2]})"
+        return f"its certificate cannot be verified ({text.rpartition(': ')[2]})"
     if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
-        return f"no answer within {_PATIENCE:g} s"
+        return f"no answer within {_TIMEOUT:g} s"
     return error_text(error).partition(" ")[2] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A check of Redis: whether it answers, and as fast as it has to."""
+"""A check of Redis: whether it answers, and fast enough."""
 
 import time
 from statistics import median
@@ -13,11 +13,11 @@ from offhook.settings import Settings
 _SUBJECT: Final = "cache"
 _CONNECT: Final = 3.0  # seconds
 _PINGS: Final = 11
-_LIMIT: Final = 0.02  # seconds; what takes longer is given up: see caches/link.py
+_LIMIT: Final = 0.02  # seconds; the timeout of a lookup: see cache/redis_connection.py
 
 
 async def redis(settings: Settings) -> Findings:
-    """Look whether Redis can be asked. Without it repeats cost more, and nothing else changes."""
+    """Check that Redis answers. Without it repeats cost more, and nothing else changes."""
     url = settings.cache.get_secret_value()
     if url == "memory://":
         return []
@@ -25,11 +25,11 @@ async def redis(settings: Settings) -> Findings:
         took = await _pings(url)
     except (RedisError, OSError, ValueError, TimeoutError) as error:
         text = f"Redis does not answer: {type(error).__name__}"
-        remedy = "See OFFHOOK_CACHE and the server. Meanwhile each process remembers for itself."
+        remedy = "Check OFFHOOK_CACHE and the server. Meanwhile each process caches on its own."
         return [warn(_SUBJECT, text, remedy)]
     text = f"Redis answers in {took * 1000:.1f} ms"
     if took > _LIMIT:
-        remedy = "Have one nearer: lookups are given up after 20 ms, so it is of no use."
+        remedy = "Use a nearer one: lookups time out after 20 ms, so this one is of no use."
         return [warn(_SUBJECT, text, remedy)]
     return [ok(_SUBJECT, text)]
 

@@ -14,7 +14,7 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 _MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _LAYERS: Final = frozenset({"overlay", "overlayfs", "aufs"})
-# SQLite's log needs shared memory, and its locks need a kernel that sees all who lock:
+# SQLite's log needs shared memory, and its locks need one kernel for all processes:
 # https://www.sqlite.org/wal.html, https://www.sqlite.org/faq.html#q5
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "virtiofs"}
@@ -49,27 +49,27 @@ def mounts(lines: Iterable[str]) -> list[Mount]:
 
 
 def mount_of(path: Path, found: Iterable[Mount]) -> Mount | None:
-    """Return the mount that a file lies on: the deepest, and of several there the last."""
+    """Return the mount that a file is on: the deepest, and of several there the last."""
     holding = [mount for mount in found if path.is_relative_to(mount.point)]
     return max(reversed(holding), key=lambda mount: len(mount.point.parts), default=None)
 
 
 def check_mount(path: Path, mount: Mount, setting: str = "OFFHOOK_STORE") -> Finding:
-    """Return what is to be said of a store, or a spool, on such a file system."""
+    """Return the finding for a store, or a spool, on this file system."""
     subject, where = "file system", f"{path} is on {mount.type}"
-    remedy = f"Put {setting} on a disk or a volume that stays."
+    remedy = f"Put {setting} on a disk or a persistent volume."
     if mount.type in _MEMORY:
         return fail(subject, f"{where}, in memory: a restart loses all messages", remedy)
     if mount.type in _LAYERS:
-        return fail(subject, f"{where}: it goes when the container goes", remedy)
+        return fail(subject, f"{where}: it is deleted with the container", remedy)
     if mount.type in _NETWORK or mount.type.startswith("fuse.sshfs"):
         remedy = f"Put {setting} on a local disk; for several machines, use PostgreSQL."
-        return fail(subject, f"{where}: SQLite can't lock it across a network", remedy)
+        return fail(subject, f"{where}: SQLite cannot lock it across a network", remedy)
     return ok(subject, where)
 
 
 async def file_system(settings: Settings) -> Findings:
-    """Look whether what is on the disk stays there, and can be locked."""
+    """Check that the file system is persistent, and that SQLite can lock files on it."""
     if not _MOUNTS.exists():
         return []
     found = []
@@ -84,20 +84,20 @@ async def file_system(settings: Settings) -> Findings:
 
 
 async def free_space(settings: Settings) -> Findings:
-    """Look whether there is room for what is coming."""
+    """Check that the disk has space."""
     path = settings.store_file
     if path is None or not path.parent.is_dir():
         return []
     free = shutil.disk_usage(path.parent).free
-    text = f"{free / 1e9:,.1f} GB are free at {path.parent}"
-    remedy = "Make room: without it webhooks are answered 503, and may be lost."
+    text = f"{free / 1e9:,.1f} GB free at {path.parent}"
+    remedy = "Free some space: webhooks that cannot be stored are answered 503, and may be lost."
     if free < _GONE:
         return [fail("disk", text, remedy)]
     return [warn("disk", text, remedy) if free < _SCARCE else ok("disk", text)]
 
 
 async def file_modes(settings: Settings) -> Findings:
-    """Look who else may read people's messages."""
+    """Check that other users cannot read the store."""
     path = settings.store_file
     if path is None:
         return []
@@ -106,8 +106,8 @@ async def file_modes(settings: Settings) -> Findings:
     open_ = [file for file in there if file.stat().st_mode & _OTHERS]
     if open_:
         names = " ".join(str(file) for file in open_)
-        return [warn("file modes", "others may read the store", f"chmod 600 {names}")]
-    return [ok("file modes", "the store is readable by its owner alone")] if there else []
+        return [warn("file modes", "other users can read the store", f"chmod 600 {names}")]
+    return [ok("file modes", "only its owner can read the store")] if there else []
 
 
 def _mount_of(path: Path) -> Mount | None:
@@ -116,5 +116,5 @@ def _mount_of(path: Path) -> Mount | None:
 
 
 def _unescape(text: str) -> str:
-    r"""Blanks and the like stand as octal numbers: `\040`."""
+    r"""Decode blanks and the like, which stand as octal numbers: `\040`."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

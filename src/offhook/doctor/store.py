@@ -1,4 +1,4 @@
-"""Checks of what the store says."""
+"""Checks of the store: that it opens, and that its backlog is short."""
 
 import sqlite3
 import time
@@ -16,11 +16,11 @@ from offhook.stores.api import Counts
 from offhook.stores.migrations import migrations
 
 _DAY = 86_400.0
-_LATE = 60.0  # seconds that a message may wait before somebody should look at the workers
+_LATE = 60.0  # seconds that a message may wait before the workers should be checked
 
 
 async def reachable(settings: Settings) -> Findings:
-    """Look whether the store can be written, and has our schema. Changes nothing in it."""
+    """Check that the store is writable and has our schema. Changes nothing in it."""
     if (finding := await _unready(settings)) is not None:
         return [finding]
     try:
@@ -29,21 +29,21 @@ async def reachable(settings: Settings) -> Findings:
     except SchemaTooNew as error:
         return [fail("store", str(error), "Install the newer offhook again.")]
     except StoreError as error:
-        remedy = "Correct what it says, or name another store in OFFHOOK_STORE."
+        remedy = "Fix the error, or use another store in OFFHOOK_STORE."
         return [fail("store", str(error), remedy)]
-    return [ok("store", "it can be read and written, and its schema is up to date")]
+    return [ok("store", "readable and writable; its schema is up to date")]
 
 
 async def backlog(settings: Settings) -> Findings:
-    """Look for work that nobody does, and for what waits for a decision."""
+    """Check for messages that no worker takes, and for those that wait for a decision."""
     if await _unready(settings) is not None:
         return []
     try:
         async with opened(settings) as store:
             counts = await store.counts()
     except StoreError:
-        return []  # told by `reachable`
-    return [*_waiting(counts), *_set_aside(counts, settings)]
+        return []  # reported by `reachable`
+    return [*_waiting(counts), *_unfinished(counts, settings)]
 
 
 async def _unready(settings: Settings) -> Finding | None:
@@ -53,9 +53,9 @@ async def _unready(settings: Settings) -> Finding | None:
 
 
 def _schema(path: Path) -> Finding | None:
-    """Return what is to be said of a file that opening would make, or migrate."""
+    """Return a finding if opening the store would create or migrate the file; None otherwise."""
     if deleted_in_use(path):
-        remedy = "First end the processes that use it: as they exit, they save what its log holds."
+        remedy = "First stop the processes that use it: as they exit, they save what its log holds."
         return fail("store", f"{path} was not opened: its files were removed while in use", remedy)
     if not path.exists():
         return _missing(path)
@@ -63,34 +63,34 @@ def _schema(path: Path) -> Finding | None:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
-        remedy = "See who owns the file, and whether it is a database of offhook's."
-        return fail("store", f"{path} can't be read: {error}", remedy)
+        remedy = "Check the file's owner, and that it is a database of offhook's."
+        return fail("store", f"{path} cannot be read: {error}", remedy)
     known = migrations("offhook.stores.sqlite.migrations")[-1].version
     if version < known:
-        text = f"its schema is {version}, this offhook's is {known}"
-        return warn("store", text, "`offhook migrate` brings it up to date, as every start does.")
+        text = f"its schema is version {version}, this offhook's is {known}"
+        return warn("store", text, "Run `offhook migrate`; every start migrates too.")
     return None
 
 
 def _missing(path: Path) -> Finding:
-    """Return what is to be said where there is no file: there was none yet, or it is gone."""
+    """Return the finding for a missing file: not created yet, or removed."""
     if not path.parent.is_dir():
-        return fail("store", f"there is no directory {path.parent}", "Make it.")
+        return fail("store", f"directory {path.parent} does not exist", "Create it.")
     lock = path.with_name(f"{path.name}-lock")
-    if lock.exists():  # made with the store; a command that made another would hide the loss
+    if lock.exists():  # created with the store; creating another store would hide the loss
         remedy = f"Put it back, or restore a backup. To start with an empty one, remove {lock}."
-        return fail("store", f"{path} is gone: it was removed or renamed", remedy)
-    return warn("store", f"there is none at {path} yet", "`offhook migrate` makes it.")
+        return fail("store", f"{path} is missing: it was removed or renamed", remedy)
+    return warn("store", f"{path} does not exist yet", "`offhook migrate` creates it.")
 
 
 def _waiting(counts: Counts) -> Findings:
     if counts.oldest is None or counts.oldest < _LATE:
-        return [ok("workers", "no message waits for long")]
-    remedy = "See whether a worker runs, and what its log says; `offhook stats` counts."
+        return [ok("workers", "no message has waited long")]
+    remedy = "Check that a worker runs, and its log; `offhook stats` shows counts."
     return [warn("workers", f"the oldest message has waited {counts.oldest:,.0f} s", remedy)]
 
 
-def _set_aside(counts: Counts, settings: Settings) -> Findings:
+def _unfinished(counts: Counts, settings: Settings) -> Findings:
     found = []
     dead, parked = counts.messages[State.DEAD], counts.messages[State.PARKED]
     if dead:
@@ -99,11 +99,11 @@ def _set_aside(counts: Counts, settings: Settings) -> Findings:
     if parked:
         goes = time.time() - (counts.parked or 0.0) + settings.parked_retention * _DAY
         day = time.strftime("%Y-%m-%d", time.localtime(goes))
-        text = f"{parked:,} are set aside; the first is deleted on {day}"
+        text = f"{parked:,} are parked; the first is deleted on {day}"
         remedy = "`offhook messages list --state parked` shows them: replay or discard them."
         found.append(warn("messages", text, remedy))
     if number := counts.sends[SendState.UNKNOWN]:
-        text = f"of {number:,} replies it is unknown whether they left"
-        remedy = "Their status callbacks tell: see whether Twilio reaches OFFHOOK_PUBLIC_URL."
+        text = f"{number:,} replies may or may not have been sent"
+        remedy = "Status callbacks settle them: check that Twilio reaches OFFHOOK_PUBLIC_URL."
         found.append(warn("replies", text, remedy))
     return found

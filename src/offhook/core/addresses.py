@@ -8,6 +8,6 @@ def channel_of(address: str) -> str:
 
 
 def folded(address: str) -> str:
-    """Return an address as all its spellings are compared: the channel's prefix in lower case."""
+    """Return an address in comparable form: the channel's prefix in lower case."""
     prefix, colon, rest = address.partition(":")
     return f"{prefix.lower()}:{rest}" if colon else address

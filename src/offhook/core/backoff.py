@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""The delay before the next attempt."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ CAP: Final = 300.0
 def delay(attempt: int, jitter: float, *, base: float = BASE, cap: float = CAP) -> float:
     """Return the seconds to wait after a failed attempt: 1, 4, 16, 64, 256, 300 s, less jitter.
 
-    Somebody is waiting for the answer, so the first retry comes at once; an outage of a minute
-    is outlived by the default five attempts all the same.
+    A person is waiting for the reply, so the first retry comes early; the default five attempts
+    still span an outage of a minute.
 
     Args:
         attempt: the attempt that failed, from 1.
-        jitter: in [0, 1), drawn by the caller; takes off up to half, so that messages that failed
-            together do not come back together.
+        jitter: in [0, 1), drawn by the caller; shortens the delay by up to half, so that messages
+            that failed together are not retried together.
         base: seconds after the first failure, before jitter.
         cap: the longest wait in seconds, before jitter.
     """

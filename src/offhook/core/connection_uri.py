@@ -1,4 +1,4 @@
-"""The URLs of stores, databases and caches. They may hold a password; nothing here quotes one."""
+"""The URLs of stores, databases and caches. They may hold a password: no error here quotes one."""
 
 import re
 from pathlib import Path
@@ -12,20 +12,20 @@ _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.~%-]*)(?::(
 _LAST_PORT: Final = 65535
 
 ESCAPE: Final = (
-    "percent-encode what has a meaning in a URL, in the user's name and the password: "
+    "percent-encode reserved characters in the user name and the password: "
     "%25 for %, %40 for @, %2F for /, %3F for ?, %23 for #, %5B for [, %5D for ]"
 )
 
 
 class ConnectionUri(NamedTuple):
-    """A URL taken apart where its drivers take it apart.
+    """A URL, split as its drivers split it.
 
     Attributes:
         user: decoded; empty without one.
         has_password: before the host or among the parameters.
         hosts: one or several with commas, each with its port; empty for a local default.
-        path: what follows, without its slash; decoded.
-        parameters: what stands behind the question mark, as it was written.
+        path: decoded, without its first slash.
+        parameters: the query, not decoded.
     """
 
     scheme: str
@@ -37,7 +37,7 @@ class ConnectionUri(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> "ConnectionUri":
-        """Take any text apart; whether that makes sense is for `problem` to say."""
+        """Split any text; `problem` validates it."""
         scheme, _, rest = url.partition("://")
         rest, _, parameters = rest.partition("?")
         authority, _, path = rest.partition("/")
@@ -48,7 +48,7 @@ class ConnectionUri(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The URL as it may be seen: without user, password and parameters."""
+        """The URL for display: without user, password and parameters."""
         return f"{self.scheme}://{self.hosts}/{self.path}"
 
 
@@ -67,10 +67,10 @@ def is_postgres(url: str) -> bool:
 
 
 def problem(url: str) -> str:
-    """Return why a driver would misread a URL, without quoting it; empty when none would.
+    """Return why a driver would misread a URL, without quoting it; empty if it is valid.
 
-    A password with an unescaped `/`, `?`, `#` or `@` moves the end of the host, so that drivers
-    and resolvers complain of a host or port that is a part of the password.
+    An unescaped `/`, `?`, `#` or `@` in a password moves the end of the host: errors of drivers and
+    resolvers would then quote a part of the password as the host or port.
     """
     at_signs = url.count("@")
     uri = ConnectionUri.parse(url)

@@ -1,8 +1,8 @@
-"""Whether a signed form is still cut as Twilio cut it.
+"""Detect a signed form whose fields were split differently than Twilio split them.
 
-The signed text has nothing between names and values, so whoever has one captured request can cut
-it anew: the signature fits, and another field may be the sender. Which cuts can be told from
-Twilio's, which can't, and why: docs/decisions/0022-forms-cut-anew.md.
+The signed text has no separators between names and values, so one captured request can be split
+into other fields with the same signature, for example with another sender. Which splits are
+detected, which can't be, and why: docs/decisions/0022-forms-cut-anew.md.
 """
 
 import re
@@ -22,9 +22,9 @@ _ANY_SID: Final = re.compile(f"(?:SM|MM|AC){_HEX}")
 
 _NAMES: Final = re.compile(r"[A-Za-z0-9_]+")
 
-# Whole, so that none has swallowed the name behind it or lost its own end to one: a number, a short
-# code, an alphanumeric sender (at most 11 characters), or a channel's address. Parameters that may
-# follow an address and be blank are no part of one.
+# A whole address, which has neither absorbed the next name nor lost its end: a number, a short
+# code, an alphanumeric sender (at most 11 characters), or a channel's address. It contains no name
+# of a parameter that may follow an address and be empty.
 _ADDRESS: Final = re.compile(
     r"""
     (?! .* (?: From | To ) (?: City | Country | State | Zip ) )
@@ -37,13 +37,13 @@ _ADDRESS: Final = re.compile(
 )
 
 # Codes are numbers, but `InvalidSandboxRequest` has been seen (twilio-csharp, issue 488). A word
-# that goes on with the name of the field behind it is none.
+# that continues with the name of the next field is not a code.
 _ERROR_CODE: Final = re.compile(
     r"[0-9]{0,9}|(?!.*(?:Error[A-Z]|Event|External|From|Message|Raw|Sms))[A-Z][A-Za-z]{2,59}"
 )
 
-# What names a message, and what follows such a name. Where one of these stands in the signed text,
-# Twilio has cut it there, or it is a part of what a person wrote.
+# The names of identifying fields, each with the beginning of its value. Where one occurs in the
+# signed text, Twilio split it there, or it is part of a person's text.
 _SID_FIELD: Final = re.compile(f"Sid{_ANY_SID.pattern}")
 _BEGINNING: Final = r"(?:\+[0-9]|[0-9]{3}|(?:[a-z]{1,20}|[A-Z]{1,20}):)"
 _FROM: Final = re.compile(f"From{_BEGINNING}")
@@ -52,10 +52,10 @@ _CODE: Final = re.compile("ErrorCode[0-9A-Z]")
 _STATUS: Final = re.compile(f"MessageStatus(?:{'|'.join(sorted(STATUSES))})")
 
 _BEHIND_SENDER: Final = ("Label", "InteractiveData")
-"""Texts of a person's that stand between sender and SID."""
+"""Parameters with a person's text that sort between sender and SID."""
 
 _SENDERS_NAME: Final = re.compile(r"(?<![ '\"(])From")
-"""The name of a parameter, and no word of a sentence: `The 'From' number is not ...`."""
+"""A parameter's name, not a word in a sentence: `The 'From' number is not ...`."""
 
 _TEXTS: Final = frozenset(
     {
@@ -64,10 +64,10 @@ _TEXTS: Final = frozenset(
         "ReferralSourceUrl",
     }
 )  # fmt: skip
-"""Parameters that hold a person's own words, or an advertisement's: they may hold anything."""
+"""Parameters with text of a person or an advertisement, which may contain anything."""
 
 _OUR_TEXT: Final = "StructuredMessage"
-"""The one parameter of a status that holds words: those that were sent."""
+"""The one parameter of a status with free text: that of the sent message."""
 
 _SIDS: Final = ("MessageSid", "SmsMessageSid", "SmsSid")
 _COMMON: Final = len((*_SIDS, "AccountSid"))  # SIDs that nearly every message has, and no more
@@ -77,15 +77,15 @@ _ONCE: Final = frozenset(
 
 
 def flaw(kind: Kind, form: Form, text: str, *, posted: bool) -> str:
-    """Return what shows that Twilio has not cut a form like this; empty when it may have.
+    """Return why Twilio can't have sent these fields; empty if it may have.
 
-    Fields that are absent are no flaw, unless their names are hidden in other fields.
+    Absent fields are not a flaw, unless their names are hidden in other fields.
 
     Args:
-        kind: of what the form says.
-        form: decoded, and believed.
+        kind: the webhook's kind.
+        form: decoded, with a valid signature.
         text: its `signed_text`.
-        posted: it was signed field by field; the query of a GET is signed as it stands.
+        posted: whether it was signed field by field; the query of a GET is signed whole.
     """
     first = form.first
     if posted and first and ("" in first or not _NAMES.fullmatch("".join(first))):
@@ -113,8 +113,8 @@ def _flaw_of_message(first: Mapping[str, str], text: str) -> str:
     if found != _COMMON and found != _sid_fields(first) + _retold(first, _TEXTS):
         return "a SID stands outside its parameter"
     if not _is_only(_FROM, text, first, "From"):
-        # The sender is the last that is named before MessageSid; what a person wrote comes first.
-        # `City` is no sender where another is told: it may have been FromCity.
+        # The sender is the last one before MessageSid; a person's texts sort before it. `City` is
+        # not a sender if there is another: it may have been FromCity.
         before, behind = _text_of(first, "", "From"), _text_of(first, "From", "MessageSid")
         own = _FROM.match(behind)
         if not own or _count(_FROM, behind) > 1 or _sender_retold(before):
@@ -131,7 +131,7 @@ def _flaw_of_status(form: Form, text: str) -> str:
 
 
 def _misshapen(first: Mapping[str, str]) -> str:
-    # SmsSid is another than MessageSid in some.
+    # In some, SmsSid differs from MessageSid.
     if any(first.get(name) and not _SID.fullmatch(first[name]) for name in _SIDS):
         return "a SID is malformed"
     if any(first.get(name, "sent") not in STATUSES for name in ("MessageStatus", "SmsStatus")):
@@ -169,25 +169,25 @@ def _count(pattern: re.Pattern[str], text: str) -> int:
 
 
 def _sid_fields(first: Mapping[str, str]) -> int:
-    """Return how many parameters are SIDs of messages and accounts, whatever else they are."""
+    """Return how many parameters hold the SID of a message or an account."""
     return sum(
         1 for name, value in first.items() if name[-3:] == "Sid" and _ANY_SID.fullmatch(value)
     )
 
 
 def _retold(first: Mapping[str, str], texts: Iterable[str]) -> int:
-    """Return how many SIDs, behind their names, stand within these texts."""
+    """Return how many SIDs, each after its name, these texts contain."""
     return sum(_count(_SID_FIELD, first[name]) for name in texts if name in first)
 
 
 def _sender_retold(text: str) -> bool:
-    """Return whether a sender stands in a text, and anywhere behind it what hides one."""
+    """Return whether a text contains a sender, followed by a name that may hide one."""
     sender = _FROM.search(text)
     return sender is not None and any(name in text[sender.end() :] for name in _BEHIND_SENDER)
 
 
 def _is_only(pattern: re.Pattern[str], text: str, first: Mapping[str, str], name: str) -> bool:
-    """Return whether an address stands nowhere in a text but in its own parameter."""
+    """Return whether an address occurs in a text only in its own parameter."""
     own = pattern.match(name + first.get(name, "")) is not None
     return _count(pattern, text) == own
 

@@ -7,12 +7,12 @@ from typing import Final, Self
 from urllib.parse import parse_qsl
 
 # Twilio documents about 60 parameters for a message; its 64 KiB limit on a body (error 11750)
-# holds more fields than anyone can mean. This bounds the work an unsigned request can cause.
+# holds far more fields than any message has. This bounds the work an unsigned request can cause.
 MAX_FIELDS: Final = 1_000
 
 
 class Refusal(StrEnum):
-    """Why a request was not accepted as Twilio's, in words that can stand in a header."""
+    """Why a request was not accepted as Twilio's, as sent in the header `X-Offhook-Error`."""
 
     MISSING_SIGNATURE = "missing-signature"
     SIGNATURE_MISMATCH = "signature-mismatch"
@@ -27,7 +27,7 @@ class Refusal(StrEnum):
 
 
 class FormError(ValueError):
-    """A body is not a form that can be decoded; `refusal` says in which way."""
+    """A body can't be decoded as a form; `refusal` is the reason."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.value)
@@ -39,8 +39,8 @@ class Form:
     """The decoded fields of one request, in the order received, blank values kept.
 
     `first` maps each name to its first value and is to be read only; `all` holds every field when
-    a name came more than once, which no message has. Neither shows in `repr`: they hold what people
-    wrote, and logs must not. `Form.of` makes one from pairs.
+    a name came more than once, which no message has. `repr` shows neither: logs must not contain
+    people's texts. `Form.of` makes one from pairs.
     """
 
     first: Mapping[str, str] = field(repr=False)
@@ -95,12 +95,12 @@ def decode_form(body: bytes) -> Form:
 
 
 def parameters(form: bytes) -> dict[str, str]:
-    """Return the parameters of a stored form, for people: what can't be read is replaced."""
+    """Return the parameters of a stored form, for display: invalid UTF-8 is replaced."""
     pairs = parse_qsl(form.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
     return dict(pairs)
 
 
-# Every two digits an escape may have, in any case, and the byte they stand for as a character.
+# Every pair of hexadecimal digits, in any case, and the character of their byte.
 _ESCAPES: Final[Mapping[str, str]] = {
     high + low: chr(int(high + low, 16))
     for high in "0123456789abcdefABCDEF"

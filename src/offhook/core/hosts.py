@@ -1,4 +1,4 @@
-"""Names of hosts, as they stand in Host headers."""
+"""Host names, as in Host headers."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from typing import Final
 _MAX_NAME: Final = 255  # octets of a name in the DNS (RFC 1035, 2.3.4)
 _MAX_PORT: Final = 65_535
 
-# What stands between the slashes of a URL, without user info (RFC 3986, 3.2.2 and 3.2.3).
+# The authority of a URL, without user info (RFC 3986, 3.2.2 and 3.2.3).
 _HOST: Final = re.compile(
     r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(?P<port>[0-9]{0,5}))?"
 )
@@ -18,9 +18,9 @@ _HOST: Final = re.compile(
 # All requests to a server name few hosts.
 @lru_cache(maxsize=256)
 def host_name(host: str) -> str | None:
-    """Return the name or address in `host:port`, in lower case; None when it is no host.
+    """Return the name or address in `host:port`, in lower case; None if it is malformed.
 
-    An IPv6 address has its brackets; a dot that ends a name is left out.
+    An IPv6 address keeps its brackets; a trailing dot is removed.
     """
     match = _HOST.fullmatch(host)
     if match is None or len(match["name"]) > _MAX_NAME or int(match["port"] or 0) > _MAX_PORT:
@@ -29,7 +29,7 @@ def host_name(host: str) -> str | None:
 
 
 class HostNames:
-    """Names of hosts: whole ones, `*.example.com` for all below one, `*` for all there are."""
+    """A set of host names: exact ones, `*.example.com` for all subdomains, `*` for all hosts."""
 
     def __init__(self, listed: Iterable[str]) -> None:
         names = frozenset(name.lower().removesuffix(".") for name in listed)
@@ -48,7 +48,7 @@ class HostNames:
 
 
 def is_inner(name: str) -> bool:
-    """Return whether no stranger can make a name resolve to this machine.
+    """Return whether a name can't be made to resolve to this machine by others (DNS rebinding).
 
     An address is not resolved, and a name without a dot is not in the public DNS.
     """

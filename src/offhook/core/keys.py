@@ -1,4 +1,4 @@
-"""Which webhooks are the same, and which stand in one line."""
+"""The keys of webhooks: what identifies duplicates, and what orders messages (lanes)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,7 +18,7 @@ class Kind(StrEnum):
 
     MESSAGE = "message"
     STATUS = "status"
-    DEFERRED = "deferred"  # a request as it came, to be verified before it is one of the others
+    DEFERRED = "deferred"  # an unverified request, which becomes one of the others once verified
 
 
 def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
@@ -30,25 +30,25 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
     parts = [kind, raw.get("AccountSid", ""), message_sid(raw)]
     if kind is Kind.STATUS:
         parts += [message_status(raw), raw.get("ErrorCode", "")]
-    # NUL keeps ("a", "bc") and ("ab", "c") apart; SIDs and statuses hold none, and what is signed
-    # by Twilio is not made to collide.
+    # NUL separates ("a", "bc") from ("ab", "c"); SIDs and statuses contain none, and requests
+    # signed by Twilio are not crafted to collide.
     return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
 
 
 def is_status(raw: Mapping[str, str]) -> bool:
-    """Return whether a form is a delivery status, to whichever URL it was sent.
+    """Return whether a form is a delivery status, whatever URL it was sent to.
 
-    Only a message that a person sent is `received`.
+    Only inbound messages have the status `received`.
     """
     status = raw.get("MessageStatus") or raw.get("SmsStatus")
     return bool(status) and status not in _RECEIVED
 
 
 def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:
-    """Return the lane: what must be handled one at a time, first in, first out.
+    """Return the lane, within which webhooks are handled one at a time, first in, first out.
 
-    A message's lane is its conversation. A status has a lane of its own MessageSid, so that a
-    stuck conversation does not hold back delivery states.
+    A message's lane is its conversation. A status's lane is its MessageSid, so that a blocked
+    conversation does not delay delivery statuses.
     """
     account = raw.get("AccountSid", "")
     if kind is Kind.STATUS:

@@ -1,4 +1,4 @@
-"""The life of a message and of a send: two tables, and nothing else decides on states.
+"""The lifecycles of messages and of sends: two tables, which alone decide on states.
 
 A store turns a trigger into SQL by asking `sources(trigger)` and `target(trigger)`; it never
 spells out a state of its own. The diagrams in docs/reference/lifecycle.md are made from here.
@@ -12,12 +12,12 @@ from typing import Final
 
 
 class State(StrEnum):
-    """Where a stored webhook is."""
+    """The state of a stored webhook."""
 
     OPEN = "open"  # stored, waits for its turn in the lane
     RUNNING = "running"  # a worker holds its lease
     WAITING = "waiting"  # for its next attempt
-    PARKED = "parked"  # set aside, until somebody or something decides
+    PARKED = "parked"  # set aside until an operator or a rule releases it
     DONE = "done"
     DISCARDED = "discarded"
     DEAD = "dead"  # given up; its traceback is kept
@@ -28,15 +28,15 @@ class Trigger(StrEnum):
 
     CLAIM = "claim"  # a worker takes it
     COMPLETE = "complete"  # the handler returned
-    DISCARD = "discard"  # the handler, or nobody, wants it
-    DROP = "drop"  # an operator wants it gone
+    DISCARD = "discard"  # the handler discarded it, or no handler matched
+    DROP = "drop"  # an operator discarded it
     RETRY = "retry"  # the handler failed, and may try again
     GIVE_UP = "give-up"  # the last attempt failed
-    INTERRUPT = "interrupt"  # the worker is going down and hands it back: no attempt is counted
+    INTERRUPT = "interrupt"  # the worker is stopping and returns it: no attempt is counted
     RESCUE = "rescue"  # its worker crashed
     BURY = "bury"  # its worker crashed once too often
     PARK = "park"
-    REPLAY = "replay"  # an operator wants it handled again, or sooner
+    REPLAY = "replay"  # an operator has it handled again, or sooner
 
 
 _S, _T = State, Trigger
@@ -81,31 +81,31 @@ def table() -> tuple[tuple[State, Trigger, State], ...]:
     return tuple((s, t, to) for t, (many, to) in _MESSAGE.items() for s in State if s in many)
 
 
-# How often a message may have been running when its worker died. One crash may be anybody's fault
-# (a deploy, the kernel's memory killer); after the second it runs alone, so that it can take no
-# neighbour with it; a fifth makes it dead (DESIGN, "life of a message").
+# Worker crashes while a message was running. One may have any cause (a deploy, the OOM killer);
+# after the second, the message runs alone, so that it can't interrupt others; after the fifth it
+# is dead (DESIGN, "life of a message").
 CRASHES_UNTIL_ALONE: Final = 2
 CRASHES_UNTIL_DEAD: Final = 5
 
 
 def after_crash(crashes: int) -> Trigger:
-    """Return what becomes of a message whose worker has died for the `crashes`-th time."""
+    """Return the trigger for a message after its `crashes`-th worker crash."""
     return Trigger.BURY if crashes >= CRASHES_UNTIL_DEAD else Trigger.RESCUE
 
 
 class SendState(StrEnum):
-    """Where a reply is, in the ledger."""
+    """The state of a reply in the ledger."""
 
     PENDING = "pending"
     SENDING = "sending"  # the request may have left
     SENT = "sent"  # Twilio has it
     FAILED = "failed"  # Twilio refused it
-    UNKNOWN = "unknown"  # sent, but no answer was read: never repeated by us
-    CANCELED = "canceled"  # not wanted any more, and never sent
+    UNKNOWN = "unknown"  # sent, but the response was lost: never repeated
+    CANCELED = "canceled"  # withdrawn before it was sent
 
 
 MAY_HAVE_LEFT: Final = frozenset({SendState.SENDING, SendState.SENT, SendState.UNKNOWN})
-"""The states in which a send may be with its recipient."""
+"""The states in which a send may have reached its recipient."""
 
 
 class SendTrigger(StrEnum):
@@ -114,9 +114,9 @@ class SendTrigger(StrEnum):
     CLAIM = "claim"
     ACCEPT = "accept"  # Twilio answered with a SID
     REFUSE = "refuse"
-    POSTPONE = "postpone"  # surely not accepted (never connected, 429): again later
-    LOSE = "lose"  # the request left, the answer did not come
-    CONFIRM = "confirm"  # a status callback names it: Twilio has it after all
+    POSTPONE = "postpone"  # certainly not accepted (not connected, 429): retried later
+    LOSE = "lose"  # the request was sent, the response was lost
+    CONFIRM = "confirm"  # a status callback shows that Twilio accepted it
     CANCEL = "cancel"
 
 
@@ -152,7 +152,7 @@ def send_table() -> tuple[tuple[SendState, SendTrigger, SendState], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What Twilio last said of an outbound message.
+    """The last status that Twilio reported of an outbound message.
 
     Attributes:
         status: `queued`, `sent`, `delivered`, `read`, `undelivered`, `failed`, ...
@@ -163,8 +163,8 @@ class Delivery:
     error_code: str = ""
 
 
-# Callbacks come in any order and carry no sequence number; the rank keeps a late one from moving
-# a message backwards. https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
+# Callbacks arrive in any order, without sequence numbers; the rank keeps a late one from moving a
+# message backwards. https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
 _RANK: Final[Mapping[str, int]] = MappingProxyType(
     {
         "accepted": 1, "scheduled": 1, "queued": 2, "sending": 3, "sent": 4,
@@ -178,9 +178,9 @@ STATUSES: Final = frozenset(_RANK) | {"receiving", "received"}
 
 
 def later_delivery(known: Delivery | None, reported: Delivery) -> Delivery:
-    """Return the delivery to keep, of what is known and what a callback reports.
+    """Return the known delivery updated by a reported one.
 
-    It never moves backwards, and an error code is never erased by an empty one.
+    It never moves backwards, and an error code is never replaced by an empty one.
     """
     if known is None:
         return reported

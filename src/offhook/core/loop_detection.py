@@ -1,4 +1,4 @@
-"""When two bots are talking with each other: answers that come faster than any person's.
+"""Detect two bots talking to each other, by answers that come faster than a person's.
 
 docs/decisions/0026-turns-without-a-human-pace.md has the rule's reasons and measurements.
 """
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 PACE: Final = 1.0
-"""Seconds from when Twilio took our reply to the receipt of its answer. Delivery takes a part of it
-both ways; in the rest nobody reads and answers, again and again."""
+"""Seconds from Twilio's acceptance of our reply to the receipt of its answer. Delivery in both
+directions takes a part of it; in the rest, no person reads and answers repeatedly."""
 
 PROBE: Final = 3.0
-"""Seconds that some messages wait, from their receipt on, once a loop is likely: what people send
-without waiting for answers (a phone that was offline, say) has come by then, and counts once."""
+"""Seconds for which some messages are delayed after their receipt once a loop is likely. A burst
+from a person (of a phone that was offline, say) has arrived by then, and counts once."""
 
 COUNTED_REPLIES: Final = 200
-"""The latest of a conversation, which alone are looked at: as many as twenty turns may take."""
+"""The number of latest replies in a conversation that are considered: enough for twenty turns."""
 
 _PROBED: Final = 5
-"""Turns between two probes, at least."""
+"""Minimum number of turns between two probes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopRule:
-    """Which turns a claim counts: our replies that were answered at a program's pace.
+    """Which turns a claim counts: replies of ours that were answered at a program's pace.
 
     Attributes:
-        within: seconds that it looks back.
-        pace: seconds in which a reply has to be answered.
+        within: seconds to look back.
+        pace: seconds within which a reply must be answered to count.
     """
 
     within: float
@@ -35,14 +35,14 @@ class LoopRule:
 
 
 def hold(turns: int, limit: int, waited: float) -> float:
-    """Return the seconds for which the answer is put off: at each quarter of the limit.
+    """Return the seconds to delay the answer, which happens at each quarter of the limit.
 
-    Not at each turn: of two bots that put their answers off both would seem slow, and to both.
+    Not at every turn: two bots that both delay their answers would both look slow to each other.
 
     Args:
         turns: answered at a program's pace.
-        limit: with so many, the message is parked.
-        waited: seconds since its receipt; a clock that was set back makes it less than none.
+        limit: the number of turns at which the message is parked.
+        waited: seconds since its receipt; negative if the clock was set back.
     """
     if not turns or turns % max(_PROBED, limit // 4):
         return 0.0

@@ -19,12 +19,12 @@ _CHANNELS: Final = frozenset({"sms", "rcs"})
 
 @dataclass(frozen=True, slots=True)
 class OptOuts:
-    """The words that are a STOP where Twilio does not say by itself whether a message is one.
+    """The words that opt out, for messages that Twilio sends without `OptOutType`.
 
     Attributes:
-        words: matched as the whole message, in any case.
-        services: Messaging Services with Advanced Opt-Out, for which Twilio does say: of the words,
-            STOP alone counts there.
+        words: matched against the whole message, in any case.
+        services: Messaging Services with Advanced Opt-Out, for which Twilio sends `OptOutType`; of
+            the words, only STOP counts there.
     """
 
     words: frozenset[str] = frozenset(WORDS)
@@ -32,7 +32,7 @@ class OptOuts:
 
     @classmethod
     def of(cls, listed: Iterable[str]) -> Self:
-        """Return what a list of words and of services' SIDs says; without words, Twilio's."""
+        """Parse a list of words and Messaging Service SIDs; without words, Twilio's apply."""
         given = frozenset(listed)
         services = frozenset(one for one in given if _SERVICE.fullmatch(one))
         words = frozenset(one.upper() for one in given - services)
@@ -43,8 +43,8 @@ class OptOuts:
     def kind(self, raw: Mapping[str, str]) -> str:
         """Return `STOP`, `START` or `HELP` when Twilio treats a message as such, else an empty str.
 
-        `OptOutType` comes with Advanced Opt-Out only. Without it, what is wholly one of the words
-        is a STOP all the same: Twilio blocks what would be sent next (error 21610).
+        `OptOutType` is sent with Advanced Opt-Out only. Without it, a message that equals one of
+        the words is a STOP too: Twilio then blocks further messages (error 21610).
         """
         if kind := raw.get("OptOutType", ""):
             return kind.upper()

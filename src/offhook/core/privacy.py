@@ -1,12 +1,12 @@
-"""What is left of a message whose text is not kept, and under which addresses a person writes."""
+"""Remove a message's content, and list the addresses of a person."""
 
 import re
 from typing import Final
 
 from offhook.core.addresses import folded
 
-# They name a webhook, say where it belongs, and hold nothing that anybody wrote. `send` is the
-# ledger's number in our own status callbacks.
+# They identify a webhook and its conversation, and hold no text. `send` is the ledger's id in our
+# own status callbacks.
 _ESSENTIAL: Final = frozenset(
     {
         b"AccountSid", b"MessageSid", b"SmsMessageSid", b"SmsSid", b"MessagingServiceSid",
@@ -19,7 +19,7 @@ _ESSENTIAL: Final = frozenset(
 # https://www.twilio.com/docs/messaging/channels
 _CHANNELS: Final = ("whatsapp", "rcs")
 
-# Rows of earlier versions have the prefix as it came; those of today have it in lower case.
+# Rows of earlier versions have the prefix as received; today's have it in lower case.
 _FORMERLY: Final = ("WHATSAPP", "WhatsApp", "Whatsapp", "RCS", "Rcs")
 
 _PUNCTUATION: Final = re.compile(r"[\s().-]+")
@@ -27,17 +27,17 @@ _NUMBER: Final = re.compile(r"\+?\d+")
 
 
 def essentials(form: bytes) -> bytes:
-    """Return a form with the fields alone that name the message. Those kept are not changed."""
+    """Return a form with only the fields that identify the message, which are unchanged."""
     fields = form.split(b"&")
     return b"&".join(field for field in fields if field.partition(b"=")[0] in _ESSENTIAL)
 
 
 def spellings(address: str) -> tuple[str, ...]:
-    """Return all addresses of the person with this one: a number is the same in every channel.
+    """Return all addresses of a person: a number is the same in every channel.
 
     Args:
-        address: `+15551230001`, with blanks and dashes or without, `whatsapp:+15551230001`, or
-            another channel's, whose addresses are no numbers and stand for themselves.
+        address: `+15551230001`, with or without spaces and dashes, `whatsapp:+15551230001`, or an
+            address of another channel, which is returned alone.
     """
     address = address.strip()
     channel, _, rest = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""Whether somebody wrote certain words: a message's text is found in its form as it came."""
+"""Search in message texts, within their stored forms."""
 
 import re
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from typing import Final, Self
 from urllib.parse import unquote_to_bytes
 
 SCAN_LIMIT: Final = 20_000
-"""Messages that one look goes through: 0.1 s of a million (benchmarks/dashboard.py)."""
+"""Messages scanned by one search: 0.1 s with a million stored (benchmarks/dashboard.py)."""
 
 _BODY: Final = b"&Body="
 # The first byte of a character beyond ASCII, encoded or not. Decoding takes ten times as long.
 _BEYOND: Final = re.compile(rb"%[c-fC-F]|[\xc2-\xf4]")
-# What no encoder of forms ever encodes (https://url.spec.whatwg.org/#urlencoded-serializing).
+# Never encoded in forms (https://url.spec.whatwg.org/#urlencoded-serializing).
 _PLAIN: Final = re.compile(r"[0-9a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words to look for; upper and lower case are the same.
+    """A phrase to search for, in any case.
 
     Attributes:
         words: in lower case.
-        plain: the longest part that stands in every form as it stands here, in lower case; empty
-            when there is none. What lacks it need not be decoded.
+        plain: the longest part that form encoding leaves unchanged, in lower case; may be empty.
+            Forms without it are skipped without decoding.
     """
 
     words: str
@@ -30,7 +30,7 @@ class Phrase:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return the phrase that somebody typed."""
+        """Parse a query."""
         words = text.strip().lower()
         return cls(words, max(_PLAIN.findall(words), key=len, default="").encode())
 
@@ -45,7 +45,7 @@ class Phrase:
 
 
 def _body(form: bytes) -> bytes:
-    """Return a form's `Body` as it came; empty when it has none. Not by `re`: that takes 3 us."""
+    """Return a form's `Body`, still encoded; empty if absent. Without `re`, which takes 3 us."""
     start = 0 if form.startswith(_BODY[1:]) else form.find(_BODY) + 1
     if not start and not form.startswith(_BODY[1:]):
         return b""

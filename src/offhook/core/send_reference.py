@@ -6,35 +6,35 @@ from collections.abc import Sequence
 from typing import Final
 
 FIELD: Final = "send"
-"""The query's name for it, under which an ingress keeps it too."""
+"""The name of the query parameter, and of the field under which an ingress stores it."""
 
 _MAC_LENGTH: Final = 24  # hexadecimal digits: 96 bits
 
 
 def send_reference(send_id: int, account_sid: str, auth_token: str) -> str:
-    """Return the reference to a send, which can't be forged for another.
+    """Return an unforgeable reference to a send.
 
     Args:
-        send_id: its number in the ledger.
-        account_sid: that sends it, and is to sign what is said of it.
-        auth_token: keys the MAC.
+        send_id: its id in the ledger.
+        account_sid: the account that sends it and signs its status callbacks.
+        auth_token: the key of the MAC.
     """
     return f"{send_id}.{_mac(str(send_id), account_sid, auth_token)}"
 
 
 def referred_send(reference: str, account_sid: str, auth_tokens: Sequence[str]) -> int | None:
-    """Return which send is meant; None when the reference is not one of ours for this account.
+    """Return the id of the send; None if the reference is not valid for this account.
 
     Args:
-        reference: as it came back.
-        account_sid: that has signed what is said of it.
-        auth_tokens: any of which may have keyed the MAC.
+        reference: as received in a status callback.
+        account_sid: the account that signed the callback.
+        auth_tokens: the possible keys of the MAC.
     """
     number, _, mac = reference.partition(".")
     if not reference.isascii():
         return None
     made = [_mac(number, account_sid, token) for token in auth_tokens]
-    # What has a MAC of ours is a number, and one that the ledger has given.
+    # With a valid MAC, it is an id from the ledger.
     return int(number) if any(hmac.compare_digest(one, mac) for one in made) else None
 
 

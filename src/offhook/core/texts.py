@@ -1,4 +1,4 @@
-"""Texts as Twilio takes them: well-formed, measured in UTF-16, cut where a reader would."""
+"""Message texts for Twilio: well-formed, measured in UTF-16, split at word boundaries."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ from typing import Final
 MAX_BODY: Final = 1600
 """Characters in one message: https://www.twilio.com/docs/api/errors/21617
 
-Counted in units of UTF-16, as emoji "can use more space". Whether Twilio counts so could not be
-verified; what is short enough this way is so either way.
+Counted in UTF-16 code units, as emoji "can use more space". Whether Twilio counts that way could
+not be verified; a text within this limit fits either way.
 """
 
 _SPACE: Final = re.compile(r"\s+")
@@ -21,13 +21,13 @@ _HANGUL_TAILS: Final = range(0x1160, 0x1200)  # vowels and finals, written behin
 _TAGS: Final = range(0xE0020, 0xE0080)  # of the flags of Scotland, Wales, ...
 
 _REACH: Final = 64
-"""Characters that a cut looks back for the beginning of a cluster; the longest emoji have 14."""
+"""Characters to look back for the start of a grapheme cluster; the longest emoji have 14."""
 
 
 def well_formed(text: str) -> str:
-    """Return a text whose halves of surrogate pairs are joined; a half alone becomes U+FFFD.
+    """Join surrogate pairs, and replace lone surrogates by U+FFFD.
 
-    `json.loads` gives halves where a program has escaped each by itself, or cut between them.
+    `json.loads` returns surrogates if each was escaped by itself, or the text was cut between them.
     """
     if text.isascii():
         return text
@@ -35,16 +35,15 @@ def well_formed(text: str) -> str:
 
 
 def units(text: str) -> int:
-    """Return how many units a text has in UTF-16: an emoji has two."""
+    """Return the number of UTF-16 code units of a text: an emoji has two."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def split_text(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
-    """Cut a text into parts of at most `limit` units, at the ends of words if there are any.
+    """Split a text into parts of at most `limit` code units, between words where possible.
 
-    A word that is too long is cut between characters as they are seen, unless a single one is
-    longer than `limit`, which is at least 2. Nothing but the white space at the cuts is lost. A
-    text that fits stays as it is.
+    A longer word is split between grapheme clusters, unless one cluster alone exceeds `limit`,
+    which is at least 2. Only white space at the splits is lost. A text that fits is unchanged.
     """
     if units(text) <= limit:
         return (text,)
@@ -61,7 +60,7 @@ def split_text(text: str, limit: int = MAX_BODY) -> tuple[str, ...]:
 
 
 def _fitting(text: str, start: int, limit: int) -> int:
-    """Return how many code points from `start` on fit into so many units."""
+    """Return how many code points from `start` on fit into `limit` code units."""
     left = limit
     for number, char in enumerate(text[start : start + limit]):
         left -= 1 if ord(char) < _ASTRAL else 2
@@ -71,15 +70,15 @@ def _fitting(text: str, start: int, limit: int) -> int:
 
 
 def _between_characters(text: str, most: int) -> int:
-    """Return the last place up to `most` that is within no character as it is seen."""
+    """Return the last position up to `most` that is not within a grapheme cluster."""
     cuts = (cut for cut in range(most, max(0, most - _REACH), -1) if not _continues(text, cut))
     return next(cuts, most)
 
 
 def _continues(text: str, at: int) -> bool:
-    """Return whether what stands at a place belongs to what is in front of it.
+    """Return whether the character at a position continues the grapheme cluster before it.
 
-    The rules of https://www.unicode.org/reports/tr29/ that matter to people's texts: marks, joined
+    The rules of https://www.unicode.org/reports/tr29/ that matter in messages: marks, joined
     emoji, skin tones, flags and decomposed Hangul.
     """
     char, code = text[at], ord(text[at])

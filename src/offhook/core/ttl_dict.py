@@ -1,4 +1,4 @@
-"""A mapping whose entries end: by their time, or because there are too many."""
+"""A bounded mapping whose entries expire."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -7,8 +7,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# What expires leaves when something comes: two for one, so that the dead cannot gather, and no
-# task is needed to look for them.
+# Up to two expired entries are removed for each new one, so that they can't accumulate and no
+# background task is needed.
 _SWEPT_PER_PUT: Final = 2
 
 
@@ -19,21 +19,21 @@ class _Entry(NamedTuple, Generic[V]):
 
 
 class TtlDict(Generic[K, V]):
-    """Keeps values until they expire; never more of them, or more bytes, than it was made for.
+    """Keep values until they expire, within a number of entries and a total size.
 
-    When it is full, what was put first leaves first: all live equally long, so that is what would
-    end first anyway. Every operation takes constant time. Times are the caller's, in seconds.
+    When full, the oldest entry is removed: all have the same lifetime, so it would expire first
+    anyway. Every operation takes constant time. The caller passes the time, in seconds.
 
     Args:
-        entries: how many at most.
-        size: the sum of the `size` of all at most.
+        entries: the maximum number of entries.
+        size: the maximum total of their sizes.
     """
 
     def __init__(self, *, entries: int, size: int) -> None:
         self._limit = entries
         self._size_limit = size
         self._size = 0
-        # Ordered: a plain dict finds its first key in time that grows with what was deleted.
+        # Ordered: in a plain dict, finding the first key takes longer with every deletion.
         self._held: OrderedDict[K, _Entry[V]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -41,16 +41,16 @@ class TtlDict(Generic[K, V]):
 
     @property
     def size(self) -> int:
-        """The sum of the sizes of what is kept."""
+        """The total size of the entries."""
         return self._size
 
     def get(self, key: K, now: float) -> V | None:
-        """Return the value, or None when there is none or its time is over."""
+        """Return a value; None if there is none or it has expired."""
         held = self._held.get(key)
         return None if held is None or held.expires <= now else held.value
 
     def put(self, key: K, value: V, *, expires: float, now: float, size: int = 1) -> None:
-        """Keep a value, in place of an earlier one, until `expires`."""
+        """Store a value until `expires`, replacing an earlier one."""
         self.drop(key)
         for _ in range(_SWEPT_PER_PUT):
             first = next(iter(self._held.values()), None)
@@ -65,7 +65,7 @@ class TtlDict(Generic[K, V]):
         self._size += size
 
     def drop(self, key: K) -> None:
-        """Forget a value, if there is one."""
+        """Remove a value, if there is one."""
         held = self._held.pop(key, None)
         if held is not None:
             self._size -= held.size

@@ -1,4 +1,4 @@
-"""Where Twilio calls, and the spellings of one URL that it may have signed."""
+"""The webhooks' routes, and the spellings of a URL that Twilio may have signed."""
 
 import re
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ MESSAGES_PATH: Final = "/twilio/messages"
 STATUS_PATH: Final = "/twilio/status"
 """The route of delivery statuses."""
 
-# Names that mean something inside of a network only (RFC 6761, RFC 6762, RFC 8375).
+# Names that resolve only within a network (RFC 6761, RFC 6762, RFC 8375).
 _PRIVATE_NAMES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _WEB: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 
 RETRY_OVERRIDES: Final = "#rc=5&rp=5xx,ct,rt"
-"""Has Twilio repeat a webhook up to five times: on 5xx, on connection and on read failures.
+"""Makes Twilio retry a webhook up to five times: on 5xx, on connection and read failures.
 
-By default it repeats one connection failure, once. A fragment is not sent, nor signed.
+By default it retries a connection failure once. A fragment is neither sent nor signed.
 https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
 
@@ -100,7 +100,7 @@ def with_query_value(url: str, name: str, value: str) -> str:
 
 
 def is_public(host: str) -> bool:
-    """Return whether a name or an address means something on the internet."""
+    """Return whether a name or an address may be reachable from the internet."""
     try:
         return ip_address(host).is_global
     except ValueError:
@@ -108,12 +108,12 @@ def is_public(host: str) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """Return `url` as it may be shown: its user and password replaced."""
+    """Return `url` for display: its user and password replaced."""
     return re.sub(r"(?<=://)[^/?#]*@", "***@", url, count=1)
 
 
 def leads_somewhere(url: str) -> bool:
-    """Return whether a request can be sent to a URL: it is absolute, and http or https."""
+    """Return whether a URL is absolute, and http or https."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises when it is no number, or out of range

@@ -9,8 +9,10 @@ import pytest
 
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.sqlite.engine import Engine
+from offhook.stores.sqlite.files import Files
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.wakeup import Wake
+from offhook.stores.sqlite.writer import Writer
 from testing.spools import bytes_of, locked
 from testing.stores import inbound
 
@@ -178,3 +180,20 @@ async def test_commits_go_on_without_a_free_descriptor(tmp_path: Path) -> None:
 async def test_a_listener_without_a_directory_says_that_the_store_is_away() -> None:
     with pytest.raises(StoreUnavailable, match="cannot listen"):
         Wake(Path("/gone/offhook.db")).listen()
+
+
+def test_a_second_batch_is_refused_while_the_first_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "offhook.db"
+    writer = Writer(path, Files(path, create=True, follow=True, adopt=lambda _: None))
+    writer.prepare(migrate)
+    try:
+        writer.begin()
+        with pytest.raises(RuntimeError):
+            writer.begin()
+        writer.commit()
+        writer.begin()
+        writer.fail(OSError("the disk is full"))
+        writer.begin()
+        writer.commit()
+    finally:
+        writer.close()

@@ -1,4 +1,4 @@
-"""`/dashboard`: whether people are being answered, and the inbox, to mend what isn't."""
+"""`/dashboard`: the system's status, and an inbox to replay or discard messages."""
 
 from offhook.admin.dashboard import PATH, Dashboard
 

@@ -1,4 +1,4 @@
-"""Lines over time, as SVG draws them."""
+"""Line charts as SVG paths."""
 
 import math
 import time
@@ -9,19 +9,19 @@ from typing import Final
 WIDTH: Final = 560
 HEIGHT: Final = 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 8, 10, 24
-_GAP: Final = 4  # values that may be missing before a line is lifted
-_FLOOR: Final = 0.0001  # seconds: nothing is acknowledged sooner
+_GAP: Final = 4  # missing values that a line bridges; more interrupt it
+_FLOOR: Final = 0.0001  # seconds; the lower end of the logarithmic axis
 _MARKS: Final = ((0.001, "1 ms"), (0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line.
+    """One line of a chart.
 
     Attributes:
-        name: what it shows.
-        path: SVG's.
-        dots: the places that no line leads to or from.
+        name: of its series.
+        path: SVG path data.
+        dots: points without neighbours.
         last: its latest value.
     """
 
@@ -33,12 +33,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Several lines over the same time.
+    """A chart of several lines.
 
     Attributes:
-        marks: heights and what they mean.
-        times: places and when they are.
-        limit: the height that should not be passed.
+        marks: y coordinates and labels of the vertical axis.
+        times: x coordinates, labels and anchors of the horizontal axis.
+        limit: the y coordinate of the budget.
     """
 
     lines: tuple[Line, ...]
@@ -57,12 +57,12 @@ Series = dict[str, Sequence[float | None]]
 
 
 def durations(series: Series, ends: Sequence[float], limit: float) -> Chart:
-    """Return a chart of seconds, in which ten times as long is one step higher.
+    """Return a chart of durations on a logarithmic axis.
 
     Args:
         series: by name.
-        ends: of the stretches of time that the values are of.
-        limit: what should not be passed.
+        ends: the end of each value's interval.
+        limit: the budget, in seconds.
     """
     highest = max([limit * 2, *_known(series)])
 
@@ -76,7 +76,7 @@ def durations(series: Series, ends: Sequence[float], limit: float) -> Chart:
 
 
 def amounts(series: Series, ends: Sequence[float]) -> Chart:
-    """Return a chart of numbers."""
+    """Return a chart of amounts on a linear axis."""
     step = _step(max([1.0, *_known(series)]))
     highest = step * 4
 
@@ -93,7 +93,7 @@ def _known(series: Series) -> list[float]:
 
 
 def _step(highest: float) -> float:
-    """Return a round number of which four reach as high."""
+    """Return the smallest round number of which four reach the highest value."""
     unit = 10.0 ** math.floor(math.log10(max(highest, 4) / 4))
     return next(unit * n for n in (1, 2, 5, 10) if unit * n * 4 >= highest)
 
@@ -108,7 +108,7 @@ def _across(number: int, count: int) -> float:
 
 
 def _line(name: str, values: Sequence[float | None], height: Callable[[float], float]) -> Line:
-    """Draw a line; where many values are missing, it is lifted."""
+    """Draw a line, interrupted where more than `_GAP` values are missing."""
     parts: list[list[tuple[float, float]]] = []
     before = -len(values) - _GAP
     for number, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""The dashboard over HTTP: pages, their streams, and what operators do."""
+"""The dashboard's HTTP endpoints: pages, their event streams, and operators' actions."""
 
 import asyncio
 import hmac
@@ -36,12 +36,12 @@ from offhook.web.design import Assets
 PATH: Final = "/dashboard"
 
 CSRF: Final = "offhook.csrf"
-"""Where whoever let a visitor in leaves in the scope what the visitor's forms must carry."""
+"""The scope key of the CSRF token that forms must carry; set by `Login`."""
 
 _MESSAGES: Final = f"{PATH}/messages"
 _JOBS: Final = f"{PATH}/jobs"
 _MAX_FORM: Final = 4096  # bytes; it holds a token
-_PATIENCE: Final = 5.0  # seconds for a form to arrive, as `body_timeout` has it for webhooks
+_FORM_TIMEOUT: Final = 5.0  # seconds for a form to arrive, as `body_timeout` has it for webhooks
 _ID: Final = re.compile(r"[0-9]{1,18}")  # what a store can hold
 _OVERVIEW: Final = {
     "verdict": "status.html",
@@ -50,21 +50,21 @@ _OVERVIEW: Final = {
     "health": "health.html",
 }
 _LATEST: Final = 5
-_SOON, _SOMETIMES = 0.5, 2.0  # seconds between two looks
+_SOON, _SOMETIMES = 0.5, 2.0  # seconds between two updates
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
 class Dashboard:
-    """What operators look at, and where they mend things.
+    """The dashboard's pages and actions.
 
-    `app` serves what is below `/dashboard` and `/design`, to everybody: put something in front of
-    it (`web.guard.TokenAuth`, or `web.dashboard.access.Login`).
+    `app` serves `/dashboard` and `/design` without authentication: wrap it in
+    `web.local_only.TokenAuth` or `admin.login.Login`.
 
     Args:
         store: returns the store.
         take_snapshot: see `TakeSnapshot`.
-        settings: of the app, of which it shows what there is.
-        alerts: returns what is raised.
+        settings: of the app.
+        alerts: returns the raised alerts.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class Dashboard:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Be ready within the context; on leaving, let browsers go, and stop what is at work."""
+        """Take samples within the context; on exit, end streams and jobs."""
         await asyncio.to_thread(self._pages.prepare)
-        beating = asyncio.create_task(self._sampler.run())
+        sampling = asyncio.create_task(self._sampler.run())
         try:
             yield
         finally:
-            beating.cancel()
+            sampling.cancel()
             self._streams.close()
             await self._jobs.close()
 
@@ -136,7 +136,7 @@ class Dashboard:
         return await self._show(request, make, PERIOD)
 
     def _overviewed(self) -> Mapping[str, Any]:
-        """Return the overview as of the last sample, which all who look on share."""
+        """Return the overview as of the last sample, computed once for all readers."""
         sample = self._sampler.samples[-1]
         if self._made[0] is not sample:
             self._made = (
@@ -146,7 +146,7 @@ class Dashboard:
         return self._made[1]
 
     async def _latest_dead(self) -> Sequence[Record]:
-        """Return the latest dead; none when the store is away, which the overview says itself."""
+        """Return the latest dead messages; none while the store is unavailable."""
         try:
             return await self._store().find(Filter(state=State.DEAD, limit=_LATEST))
         except StoreError:
@@ -234,7 +234,7 @@ class Dashboard:
     # Answers
 
     async def _show(self, request: Request, make: BuildView, period: float) -> Response:
-        """Answer with a page, or who asks for events with what changes on it."""
+        """Respond with a page, or with its event stream if the request accepts one."""
         token = csrf_token(request)
         if "text/event-stream" in request.headers.get("accept", ""):
             stream = self._streams.follow(make, period=period, csrf=token)
@@ -267,10 +267,10 @@ def _error(status: int, text: str) -> View:
 
 
 def _many(request: Request) -> tuple[InboxQuery, Action]:
-    """Return which messages are meant, and what shall be done to them.
+    """Return the selected messages and the action.
 
     Raises:
-        ConfigurationError: that might mean more than was thought of.
+        ConfigurationError: the selection is not limited to one state.
     """
     asked = replace(InboxQuery.read(request.query_params), before=None)
     if asked.state is None or (asked.q and not asked.address):
@@ -279,10 +279,10 @@ def _many(request: Request) -> tuple[InboxQuery, Action]:
 
 
 def _seen(form: Mapping[str, str]) -> int:
-    """Return the highest number among the messages that were shown before somebody agreed.
+    """Return the highest number among the messages shown on the confirmation page.
 
     Raises:
-        ConfigurationError: the form does not say it.
+        ConfigurationError: the form does not have it.
     """
     text = form.get("upto", "")
     if not _ID.fullmatch(text):
@@ -294,7 +294,7 @@ def _id_of(request: Request) -> int:
     """Return the number of the message that a path names.
 
     Raises:
-        HTTPException: it can't be one.
+        HTTPException: it is not a message number.
     """
     text = request.path_params["id"]
     if not _ID.fullmatch(text):
@@ -310,15 +310,15 @@ def _doing(text: str) -> Action:
 
 
 def csrf_token(request: Request) -> str:
-    """Return what a form of this visitor's must carry; empty where something else protects it."""
+    """Return the CSRF token of a request; empty behind `TokenAuth`, which checks the origin."""
     return str(request.scope.get(CSRF, ""))
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
-    """Return a form that comes from a page of ours.
+    """Return a form, after checking its CSRF token.
 
     Raises:
-        ConfigurationError: it does not.
+        ConfigurationError: the token is wrong.
         HTTPException: see `read_body`.
     """
     form = parameters(await read_body(request))
@@ -327,16 +327,15 @@ async def read_form(request: Request) -> Mapping[str, str]:
     return form
 
 
-async def read_body(request: Request, *, within: float = _PATIENCE) -> bytes:
-    """Return a form of ours.
+async def read_body(request: Request, *, within: float = _FORM_TIMEOUT) -> bytes:
+    """Return the body of a form.
 
     Args:
-        request: that brings it.
+        request: the request.
         within: seconds.
 
     Raises:
-        HTTPException: it is longer than any (413), not there in time (408), or who sends it has
-            left (400, which nobody hears).
+        HTTPException: it is too large (413), late (408), or the client disconnected (400).
     """
     body = bytearray()
     try:

@@ -1,4 +1,4 @@
-"""What a machine's processes have counted, and what has come to it between two moments."""
+"""Counters of a machine's processes, and their increase between two snapshots."""
 
 import json
 from bisect import bisect_left
@@ -16,31 +16,31 @@ from offhook.observe.system import Snapshot
 PHASES: Final = ("validate", "enqueue", "total")
 
 _BOUNDS: Final = TIMES.buckets
-_FAILED: Final = 500  # from this HTTP status on it was our fault
+_FAILED: Final = 500  # the first HTTP status that is our failure
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many took how long.
+    """A histogram of durations.
 
     Attributes:
-        counts: by the metric's bounds, and of what took longer.
+        counts: per bucket of the metric; the last is of longer ones.
     """
 
     counts: tuple[float, ...] = (0.0,) * (len(_BOUNDS) + 1)
 
     @property
     def total(self) -> float:
-        """How many there were."""
+        """The number of observations."""
         return sum(self.counts)
 
     def since(self, before: Self) -> "Histogram":
-        """Return what has come to it."""
+        """Return the increase since an earlier histogram."""
         pairs = zip(self.counts, before.counts, strict=True)
         return Histogram(tuple(max(0.0, now - then) for now, then in pairs))
 
     def quantile(self, share: float) -> float | None:
-        """Return the seconds within which a share of them lie, as near as the bounds tell."""
+        """Return a quantile in seconds, interpolated within its bucket."""
         if not self.total:
             return None
         wanted = share * self.total
@@ -55,13 +55,13 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counters, which only grow.
+    """Monotonic counters and the state of the processes.
 
     Attributes:
-        phases: of what was accepted, by the names in `PHASES`; `total` is until the answer.
+        phases: of accepted webhooks, by the names in `PHASES`; `total` is the response time.
         counters: `accepted`, `refused`, `failed`, `repeated`, `cached`, `retried`, `died`.
-        processes: how many are at work, by role.
-        problems: topics of the problems that are not resolved.
+        processes: the number of running ones, by role.
+        problems: topics of unresolved problems.
     """
 
     phases: Mapping[str, Histogram]
@@ -71,7 +71,7 @@ class Figures:
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
-        """Return what a snapshot has found."""
+        """Return the figures of a snapshot."""
         phases = dict.fromkeys(PHASES, Histogram())
         for (phase, outcome), numbers in _rows(snapshot, TIMES):
             if phase in phases and outcome == "accepted":
@@ -84,7 +84,7 @@ class Figures:
         )
 
     def since(self, before: Self) -> "Figures":
-        """Return what has come to them."""
+        """Return the increase since earlier figures."""
         return Figures(
             {name: self.phases[name].since(before.phases[name]) for name in PHASES},
             {name: max(0.0, n - before.counters.get(name, 0)) for name, n in self.counters.items()},

@@ -1,4 +1,4 @@
-"""Finding what was asked for, a page at a time."""
+"""Query the inbox, page by page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Listing:
     """A page of messages.
 
     Attributes:
-        before: where the next page begins, as `InboxQuery.before`; None on the last one.
-        looked: whether this is as far as one look for words went, and older ones may fit too.
+        before: where the next page begins, as `InboxQuery.before`; None on the last page.
+        looked: whether the text search ended at its limit, so that older messages may match.
     """
 
     records: Sequence[Record]
@@ -29,10 +29,10 @@ class Listing:
 
 
 async def listing(inbox: Inbox, asked: InboxQuery) -> Listing:
-    """Return a page of what was asked for, newest first.
+    """Return a page of matching messages, newest first.
 
     Raises:
-        StoreError: the store can't be read.
+        StoreError: the store cannot be read.
     """
     phrase = asked.phrase
     if phrase is not None:
@@ -47,9 +47,9 @@ async def listing(inbox: Inbox, asked: InboxQuery) -> Listing:
 
 
 async def select(inbox: Inbox, asked: InboxQuery) -> Chosen:
-    """Return all that was asked for, by state, kind and number.
+    """Return all matching messages, by state, kind and number.
 
     Raises:
-        StoreError: the store can't be read.
+        StoreError: the store cannot be read.
     """
     return await choose(inbox, asked.filter(limit=_NO_LIMIT))

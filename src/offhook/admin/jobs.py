@@ -1,4 +1,4 @@
-"""Many messages replayed or discarded, while whoever wants it looks on, or goes away."""
+"""Background jobs that replay or discard many messages."""
 
 import asyncio
 import secrets
@@ -13,18 +13,18 @@ from offhook.errors import ConfigurationError
 from offhook.stores.api import Inbox
 from offhook.stores.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
 
-_KEPT: Final = 20  # jobs; those that have ended longest ago are forgotten
+_KEPT: Final = 20  # jobs; older ones are forgotten
 
 
 class Action(StrEnum):
-    """What may be done to messages."""
+    """An operator's action on messages."""
 
     REPLAY = "replay"
     DISCARD = "discard"
 
     @property
     def done(self) -> str:
-        """Its past, for people."""
+        """Its past participle."""
         return f"{self}ed"
 
 
@@ -37,13 +37,13 @@ _ACTS: Final[Mapping[Action, Act]] = MappingProxyType(
 
 
 async def act(inbox: Inbox, doing: Action, id_: int) -> bool:
-    """Do it to one message; return False when that can't be."""
+    """Apply the action to one message; return False if its state does not allow that."""
     return await _ACTS[doing](inbox, id_)
 
 
 @dataclass(slots=True)
 class Job:
-    """What is being done to many.
+    """An action on many messages.
 
     Attributes:
         began, ended: seconds since the epoch.
@@ -59,13 +59,13 @@ class Job:
 
     @property
     def percent(self) -> int:
-        """How far it came."""
+        """The progress in percent."""
         gone = self.so_far.matched - self.so_far.untouched
         return 100 * gone // self.so_far.matched if self.so_far.matched else 100
 
 
 class Jobs:
-    """Those of this process; they end with it, between two messages."""
+    """The jobs of this process; they stop with it, between two messages."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -76,14 +76,14 @@ class Jobs:
 
     @property
     def busy(self) -> tuple[Job, ...]:
-        """Those that have not ended."""
+        """The jobs that have not ended."""
         return tuple(job for job in self._jobs.values() if job.ended is None)
 
     def start(self, inbox: Inbox, doing: Action, ids: list[int]) -> Job:
-        """Begin to do it to messages, in their order.
+        """Start a job on messages, in order.
 
         Raises:
-            ConfigurationError: something is being done already.
+            ConfigurationError: another job is running.
         """
         if self.busy:
             raise ConfigurationError("another job is running: stop it, or wait until it ends")
@@ -95,7 +95,7 @@ class Jobs:
         return job
 
     async def close(self) -> None:
-        """Stop all."""
+        """Stop all jobs."""
         tasks = [job.task for job in self.busy if job.task]
         for job in self.busy:
             job.stop.set()

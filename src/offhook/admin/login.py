@@ -1,4 +1,4 @@
-"""Who sees the dashboard under `offhook run`: whoever has logged in with the token."""
+"""Token login to the dashboard on the admin address."""
 
 import hashlib
 import hmac
@@ -22,10 +22,10 @@ from offhook.web.local_only import cookie_name, with_headers
 LOGIN: Final = f"{PATH}/login"
 LOGOUT: Final = f"{PATH}/logout"
 COOKIE: Final = "offhook_dashboard"
-"""How the name of the login's cookie begins; see `guard.cookie_name`."""
+"""The prefix of the login's cookie; see `local_only.cookie_name`."""
 
 SESSION_SECONDS: Final = 12 * 3600
-"""Seconds until somebody has to log in again."""
+"""Seconds until a login expires."""
 
 _OPEN: Final = (f"{PATH}/static/", "/design/")  # the login page needs them; they hold no secret
 _EACH: Final = 5  # failed attempts from one address in a minute
@@ -37,17 +37,17 @@ _FRESH: Final = {"Cache-Control": "no-store"}
 
 
 class Login:
-    """Stands before the dashboard on the admin address; an ASGI application.
+    """Require a login before the dashboard; an ASGI application.
 
-    A login's cookie is signed and ends after twelve hours, or at the logout. It is HttpOnly and
-    SameSite=Strict. What changes something must carry the login's CSRF token, and must not come
-    from another site. After five wrong tokens in a minute from one address, or sixty in an hour
-    from anywhere, no token is looked at for a while.
+    A login's cookie is signed and expires after twelve hours, or at the logout. It is HttpOnly and
+    SameSite=Strict. Requests that change something must carry the login's CSRF token, and must not
+    be cross-site. After five wrong tokens in a minute from one address, or sixty in an hour in
+    all, further logins are refused for a while.
 
     Args:
         app: the dashboard.
         token: OFFHOOK_DASHBOARD_TOKEN.
-        render: from a template's name and values to HTML.
+        render: renders a template, given its name and values.
         clock: seconds since the epoch.
     """
 
@@ -68,7 +68,7 @@ class Login:
         self._ended: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an `http` request, or have the dashboard answer it."""
+        """Respond to an `http` request, or pass it to the dashboard."""
         request = Request(scope, receive)
         try:
             answer = await self._answer(request)
@@ -78,26 +78,26 @@ class Login:
         await app(scope, receive, with_headers(send))
 
     async def _answer(self, request: Request) -> Response | None:
-        """Return what is answered in the dashboard's place; None to whoever has logged in."""
+        """Return the response if the dashboard must not respond; None with a valid login."""
         if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"} and (
             request.method != "GET" or request.headers.get("sec-fetch-mode") != "navigate"
         ):
             return PlainTextResponse("Cross-site request refused.\n", HTTPStatus.FORBIDDEN, _FRESH)
-        # Not `request.url`: the Host header has its part in that, and whoever asks writes it.
+        # Not `request.url`: it depends on the Host header, which the client chooses.
         path, login = request.scope["path"], self._login_of(request)
-        # Who has not logged in can't know what a form would have to carry.
+        # Without a login, no form can carry the right token.
         request.scope[CSRF] = self._sign(f"csrf {login}") if login else secrets.token_urlsafe()
         if path == LOGIN:
             return await self._log_in(request) if request.method == "POST" else self._form(request)
         if path.startswith(_OPEN):
             return None
         if not login:
-            return self._away(request)
+            return self._require_login(request)
         if path == LOGOUT:
             return await self._log_out(request, login)
         return None
 
-    def _away(self, request: Request) -> Response:
+    def _require_login(self, request: Request) -> Response:
         if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("Log in first.\n", HTTPStatus.UNAUTHORIZED, _FRESH)
         query = request.scope["query_string"].decode("latin-1")
@@ -111,7 +111,7 @@ class Login:
 
     async def _log_in(self, request: Request) -> Response:
         given = parameters(await read_body(request)).get("token", "")
-        # From here on nothing is awaited: those who ask at once are counted one by one.
+        # No await from here on: concurrent attempts are counted one by one.
         address = request.client.host if request.client else ""
         if wait := self._lockout(address):
             problem = f"Too many wrong tokens. Try again in {wait}."
@@ -133,7 +133,7 @@ class Login:
         return answer
 
     def _lockout(self, address: str) -> str:
-        """Return how long no token from an address is looked at; empty when it is."""
+        """Return how long logins from an address are refused; empty if they are not."""
         now = self._clock()
         if sum(at > now - _HOUR for at, _ in self._failures) >= _ALL:
             return "an hour"
@@ -154,7 +154,7 @@ class Login:
         return answer
 
     def _login_of(self, request: Request) -> str:
-        """Return the login whose cookie a request carries; empty when it holds no longer."""
+        """Return the login of a request's cookie; empty if it is invalid or has expired."""
         cookie = request.cookies.get(cookie_name(request, COOKIE), "")
         login, _, signature = cookie[:_MAX_COOKIE].rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(f"login {login}").encode()):
@@ -168,17 +168,17 @@ class Login:
 
 
 def _digest(token: str) -> bytes:
-    """Return what is compared: of one length, whatever is given."""
+    """Return a digest to compare: of one length for any token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
 def _is_over_tls(request: Request) -> bool:
-    """Return whether a browser has a safe way to us; who lies about it loses a cookie."""
+    """Return whether the browser uses TLS; a false header only costs its sender the cookie."""
     return "https" in {request.scope["scheme"], request.headers.get("x-forwarded-proto")}
 
 
 def _safe(wanted: str) -> str:
-    """Return where to go after the login: a page of ours."""
+    """Return the page to show after the login; never one of another site."""
     ours = wanted == PATH or wanted.startswith((f"{PATH}/", f"{PATH}?"))
     return wanted if ours and wanted.isprintable() and "\\" not in wanted else PATH
 

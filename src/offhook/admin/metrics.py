@@ -1,4 +1,4 @@
-"""`/metrics`, for whoever collects them."""
+"""The `/metrics` endpoint."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -12,13 +12,13 @@ from offhook.web.asgi import respond
 from offhook.web.health import METHODS
 
 Render = Callable[[str], Awaitable[tuple[bytes, str]]]
-"""From an Accept header to the metrics and their content type. Raises nothing."""
+"""Renders metrics for an Accept header; returns the body and its content type. Must not raise."""
 
 _METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
 
 
 class MetricsEndpoint:
-    """Answers with metrics; an ASGI application for `http` scopes.
+    """Serves metrics; an ASGI application for `http` scopes.
 
     Args:
         render: see `Render`.
@@ -28,7 +28,7 @@ class MetricsEndpoint:
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer 200."""
+        """Respond 200 with the metrics."""
         if scope["method"] not in METHODS:
             await respond(send, _METHOD_NOT_ALLOWED)
             return

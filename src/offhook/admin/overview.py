@@ -1,4 +1,4 @@
-"""Whether everything is all right, and if not, what needs somebody."""
+"""The overview: system status, issues that need attention, and charts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}
 
 _SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _RECENT: Final = 300.0  # seconds
-_ABOUT: Final = 10.0  # seconds by which nobody minds that a half hour is short
+_ABOUT: Final = 10.0  # seconds by which a period may be shorter than its name
 
-# Alerts whose issues are known without them, and sooner.
+# Alerts whose issues are found without them, and sooner.
 _KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
 _QUERIES: Final = {
     "backlog-age": "state=open",
@@ -31,13 +31,13 @@ _QUERIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Something that needs somebody.
+    """An issue that needs attention.
 
     Attributes:
         tone: `warn` or `bad`.
         text: a sentence.
-        advice: what to do.
-        query: of the inbox, where those are that it is about; None when it is about none.
+        advice: how to fix it.
+        query: of the inbox, for the affected messages; None if there are none.
     """
 
     tone: str
@@ -49,7 +49,7 @@ class Issue:
 def overview(
     sampler: Sampler, alerts: Sequence[Alert], *, parked_retention: float
 ) -> dict[str, Any]:
-    """Return what the overview shows."""
+    """Return the values of the overview's templates."""
     sample = sampler.samples[-1] if sampler.samples else None
     recent = sampler.recent(_RECENT)
     bins = sampler.bins()
@@ -69,19 +69,19 @@ def overview(
 
 
 def stretch(sampler: Sampler, seconds: float, words: str) -> str:
-    """Return what a figure of so many seconds is of: less, shortly after this process' start."""
+    """Return the period of a figure in words: shorter than `seconds` soon after the start."""
     if not sampler.samples or steady() - sampler.samples[0].at >= seconds - _ABOUT:
         return words
     return f"since {clock(sampler.samples[0].at)}"
 
 
 def backlog(counts: Counts) -> int:
-    """Return how many messages have not settled."""
+    """Return the number of unsettled messages."""
     return sum(counts.messages.get(state, 0) for state in LIVE)
 
 
 def quantiles(figures: Figures | None) -> dict[str, float | None]:
-    """Return how soon it was acknowledged."""
+    """Return quantiles of the response time."""
     total = figures.phases["total"] if figures else None
     return {name: total.quantile(share) if total else None for name, share in _SHARES.items()}
 
@@ -124,11 +124,11 @@ def charts(bins: list[Bin]) -> dict[str, Chart]:
 def issues(
     sample: Sample | None, alerts: Sequence[Alert], *, parked_retention: float
 ) -> Iterator[Issue]:
-    """Yield what needs somebody, the worst first.
+    """Yield issues that need attention, the worst first.
 
     Args:
-        sample: the latest look.
-        alerts: what is raised.
+        sample: the latest sample.
+        alerts: the raised alerts.
         parked_retention: days.
     """
     if sample is not None:
@@ -137,7 +137,7 @@ def issues(
 
 
 def _at_once(sample: Sample, parked_retention: float) -> Iterator[Issue]:
-    """Yield what is known without looking twice; an alert of it comes later."""
+    """Yield issues found in one sample; their alerts are raised later."""
     if sample.counts is None:
         text = "No messages are handled until it is available again. See the log for the reason."
         yield Issue("bad", "The store cannot be read.", text)

@@ -1,4 +1,4 @@
-"""The dashboard's HTML. What people wrote, and their numbers, show only when they are asked for."""
+"""Render the dashboard's HTML. Texts and phone numbers are hidden unless revealed."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ _CUT: Final = 140  # characters of a text in a list
 
 
 class Pages:
-    """Renders views, whole or in pieces."""
+    """Renders templates."""
 
     def __init__(self) -> None:
         self._templates = templates(
@@ -42,22 +42,22 @@ class Pages:
         self._templates.globals.update(states=tuple(State))
 
     def prepare(self) -> None:
-        """Compile all templates, which takes a while. May be called in a thread."""
+        """Compile all templates; slow. May be called in a thread."""
         for name in self._templates.list_templates():
             self._templates.get_template(name)
 
     def render(self, name: str, **values: Any) -> str:
-        """Return a template with values."""
+        """Render a template with values."""
         return self._templates.get_template(name).render(**values)
 
 
 def address(text: str, reveal: bool) -> str:
-    """Return a number, whose middle is gone unless it is revealed."""
+    """Return an address, masked unless revealed."""
     return printable(text if reveal else mask(text))
 
 
 def said(record: Record) -> str:
-    """Return what somebody wrote, cut for a list."""
+    """Return a message's text, shortened for a list."""
     body = parameters(record.form).get("Body", "")
     return body if len(body) <= _CUT else f"{body[:_CUT].rstrip()}…"
 

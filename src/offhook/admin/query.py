@@ -1,4 +1,4 @@
-"""What a request asks the inbox for, read from its query."""
+"""The inbox's query parameters."""
 
 import re
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ _MAX_QUERY: Final = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class InboxQuery:
-    """Which messages somebody wants to see.
+    """A query of the inbox.
 
     Attributes:
         q: as it was typed: a number, a SID, `#17`, or words.
-        reveal: show numbers, and what people wrote.
+        reveal: show phone numbers and texts.
     """
 
     q: str = ""
@@ -38,7 +38,7 @@ class InboxQuery:
         """Read a query.
 
         Raises:
-            ConfigurationError: it asks for what there is not.
+            ConfigurationError: it has an unknown value.
         """
         get = query.get
         kind = get("kind", Kind.MESSAGE)
@@ -55,23 +55,23 @@ class InboxQuery:
 
     @property
     def id(self) -> int | None:
-        """The message's number, when that was typed."""
+        """The message's number, if one was entered."""
         match = _ID.fullmatch(self.q)
         return int(match[1]) if match else None
 
     @property
     def sid(self) -> str:
-        """The SID, when one was typed."""
+        """The SID, if one was entered."""
         return self.q if _SID.fullmatch(self.q) else ""
 
     @property
     def address(self) -> str:
-        """The person's address in any channel, when one was typed."""
+        """The person's address in any channel, if one was entered."""
         return self.q if _ADDRESS.fullmatch(self.q) and not self.sid else ""
 
     @property
     def phrase(self) -> Phrase | None:
-        """The words, when such were typed."""
+        """The words, if any were entered."""
         if not self.q or self.sid or self.address or self.id is not None:
             return None
         return Phrase.of(self.q)
@@ -88,7 +88,7 @@ class InboxQuery:
         )
 
     def query(self, **changes: Any) -> str:
-        """Return the query that asks for this, with changes; what is None falls away."""
+        """Return this query's URL parameters with changes; a change to None removes one."""
         kind = "all" if self.kind is None else self.kind
         asked: dict[str, Any] = {
             "q": self.q,

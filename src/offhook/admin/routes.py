@@ -1,4 +1,4 @@
-"""What answers on the admin address, never on the public port."""
+"""The routes of the admin address, which the public port does not have."""
 
 from collections.abc import Mapping
 
@@ -19,13 +19,13 @@ def admin_routes(
     hosts: HostNames,
     pages: Mapping[str, ASGIApp] | None = None,
 ) -> Conforming:
-    """Return one ASGI application of all that is answered there; for `http` scopes.
+    """Return the ASGI application of the admin address, for `http` scopes.
 
     Args:
-        ready: says whether the store can be read.
+        ready: returns whether the store can be read.
         metrics: see `Render`.
         hosts: see `TrustedHost`.
-        pages: what people look at, by how its paths begin: `/dashboard`, `/design/`.
+        pages: applications by path prefix: `/dashboard`, `/design/`.
     """
     exact = Router(
         {

@@ -1,4 +1,4 @@
-"""How it went in the last half hour: samples, taken every two seconds and kept in memory."""
+"""Samples of the last half hour, taken every two seconds and kept in memory."""
 
 import asyncio
 import time
@@ -14,23 +14,23 @@ from offhook.observe.system import Snapshot
 from offhook.stores.api import Counts
 
 TakeSnapshot = Callable[[], Awaitable[Snapshot]]
-"""Returns how this machine does now; raises nothing."""
+"""Returns a snapshot of this machine; must not raise."""
 
 PERIOD: Final = 2.0
 KEPT: Final = 1800.0  # seconds
-_SHARE: Final = 20.0  # of the time, no more than this part is spent looking
-_SHORTEST: Final = 60.0  # seconds that are shown, however young this process is
+_SHARE: Final = 20.0  # at most a twentieth of the time is spent sampling
+_SHORTEST: Final = 60.0  # seconds that charts show at least
 _BINS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was known at one moment.
+    """The figures at one moment.
 
     Attributes:
-        at: as of its snapshot.
-        counts: of the store; None when it could not be read.
-        took: seconds that looking took.
+        at: of its snapshot.
+        counts: of the store; None if it could not be read.
+        took: seconds that the snapshot took.
     """
 
     at: float
@@ -41,10 +41,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A stretch of time.
+    """An interval of a chart.
 
     Attributes:
-        figures: what has come to them in it.
+        figures: their increase within it.
         last: its last sample.
     """
 
@@ -54,7 +54,7 @@ class Bin:
 
 
 class Sampler:
-    """Takes the samples.
+    """Takes and keeps samples.
 
     Args:
         take_snapshot: see `TakeSnapshot`.
@@ -71,7 +71,7 @@ class Sampler:
             await asyncio.sleep(max(PERIOD, _SHARE * sample.took))
 
     async def take(self) -> Sample:
-        """Take one."""
+        """Take a sample."""
         began = time.monotonic()
         found = await self._take_snapshot()
         took = time.monotonic() - began
@@ -80,14 +80,14 @@ class Sampler:
         return sample
 
     def recent(self, seconds: float) -> Figures | None:
-        """Return what has come to the figures in the last seconds; None when that is not known."""
+        """Return the increase of the figures in the last seconds; None without samples."""
         if not self.samples:
             return None
         first = self._before(steady() - seconds) or self.samples[0]
         return self.samples[-1].figures.since(first.figures)
 
     def bins(self) -> list[Bin]:
-        """Return the time that is kept, in equal parts, the oldest first."""
+        """Return the kept period in equal intervals, the oldest first."""
         if not self.samples:
             return []
         now = self.samples[-1].at
@@ -105,6 +105,6 @@ class Sampler:
         return made
 
     def _before(self, moment: float) -> Sample | None:
-        """Return the last sample up to a moment."""
+        """Return the last sample at or before a moment."""
         place = bisect_right(self.samples, moment, key=lambda sample: sample.at)
         return self.samples[place - 1] if place else None

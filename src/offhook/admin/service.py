@@ -1,4 +1,4 @@
-"""The process that shows how a machine does. It answers no webhook, and loads nobody's bot."""
+"""The admin process: metrics, dashboard and alerts. It serves no webhooks and loads no bot."""
 
 import asyncio
 import mmap
@@ -28,13 +28,13 @@ from offhook.web.design import PATH as DESIGN
 
 
 class Admin:
-    """Answers on the admin address. `asgi` serves `http` scopes while `run` runs.
+    """Serves the admin address. `asgi` serves `http` scopes while `run` runs.
 
     Args:
         settings: of the app.
-        observer: is told when the store is away.
+        observer: called when the store becomes unavailable.
         version: of offhook.
-        sheets: what the machine's processes count in, by their names.
+        sheets: the counters of the machine's processes, by their names.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Admin:
         self._version = version
         self._store: Store | None = None
         self._spool: Spool | None = None
-        # A worker has no use for one, whatever its settings say.
+        # Only ingresses write to a spool.
         spools = bool(settings.spool) and any(name.startswith("ingress") for name in sheets)
         self._spooled = self._count_spool if spools else None
         self.monitor = SystemMonitor(
@@ -79,14 +79,14 @@ class Admin:
         """The store.
 
         Raises:
-            StoreUnavailable: it has not been reached yet.
+            StoreUnavailable: it has not been opened yet.
         """
         if self._store is None:
-            raise StoreUnavailable("the store has not been reached yet")
+            raise StoreUnavailable("the store has not been opened yet")
         return self._store
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look after what is shown, until `stop` is set. A store that is away is waited for."""
+        """Serve until `stop` is set; open the store as soon as it is available."""
         async with self._pages_served(), asyncio.TaskGroup() as group:
             posting = group.create_task(self._webhook.run()) if self._webhook else None
             group.create_task(self.watch.run(stop))
@@ -103,10 +103,12 @@ class Admin:
                 lambda: store_of(self._settings, create=False),
                 stop,
                 self._observer,
-                "its numbers are not known",
+                "its metrics are unavailable",
             )
         except StoreError as error:  # a newer offhook's: those who need it say more
-            self._observer(Problem(Topic.STORE_UNAVAILABLE, f"its numbers are not known: {error}"))
+            self._observer(
+                Problem(Topic.STORE_UNAVAILABLE, f"its metrics are unavailable: {error}")
+            )
         try:
             await stop.wait()
         finally:
@@ -114,7 +116,7 @@ class Admin:
                 await self._store.close()
 
     async def _keep_spool(self, stop: asyncio.Event) -> None:
-        """Have the spool open as soon as it can be; those who write to it say why it can't."""
+        """Open the spool as soon as possible; its writers report errors."""
         spool = open_spool(self._settings.spool.get_secret_value())
         while not stop.is_set():
             try:
@@ -160,6 +162,6 @@ def _webhook(settings: Settings, observer: Observer) -> AlertWebhook | None:
 
 
 def _disks(settings: Settings) -> dict[str, Path]:
-    """Return the directories of what is kept in files."""
+    """Return the directories of the store and the spool, if they are files."""
     places = {"store": settings.store_file, "spool": settings.spool_file}
     return {what: path.parent for what, path in places.items() if path is not None}

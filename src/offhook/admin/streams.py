@@ -1,4 +1,4 @@
-"""Pages that show what is now: their pieces are made again and again, and sent when they differ."""
+"""Live pages: render their pieces periodically, and send those that changed."""
 
 import asyncio
 import json
@@ -10,23 +10,23 @@ from typing import Any, Final, Generic, TypeVar
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 
-# A reader whose permission has ended meanwhile is asked for it when it comes again.
+# Streams end after five minutes; the browser reconnects, which checks its login again.
 _LASTS: Final = 300.0  # seconds
 _CACHED: Final = 1.0  # seconds
-_RETRY: Final = 1000  # ms until a browser whose stream has ended asks again
-# What is looked up may take its time: no more than a twentieth of it is spent on one reader.
+_RETRY: Final = 1000  # ms until a browser reconnects
+# At most a twentieth of the time is spent on one reader's queries.
 _SHARE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page, as it is now.
+    """A page's templates and values.
 
     Attributes:
         template: of the whole page.
-        pieces: the templates of what changes on it, by the ids of where they stand.
-        values: what they show.
-        status: HTTP's.
+        pieces: templates of the parts that change, by element id.
+        values: of the templates.
+        status: the HTTP status.
     """
 
     template: str
@@ -70,7 +70,7 @@ class Streams:
     https://html.spec.whatwg.org/multipage/server-sent-events.html
 
     Args:
-        render: from a template's name and values to HTML.
+        render: renders a template, given its name and values.
     """
 
     def __init__(self, render: Render) -> None:
@@ -82,11 +82,11 @@ class Streams:
         self._closed.set()
 
     async def follow(self, make: BuildView, *, period: float, csrf: str) -> AsyncIterator[str]:
-        """Yield what differs, for five minutes.
+        """Yield changed pieces, for five minutes.
 
         Args:
-            make: looks up what is now.
-            period: seconds between two looks, at least.
+            make: builds the view.
+            period: seconds between two updates, at least.
             csrf: see `dashboard.CSRF`.
         """
         loop = asyncio.get_running_loop()

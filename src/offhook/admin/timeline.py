@@ -1,4 +1,4 @@
-"""What happened to a message, in the order it happened."""
+"""The timeline of a message."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ _DECISIONS = {Trigger.REPLAY: "Replayed", Trigger.DROP: "Discarded", Trigger.PAR
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """Something that happened, or will.
+    """A past or scheduled event of a message.
 
     Attributes:
-        at: when; seconds since the epoch.
-        title, text: what, for people.
+        at: seconds since the epoch.
+        title, text: a sentence.
         tone: `good`, `warn`, `bad`, `busy`, or empty.
-        took: seconds that it took.
-        error: why it is not done; empty when it is.
+        took: its duration in seconds.
+        error: the error of an attempt, or empty.
     """
 
     at: float
@@ -48,7 +48,7 @@ class TimelineEntry:
 
 
 def timeline(history: History) -> list[TimelineEntry]:
-    """Return the steps of a message, the oldest first."""
+    """Return the entries of a message, the oldest first."""
     record = history.record
     received = TimelineEntry(record.received, "Received", "and stored, then acknowledged.", "good")
     steps = [received, *map(_attempt, history.attempts), *_last(record)]
@@ -56,7 +56,7 @@ def timeline(history: History) -> list[TimelineEntry]:
 
 
 def may(record: Record, trigger: Trigger) -> bool:
-    """Return whether an operator's trigger may happen to a message."""
+    """Return whether an operator may apply a trigger to a message."""
     if trigger is Trigger.REPLAY and record.reduced:
         return False
     return record.state in sources(trigger)
@@ -77,7 +77,7 @@ def _attempt(attempt: Attempt) -> TimelineEntry:
 
 
 def _last(record: Record) -> Iterator[TimelineEntry]:
-    """Yield what the history has no row for: the run that completed, and what is to come."""
+    """Yield entries without a row of their own: the completed run, and the next attempt."""
     if record.state is State.DONE and record.settled is not None:
         took = None if record.started is None else record.settled - record.started
         name = f"Attempt {record.attempts}" if record.attempts else "Done"

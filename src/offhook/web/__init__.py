@@ -1,1 +1,1 @@
-"""Pieces that everything answering HTTP shares."""
+"""Parts shared by all HTTP endpoints."""

@@ -1,4 +1,4 @@
-"""By which names this machine is called."""
+"""The host names that requests may use."""
 
 import socket
 from urllib.parse import urlsplit
@@ -13,11 +13,11 @@ def allowed_hosts(settings: Settings) -> HostNames:
 
 
 def admin_hosts(settings: Settings) -> HostNames:
-    """Return the names by which the admin address may be called."""
+    """Return the host names allowed on the admin address."""
     public = urlsplit(settings.public_url).hostname
     return HostNames((*settings.allowed_hosts, *_own_names(), *((public,) if public else ())))
 
 
 def _own_names() -> tuple[str, ...]:
-    # Not getfqdn: it may ask a DNS that does not answer, and the start would wait for it.
+    # Not getfqdn: it may query a DNS server that does not respond, and delay the start.
     return ("localhost", "127.0.0.1", "[::1]", socket.gethostname())

@@ -1,4 +1,4 @@
-"""Whether this process is alive, and whether it can do its work."""
+"""Liveness and readiness checks."""
 
 import asyncio
 import math
@@ -12,12 +12,12 @@ from starlette.types import Receive, Scope, Send
 from offhook.core.responses import ERROR_HEADER, Answer, Fault, method_not_allowed
 from offhook.web.asgi import respond
 
-# Kubernetes gives a probe 1 s by default, and is to read the answer:
+# Below Kubernetes' default timeout of a probe, 1 s:
 # https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 READY_TIMEOUT: Final = 0.8
 
 REMEMBERED: Final = 0.5
-"""Seconds for which a store that could be written is not asked again."""
+"""Seconds for which a successful check is reused."""
 
 METHODS: Final = ("GET", "HEAD")
 
@@ -46,11 +46,11 @@ _METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
 
 
 class Health:
-    """Answers health checks; an ASGI application for `http` scopes.
+    """Serves a health check; an ASGI application for `http` scopes.
 
     Args:
-        check: says whether the store can be written; None for `/healthz`, which asks nobody. One
-            that raises, or takes longer than 0.8 s, means no.
+        check: returns whether the store is writable; raising or taking longer than 0.8 s means no.
+            None for `/healthz`.
     """
 
     def __init__(self, check: Check | None = None) -> None:
@@ -59,7 +59,7 @@ class Health:
         self._ready_until = -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer 200 or 503, in plain text: nobody receives this as an SMS."""
+        """Respond 200 or 503, in plain text."""
         if scope["method"] not in METHODS:
             await respond(send, _METHOD_NOT_ALLOWED)
         elif self._check is None:
@@ -68,18 +68,18 @@ class Health:
             await respond(send, _READY if await self._is_ready(self._check) else _NOT_READY)
 
     async def _is_ready(self, check: Check) -> bool:
-        """Check once for all requests of a moment: anybody may ask, and a check writes to disk."""
+        """Run one check for concurrent requests: anyone may send them, and checks write to disk."""
         if time.monotonic() < self._ready_until:
             return True
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(_holds(check), name="readiness")
+            self._asking = asyncio.create_task(_passes(check), name="readiness")
         ready = await asyncio.shield(self._asking)
         if ready:
             self._ready_until = time.monotonic() + REMEMBERED
         return ready
 
 
-async def _holds(check: Check) -> bool:
+async def _passes(check: Check) -> bool:
     try:
         async with asyncio.timeout(READY_TIMEOUT):
             return await check()

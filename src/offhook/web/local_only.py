@@ -1,4 +1,4 @@
-"""Who sees the pages: a browser on this machine that was given this start's token."""
+"""Local-only access: loopback plus a token per start; and protection from DNS rebinding."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ from offhook.core.responses import ERROR_HEADER, REFUSED, Answer, Fault
 from offhook.web.asgi import respond
 
 TOKEN: Final = "token"  # noqa: S105 - a parameter's name
-"""The parameter of the link that lets a browser in."""
+"""The parameter of the link that carries the token."""
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -29,7 +29,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Not no-referrer: with that, browsers say "null" where we want to read the Origin (Fetch
+    # Not no-referrer: with that, browsers send "null" as the Origin, which we check (Fetch
     # standard, "append a request Origin header").
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -37,7 +37,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
-# A tunnel or a proxy says for whom it asks. Whoever sits at this machine needs neither.
+# Set by tunnels and proxies; a browser on this machine uses neither.
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 _FOREIGN: Final = Answer(
@@ -55,15 +55,15 @@ _HINT: Final = "Open the full link printed in your terminal; its token changes o
 
 
 class TokenAuth:
-    """Stands before pages that only somebody at this machine may see; an ASGI application.
+    """Restrict pages to a browser on this machine that has the token; an ASGI application.
 
-    A tunnel connects from this machine, and a page anywhere can have its own name lead here, so
-    neither the peer's address nor a cookie is enough. Let through is a request that comes from
-    this machine, names it in `Host`, was not forwarded, has no foreign `Origin` (and one of its
-    own when it changes something), and carries the cookie. The cookie is given to who brings the
-    token in the link, and holds a digest of it.
+    A tunnel connects from this machine, and any site's name can be made to resolve to it, so
+    neither the peer's address nor a cookie is enough. A request passes if its peer is this machine,
+    its `Host` names this machine, it was not forwarded, it has no foreign `Origin` (and an own one
+    if it changes something), and it carries the cookie. The link with the token sets the cookie,
+    which holds a digest of the token.
 
-    What is not called by a name of this machine is answered as where nothing is; the rest 403.
+    Requests from elsewhere, or under another host name, are answered 404; others 403.
 
     Args:
         app: the pages.
@@ -76,20 +76,20 @@ class TokenAuth:
         self._pass = hmac.digest(self._token, b"offhook pages", hashlib.sha256).hex()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let an `http` request through, or turn it away."""
+        """Pass an `http` request on, or refuse it."""
         request = Request(scope)
         if not is_local(request):
             await respond(send, REFUSED[Fault.NOT_FOUND])
             return
-        turned_away = self._refusal(request)
-        if turned_away is not None:
-            await turned_away(scope, receive, with_headers(send))
+        refusal = self._refusal(request)
+        if refusal is not None:
+            await refusal(scope, receive, with_headers(send))
             return
         await self._app(scope, receive, with_headers(send))
 
     def _refusal(self, request: Request) -> Response | None:
-        """Return what is answered in the pages' place; None when the request may see them."""
-        if not _is_of_our_own(request):
+        """Return the refusal; None if the request may pass."""
+        if not _is_same_origin(request):
             return _forbidden("Cross-site request refused.\n")
         if request.method == "GET" and TOKEN in request.query_params:
             return self._admit(request)
@@ -99,7 +99,7 @@ class TokenAuth:
         return None
 
     def _admit(self, request: Request) -> Response:
-        """Exchange the token for the cookie, and lead to the URL that does not show it."""
+        """Exchange the token for the cookie, and redirect to the URL without it."""
         given = request.query_params[TOKEN].encode()
         if not hmac.compare_digest(given, self._token):
             return _forbidden(_HINT)
@@ -110,19 +110,17 @@ class TokenAuth:
 
 
 class LocalOnly:
-    """Stands before what anybody at this machine may see, and nobody else; an ASGI application.
-
-    Others are answered as where nothing is.
+    """Restrict an application to requests from this machine; others are answered 404.
 
     Args:
-        app: what may be seen, for `http` scopes.
+        app: for `http` scopes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or turn it away."""
+        """Pass a request on, or refuse it."""
         if is_local(Request(scope)):
             await self._app(scope, receive, send)
         else:
@@ -130,14 +128,14 @@ class LocalOnly:
 
 
 class TrustedHost:
-    """Refuses requests by names that may be a stranger's; an ASGI application.
+    """Refuse requests under unknown host names, to prevent DNS rebinding; an ASGI application.
 
-    A web page's name can resolve to this machine, and its visitors' browsers then ask (DNS
-    rebinding). Addresses, and names without a dot, belong to no stranger.
+    An attacker's name can resolve to this machine, so that browsers which visit it send requests
+    here. IP addresses, and names without a dot, cannot be an attacker's.
 
     Args:
-        app: what may be seen, for `http` scopes.
-        hosts: other names that may be used.
+        app: for `http` scopes.
+        hosts: other names that are allowed.
     """
 
     def __init__(self, app: ASGIApp, hosts: HostNames) -> None:
@@ -145,7 +143,7 @@ class TrustedHost:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or turn it away."""
+        """Pass a request on, or refuse it."""
         name = host_name(Request(scope).headers.get("host", "")) or ""
         if is_inner(name) or name in self._hosts:
             await self._app(scope, receive, send)
@@ -176,8 +174,8 @@ def _is_loopback_peer(request: Request) -> bool:
     return bool((mapped or peer).is_loopback)
 
 
-def _is_of_our_own(request: Request) -> bool:
-    """Return whether no other site has made the browser ask."""
+def _is_same_origin(request: Request) -> bool:
+    """Return whether a request is same-origin."""
     origin = request.headers.get("origin")
     if origin is None:
         return request.method in _SAFE
@@ -185,9 +183,9 @@ def _is_of_our_own(request: Request) -> bool:
 
 
 def cookie_name(request: Request, begins: str = "offhook") -> str:
-    """Return the name of a cookie of ours.
+    """Return the name of our cookie on this port.
 
-    Browsers keep one jar for all ports of a host; each port has a cookie of its own in it.
+    Browsers share cookies among all ports of a host, so the name contains the port.
     """
     port = re.search(r":(\d+)$", request.headers.get("host", ""), re.ASCII)
     return f"{begins}_{port[1] if port else ''}"
@@ -202,7 +200,7 @@ def _forbidden(why: str) -> Response:
 
 
 def with_headers(send: Send) -> Send:
-    """Return a `send` that adds the headers that all pages have."""
+    """Return a `send` that adds the security headers."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,5 +1,5 @@
-// Keeps the pieces of a page as they are now. The page itself, and all that is done on it, is HTML.
-const AGAIN = 2000; // ms until a stream that was refused is asked for again
+// Updates the pieces of a page from its event stream. Actions are plain HTML forms.
+const AGAIN = 2000; // ms until a refused stream is requested again
 
 const lamp = document.getElementById("live");
 
@@ -8,24 +8,24 @@ function live(lives, text = lives ? "live" : "disconnected") {
   say(lamp, text);
 }
 
-// What is written is read aloud, so the same is not written again.
+// Screen readers announce each write, so an unchanged text is not written again.
 function say(place, text) {
   if (place && place.textContent !== text) place.textContent = text;
 }
 
-// Whether all is well, aloud; the figures beside it change every two seconds.
+// Announces the status only; the figures beside it change every two seconds.
 function announce() {
   const line = document.querySelector(".verdict-line");
   if (line) say(document.getElementById("announcer"), line.textContent);
 }
 
-// By what an element is found again, when its piece has been made anew.
+// Identifies an element across updates of its piece.
 const name = (one) => `${one.tagName} ${one.id || one.getAttribute("href") || one.textContent.trim()}`;
 const focusable = (place) => [...place.querySelectorAll("a, button, input, select, summary")];
 
 const key = (details) => details.id;
 
-// Somebody who copies from a piece keeps it until the next change.
+// A piece with selected text is not updated.
 const isBeingCopied = (place) => {
   const selection = getSelection();
   return !selection.isCollapsed && place.contains(selection.anchorNode);
@@ -45,7 +45,7 @@ function show(id, html) {
   if (focused) focusable(place).find((one) => name(one) === focused)?.focus({ preventScroll: true });
 }
 
-// Asks again after a refusal; where to log in, the page says when it is loaded anew.
+// Reconnects after a refusal; a reload leads to the login if it has expired.
 async function resume() {
   const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
   if (answer?.ok) follow();

@@ -1,4 +1,4 @@
-"""How all pages look: one style sheet, icons, templates and scripts, without a build step."""
+"""The pages' shared style sheet, icons, templates and scripts, without a build step."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +20,7 @@ _HERE: Final = Path(str(files(__package__)))
 
 
 class Assets(StaticFiles):
-    """The files of a directory named `static`; browsers ask each time whether they have changed.
+    """Serves a directory named `static`; browsers revalidate its files each time.
 
     Args:
         beside: the directory that it is in; by default that of the shared design.
@@ -36,7 +36,7 @@ class Assets(StaticFiles):
         return response
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return what is asked for."""
+        """Return a file with its content type."""
         response = await super().get_response(path, scope)
         if path.endswith(".js"):
             # The registry of types of some systems says text/plain, and browsers run only this.
@@ -47,7 +47,7 @@ class Assets(StaticFiles):
 def templates(beside: Path, **filters: Any) -> Environment:
     """Return an environment for a page's own `templates` directory and the shared ones.
 
-    All that is inserted is escaped, and a name that is missing is an error.
+    All values are escaped, and an undefined name is an error.
 
     Args:
         beside: the directory that `templates` is in.

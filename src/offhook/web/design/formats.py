@@ -1,4 +1,4 @@
-"""Times and durations as pages write them."""
+"""Format times, durations and numbers for pages."""
 
 import time
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from typing import Any, Final
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration as people read it: `3.2 ms`, `850 ms`, `1.4 s`."""
+    """Return a duration: `3.2 ms`, `850 ms`, `1.4 s`."""
     if seconds >= 1:
         return f"{seconds:.1f}\u00a0s"
-    return f"{seconds * 1000:.1f}\u00a0ms" if seconds < 0.01 else f"{seconds * 1000:.0f}\u00a0ms"  # noqa: PLR2004 - where a decimal tells something
+    return f"{seconds * 1000:.1f}\u00a0ms" if seconds < 0.01 else f"{seconds * 1000:.0f}\u00a0ms"  # noqa: PLR2004 - a decimal below 10 ms
 
 
 def clock(moment: float) -> str:
@@ -28,7 +28,7 @@ def clock_seconds(moment: float) -> str:
 
 
 def day_clock(moment: float) -> str:
-    """Return the day and the time of day; of today, the time alone."""
+    """Return the date and the time of day; today, the time only."""
     day, today = time.localtime(moment), time.localtime()
     if day[:3] == today[:3]:
         return clock_seconds(moment)
@@ -36,7 +36,7 @@ def day_clock(moment: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return how long something lasts, in its two largest units: `3 s`, `2 h 5 min`."""
+    """Return a duration in its two largest units: `3 s`, `2 h 5 min`."""
     rest = int(seconds)
     parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
@@ -49,12 +49,12 @@ def span(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with thousands separators."""
     return f"{value:,.0f}"
 
 
 def iso(moment: float) -> str:
-    """Return a time for machines: ISO 8601, in UTC."""
+    """Return a time in ISO 8601, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 

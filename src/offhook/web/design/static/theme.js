@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, until somebody chooses. Runs before the page is painted.
+// Light or dark: the system's theme until one is chosen. Runs before the first paint.
 "use strict";
 (() => {
   const KEY = "offhook-theme";

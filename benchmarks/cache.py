@@ -27,9 +27,9 @@ import uvloop
 from benchmarks import load
 from benchmarks.results import Run, is_partial
 from offhook.cache import open_cache
-from offhook.cache.redis import MISSES, Interest, RedisCache
-from offhook.cache.redis_connection import Link
-from offhook.cache.signing import Seal
+from offhook.cache.redis import MISSES, LookupSampling, RedisCache
+from offhook.cache.redis_connection import RedisConnection
+from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
@@ -86,9 +86,9 @@ class Bench:
     async def eager(self, url: str) -> ValidationCache:
         settings = self.settings(url)
         store = settings.store.get_secret_value()
-        seal = Seal(tokens=settings.auth_tokens, store=store, ttl=settings.cache_ttl)
-        link = Link(url, lambda _event: None)
-        cache = RedisCache(link, seal, ttl=settings.cache_ttl, interest=_Always())
+        signer = EntrySigner(tokens=settings.auth_tokens, store=store, ttl=settings.cache_ttl)
+        link = RedisConnection(url, lambda _event: None)
+        cache = RedisCache(link, signer, ttl=settings.cache_ttl, sampling=_Always())
         await cache.start()
         return cache
 
@@ -181,7 +181,7 @@ async def _answer(reception: Reception, request: Request) -> None:
     reception.report(await reception.receive(request._replace(started=perf_counter())))
 
 
-class _Always(Interest):
+class _Always(LookupSampling):
     """Has Redis asked for every request, which it would not be for long."""
 
     def wanted(self) -> bool:

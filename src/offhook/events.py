@@ -174,7 +174,7 @@ class Topic(StrEnum):
     )
     CACHE_UNAVAILABLE = (
         "cache-unavailable",
-        "Redis is away, and since it is back (`resolved`); memory is used meanwhile",
+        "Redis is unavailable, or available again (`resolved`); memory is used meanwhile",
         _LASTING,
     )
     CREDENTIALS_UNAVAILABLE = (

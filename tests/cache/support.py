@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from offhook.cache.redis import RedisCache
-from offhook.cache.redis_connection import Link
-from offhook.cache.signing import Seal
+from offhook.cache.redis_connection import RedisConnection
+from offhook.cache.signing import EntrySigner
 from offhook.core.keys import Kind
 from offhook.core.responses import STORED
 from offhook.events import Event, Problem, Topic
@@ -25,8 +25,8 @@ def entry(
     )
 
 
-def seal(*, token: str = TOKEN, store: str = STORE, ttl: float = 300.0) -> Seal:
-    return Seal(tokens=(token,), store=store, ttl=ttl)
+def signer(*, token: str = TOKEN, store: str = STORE, ttl: float = 300.0) -> EntrySigner:
+    return EntrySigner(tokens=(token,), store=store, ttl=ttl)
 
 
 class Told:
@@ -58,9 +58,9 @@ class Told:
 
 @asynccontextmanager
 async def redis_cache(
-    url: str, *, sealed: Seal | None = None, told: Told | None = None, ttl: float = 300.0
+    url: str, *, signed: EntrySigner | None = None, told: Told | None = None, ttl: float = 300.0
 ) -> AsyncIterator[RedisCache]:
-    cache = RedisCache(Link(url, told or Told()), sealed or seal(ttl=ttl), ttl=ttl)
+    cache = RedisCache(RedisConnection(url, told or Told()), signed or signer(ttl=ttl), ttl=ttl)
     await cache.start()
     try:
         yield cache

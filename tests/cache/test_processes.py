@@ -18,10 +18,10 @@ async def test_an_ingress_starts_without_its_redis_and_finds_it_later(tmp_path: 
             with here.ingress("a") as one:
                 await listening(one)
                 assert (await here.simulator.text("one")).status == 200
-                await in_thread(lambda: one.wait_for("cache-unavailable: repeats are answered by"))
+                await in_thread(lambda: one.wait_for("cache-unavailable: Redis is unavailable"))
                 await in_thread(server.start)
                 async with asyncio.timeout(60):
-                    while "cache-unavailable: Redis is back" not in one.output:
+                    while "cache-unavailable: Redis is available again" not in one.output:
                         assert (await here.simulator.text("two", duplicates=1)).status == 200
                 one.send(signal.SIGTERM)
                 assert await ended(one) == 0

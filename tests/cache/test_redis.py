@@ -12,7 +12,7 @@ import pytest
 from offhook.cache.redis import MISSES, SAMPLE, WAITING, RedisCache
 from offhook.ports import ValidationCacheEntry
 from testing.valkey import Valkey, behind_tls, valkey
-from tests.cache.support import PATIENCE, Told, asked, entry, redis_cache, seal
+from tests.cache.support import PATIENCE, Told, asked, entry, redis_cache, signer
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ async def test_what_it_did_not_write_it_does_not_believe(server: Valkey) -> None
     with server.client() as client:
         value = client.get(b"offhook:1:" + mine)
         client.set(b"offhook:1:" + foreign, value)
-        old = seal().seal(stale, entry(time=time.time() - 301))
+        old = signer().sign(stale, entry(time=time.time() - 301))
         client.set(b"offhook:1:" + stale, old)
         client.lpush(b"offhook:1:" + mine[::-1], "of another type")
     async with redis_cache(server.url) as cache:

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offhook.cache.signing import CLOCK_SKEW, Seal, store_identity
+from offhook.cache.signing import CLOCK_SKEW, EntrySigner, store_identity
 from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 from offhook.core.responses import REFUSED, STORED
 from offhook.ports import CachedVerdict, ValidationCacheEntry
-from tests.cache.support import STORE, TOKEN, entry, seal
+from tests.cache.support import STORE, TOKEN, entry, signer
 
 NOW = 1_700_000_000.0
 KEY = bytes(range(32))
 
 
-def sealed(one: ValidationCacheEntry, key: bytes = KEY) -> bytes:
-    text = seal().seal(key, one)
+def signed(one: ValidationCacheEntry, key: bytes = KEY) -> bytes:
+    text = signer().sign(key, one)
     assert text is not None
     return text
 
@@ -30,12 +30,12 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 @given(names, names, st.sampled_from([Kind.MESSAGE, Kind.STATUS]))
 def test_an_entry_comes_back_as_it_was(sid: str, sender: str, kind: Kind) -> None:
     one = ValidationCacheEntry(CachedVerdict.VALID, STORED[kind], NOW, sid, sender)
-    assert seal().unseal(KEY, sealed(one), NOW + 1.0) == one
+    assert signer().verified(KEY, signed(one), NOW + 1.0) == one
 
 
 @given(st.data())
 def test_an_entry_that_was_touched_is_not_believed(data: st.DataObject) -> None:
-    text = sealed(entry(time=NOW))
+    text = signed(entry(time=NOW))
     changed = data.draw(
         st.one_of(
             st.integers(0, len(text) - 1).map(lambda n: text[:n]),
@@ -47,18 +47,20 @@ def test_an_entry_that_was_touched_is_not_believed(data: st.DataObject) -> None:
             st.sampled_from([None, 1, "text", [text]]),
         )
     )
-    assert seal().unseal(KEY, changed, NOW) is None
+    assert signer().verified(KEY, changed, NOW) is None
 
 
 def test_an_entry_is_for_its_request_alone() -> None:
-    assert seal().unseal(os.urandom(32), sealed(entry(time=NOW)), NOW) is None
+    assert signer().verified(os.urandom(32), signed(entry(time=NOW)), NOW) is None
 
 
-@pytest.mark.parametrize("other", [seal(token="another"), seal(store="postgresql://other/x")])
-def test_another_deployment_is_not_believed_though_it_knows_the_fingerprint(other: Seal) -> None:
-    text = other.seal(KEY, entry(time=NOW))
-    assert seal().unseal(KEY, text, NOW) is None
-    assert other.secret != seal().secret
+@pytest.mark.parametrize("other", [signer(token="another"), signer(store="postgresql://other/x")])
+def test_another_deployment_is_not_believed_though_it_knows_the_fingerprint(
+    other: EntrySigner,
+) -> None:
+    text = other.sign(KEY, entry(time=NOW))
+    assert signer().verified(KEY, text, NOW) is None
+    assert other.secret != signer().secret
 
 
 @pytest.mark.parametrize(
@@ -66,19 +68,19 @@ def test_another_deployment_is_not_believed_though_it_knows_the_fingerprint(othe
     [(0.0, True), (299.0, True), (300.0, False), (-CLOCK_SKEW + 1, True), (-CLOCK_SKEW, False)],
 )
 def test_an_entry_is_believed_while_it_is_young(age: float, believed: bool) -> None:
-    found = seal(ttl=300.0).unseal(KEY, sealed(entry(time=NOW)), NOW + age)
+    found = signer(ttl=300.0).verified(KEY, signed(entry(time=NOW)), NOW + age)
     assert (found is not None) == believed
 
 
 def test_refusals_are_not_shared() -> None:
     answer = REFUSED[Refusal.SIGNATURE_MISMATCH]
     refused = ValidationCacheEntry(CachedVerdict.REFUSED, answer, time.time())
-    assert seal().seal(KEY, refused) is None
+    assert signer().sign(KEY, refused) is None
 
 
 def test_the_order_of_the_tokens_makes_no_difference_and_their_bounds_do() -> None:
     def secret(*tokens: str) -> bytes:
-        return Seal(tokens=tokens, store=STORE, ttl=1.0).secret
+        return EntrySigner(tokens=tokens, store=STORE, ttl=1.0).secret
 
     assert secret("a", TOKEN) == secret(TOKEN, "a")
     assert secret("ab", "c") != secret("a", "bc")

@@ -19,8 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from offhook.cache.redis import RedisCache
-from offhook.cache.redis_connection import Link
-from offhook.cache.signing import Seal
+from offhook.cache.redis_connection import RedisConnection
+from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Event
 from offhook.ingress.reception import Reception
@@ -28,7 +28,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from testing.valkey import Valkey, valkey
 from testing.webhooks import MESSAGE, answered, changed, encoded, named, settings
-from tests.cache.support import entry, seal
+from tests.cache.support import entry, signer
 from tests.ingress.test_reception import webhook
 
 SIDS = tuple(f"SM{n:032x}" for n in range(3))
@@ -43,23 +43,25 @@ FORGED = tuple(
         webhook(named(MESSAGE, sid), token="somebody-elses"),
     )
 )
-STRANGER = seal(token="a stranger's")
+STRANGER = signer(token="a stranger's")
 
 
 class Deployment:
     """Two processes with one store and one Redis."""
 
-    def __init__(self, store: Store, url: str, seal_of_ours: Seal) -> None:
+    def __init__(self, store: Store, url: str, our_signer: EntrySigner) -> None:
         self.store = store
         self._url = url
-        self._seal = seal_of_ours
+        self._signer = our_signer
         self.caches: list[RedisCache] = []
         self.receptions: list[Reception] = []
         self.events: list[Event] = []
 
     async def start(self) -> None:
         for _ in range(2):
-            cache = RedisCache(Link(self._url, self.events.append), self._seal, ttl=300.0)
+            cache = RedisCache(
+                RedisConnection(self._url, self.events.append), self._signer, ttl=300.0
+            )
             await cache.start()
             self.caches.append(cache)
             self.receptions.append(
@@ -102,7 +104,7 @@ meddling = st.builds(
 )
 
 
-def meddle(server: Valkey, how: str, ours: Seal) -> None:
+def meddle(server: Valkey, how: str, ours: EntrySigner) -> None:
     """Change what Redis holds. It knows under which names the forged requests are looked up."""
     forged = [request.fingerprint(ours.secret) for request in FORGED]
     with server.client() as client:
@@ -121,11 +123,11 @@ def meddle(server: Valkey, how: str, ours: Seal) -> None:
                 held = {b"offhook:1:" + key: value for key in forged for value in values[:1]}
             case "make up":
                 now = entry(time=time.time())
-                held = {b"offhook:1:" + key: STRANGER.seal(key, now) or b"" for key in forged}
+                held = {b"offhook:1:" + key: STRANGER.sign(key, now) or b"" for key in forged}
             case "stale":  # of a store that was replaced since
                 old = entry(time=time.time() - 400)
                 keys = [request.fingerprint(ours.secret) for request in GENUINE]
-                held = {b"offhook:1:" + key: ours.seal(key, old) or b"" for key in keys}
+                held = {b"offhook:1:" + key: ours.sign(key, old) or b"" for key in keys}
         if held and how != "flush":
             client.mset(held)
 
@@ -152,7 +154,7 @@ async def test_whatever_redis_does_the_store_is_right(
 async def play(server: Valkey, folder: Path, steps: Sequence[Deliver | Meddle]) -> None:
     meddle(server, "flush", STRANGER)
     store = open_store(f"sqlite:///{folder}/offhook.db")
-    ours = seal()
+    ours = signer()
     deployment = Deployment(store, server.url, ours)
     await store.open()
     await deployment.start()
@@ -187,14 +189,14 @@ async def test_an_entry_outlives_a_store_that_was_wiped_by_no_more_than_its_time
     """
 
     meddle(server, "flush", STRANGER)
-    for name, sealed, stored in (
-        ("first", seal(), 1),
-        ("wiped", seal(), 0),
-        ("another", seal(store="postgresql://another/offhook"), 1),
+    for name, signed, stored in (
+        ("first", signer(), 1),
+        ("wiped", signer(), 0),
+        ("another", signer(store="postgresql://another/offhook"), 1),
     ):
         store = open_store(f"sqlite:///{tmp_path}/{name}.db")
         await store.open()
-        deployment = Deployment(store, server.url, sealed)
+        deployment = Deployment(store, server.url, signed)
         await deployment.start()
         assert await deployment.deliver(GENUINE[0], 0) == 200
         assert len(await store.find(Filter())) == stored

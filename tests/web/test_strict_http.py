@@ -5,7 +5,7 @@ from starlette.types import Message
 
 from offhook.web.health import Health
 from offhook.web.router import Router
-from offhook.web.strict_http import Conforming
+from offhook.web.strict_http import StrictHttp
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ async def test_a_version_is_served_if_it_is_spoken(version: str, status: int) ->
         "raw_path": b"/healthz", "query_string": b"", "root_path": "",
         "headers": [(b"host", b"bot.example.com")],
     }  # fmt: skip
-    await Conforming(Router({"/healthz": Health()}))(scope, receive, send)
+    await StrictHttp(Router({"/healthz": Health()}))(scope, receive, send)
     assert sent[0]["status"] == status

@@ -9,7 +9,7 @@ from offhook.core.hosts import HostNames
 from offhook.web.health import Check, Health
 from offhook.web.local_only import TrustedHost
 from offhook.web.router import Branches, Router
-from offhook.web.strict_http import Conforming
+from offhook.web.strict_http import StrictHttp
 
 
 def admin_routes(
@@ -18,7 +18,7 @@ def admin_routes(
     metrics: Render,
     hosts: HostNames,
     pages: Mapping[str, ASGIApp] | None = None,
-) -> Conforming:
+) -> StrictHttp:
     """Return the ASGI application of the admin address, for `http` scopes.
 
     Args:
@@ -34,4 +34,4 @@ def admin_routes(
             "/readyz": Health(ready),
         }
     )
-    return Conforming(Branches(pages or {}, exact))
+    return StrictHttp(Branches(pages or {}, exact))

@@ -1,4 +1,4 @@
-"""From the spool into the store, in order."""
+"""Forward webhooks from the spool to the store, in order."""
 
 import asyncio
 import time
@@ -13,27 +13,26 @@ from offhook.errors import StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.stores.api import Spool, Spooled
 
-_POLL: Final = 0.25  # seconds until an empty spool is looked at again; one system call
-_LONGEST_PAUSE: Final = 1.0  # seconds between two attempts while the store is away
-_BATCH: Final = 500  # webhooks read, forwarded and forgotten at once
-# Seconds for which a lane is left alone whose webhook the store can't take for a reason of its
-# own: the others must not wait for it.
+_POLL: Final = 0.25  # seconds between looks at an empty spool; each is one system call
+_LONGEST_PAUSE: Final = 1.0  # seconds between two attempts while the store is unavailable
+_BATCH: Final = 500  # webhooks read, forwarded and deleted at once
+# Seconds until a webhook that the store refuses is tried again; only its lane waits for it.
 _REST: Final = 30.0
-_FLUSH: Final = 3.0  # seconds at the end of a process; what is left, the next one forwards
+_FLUSH: Final = 3.0  # seconds at the end of a process; the next process forwards the rest
 _TIDY_EVERY: Final = 1.0
 
 
 class Forwarder:
-    """Moves what the spool holds into the store, in each lane one after the other.
+    """Forwards the webhooks of the spool, one at a time in each lane.
 
-    Of all processes that share a spool, one forwards. A webhook is forgotten by the spool when
-    the store has committed it; one that is forwarded twice, since a process died in between, is a
-    repeat for the store.
+    One of the processes that share a spool forwards. A webhook is deleted from the spool once the
+    store has committed it; if the process dies in between, it is forwarded twice, and the store
+    takes the second for a repeat.
 
     Args:
         spool: open.
         breaker: the store.
-        observer: is told how many were forwarded, each time that the spool is empty again.
+        observer: called when the spool is empty again, and when it cannot be emptied.
     """
 
     def __init__(self, spool: Spool, breaker: Breaker, observer: Observer) -> None:
@@ -45,14 +44,14 @@ class Forwarder:
         self._forwarded = 0
         self._known = 0
         self._tidied = 0.0
-        self._complaint = ""
+        self._reported = ""
 
     def stop(self) -> None:
-        """Let `run` return, after it has forwarded what it can in three seconds."""
+        """Let `run` return, after up to three more seconds of forwarding."""
         self._stopped.set()
 
     async def run(self) -> None:
-        """Forward until `stop` is called. A store that is away is waited for."""
+        """Forward until `stop` is called; wait for the store while it is unavailable."""
         pause = _POLL
         while not self._stopped.is_set():
             if self._spool.is_empty() or not self._spool.lead():
@@ -66,7 +65,7 @@ class Forwarder:
         await self._flush()
 
     async def _advance(self) -> bool:
-        """Forward a batch; return whether it is worthwhile to go on at once."""
+        """Forward a batch; return whether to go on at once."""
         try:
             self._wake_rested()
             batch = await self._spool.oldest(_BATCH, without=self._resting)
@@ -75,14 +74,14 @@ class Forwarder:
                 await self._spool.forget(forwarded)
             await self._tidy()
         except Exception as error:  # noqa: BLE001 - to give up would be for ever
-            self._complain(f"the spool can't be emptied: {describe(error)}")
+            self._report(f"the spool can't be emptied: {describe(error)}")
             return False
         if not batch and not self._resting:
-            self._tell()
+            self._report_empty()
         return bool(forwarded)
 
     async def _forward(self, batch: Sequence[Spooled]) -> list[int]:
-        """Forward the lanes side by side; return what the store has now."""
+        """Forward the lanes concurrently; return the webhooks that the store has now."""
         lane = attrgetter("inbound.lane")
         lanes = [list(items) for _, items in groupby(sorted(batch, key=lane), lane)]
         done = await asyncio.gather(*(self._forward_lane(items) for items in lanes))
@@ -105,7 +104,7 @@ class Forwarder:
 
     def _rest(self, one: Spooled, error: Exception) -> None:
         self._resting[one.inbound.lane] = time.monotonic() + _REST
-        self._complain(
+        self._report(
             f"the store does not take webhook {one.id} of the spool: {describe(error)}. "
             f"It is tried again every {_REST:g} s, and its conversation waits"
         )
@@ -119,13 +118,13 @@ class Forwarder:
             self._tidied = time.monotonic()
             await self._spool.tidy()
 
-    def _complain(self, text: str) -> None:
-        if text != self._complaint:
-            self._complaint = text
+    def _report(self, text: str) -> None:
+        if text != self._reported:
+            self._reported = text
             self._observer(Problem(Topic.SPOOL, text))
 
-    def _tell(self) -> None:
-        self._complaint = ""
+    def _report_empty(self) -> None:
+        self._reported = ""
         if not self._forwarded:
             return
         known = f", {self._known} of which it had" if self._known else ""
@@ -137,10 +136,10 @@ class Forwarder:
         deadline = time.monotonic() + _FLUSH
         while not self._spool.is_empty() and self._spool.lead():
             if time.monotonic() >= deadline or not await self._advance():
-                await self._tell_left()
+                await self._report_left()
                 return
 
-    async def _tell_left(self) -> None:
+    async def _report_left(self) -> None:
         try:
             left = await self._spool.count()
         except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""The first tier: what this process has answered itself."""
+"""The first tier: the answers of this process."""
 
 import secrets
 import time
@@ -14,13 +14,12 @@ from offhook.ports import CachedVerdict, ValidationCacheEntry
 # it repeats a request.
 VALID_ENTRIES: Final = 32_768
 VALID_BYTES: Final = 24 * 1024 * 1024
-# A share of their own: however many forged requests come, they push out one another and no valid
-# entry.
+# Limits of their own: forged requests, however many, evict each other and no valid entry.
 REFUSED_ENTRIES: Final = 4_096
 REFUSED_BYTES: Final = 2 * 1024 * 1024
 
 REFUSED_TTL: Final = 10.0
-"""Seconds a refusal is remembered: a mended setting or a rotated token is to count soon."""
+"""Seconds a refusal is kept: a corrected setting or a rotated token should take effect soon."""
 
 MAX_TEXT: Final = 256
 """Characters of a SID or an address; an entry with a longer one is not kept."""
@@ -30,11 +29,11 @@ _OVERHEAD: Final = 500
 
 
 class MemoryCache:
-    """Keeps `ports.ValidationCache` in this process.
+    """Implements `ports.ValidationCache` in this process' memory.
 
     Args:
         ttl: seconds a valid entry lives; a refusal lives for 10 at most.
-        secret: keys the fingerprints; None for one of this process' own.
+        secret: the key of the fingerprints; None for a random one.
         clock: monotonic, in seconds.
     """
 
@@ -57,24 +56,24 @@ class MemoryCache:
 
     @property
     def secret(self) -> bytes:
-        """Keys the fingerprints."""
+        """The key of the fingerprints."""
         return self._secret
 
     def get(self, key: bytes) -> ValidationCacheEntry | None:
-        """Return what is remembered."""
+        """Return the entry, if there is one."""
         now = self._clock()
         found = self._valid.get(key, now)
         return self._refused.get(key, now) if found is None else found
 
     def ask(self, key: bytes) -> None:
-        """Nobody else is there to be asked."""
+        """Return None: there is no second tier."""
 
     def put(self, key: bytes, entry: ValidationCacheEntry, *, repeat: bool = False) -> None:  # noqa: ARG002 - the port's
-        """Remember an answer."""
+        """Keep an answer."""
         self.keep(key, entry, self._ttl)
 
     def keep(self, key: bytes, entry: ValidationCacheEntry, seconds: float) -> None:
-        """Remember an answer for so many seconds, a refusal for no more than 10."""
+        """Keep an answer for so many seconds, a refusal for no more than 10."""
         sid, sender = entry.message_sid, entry.sender
         if len(sid) > MAX_TEXT or len(sender) > MAX_TEXT:
             return
@@ -87,7 +86,7 @@ class MemoryCache:
             self._refused.put(key, entry, expires=expires, now=now, size=size)
 
     async def start(self) -> None:
-        """Nothing is to be connected."""
+        """Do nothing: there is no connection."""
 
     async def close(self) -> None:
-        """Nothing is to be let go."""
+        """Do nothing: there is no connection."""

@@ -1,4 +1,4 @@
-"""The second tier: what other processes have answered, by way of Redis."""
+"""The second tier: answers of all processes of a deployment, shared through Redis."""
 
 import asyncio
 import time
@@ -10,24 +10,24 @@ from typing import Any, Final
 import hiredis
 
 from offhook.cache.memory import MemoryCache
-from offhook.cache.redis_connection import EXCHANGE_TIMEOUT, Link
-from offhook.cache.signing import Seal
+from offhook.cache.redis_connection import EXCHANGE_TIMEOUT, RedisConnection
+from offhook.cache.signing import EntrySigner
 from offhook.concurrency import Deadline
 from offhook.ports import CachedVerdict, ValidationCacheEntry
 
 MISSES: Final = 256
-"""So many questions in vain, and it is asked for a few requests only."""
+"""Lookups in a row that found nothing, after which only a sample of requests is looked up."""
 
 SAMPLE: Final = 64
-"""Then for one in so many: enough to notice when repeats begin to come."""
+"""Then one request in so many is looked up: enough to notice when repeats begin to come."""
 
 
-class Interest:
-    """Loses heart after questions in vain, and takes heart again with the first repeat.
+class LookupSampling:
+    """Looks up every request while repeats come, and a sample of them otherwise.
 
-    When all is well there are no repeats: Twilio sends a webhook once. Then asking for each makes
-    a fresh request slower, to no end. It matters when repeats do come, for then many do (a store
-    that was slow, a process that was killed), and the store itself tells of the first.
+    Normally there are no repeats: Twilio sends a webhook once, and a lookup for each would only
+    make new requests slower. When repeats do come, many come (after a slow store or a killed
+    process), and the store itself recognises the first.
     """
 
     def __init__(self) -> None:
@@ -35,18 +35,18 @@ class Interest:
         self._passed_over = 0
 
     def wanted(self) -> bool:
-        """Return whether to ask for this request."""
+        """Return whether to look this request up."""
         if self._misses < MISSES:
             return True
         self._passed_over = (self._passed_over + 1) % SAMPLE
         return self._passed_over == 0
 
     def miss(self) -> None:
-        """Note a question in vain."""
+        """Count a lookup that found nothing."""
         self._misses += 1
 
     def repeat(self) -> None:
-        """Note a repeat that this process had not seen, however it was found."""
+        """Note a repeat that this process had not seen, wherever it was found."""
         self._misses = 0
 
 
@@ -54,10 +54,10 @@ BATCH: Final = 128
 """Keys in one MGET, and entries written with it: some 40 KiB at most."""
 
 GATHER: Final = 0.02
-"""Seconds for which entries are gathered before they are written: nobody waits for them."""
+"""Seconds for which entries are gathered before they are written; no request waits for them."""
 
 WAITING: Final = 1_024
-"""Entries waiting to be written; more are dropped, for a cache may forget."""
+"""Entries that may wait to be written; more are dropped, as a cache may."""
 
 _PREFIX: Final = b"offhook:1:"
 
@@ -78,22 +78,27 @@ class RedisCache:
     the next MGET; entries to be written go along. One exchange is under way at a time.
 
     Args:
-        link: to Redis.
-        seal: makes entries that can be trusted.
+        connection: to Redis.
+        signer: signs entries and verifies them.
         ttl: seconds a valid entry lives.
-        interest: says which requests Redis is asked for.
+        sampling: decides which requests are looked up in Redis.
     """
 
     def __init__(
-        self, link: Link, seal: Seal, *, ttl: float, interest: Interest | None = None
+        self,
+        connection: RedisConnection,
+        signer: EntrySigner,
+        *,
+        ttl: float,
+        sampling: LookupSampling | None = None,
     ) -> None:
-        self._link = link
-        self._seal = seal
+        self._connection = connection
+        self._signer = signer
         self._ttl = ttl
         self._expiry = str(max(1, int(ttl * 1000))).encode()  # milliseconds
-        self._memory = MemoryCache(ttl=ttl, secret=seal.secret)
-        self._interest = interest or Interest()
-        self._patience = Deadline(EXCHANGE_TIMEOUT)
+        self._memory = MemoryCache(ttl=ttl, secret=signer.secret)
+        self._sampling = sampling or LookupSampling()
+        self._deadline = Deadline(EXCHANGE_TIMEOUT)
         self._lookups: deque[_Lookup] = deque()
         self._writes: deque[tuple[bytes, ValidationCacheEntry]] = deque()
         self._exchanging: asyncio.Task[None] | None = None
@@ -101,50 +106,50 @@ class RedisCache:
 
     @property
     def connected(self) -> bool:
-        """Whether Redis can be asked at present."""
-        return self._link.up
+        """Whether Redis can be used at present."""
+        return self._connection.up
 
     @property
     def secret(self) -> bytes:
-        """Keys the fingerprints: the same in all processes of a deployment."""
-        return self._seal.secret
+        """The key of the fingerprints, the same in all processes of a deployment."""
+        return self._signer.secret
 
     def get(self, key: bytes) -> ValidationCacheEntry | None:
-        """Return what this process remembers."""
+        """Return the entry of this process' memory."""
         return self._memory.get(key)
 
     def ask(self, key: bytes) -> Awaitable[ValidationCacheEntry | None] | None:
-        """Ask Redis, if it is there and likely to know."""
-        if not self._link.up or len(self._lookups) >= WAITING or not self._interest.wanted():
+        """Look an entry up in Redis, if it is connected and likely to have it."""
+        if not self._connection.up or len(self._lookups) >= WAITING or not self._sampling.wanted():
             return None
         return self._look_up(key)
 
     def put(self, key: bytes, entry: ValidationCacheEntry, *, repeat: bool = False) -> None:
-        """Remember an answer; Redis gets it within some milliseconds."""
+        """Keep an answer, and write it to Redis within some milliseconds."""
         self._memory.put(key, entry)
         if repeat:
-            self._interest.repeat()
+            self._sampling.repeat()
         shared = entry.verdict is CachedVerdict.VALID  # forged requests must not fill the queue
-        if not shared or not self._link.up or len(self._writes) >= WAITING:
+        if not shared or not self._connection.up or len(self._writes) >= WAITING:
             return
         self._writes.append((key, entry))
         self._gather()
 
     async def start(self) -> None:
         """Connect to Redis."""
-        await self._link.start()
+        await self._connection.start()
 
     async def flush(self) -> None:
-        """Write what waits to be written; if Redis is away, forget it."""
+        """Write the waiting entries; if Redis is unavailable, drop them."""
         while self._writes:
             self._exchange()
             if self._exchanging is not None:
                 await asyncio.wait({self._exchanging})
 
     async def close(self) -> None:
-        """Write what waits to be written, and disconnect."""
+        """Write the waiting entries, and disconnect."""
         await self.flush()
-        await self._link.close()
+        await self._connection.close()
         if self._exchanging is not None:
             await asyncio.wait({self._exchanging})
 
@@ -153,16 +158,16 @@ class RedisCache:
         self._lookups.append((key, future))
         self._exchange()
         try:
-            with self._patience:
-                sealed = await future
+            with self._deadline:
+                signed = await future
         except TimeoutError:
-            sealed = None
+            signed = None
         now = time.time()
-        entry = self._seal.unseal(key, sealed, now)
+        entry = self._signer.verified(key, signed, now)
         if entry is None:
-            self._interest.miss()
+            self._sampling.miss()
             return None
-        self._interest.repeat()
+        self._sampling.repeat()
         self._memory.keep(key, entry, min(self._ttl, entry.time + self._ttl - now))
         return entry
 
@@ -184,7 +189,7 @@ class RedisCache:
                 await self._exchange_some()
         finally:
             self._exchanging = None
-            self._give_up()
+            self._abandon_lookups()
             if self._writes:
                 self._gather()
 
@@ -192,14 +197,18 @@ class RedisCache:
         lookups, writes = _taken(self._lookups), _taken(self._writes)
         asked = [lookup for lookup in lookups if not lookup[1].done()]
         commands = [] if not asked else [_pack(b"MGET", *(_PREFIX + key for key, _ in asked))]
-        sealed = {key: text for key, entry in writes if (text := self._seal.seal(key, entry))}
-        if sealed:
-            keys = [_PREFIX + key for key in sealed]
+        signed = {key: text for key, entry in writes if (text := self._signer.sign(key, entry))}
+        if signed:
+            keys = [_PREFIX + key for key in signed]
             count = str(len(keys)).encode()
-            commands.append(_pack(b"EVAL", _WRITE, count, *keys, *sealed.values(), self._expiry))
+            commands.append(_pack(b"EVAL", _WRITE, count, *keys, *signed.values(), self._expiry))
         if not commands:
             return
-        replies = await self._link.exchange(commands, len(commands)) if self._link.up else None
+        replies = (
+            await self._connection.exchange(commands, len(commands))
+            if self._connection.up
+            else None
+        )
         found = replies[0] if asked and replies else None
         if not isinstance(found, list) or len(found) != len(asked):  # it may say anything
             found = [None] * len(asked)
@@ -207,8 +216,8 @@ class RedisCache:
             if not future.done():
                 future.set_result(text)
 
-    def _give_up(self) -> None:
-        """Let nobody wait in vain. There is nothing left unless something unforeseen was raised."""
+    def _abandon_lookups(self) -> None:
+        """Answer the waiting lookups with nothing: some are left only after an unforeseen error."""
         for _, future in self._lookups:
             if not future.done():
                 future.set_result(None)

@@ -1,4 +1,4 @@
-"""The connection to Redis: kept up in the background, given up at once when it is slow."""
+"""The connection to Redis: closed as soon as it is slow, and reopened in the background."""
 
 import asyncio
 import random
@@ -16,32 +16,32 @@ from offhook.events import Incident, Observer, Topic
 from offhook.settings import UNREADABLE_CACHE
 
 EXCHANGE_TIMEOUT: Final = 0.02
-"""Seconds for an answer. A request waits for it, and the store answers within a few."""
+"""Seconds for an answer. A request waits for it, and the store answers within milliseconds."""
 
 CONNECT_TIMEOUT: Final = 1.0
-"""Seconds for connecting, with TLS and authentication. Nobody waits for that but the start."""
+"""Seconds for connecting, with TLS and authentication. Only the start waits for it."""
 
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 10.0
 
-# The first failure may be a hiccup, even one of this process; it is not worth an operator's time.
-_TOLD_AFTER: Final = 2
+# One failure alone is not reported: it may come from this very process being slow.
+_REPORTED_AFTER: Final = 2
 
 _FAILURES: Final = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError)
 
 
-class Link:
-    """One connection, and the circuit breaker before it.
+class RedisConnection:
+    """One connection with a circuit breaker.
 
-    Whatever fails or takes longer than 20 ms breaks the connection, for its answers are no longer
-    to be told apart. While it is broken nobody is served, and nobody waits: connecting goes on in
-    the background, at once after a first failure, then after delays that grow to 10 s for as long
-    as no exchange succeeds. (A connection and a PING are no proof: a Redis that is too slow
-    answers those as well.)
+    An exchange that fails or takes longer than 20 ms closes the connection: later answers could
+    not be matched with their commands. Until it is open again every exchange fails at once.
+    Reconnecting goes on in the background, immediately after a first failure, then after delays
+    that grow to 10 s until an exchange succeeds. (A connection and a PING prove nothing: a Redis
+    that is too slow answers those as well.)
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py reads it.
-        observer: is told when Redis is away, and when it is back; once each.
+        observer: called once when Redis becomes unavailable, and once when it is available again.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -68,19 +68,19 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """Whether an exchange may be tried."""
+        """Whether the connection is open."""
         return self._up
 
     async def start(self) -> None:
-        """Connect, or fail to within a second and go on trying in the background."""
+        """Connect; after a second without success, return and go on in the background."""
         try:
             await self._connect()
         except _FAILURES as error:
-            self._failures = _TOLD_AFTER - 1
+            self._failures = _REPORTED_AFTER - 1
             self._break(error)
 
     async def close(self) -> None:
-        """Disconnect, and try no more."""
+        """Disconnect for good."""
         self._up, self._closed = False, True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -89,7 +89,7 @@ class Link:
             await self._connection.disconnect(nowait=True)
 
     async def exchange(self, commands: Sequence[bytes], replies: int) -> list[Any] | None:
-        """Send packed commands and return what they are answered; None when that fails."""
+        """Send packed commands and return their answers; None on failure."""
         try:
             async with asyncio.timeout(EXCHANGE_TIMEOUT):
                 answers = await self._exchange(commands, replies)
@@ -97,7 +97,7 @@ class Link:
             self._break(error)
             return None
         self._failures = 0
-        self._incident.end("Redis is back")
+        self._incident.end("Redis is available again")
         return answers
 
     async def _exchange(self, commands: Sequence[bytes], replies: int) -> list[Any]:
@@ -113,14 +113,14 @@ class Link:
 
     def _fail(self, error: BaseException) -> None:
         self._failures += 1
-        if self._failures >= _TOLD_AFTER:
+        if self._failures >= _REPORTED_AFTER:
             self._incident.begin(
-                f"repeats are answered by this process' memory and the store: {_words(error)}"
+                f"Redis is unavailable, so only this process' memory is used: {_words(error)}"
             )
 
     async def _reconnect(self) -> None:
         while True:
-            # Also what was sent and not read goes with the connection.
+            # This also discards answers that were not read.
             with suppress(*_FAILURES):
                 await self._connection.disconnect(nowait=True)
             await asyncio.sleep(self._delay())

@@ -1,4 +1,4 @@
-"""Entries on their way through a Redis that is not trusted: nobody else's is believed."""
+"""Sign cache entries, so that a shared Redis cannot forge them."""
 
 import hmac
 import socket
@@ -28,12 +28,12 @@ _ANSWERS: Final = {code: answer for answer, code in _CODES.items()}
 _SALT: Final = b"offhook validation cache 1"
 
 
-class Seal:
-    """Writes entries that only the same deployment, with the same store, can have written.
+class EntrySigner:
+    """Signs entries, and accepts only those of the same deployment with the same store.
 
     A MAC under a key derived from the auth tokens and the store covers the entry and its
     fingerprint: a shared, stale or hostile Redis can neither make one up, nor move one to another
-    request. And it covers the time: an entry that Redis has kept for too long is not believed.
+    request. The MAC covers the time as well, so an entry that Redis has kept too long is refused.
 
     Args:
         tokens: the auth tokens, not empty; their order does not matter.
@@ -49,10 +49,10 @@ class Seal:
         self._key = hmac.digest(root, b"entry\x01", "sha256")
         self._ttl = ttl
 
-    def seal(self, key: bytes, entry: ValidationCacheEntry) -> bytes | None:
-        """Return an entry's bytes; None for one that is not to be shared.
+    def sign(self, key: bytes, entry: ValidationCacheEntry) -> bytes | None:
+        """Return an entry's bytes with their MAC; None for one that is not shared.
 
-        Shared are valid ones alone: a flood of forged requests must not become one of writes.
+        Only valid ones are: a flood of forged requests must not become a flood of writes.
         """
         code = _CODES.get(entry.answer)
         sid, sender = entry.message_sid.encode(), entry.sender.encode()
@@ -63,14 +63,14 @@ class Seal:
         text = _HEAD.pack(_VERSION, code, entry.time, len(sid), len(sender)) + sid + sender
         return text + self._mac(key, text)
 
-    def unseal(self, key: bytes, sealed: object, now: float) -> ValidationCacheEntry | None:
-        """Return the entry, if it is one of ours, for this fingerprint, and young enough."""
-        if not isinstance(sealed, bytes) or len(sealed) < _HEAD.size + MAC_BYTES:
+    def verified(self, key: bytes, signed: object, now: float) -> ValidationCacheEntry | None:
+        """Return the entry if its MAC fits this fingerprint and it is not too old; else None."""
+        if not isinstance(signed, bytes) or len(signed) < _HEAD.size + MAC_BYTES:
             return None
-        text, mac = sealed[:-MAC_BYTES], sealed[-MAC_BYTES:]
+        text, mac = signed[:-MAC_BYTES], signed[-MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(key, text)):
             return None
-        # From here on it is what one of us has written; of another version perhaps.
+        # From here on it was written by this deployment, perhaps by another version of offhook.
         version, code, written, sid_length, sender_length = _HEAD.unpack_from(text)
         if version != _VERSION or not -CLOCK_SKEW < now - written < self._ttl:
             return None
@@ -84,7 +84,7 @@ class Seal:
 
 
 def store_identity(url: str) -> str:
-    """Return what names a store: without credentials and options, and a file with its machine.
+    """Return a store's identity: its URL without credentials and options; a file's, with its host.
 
     Args:
         url: as `OFFHOOK_STORE`.

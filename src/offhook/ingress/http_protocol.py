@@ -215,7 +215,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin, in place of another connection if there are too many."""
-        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
         if not self._limits.make_room(len(self.connections)):
             self._write(REFUSED[Fault.TOO_MANY_CONNECTIONS])
             self._refused = True
@@ -412,7 +412,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-class OneWrite:
+class CoalescingTransport:
     """A transport that joins what is written in one turn of the loop into one write.
 
     uvicorn writes an answer's head and body separately, and uvloop gives each to the kernel at

@@ -9,10 +9,10 @@ from offhook.ingress.unknown_path import Missing
 from offhook.settings import Settings
 from offhook.web.health import Check, Health
 from offhook.web.router import Router
-from offhook.web.strict_http import Conforming
+from offhook.web.strict_http import StrictHttp
 
 
-def routes(reception: Reception, settings: Settings, *, ready: Check) -> Conforming:
+def routes(reception: Reception, settings: Settings, *, ready: Check) -> StrictHttp:
     """Return the ASGI application of the public port.
 
     Args:
@@ -24,7 +24,7 @@ def routes(reception: Reception, settings: Settings, *, ready: Check) -> Conform
         SettingsError: `trusted_proxies` cannot be read.
     """
     reader = Reader(settings)
-    return Conforming(
+    return StrictHttp(
         Router(
             {
                 MESSAGES_PATH: WebhookEndpoint(Kind.MESSAGE, reception, reader),

@@ -16,7 +16,7 @@ from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
 from offhook.process.log_setup import configure, tell_slips
-from offhook.process.migration import Preparation
+from offhook.process.migration import BackgroundMigration
 from offhook.process.plan import Limits, Role, Seat
 from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
 from offhook.process.sockets import Sockets, admin_socket
@@ -106,7 +106,7 @@ class Machine:
 
     async def _supervise(self, seats: Sequence[Seat], sockets: Sockets) -> None:
         settings, listener = self.settings, sockets.public
-        preparation = Preparation(
+        preparation = BackgroundMigration(
             lambda: store_of(settings), needed=listener is not None and not settings.spool
         )
         counting = () if sockets.admin is None else [s for s in seats if s.role is not Role.ADMIN]

@@ -15,7 +15,7 @@ _log = logging.getLogger("offhook")
 _START_TIMEOUT: Final = MOMENT  # seconds that the start waits for a store it can do without
 
 
-class Preparation:
+class BackgroundMigration:
     """One opening of the store, which goes on for as long as it takes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Checks that HTTP demands of every request, and that not every server makes."""
+"""Refuse requests that HTTP forbids, and that some servers let through."""
 
 from typing import Final
 
@@ -15,14 +15,14 @@ _VERSIONS: Final = frozenset({"1", "1.0", "1.1", "2", "3"})
 _MAX_HOST: Final = 255 + len(":65535")
 
 
-class Conforming:
-    """Stands before an application, and refuses what is no proper request; for all ASGI scopes.
+class StrictHttp:
+    """Refuses malformed requests, and passes the others on; an ASGI application for all scopes.
 
-    Refused is a version of HTTP that was not spoken (RFC 9110, 15.6.6), and a request that names
-    no host, or several, or one that can be none (RFC 9112, 3.2). HTTP/1.0 need not name any.
+    It refuses unsupported versions of HTTP (RFC 9110, 15.6.6), and requests without a host, with
+    several or with an impossible one (RFC 9112, 3.2). HTTP/1.0 needs none.
 
     Args:
-        app: what answers the others.
+        app: answers the others.
     """
 
     def __init__(self, app: Router | Branches) -> None:
@@ -30,11 +30,11 @@ class Conforming:
 
     @property
     def paths(self) -> frozenset[str]:
-        """The paths, and beginnings of paths, that lead somewhere."""
+        """The paths, and prefixes of paths, that are answered."""
         return self._app.paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a request answered, or refuse it."""
+        """Pass a request on, or refuse it."""
         fault = _fault(scope) if scope["type"] == "http" else None
         if fault is None:
             await self._app(scope, receive, send)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from offhook.ingress.http_protocol import OneWrite
+from offhook.ingress.http_protocol import CoalescingTransport
 
 
 class Recorder(asyncio.Transport):
@@ -37,10 +37,10 @@ class Recorder(asyncio.Transport):
         self.asked.append("resume")
 
 
-def asked(do: Callable[[OneWrite], None], *, turns: int = 1) -> list[bytes | str]:
+def asked(do: Callable[[CoalescingTransport], None], *, turns: int = 1) -> list[bytes | str]:
     async def main() -> list[bytes | str]:
         transport = Recorder()
-        joined = OneWrite(transport, asyncio.get_running_loop())
+        joined = CoalescingTransport(transport, asyncio.get_running_loop())
         for _ in range(turns):
             do(joined)
             await asyncio.sleep(0)
@@ -49,7 +49,7 @@ def asked(do: Callable[[OneWrite], None], *, turns: int = 1) -> list[bytes | str
     return asyncio.run(main())
 
 
-def answer(transport: OneWrite) -> None:
+def answer(transport: CoalescingTransport) -> None:
     transport.write(b"head,")
     transport.write(b"body")
 
@@ -62,9 +62,13 @@ def test_nothing_waits_for_the_next_turn() -> None:
     assert asked(answer, turns=3) == [b"head,body"] * 3
 
 
-@pytest.mark.parametrize(("end", "name"), [(OneWrite.close, "close"), (OneWrite.write_eof, "eof")])
-def test_an_end_comes_after_the_answer(end: Callable[[OneWrite], None], name: str) -> None:
-    def do(transport: OneWrite) -> None:
+@pytest.mark.parametrize(
+    ("end", "name"), [(CoalescingTransport.close, "close"), (CoalescingTransport.write_eof, "eof")]
+)
+def test_an_end_comes_after_the_answer(
+    end: Callable[[CoalescingTransport], None], name: str
+) -> None:
+    def do(transport: CoalescingTransport) -> None:
         answer(transport)
         end(transport)
 
@@ -72,7 +76,7 @@ def test_an_end_comes_after_the_answer(end: Callable[[OneWrite], None], name: st
 
 
 def test_an_aborted_connection_gets_nothing_more() -> None:
-    def do(transport: OneWrite) -> None:
+    def do(transport: CoalescingTransport) -> None:
         answer(transport)
         transport.abort()
 

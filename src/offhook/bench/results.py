@@ -9,8 +9,6 @@ from offhook.bench.requests import RequestKind, SignedRequest
 
 _BITS: Final = 7  # a bucket is 1/128 of its value wide
 
-_HALF: Final = 1 << _BITS
-
 _MICRO: Final = 1e6
 
 

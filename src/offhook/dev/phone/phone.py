@@ -59,15 +59,15 @@ _FRESH: Final = {"Cache-Control": "no-store"}
 
 
 class Phone:
-    """The page on which people write to the bot.
+    """The page for texting the bot.
 
-    `app` serves what is below `/phone` and `/design`, to who has the token only (see `TokenAuth`).
+    `app` serves `/phone` and `/design`, with the token only (see `TokenAuth`).
 
     Args:
-        simulator: carries the messages.
-        inbox: of the bot's store.
-        url: where the bot reaches this, for attachments.
-        token: of this start.
+        simulator: sends the messages.
+        inbox: the inbox of the bot's store.
+        url: the base URL at which the bot fetches attachments.
+        token: the token of this start.
     """
 
     def __init__(self, simulator: Simulator, inbox: Inbox, *, url: str, token: str) -> None:
@@ -189,8 +189,10 @@ class Phone:
                 yield _event("reset", {}, reached)
                 continue
             shown = ((change.kind, self._pages.change(change)) for change in changes)
-            told = "".join(_event(kind, data, reached) for kind, data in shown if data is not None)
-            yield told or ":\n\n"
+            events = "".join(
+                _event(kind, data, reached) for kind, data in shown if data is not None
+            )
+            yield events or ":\n\n"
 
     async def _text(self, request: Request) -> Response:
         self._switchboard.text(TextRequest.read(await _body(request)))

@@ -1,4 +1,4 @@
-"""Metrics as they are told to Prometheus: from what was counted to the text of a scrape."""
+"""Render metrics in Prometheus' text format or OpenMetrics."""
 
 import json
 from collections import Counter
@@ -44,11 +44,11 @@ from offhook.observe.system import Host, Process, Snapshot
 from offhook.stores.api import Counts
 
 Numbers = Mapping[tuple[str, ...], tuple[float, ...]]
-"""From the values of a metric's labels to its numbers."""
+"""A metric's numbers by the values of its labels."""
 
 
 class _Scrape(Collector):
-    """What one scrape finds: encoders want something that collects."""
+    """The families of one scrape, in the form that encoders take."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = families
@@ -60,13 +60,13 @@ class _Scrape(Collector):
 def exposition(
     snapshot: Snapshot, version: str, accept: str, *, alerts: Iterable[tuple[str, str]] = ()
 ) -> tuple[bytes, str]:
-    """Return the text of a scrape, and its content type.
+    """Return the body of a scrape and its content type.
 
     Args:
-        snapshot: what there is to tell.
+        snapshot: of this machine.
         version: of offhook.
         accept: the scraper's Accept header, which asks for OpenMetrics or for the older format.
-        alerts: names and levels of those that are raised.
+        alerts: names and levels of the raised alerts.
     """
     raised = family(ALERTS, dict.fromkeys(alerts, (1,)))
     scrape = _Scrape((*families(snapshot, version), raised))
@@ -78,7 +78,7 @@ def exposition(
 
 
 def families(snapshot: Snapshot, version: str) -> tuple[Family, ...]:
-    """Return what a snapshot tells."""
+    """Return the metric families of a snapshot."""
     return (
         *of_rows(snapshot.rows),
         *of_processes(snapshot.processes),
@@ -90,7 +90,7 @@ def families(snapshot: Snapshot, version: str) -> tuple[Family, ...]:
 
 
 def of_rows(rows: Mapping[str, tuple[float, ...]]) -> Iterator[Family]:
-    """Yield what processes have counted; see `sheet.totals`."""
+    """Yield the processes' counters; see `shared_counters.totals`."""
     by_metric: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {}
     for key, numbers in rows.items():
         if key.startswith("["):
@@ -101,7 +101,7 @@ def of_rows(rows: Mapping[str, tuple[float, ...]]) -> Iterator[Family]:
 
 
 def of_processes(processes: Iterable[Process]) -> Iterator[Family]:
-    """Yield what the processes of this machine use."""
+    """Yield CPU time and memory of this machine's processes."""
     found = tuple(processes)
     roles = Counter((process.role,) for process in found)
     yield family(PROCESSES, {role: (number,) for role, number in roles.items()})
@@ -113,7 +113,7 @@ def of_store(counts: Counts | None) -> Iterator[Family]:
     """Yield what the store holds. It is the same on every machine: not to be totals up.
 
     Args:
-        counts: None when the store could not be read.
+        counts: None if the store could not be read.
     """
     yield family(STORE_UP, {(): (counts is not None,)})
     if counts is None:
@@ -127,7 +127,7 @@ def of_store(counts: Counts | None) -> Iterator[Family]:
 
 
 def of_host(host: Host) -> Iterator[Family]:
-    """Yield what is used of the machine."""
+    """Yield the machine's CPU time, memory and disks."""
     modes = {"busy": host.cpu_busy, "idle": host.cpu_all - host.cpu_busy}
     yield family(HOST_CPU, {(mode,): (seconds,) for mode, seconds in modes.items()})
     yield family(HOST_MEMORY, {(): (host.memory,)})
@@ -135,7 +135,7 @@ def of_host(host: Host) -> Iterator[Family]:
 
 
 def family(metric: Metric, numbers: Numbers) -> Family:
-    """Return a metric with its numbers, as the library wants it."""
+    """Return a metric's family with its numbers."""
     name, text, labels = metric.name, metric.text, metric.labels
     match metric.type:
         case MetricType.COUNTER:

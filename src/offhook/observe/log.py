@@ -1,4 +1,4 @@
-"""Events as log lines: for people on a terminal, one JSON object a line everywhere else."""
+"""Log events: as text on a terminal, as one JSON object per line elsewhere."""
 
 import logging
 import sys
@@ -21,13 +21,13 @@ from offhook.observe.redaction import (
 )
 
 LINES_PER_SECOND: Final = 10
-"""Lines a second of refusals of one name. 100,000 forged requests a minute would be 25 MB."""
+"""Lines per second for each error name. 100,000 forged requests a minute would be 25 MB."""
 
 _SECOND: Final = 1.0
 
 
 class RateLimit:
-    """Lets `LINES_PER_SECOND` a second of each name through, and counts the others.
+    """Admit `LINES_PER_SECOND` lines of each name, and count the suppressed ones.
 
     Args:
         clock: monotonic, in seconds.
@@ -36,34 +36,33 @@ class RateLimit:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._since: dict[str, float] = {}  # of a handful of names
-        self._told: dict[str, int] = {}
+        self._lines: dict[str, int] = {}
 
     def admit(self, name: str) -> int | None:
-        """Return how many of this name were not told before this one; None when it is not told."""
+        """Return how many lines of this name were suppressed before; None to suppress this one."""
         now = self._clock()
-        untold = 0
+        suppressed = 0
         if now - self._since.get(name, now) >= _SECOND:
-            untold = max(0, self._told[name] - LINES_PER_SECOND)
-            self._told[name] = 0
+            suppressed = max(0, self._lines[name] - LINES_PER_SECOND)
+            self._lines[name] = 0
             self._since[name] = now
         self._since.setdefault(name, now)
-        self._told[name] = self._told.get(name, 0) + 1
-        return untold if self._told[name] <= LINES_PER_SECOND else None
+        self._lines[name] = self._lines.get(name, 0) + 1
+        return suppressed if self._lines[name] <= LINES_PER_SECOND else None
 
 
 _FIELDS: Final = "offhook_fields"
 _TRACEBACK: Final = "offhook_traceback"
 
-# Of the run in whose context a line is logged, a handler's own lines included.
+# The fields of the current run, which its handler's own log lines get too.
 _run: ContextVar[Mapping[str, object]] = ContextVar("offhook_run", default=MappingProxyType({}))
 
 _HTTP_ERROR: Final = 500
 
-# These name each request or each start at INFO; ours says it, without what people wrote in a URL.
+# These log each request or start at INFO; ours does too, without URLs, which may hold users' text.
 _QUIET: Final = ("uvicorn", "httpx2", "httpcore2", "watchfiles")
 
-# How loudly the end of a run is told. What went well is told at INFO by the worker, which is not
-# on the way of an answer.
+# The log level of a run's end; INFO otherwise, as logging by the worker delays no response.
 _RUNS: Final[Mapping[Trigger, int]] = {
     Trigger.GIVE_UP: logging.ERROR,
     Trigger.RETRY: logging.WARNING,
@@ -76,14 +75,14 @@ _SENDS: Final[Mapping[SendTrigger, int]] = {
 
 
 class LogObserver:
-    """Tells each event to a logger. Never a message's text, a signature or a token.
+    """Logs events, never a message's text, a signature or a token.
 
-    Accepted webhooks are told at DEBUG: a line for each would cost the hot path more than the
-    answer itself. Refused ones are told ten a second of each name; `untold` then says how many
-    were left out before.
+    Accepted webhooks are logged at DEBUG: a line for each would cost the hot path more than the
+    response itself. Refused ones are limited to ten a second of each error; `untold` is the number
+    of lines suppressed before.
 
     Args:
-        logger: where to; `offhook` by default.
+        logger: by default `offhook`.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -110,14 +109,14 @@ class LogObserver:
 def configure_logging(
     level: str, *, as_json: bool, tracebacks: bool = False, stream: TextIO | None = None
 ) -> None:
-    """Set the process' logging up: offhook's lines and those of the user's own loggers.
+    """Set up the process' logging, for offhook's loggers and the user's.
 
     Args:
         level: debug, info, warning or error.
-        as_json: one JSON object a line, for machines.
-        tracebacks: show those of handlers, and the words of errors that nobody has foreseen. Both
-            may quote what people wrote.
-        stream: where to; standard error by default.
+        as_json: log one JSON object per line.
+        tracebacks: log handlers' tracebacks and the messages of unexpected errors. Both may quote
+            users' text.
+        stream: standard error by default.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(tracebacks) if as_json else TextFormatter(tracebacks))
@@ -136,7 +135,7 @@ class TextFormatter(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and the traceback under it where one is wanted."""
+        """Return the line, followed by the traceback if one is logged."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = "".join(f" {k}={v}" for k, v in _fields_of(record).items())
         text = _text(record, self._tracebacks)
@@ -169,13 +168,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return the fields of a line: its own, and which message was being handled."""
+    """Return the fields of a line: its own, and those of the current run."""
     return {**_run.get(), **getattr(record, _FIELDS, {})}
 
 
 def _text(record: logging.LogRecord, with_words: bool) -> str:
     text = record.getMessage()
-    # Behind its first line asyncio shows the error, with its words.
+    # After the first line, asyncio's text quotes the error.
     return text.partition("\n")[0] if record.name == "asyncio" and not with_words else text
 
 

@@ -1,7 +1,7 @@
-"""Every metric there is: its name, its labels, its buckets. The documentation is made from here.
+"""All metrics: names, labels, buckets. The reference documentation is generated from here.
 
-Names follow https://prometheus.io/docs/practices/naming/. What labels can say is bounded: by the
-code, never by what somebody sends.
+Names follow https://prometheus.io/docs/practices/naming/. The values of labels are bounded by the
+code, never taken from a request.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class MetricType(StrEnum):
-    """What a metric's numbers are."""
+    """The type of a metric."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -22,10 +22,10 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: as it is scraped; of a histogram, without `_bucket`, `_sum` and `_count`.
-        text: what it is, for people.
-        labels: their names.
-        buckets: of a histogram, their upper bounds, without infinity.
+        name: as scraped; of a histogram, without `_bucket`, `_sum` and `_count`.
+        text: its help text.
+        labels: the names of its labels.
+        buckets: upper bounds of a histogram's buckets, without infinity.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Metric:
 
     @property
     def width(self) -> int:
-        """How many numbers it has for each combination of labels.
+        """The number of values per combination of labels.
 
-        Of a histogram: one for each bucket, one for what is beyond them, and the sum.
+        For a histogram: one per bucket, one for larger observations, and the sum.
         """
         return len(self.buckets) + 2 if self.type is MetricType.HISTOGRAM else 1
 
@@ -136,12 +136,12 @@ BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("versio
 COUNTED: Final = (
     WEBHOOKS, PHASES, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, PROBLEMS, ACTIVE_PROBLEMS,
 )  # fmt: skip
-"""What processes write into their sheets."""
+"""Metrics that processes count in their `SharedCounters`."""
 
 MEASURED: Final = (
     PROCESSES, PROCESS_CPU, PROCESS_MEMORY, STORE_UP, MESSAGES, LEDGER, OLDEST, RECEIVED, SETTLED,
     UNRESOLVED, SPOOLED, HOST_CPU, HOST_MEMORY, DISK, ALERTS, BUILD,
 )  # fmt: skip
-"""What is looked up when it is asked for."""
+"""Metrics that are measured at each scrape."""
 
 METRICS: Final = (*COUNTED, *MEASURED)

@@ -1,8 +1,8 @@
-"""Events as spans. Needs `pip install "offhook[otel]"`.
+"""Record events as OpenTelemetry spans. Needs `pip install "offhook[otel]"`.
 
-One message is one trace, in whichever processes and however many days later it goes on: the id of
-the trace is the MessageSid's 32 hexadecimal digits. So nothing has to be carried through the store,
-and who has a SID has the trace (docs/decisions/0010-metrics-across-processes.md).
+One message is one trace, across processes and days: the trace's id is the 32 hexadecimal digits of
+the MessageSid. So no context has to be stored, and a SID is enough to find the trace
+(docs/decisions/0010-metrics-across-processes.md).
 """
 
 import re
@@ -42,13 +42,13 @@ _run: ContextVar[Span | None] = ContextVar("offhook_run_span", default=None)
 
 
 class OpenTelemetryObserver:
-    """Tells each webhook, run and send as a span. No text and no number of a person is in any.
+    """Records each webhook, run and send as a span, without texts and phone numbers.
 
-    A run's span is the current one in its handler: what the handler traces is within it.
+    A run's span is the current one in its handler, and the parent of the handler's own spans.
 
     Args:
-        tracer_provider: where spans go; by default the global one, as it is when they begin.
-        ratio: the share of messages that are traced, from 0 to 1, the same ones in all processes.
+        tracer_provider: by default the global one, looked up when a span begins.
+        ratio: the share of messages to trace, from 0 to 1; the same ones in all processes.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class OpenTelemetryObserver:
         self._ratio = ratio
 
     def __call__(self, event: Event) -> None:
-        """Tell one event."""
+        """Record one event."""
         match event:
             case Answered():
                 self._answered(event)
@@ -72,7 +72,7 @@ class OpenTelemetryObserver:
                 _troubled(event)
 
     def _answered(self, event: Answered) -> None:
-        # A refused SID may be anybody's invention, and is not to enter a message's trace.
+        # A refused request's SID may be forged, and must not enter a message's trace.
         parent = Context() if event.error else self._whole(event.sid)
         attributes: dict[str, str | int | float | bool] = {
             "messaging.operation.type": "receive",
@@ -108,7 +108,9 @@ class OpenTelemetryObserver:
             },
         )
         _run.set(span)
-        context.attach(trace.set_span_in_context(span))  # never detached: it ends with its task
+        context.attach(
+            trace.set_span_in_context(span)
+        )  # never detached: the context ends with its task
 
     def _sent(self, event: Sent) -> None:
         span = self._tracer.start_span(
@@ -124,7 +126,7 @@ class OpenTelemetryObserver:
                 "offhook.trigger": event.trigger,
                 "offhook.sent_sid": event.sid,
             },
-            # Its statuses have a trace of their own, with the id of what was sent.
+            # Status callbacks have a trace of their own, with the SID of the reply.
             [Link(_context_of(event.sid, self._ratio))] if event.sid else [],
             start_time=_ago(event.took),
         )
@@ -133,7 +135,7 @@ class OpenTelemetryObserver:
         span.end()
 
     def _whole(self, sid: str) -> Context:
-        """Return the context in which all spans of a message begin."""
+        """Return the parent context of all spans of a message."""
         parent = NonRecordingSpan(_context_of(sid, self._ratio))
         return trace.set_span_in_context(parent, Context())
 
@@ -146,9 +148,9 @@ def trace_id(sid: str) -> int:
 
 
 def _context_of(sid: str, ratio: float) -> SpanContext:
-    """Return the parent of all spans of a message: one that is never told, and always the same."""
+    """Return the parent of all spans of a message: always the same, and never recorded."""
     number = trace_id(sid)
-    # As OpenTelemetry's TraceIdRatioBased has it, so that all processes choose the same.
+    # As in OpenTelemetry's TraceIdRatioBased, so that all processes choose the same messages.
     sampled = number % _WHOLE < ratio * _WHOLE
     digest = blake2b(b"offhook" + number.to_bytes(16), digest_size=8).digest()
     flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
@@ -180,7 +182,7 @@ def _about(sid: str) -> Attributes:
 
 
 def _fail(span: Span, reason: str) -> None:
-    # Exceptions' types and names of errors only: what they say may quote a person.
+    # Types of exceptions and names of errors only: messages may quote users' text.
     span.set_attribute("error.type", reason)
     span.set_status(StatusCode.ERROR)
 

@@ -1,8 +1,7 @@
-"""Events as numbers, in a sheet that another process reads.
+"""Count events in memory that another process reads.
 
-Not with the client library's own counters, which share files: to count one answered webhook takes
-them 7 us, and this 1 (docs/decisions/0010-metrics-across-processes.md). The library writes what is
-scraped.
+The client library's own multiprocess counters share files and take 7 us for one answered webhook;
+this takes 1 (docs/decisions/0010-metrics-across-processes.md). The library renders the scrapes.
 """
 
 import json
@@ -31,16 +30,16 @@ from offhook.observe.metrics import (
 from offhook.observe.shared_counters import SharedCounters
 
 PROCESS: Final = "process"
-"""The row that says which process writes a sheet: its id, and when it began, in epoch seconds."""
+"""The row that identifies the writing process: its id, and when it began, by `clock.elapsed`."""
 
-_Phases = tuple[int, int, int, int]  # where their rows begin
+_Phases = tuple[int, int, int, int]  # offsets of their rows
 
 
 class PrometheusObserver:
-    """Counts events.
+    """Counts events as metrics.
 
     Args:
-        sheet: where; this process is the only one to write to it.
+        sheet: the counters; this process is their only writer.
     """
 
     def __init__(self, sheet: SharedCounters) -> None:
@@ -48,7 +47,7 @@ class PrometheusObserver:
         self._numbers = sheet.numbers
         self._places: dict[tuple[str, ...], int] = {}
         self._answers: dict[tuple[bool, int, bool, str, str, bool], tuple[int, _Phases]] = {}
-        # Problems are also told by a worker's heartbeat thread.
+        # A worker's heartbeat thread reports problems too.
         self._lock = threading.Lock()
         self._sign()
         self._begin()
@@ -66,7 +65,7 @@ class PrometheusObserver:
                 self._count_problem(event)
 
     def _count_answer(self, event: Answered) -> None:
-        # Not the kind itself: an enum's hash is a call of Python.
+        # Not the kind itself: hashing an enum is a Python call.
         key = (
             event.kind is Kind.STATUS, event.status, event.repeat, event.error, event.cached,
             event.deferred,
@@ -97,7 +96,7 @@ class PrometheusObserver:
     def _count_run(self, event: Handled) -> None:
         self._numbers[self._place(RUNS, event.kind, event.trigger)] += 1
         _observe(self._numbers, self._place(RUN_TIME, event.kind), RUN_TIME.buckets, event.took)
-        if event.attempt == 1:  # what waits for its next attempt is meant to
+        if event.attempt == 1:  # later attempts wait on purpose
             _observe(self._numbers, self._place(WAIT, event.kind), WAIT.buckets, event.waited)
 
     def _count_send(self, event: Sent) -> None:
@@ -125,9 +124,9 @@ class PrometheusObserver:
         self._numbers[place], self._numbers[place + 1] = os.getpid(), elapsed()
 
     def _begin(self) -> None:
-        """Have rows from the start where the first of its kind must show as an increase.
+        """Create the rows whose first count must show as an increase, and reset gauges.
 
-        A gauge is the process' own: of the one before nothing is left.
+        Gauges are per process: the predecessor's values no longer hold.
         """
         for kind, code in ((Kind.MESSAGE, "200"), (Kind.STATUS, "204")):
             for result in ("stored", "repeated"):

@@ -1,4 +1,4 @@
-"""Numbers and texts as they may stand in a log, or be seen by who has not asked for them."""
+"""Redact phone numbers, texts and tracebacks for logs and for unrevealed pages."""
 
 import json
 import re
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from offhook.core.reasons import Error, Explanation
 
-_DEPTH: Final = 5  # errors behind errors, and within groups
+_DEPTH: Final = 5  # of causes and exception groups
 
 OURS: Final = frozenset({"offhook", "uvicorn", "asyncio"})
-"""Whose loggers log errors that nobody has worded for the log. A user's own says what it likes."""
+"""Loggers whose tracebacks are redacted; those of the user's own loggers are not."""
 
 
 def is_ours(logger: str) -> bool:
@@ -20,7 +20,7 @@ def is_ours(logger: str) -> bool:
 
 
 def outline(error: BaseException, depth: int = _DEPTH) -> str:
-    """Return an error's types and lines of source, and those of what is behind it."""
+    """Return the traceback of an error and its causes without their messages."""
     behind: list[BaseException] = []
     if error.__cause__ is not None:
         behind = [error.__cause__]
@@ -34,26 +34,26 @@ def outline(error: BaseException, depth: int = _DEPTH) -> str:
     return "\n".join([*parts, own])
 
 
-_HEAD: Final = 5  # "+1555": the country and the area say where trouble is, not who has it
-_TAIL: Final = 4  # what people compare with when they look for one message
-_HIDDEN: Final = 3  # digits that are gone, at least: fewer are soon guessed
+_HEAD: Final = 5  # "+1555": country and area locate a problem without identifying a person
+_TAIL: Final = 4  # enough to recognize a number when looking for one message
+_HIDDEN: Final = 3  # the fewest digits to hide: fewer are easily guessed
 
 _FRAME: Final = '  File "'
 _TYPE: Final = re.compile(r"[^\W\d][\w.<>]*")
-# Of a line without a traceback: a word alone may be a person's name.
+# For a line without a traceback, where a single word may be a person's name.
 _EXCEPTION: Final = re.compile(r"(?:[^\W\d]\w*\.)*\w*(?:Error|Exception|Timeout|Interrupt|Exit)")
 
-# Control characters, marks of direction and half characters are among them.
+# Includes control characters, direction marks and lone surrogates.
 _OTHER: Final = re.compile(r"[^ -~]", re.ASCII)
-_JOINERS: Final = "\u200c\u200d"  # emoji and some scripts are written with them
+_JOINERS: Final = "\u200c\u200d"  # part of emoji and of some scripts
 
 _NUMBER: Final = re.compile(r"(?<!\w)(?:\+\d[\d ()-]{5,}\d|\d{7,})")
 
 
 def mask(address: str) -> str:
-    """Return an address whose middle is gone: `+1555***0001`, `whatsapp:+1555***0001`.
+    """Return a masked address: `+1555***0001`, `whatsapp:+1555***0001`.
 
-    What is too short to hide anything in shows nothing at all.
+    A number too short to hide enough digits is masked whole.
     """
     prefix, colon, number = address.rpartition(":")
     if len(number) < _HEAD + _HIDDEN + _TAIL:
@@ -67,10 +67,10 @@ def mask_numbers(text: str) -> str:
 
 
 def brief(error: Error, *, reveal: bool) -> str:
-    """Return the last line of an error; unrevealed, only its type: the rest may quote people.
+    """Return the last line of an error; unrevealed, its type only: the rest may quote users' text.
 
-    A text that is no traceback is a handler's (`Discard`, `RetryLater`), and may quote people too:
-    of it nothing shows but the type of an exception before its first colon. Explanations show.
+    A text without a traceback is a handler's (`Discard`, `RetryLater`) and may quote users' text:
+    only the type of an exception before its first colon is shown. Explanations are shown whole.
     """
     if reveal or isinstance(error, Explanation):
         return printable(last_line(error))
@@ -93,23 +93,23 @@ def _type_in(lines: list[str]) -> str:
 
 
 def last_line(error: Error) -> str:
-    """Return the end of a traceback: the exception and what it says."""
+    """Return the last line of a traceback: the exception and its message."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
 def printable(text: str) -> str:
-    """Return a text that stays on its line: anybody may send an unsigned request with any SID."""
+    """Return a text without control characters: unsigned requests can hold any SID."""
     return _OTHER.sub(lambda found: _shown(found[0], instead="?"), text)
 
 
 def printable_lines(text: str) -> str:
-    """Return a text of several lines that can't command a terminal, nor turn its order around."""
+    """Return several lines without control characters and direction marks."""
     return "\n".join(map(printable, text.replace("\t", "    ").split("\n")))
 
 
 def json_line(shown: Mapping[str, Any]) -> str:
-    """Return an object as JSON on one line, in which what is not printable is escaped."""
+    """Return an object as one line of JSON, with unprintable characters escaped."""
     made = json.dumps(shown, ensure_ascii=False, default=str)
     return _OTHER.sub(lambda found: _shown(found[0], instead=json.dumps(found[0])[1:-1]), made)
 

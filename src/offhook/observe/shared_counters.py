@@ -1,11 +1,10 @@
-"""A sheet of numbers in memory that processes share: one writes, others read.
+"""Counters in shared memory: one process writes, others read.
 
-The memory belongs to the seat that a process fills, not to the process. What a killed process has
-counted is still there, its successor counts on, and a counter never falls. There are no files to
-clean up. docs/decisions/0010-metrics-across-processes.md has the measurements.
+The supervisor owns the memory, not the writing process: the counts of a killed process remain, its
+successor continues them, and a counter never decreases. There are no files to clean up.
+docs/decisions/0010-metrics-across-processes.md has the measurements.
 
-The first eight bytes say how much of it is used. Rows follow: the length of a key, how many numbers
-there are, the key, the numbers.
+Layout: eight bytes with the used size; then rows of key length, number of values, key, values.
 """
 
 import mmap
@@ -16,18 +15,18 @@ import threading
 from collections.abc import Iterable
 from typing import Final, Self
 
-_SPARE: Final = 64  # numbers at the end, for what has no place
+_SPARE: Final = 64  # values at the end, for rows that do not fit
 
 SIZE: Final = 256 * 1024
-"""Bytes of a sheet; the system gives memory to those that are written. Labels are bounded."""
+"""Size in bytes; only written pages take memory. Labels are bounded."""
 
 _USED: Final = struct.Struct("=Q")
 _HEAD: Final = struct.Struct("=II")
-_CELL: Final = 8  # bytes of a number; rows begin at a multiple of it
+_CELL: Final = 8  # bytes of a value; rows begin at a multiple of it
 
 
 class SharedMemory:
-    """Memory for a sheet, seen by the parent of those that write and read it."""
+    """Memory for one process' counters, created by the parent of writer and readers."""
 
     def __init__(self) -> None:
         self._descriptor = _anonymous()
@@ -39,17 +38,17 @@ class SharedMemory:
 
 
 class SharedCounters:
-    """The numbers of one process; made by its only writer.
+    """The counters of one process, its only writer.
 
-    A number is changed where it stands: `sheet.numbers[place] += 1`. A reader may see a row whose
-    numbers are of two moments, never half a number.
+    Values are updated in place: `sheet.numbers[place] += 1`. A reader may see a row with values of
+    two moments, never half a value.
 
     Args:
-        memory: of `SIZE` bytes. Rows that are in it go on.
+        memory: of `SIZE` bytes. Existing rows are continued.
 
     Attributes:
-        memory: the same, for whoever reads it in this process.
-        numbers: all numbers of the sheet.
+        memory: the same, for readers in this process.
+        numbers: all values.
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
@@ -61,24 +60,24 @@ class SharedCounters:
 
     @classmethod
     def inherited(cls, descriptor: int) -> Self:
-        """Return the sheet in memory that the parent has made. The descriptor is closed."""
+        """Return the counters in memory created by the parent. Closes the descriptor."""
         memory = mmap.mmap(descriptor, SIZE)
         os.close(descriptor)
         return cls(memory)
 
     @classmethod
     def alone(cls) -> Self:
-        """Return a sheet of this process' own."""
+        """Return counters in private memory."""
         return cls(mmap.mmap(-1, SIZE))
 
     def place(self, key: str, width: int = 1) -> int:
-        """Return where the numbers of a key begin; they are added if need be, as zeros.
+        """Return the offset of a key's values, adding them as zeros if they are missing.
 
-        A full sheet answers with a place that nobody reads.
+        If the memory is full, returns the offset of values that are not read.
 
         Args:
             key: names the row.
-            width: how many numbers it has, always the same for a key.
+            width: its number of values, always the same for a key.
         """
         found = self._places.get(key)
         if found is None:
@@ -95,19 +94,19 @@ class SharedCounters:
             return SIZE // _CELL - _SPARE
         _HEAD.pack_into(self.memory, self._used, len(key), width)
         self.memory[self._used + _HEAD.size : self._used + _HEAD.size + len(key)] = key
-        self.memory[first:end] = bytes(end - first)  # somebody may have died in here
+        self.memory[first:end] = bytes(end - first)  # a writer may have died while adding a row
         self._used = end
         _USED.pack_into(self.memory, 0, end)  # last: a reader sees whole rows
         return first // _CELL
 
 
 def inherited(descriptor: int) -> mmap.mmap:
-    """Return the memory of another process' sheet, to be read. The descriptor stays open."""
+    """Map another process' counters for reading. The descriptor stays open."""
     return mmap.mmap(descriptor, SIZE, access=mmap.ACCESS_READ)
 
 
 def read(memory: mmap.mmap) -> dict[str, tuple[float, ...]]:
-    """Return all rows of a sheet that another process may be writing."""
+    """Return all rows, which another process may be writing."""
     return {
         key: struct.unpack_from(f"={width}d", memory, place * _CELL)
         for key, place, width in _rows(memory)
@@ -115,7 +114,7 @@ def read(memory: mmap.mmap) -> dict[str, tuple[float, ...]]:
 
 
 def totals(sheets: Iterable[mmap.mmap]) -> dict[str, tuple[float, ...]]:
-    """Return the rows of several sheets, those of one key added up."""
+    """Return the rows of several processes, summed by key."""
     total: dict[str, tuple[float, ...]] = {}
     for memory in sheets:
         for key, numbers in read(memory).items():
@@ -142,9 +141,9 @@ def _padded(size: int) -> int:
 
 
 def _anonymous() -> int:
-    """Return a descriptor of memory without a name.
+    """Return a descriptor of anonymous memory.
 
-    Not of a file on a disk: a page of one that is being written back stops whoever writes to it
+    Not of a file on a disk: a page that is being written back blocks its writers
     (https://www.evanjones.ca/jvm-mmap-pause.html), and our disk is busy with fsync.
     """
     if hasattr(os, "memfd_create"):

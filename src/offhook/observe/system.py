@@ -1,4 +1,4 @@
-"""How a machine does: everything that can be known of it, of one moment."""
+"""Snapshots of a machine: its processes, their counters, the store's counts, CPU, memory, disks."""
 
 import asyncio
 import math
@@ -22,12 +22,12 @@ from offhook.stores.api import Counts
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process at work.
+    """A running process.
 
     Attributes:
         name: `ingress-1`, `worker-2`, `admin-1`.
-        cpu: seconds of CPU that it has used.
-        memory: bytes that it holds, those it shares included.
+        cpu: CPU time in seconds.
+        memory: resident bytes, shared ones included.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Process:
 
 
 def running_processes(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process, ...]:
-    """Return the processes that write sheets and live.
+    """Return the running processes that write counters.
 
     Args:
         sheets: by the names of the processes.
-        own: a name for this process, when it is to be among them and is not.
+        own: a name for this process, to include it if it writes none.
     """
     this = tuple(_look(own, os.getpid(), math.inf)) if own else ()
     return this + tuple(
@@ -58,11 +58,11 @@ def running_processes(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tupl
 
 
 def _look(name: str, pid: int, since: float) -> Iterator[Process]:
-    """Yield the process if it is still the one that has written its id at a time of `elapsed`."""
+    """Yield the process if its id still belongs to the one that wrote it, not to a successor."""
     try:
         found = psutil.Process(pid)
         with found.oneshot():
-            # Both move when the clock is set; their difference does not.
+            # Both change when the clock is set; their difference does not.
             boot = psutil.boot_time()
             if found.create_time() - boot <= since + 1 and found.status() != psutil.STATUS_ZOMBIE:
                 times = found.cpu_times()
@@ -73,13 +73,13 @@ def _look(name: str, pid: int, since: float) -> Iterator[Process]:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine at a moment.
+    """A machine's resources at one moment.
 
     Attributes:
-        cpu_busy: seconds of CPU that were used, since the machine was started.
-        cpu_all: those that there were.
-        memory: the share of memory that is in use, from 0 to 1.
-        disks: the shares of disks, by what is on them.
+        cpu_busy: used CPU time in seconds, since boot.
+        cpu_all: available CPU time in seconds, since boot.
+        memory: the used share of memory, from 0 to 1.
+        disks: the used share of disks, by their contents.
     """
 
     cpu_busy: float = 0.0
@@ -89,13 +89,13 @@ class Host:
 
     @classmethod
     def now(cls, disks: Mapping[str, Path]) -> Self:
-        """Return what is used now.
+        """Return the current usage.
 
         Args:
-            disks: directories by what is in them; those that are not there are left out.
+            disks: directories by their contents; missing ones are left out.
         """
         times = psutil.cpu_times()._asdict()
-        # What guests have used is in `user` and `nice` already.
+        # Guests' time is included in `user` and `nice`.
         parts = {name: seconds for name, seconds in times.items() if not name.startswith("guest")}
         idle = parts["idle"] + parts.get("iowait", 0.0)
         shares = {what: _used(directory) for what, directory in disks.items()}
@@ -112,27 +112,27 @@ def _used(directory: Path) -> float | None:
         usage = shutil.disk_usage(directory)
     except OSError:
         return None
-    # As `df` counts it: what only root may write is not free.
+    # As `df` does: blocks reserved for root are not free.
     return usage.used / (usage.used + usage.free) if usage.used + usage.free else None
 
 
 T = TypeVar("T")
 
-# Seconds for which the store is waited for; Prometheus waits 10 for all of a scrape by default.
-_PATIENCE: Final = 3.0
+# Seconds for a query; Prometheus' default timeout for a whole scrape is 10.
+_QUERY_TIMEOUT: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was found.
+    """A machine at one moment.
 
     Attributes:
-        at: when, in seconds of `clock.steady`: it is compared with others.
-        rows: what this machine's processes have counted; see `sheet.totals`.
-        processes: those of this machine that are at work.
-        counts: what the store holds; None when it could not be read.
-        host: what is used of the machine itself.
-        spooled: webhooks in this machine's spool; None without one, or when it could not be read.
+        at: seconds of `clock.steady`, comparable between snapshots.
+        rows: the counters of this machine's processes; see `shared_counters.totals`.
+        processes: the running ones of this machine.
+        counts: the store's; None if it could not be read.
+        host: the machine's resources.
+        spooled: webhooks in this machine's spool; None without one, or if it could not be read.
     """
 
     at: float
@@ -144,14 +144,14 @@ class Snapshot:
 
 
 class SystemMonitor:
-    """Looks at a machine.
+    """Takes snapshots of this machine.
 
     Args:
-        sheets: what its processes count in, by their names.
-        count: asks the store.
-        own: a name for this process, when it is none of those.
-        disks: directories whose disks must not be full, by what is on them.
-        spooled: asks the spool, if there is one.
+        sheets: its processes' counters, by their names.
+        count: counts the store's messages.
+        own: a name for this process, if it is none of those.
+        disks: directories on the disks to measure, by their contents.
+        spooled: counts the spool's webhooks, if there is one.
     """
 
     def __init__(
@@ -170,17 +170,17 @@ class SystemMonitor:
         self._spooled = spooled
 
     async def snapshot(self) -> Snapshot:
-        """Return how it does now. A store that is away, or slow, is no error."""
-        counts = await _asked(self._count)
-        spooled = None if self._spooled is None else await _asked(self._spooled)
+        """Take a snapshot. An unavailable or slow store is not an error."""
+        counts = await _within_timeout(self._count)
+        spooled = None if self._spooled is None else await _within_timeout(self._spooled)
         processes = running_processes(self._sheets, own=self._own)
         rows = totals(self._sheets.values())
         return Snapshot(steady(), rows, processes, counts, Host.now(self._disks), spooled)
 
 
-async def _asked(ask: Callable[[], Awaitable[T]]) -> T | None:
+async def _within_timeout(ask: Callable[[], Awaitable[T]]) -> T | None:
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_QUERY_TIMEOUT):
             return await ask()
     except (StoreError, TimeoutError):
         return None

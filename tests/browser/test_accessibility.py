@@ -45,7 +45,7 @@ def test_the_phone_has_no_violation(visit: Visit) -> None:
     visit.say("break")
     expect(visit.mine("break")).to_contain_text("failed for good")
     expect(page.locator(".bubble.is-bad")).to_be_visible()
-    page.get_by_text("Somebody new").click()
+    page.get_by_text("New contact").click()
     visit.turn("Out of order", on=True)
     page.get_by_role("button", name="Attach").click()
     visit.line_of(visit.mine("break"))

@@ -63,7 +63,7 @@ def test_a_number_is_shown_and_nothing_is_changed(call: Call, line: Twilio) -> N
     assert f"should be {expected(line)}" in shown.stdout
     assert CREDENTIALS.auth_token not in shown.stdout
     assert "\x1b" not in shown.stdout
-    assert "can't be reached by Twilio" in shown.stderr
+    assert "is not reachable by Twilio" in shown.stderr
     assert line.sim.webhook_url == DEMO
 
 

@@ -32,10 +32,10 @@ class SignaturePolicy(StrEnum):
 
 
 class TimeoutPolicy(StrEnum):
-    """What becomes of a webhook whose credentials can't be had in time."""
+    """How to treat a webhook whose credentials are not available in time."""
 
-    DEFER = "defer"  # stored as it came, and verified before any handler runs
-    REJECT = "reject"  # answered 503
+    DEFER = "defer"  # store it unverified, and verify it before any handler runs
+    REJECT = "reject"  # answer 503
 
 
 def _listed(value: object) -> object:
@@ -56,7 +56,7 @@ def _rate(value: object) -> object:
 
 
 def _optional_rate(value: object) -> object:
-    """Read a rate of at least one, or nothing, which is no limit."""
+    """Read a rate of at least one; an empty string is no limit."""
     if value == "":
         return None
     rate = _rate(value)
@@ -74,7 +74,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _is_readable(url: str) -> None:
-    """Refuse a URL that a driver would misread: its own complaint quotes half a password."""
+    """Refuse a URL that a driver would misread: the driver's error quotes part of the password."""
     if "://" in url and sqlite_file(url) is None and (reason := problem(url)):
         raise ValueError(reason)
 
@@ -83,19 +83,19 @@ ENV_FILE: Final = ".env"  # in the working directory
 _LEAST_TOKEN: Final = 16  # characters
 _LAST_PORT: Final = 65535
 
-# The URL's reader quotes what it stumbles over, which is a part of the password.
+# The parser's error quotes the offending text, which may contain the password.
 UNREADABLE_CACHE: Final = (
     f"OFFHOOK_CACHE can't be read: it must look like redis://user:password@host:6379/0; {ESCAPE}"
 )
 
 
-# What `offhook connect` enters at Twilio, and people copy from there.
+# The paths that `offhook connect` configures at Twilio, and that get copied from there.
 _ROUTES: Final = f"{MESSAGES_PATH}|{STATUS_PATH}".replace("/", "/+")
 _ROUTE: Final = re.compile(f"({_ROUTES})/*$", re.IGNORECASE)
 
 
 def _base(parts: SplitResult) -> str:
-    """Return the URL that was probably meant, where a whole webhook's was given."""
+    """Return the base URL that was probably meant, given a webhook's."""
     path = _ROUTE.sub("", parts.path).rstrip("/")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _is_text(cls, value: object) -> object:
-        # The environment gives bytes that are not UTF-8 as halves of surrogate pairs.
+        # Bytes of the environment that are not UTF-8 are decoded as lone surrogates.
         for part in value if isinstance(value, (list, tuple)) else (value,):
             text = part.get_secret_value() if isinstance(part, SecretStr) else part
             if isinstance(text, str) and not _is_unicode(text):
@@ -385,7 +385,7 @@ class Settings(BaseSettings):
 
     @property
     def store_file(self) -> Path | None:
-        """The store's file; None where it is a server's."""
+        """The store's file; None if the store is a server's."""
         return sqlite_file(self.store.get_secret_value())
 
     @property
@@ -395,20 +395,20 @@ class Settings(BaseSettings):
 
     @property
     def opt_outs(self) -> OptOuts:
-        """Which messages are a STOP."""
+        """The messages that count as a STOP."""
         return OptOuts.of(self.opt_out_words)
 
     @property
     def admin_address(self) -> tuple[str, int] | None:
-        """The host and port of the admin address; None where there shall be none."""
+        """The host and port of the admin address; None if it is disabled."""
         return _address(self.admin_bind)
 
     @classmethod
     def load(cls, *, env_file: Path | str | None = ENV_FILE, **given: Any) -> Self:
-        """Read the settings; what is given wins over the environment, that over `.env`.
+        """Read the settings from keywords, the environment and `.env`, in this order of precedence.
 
         Raises:
-            SettingsError: naming each setting that is wrong, and how.
+            SettingsError: naming each invalid setting, and why it is invalid.
         """
         unknown = sorted(set(given) - set(cls.model_fields))
         if unknown:
@@ -426,7 +426,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the settings that `to_json` has written. The environment is not read."""
+        """Return the settings written by `to_json`. The environment is not read."""
         return cls.load(env_file=None, **json.loads(text))
 
     def replace(self, **changes: Any) -> Self:
@@ -434,10 +434,10 @@ class Settings(BaseSettings):
         return self.model_copy(update=changes)
 
     def require(self, *names: str) -> None:
-        """Check that settings which have no default are there.
+        """Check that required settings are set.
 
         Raises:
-            SettingsError: naming those that are missing.
+            SettingsError: naming the missing ones.
         """
         missing = [variable(name) for name in names if not getattr(self, name)]
         if missing:

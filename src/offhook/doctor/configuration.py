@@ -12,7 +12,7 @@ from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
 from offhook.startup import unknown_variables
 
-# As `cli.door` keeps them, for the store, logs, and what else a process has open.
+# Reserved by each ingress for the store, logs and other files.
 _SPARE_FILES = 64
 
 

@@ -3,22 +3,22 @@
 ::
 
     OffhookError
-    ├── ConfigurationError        something is set up wrong; the message says what to do
-    │   ├── SettingsError         a setting is missing or unusable
-    │   ├── AppNotFound           `module:name` does not lead to an Offhook
-    │   └── HandlerError          a handler asks for arguments that cannot be given
+    ├── ConfigurationError        the configuration is wrong; the message says what to do
+    │   ├── SettingsError         a setting is missing or invalid
+    │   ├── AppNotFound           `module:name` is not an Offhook
+    │   └── HandlerError          the parameters of a handler are not supported
     ├── StoreError
     │   ├── StoreUnavailable      nothing was written; try again (webhooks are answered 503)
-    │   │   └── StoreBroken       its file is gone, replaced or damaged: somebody must mend it
-    │   ├── BacklogFull           nothing was written: too many messages wait (503 as well)
-    │   └── SchemaTooNew          a newer offhook wrote this store
-    ├── CredentialsUnavailable    an account's auth tokens can't be had at present
-    ├── TwilioError               Twilio's REST API refused, or was not reached
+    │   │   └── StoreBroken       its file is missing, replaced or damaged; it must be repaired
+    │   ├── BacklogFull           nothing was written: too many messages are pending (also 503)
+    │   └── SchemaTooNew          a newer offhook has migrated this store
+    ├── CredentialsUnavailable    the auth tokens of an account are not available at present
+    ├── TwilioError               Twilio's REST API refused a request, or was not reached
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
-    ├── InvalidReply              a reply that Twilio would refuse, found before it is stored
-    ├── NotRunning                `message.reply` outside a handler
-    ├── NotAwaited                a handler returned, and has not awaited its `message.reply`
-    └── HandlerSignal             raised by handlers to say how a message ends
+    ├── InvalidReply              a reply that Twilio would refuse, detected before it is stored
+    ├── NotRunning                `message.reply` was called outside a handler
+    ├── NotAwaited                a handler returned without awaiting its `message.reply`
+    └── HandlerSignal             raised by handlers to end the attempt
         ├── Discard               settle as discarded: no retry, no notice
         └── RetryLater            try again after a given time
 """
@@ -29,14 +29,14 @@ class OffhookError(Exception):
 
 
 class ConfigurationError(OffhookError):
-    """Something is set up wrong. The message says what, and what to do."""
+    """The configuration is wrong. The message says what is wrong, and what to do."""
 
 
 class SettingsError(ConfigurationError):
-    """A setting is missing or unusable.
+    """A setting is missing or invalid.
 
     Args:
-        problems: a sentence for each.
+        problems: a sentence for each problem.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -45,7 +45,7 @@ class SettingsError(ConfigurationError):
 
 
 class AppNotFound(ConfigurationError):  # noqa: N818 - named after what is the case, as all here
-    """The given `module:name` does not lead to an `Offhook`."""
+    """The given `module:name` is not an `Offhook`."""
 
 
 class HandlerError(ConfigurationError):
@@ -53,36 +53,36 @@ class HandlerError(ConfigurationError):
 
 
 class StoreError(OffhookError):
-    """The store could not do what it was asked."""
+    """An operation of the store failed."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The store is away, full or locked. Nothing was written; the same call may succeed later."""
+    """The store is unavailable, full or locked. Nothing was written; try again later."""
 
 
 class StoreBroken(StoreUnavailable):
-    """The store's file is gone, replaced or damaged. It does not come back by itself."""
+    """The file of the store is missing, replaced or damaged. It must be repaired."""
 
 
 class BacklogFull(StoreError):  # noqa: N818
-    """As many messages wait as OFFHOOK_MAX_BACKLOG allows. Nothing was written."""
+    """OFFHOOK_MAX_BACKLOG messages are pending. Nothing was written."""
 
 
 class SchemaTooNew(StoreError):  # noqa: N818
-    """The store was written by a newer offhook, whose schema this one does not know."""
+    """A newer offhook has migrated the store to a schema that this version does not know."""
 
 
 class CredentialsUnavailable(OffhookError):  # noqa: N818
-    """The auth tokens of an account can't be had at present; they may be had later."""
+    """The auth tokens of an account are not available at present."""
 
 
 class TwilioError(OffhookError):
-    """Twilio's REST API refused what it was asked, or was not reached.
+    """Twilio's REST API refused a request, or was not reached.
 
     Args:
-        text: what that means and what to do.
-        code: Twilio's own error code; empty without one.
-        status: of the HTTP answer; 0 without one.
+        text: the meaning, and what to do.
+        code: Twilio's error code; empty without one.
+        status: the HTTP status of the response; 0 without one.
     """
 
     def __init__(self, text: str, *, code: str = "", status: int = 0) -> None:
@@ -100,14 +100,14 @@ class InvalidReply(OffhookError, ValueError):  # noqa: N818
 
 
 class NotRunning(OffhookError, RuntimeError):  # noqa: N818
-    """A message that is not being handled now cannot be replied to."""
+    """`message.reply` was called while the message was not being handled."""
 
 
 class NotAwaited(OffhookError, RuntimeError):  # noqa: N818
-    """A handler returned without having awaited a reply. Nothing of that reply was sent.
+    """A handler returned without awaiting a reply, which was not sent.
 
     Args:
-        lines: where `message.reply` was called, as `/srv/bot.py:12`.
+        lines: where `message.reply` was called, for example `/srv/bot.py:12`.
     """
 
     def __init__(self, *lines: str) -> None:
@@ -116,14 +116,14 @@ class NotAwaited(OffhookError, RuntimeError):  # noqa: N818
 
 
 class HandlerSignal(OffhookError):  # noqa: N818
-    """Raised by handlers to say how a message ends. Neither is counted as a failure."""
+    """Raised by handlers to end an attempt. Neither is counted as a failure."""
 
 
 class Discard(HandlerSignal):
     """Settle the message as discarded: no retry, no notice, no dead letter.
 
     Args:
-        reason: kept with the message, for people.
+        reason: stored with the message, for people.
     """
 
     def __init__(self, reason: str = "") -> None:
@@ -134,11 +134,11 @@ class Discard(HandlerSignal):
 class RetryLater(HandlerSignal):
     """Run the handler again after a given time.
 
-    It counts as an attempt: the last one that is allowed makes the message dead.
+    It counts as an attempt: after the last attempt, the message is dead.
 
     Args:
         after: seconds until the next attempt.
-        reason: kept with the attempt, for people.
+        reason: stored with the attempt, for people.
     """
 
     def __init__(self, after: float, reason: str = "") -> None:

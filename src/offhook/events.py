@@ -1,6 +1,6 @@
-"""What happens, told once: services emit these, logs, metrics and traces listen.
+"""Events: services emit them, and logs, metrics and traces observe them.
 
-No event carries a message's text, a signature or a token.
+No event contains a message's text, a signature or a token.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ class Answered(NamedTuple):
     """A webhook was answered.
 
     Attributes:
-        kind: what was called for: a message or a status.
-        status: of the HTTP answer.
-        error: the error's name as in `X-Offhook-Error`, empty when it was accepted.
-        repeat: True when it had been stored before.
-        sid: its MessageSid, as far as it was read.
-        sender: its From, likewise; a whole number, or address.
-        validate, enqueue, acknowledge: the phases' own durations in seconds; zero if not reached.
-        detail: what an operator needs to mend it; never sent to the client.
-        cached: where the answer was remembered, `memory` or `redis`; empty when it was found out.
-        deferred: True when it was stored without being verified yet.
+        kind: a message or a status.
+        status: the HTTP status of the response.
+        error: the name of the error in `X-Offhook-Error`; empty if the webhook was accepted.
+        repeat: True if it was already stored.
+        sid: its MessageSid, if it could be read.
+        sender: its From, if it could be read; a complete phone number or address.
+        validate, enqueue, acknowledge: the duration of each phase in seconds; 0 if not reached.
+        detail: details for an operator; never sent to the client.
+        cached: where the response was cached, `memory` or `redis`; empty if it was not cached.
+        deferred: True if it was stored, and its signature is still to be verified.
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ class Answered(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Seconds from the request's arrival to its answer."""
+        """Seconds from the arrival of the request to the response."""
         return self.validate + self.enqueue + self.acknowledge
 
 
@@ -53,14 +53,14 @@ class Answered(NamedTuple):
 class Started:
     """A run of a handler begins.
 
-    Told in the run's own context: what an observer sets in a context variable, the handler sees,
-    and nobody else.
+    The observer is called in the context of the run: only this handler sees the context variables
+    that the observer sets.
 
     Attributes:
-        message_id: its number in the store.
-        kind: a message, a status, or a request that was stored to be verified.
+        message_id: the number of the message in the store.
+        kind: a message, a status, or a deferred request.
         sid: its MessageSid.
-        attempt: which run it is, from 1.
+        attempt: the number of the attempt, from 1.
     """
 
     message_id: int
@@ -74,15 +74,15 @@ class Handled:
     """A run of a handler ended.
 
     Attributes:
-        message_id: its number in the store.
-        kind: a message, a status, or a request that was stored to be verified.
+        message_id: the number of the message in the store.
+        kind: a message, a status, or a deferred request.
         sid: its MessageSid.
-        attempt: which run it was, from 1.
-        trigger: what the run means for the message.
+        attempt: the number of the attempt, from 1.
+        trigger: the transition of the message.
         waited: seconds from receipt to the start of this run.
-        took: seconds that it ran.
-        error: the exception's type, or an explanation with its `cause`; empty when it completed.
-        traceback: for a log that is to show tracebacks.
+        took: the duration of the run, in seconds.
+        error: the type of the exception, or an explanation with its `cause`; empty on success.
+        traceback: the traceback, for logs that show it.
     """
 
     message_id: int
@@ -98,17 +98,17 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A send was tried.
+    """An attempt to send a reply or a notice ended.
 
     Attributes:
-        send_id: its number in the ledger.
-        message_id: the number of the message it answers.
-        identity: which reply it is: `reply:0`, `return:0`, `notice:slow`, ...
-        trigger: what the outcome means for the send.
+        send_id: the number of the send in the ledger.
+        message_id: the number of the message that it answers.
+        identity: its identity: `reply:0`, `return:0`, `notice:slow`, ...
+        trigger: the transition of the send.
         took: seconds until the outcome was known.
-        sid: Twilio's MessageSid, if it was accepted.
-        error: why it was not, for people.
-        message_sid: the MessageSid of the message it answers.
+        sid: Twilio's MessageSid, if Twilio accepted it.
+        error: the reason if Twilio did not, for people.
+        message_sid: the MessageSid of the message that it answers.
     """
 
     send_id: int
@@ -125,19 +125,19 @@ _LASTING: Final = True
 
 
 class Topic(StrEnum):
-    """What a problem is about; the value is its name in logs and metrics.
+    """The topic of a problem; the value is its name in logs and metrics.
 
     Attributes:
-        meaning: what is the matter, for the documentation.
-        lasting: whether the gauge `offhook_trouble_active` shows it until it is over.
+        meaning: a description for the documentation.
+        lasting: whether the gauge `offhook_trouble_active` shows it until it is resolved.
     """
 
     meaning: str
     lasting: bool
 
     SIGNATURE_OFF = "signature-off", "webhooks are not validated (`OFFHOOK_SIGNATURE=off`)"
-    WORKER_INLINE = "worker-inline", "handlers run in the process that answers"
-    ASTRAY = "astray", "a webhook that Twilio has signed came to a path that is not a route"
+    WORKER_INLINE = "worker-inline", "handlers run in the process that answers webhooks"
+    ASTRAY = "astray", "Twilio called a path that is not a route"
     SETTINGS = (
         "settings",
         "a variable is not a setting, or a setting looks wrong; logged at the start",
@@ -145,21 +145,21 @@ class Topic(StrEnum):
     NO_HANDLERS = "no-handlers", "a bot has no handlers; logged at the start"
     NOT_STARTED = (
         "not-started",
-        "a mounted app could not start; it is tried again with the next request",
+        "a mounted app could not start; the next request tries again",
     )
-    WORKER_FAILED = "worker-failed", "the worker within the app has failed, and is restarted"
+    WORKER_FAILED = "worker-failed", "the worker within the app failed, and is restarted"
     STORE_UNAVAILABLE = (
         "store-unavailable",
         (
-            "the store is away, and since it is back (`resolved`); with a spool, webhooks are kept "
-            "there meanwhile"
+            "the store is unavailable, or available again (`resolved`); with a spool, webhooks are "
+            "kept there meanwhile"
         ),
         _LASTING,
     )
     STORE_BROKEN = (
         "store-broken",
         (
-            "the store's file is gone, replaced or damaged, and since it can be used again "
+            "the file of the store is missing, replaced or damaged, or usable again "
             "(`resolved`): [what to do](../explanation/guarantees.md#when-the-store-is-broken)"
         ),
         _LASTING,
@@ -167,7 +167,7 @@ class Topic(StrEnum):
     SPOOL = (
         "spool",
         (
-            "the spool can't be forwarded, is left for the next process, or is empty again "
+            "the spool cannot be forwarded, is left for the next process, or is empty again "
             "(`resolved`)"
         ),
         _LASTING,
@@ -179,29 +179,26 @@ class Topic(StrEnum):
     )
     CREDENTIALS_UNAVAILABLE = (
         "credentials-unavailable",
-        "`@app.credentials` fails, and since it works again (`resolved`)",
+        "`@app.credentials` fails, or works again (`resolved`)",
         _LASTING,
     )
     STATUS_AT_MESSAGES = (
         "status-at-messages",
-        "status callbacks come to `/twilio/messages`: recorded; the text has the right URL",
+        "status callbacks are sent to `/twilio/messages`; the text has the correct URL",
     )
     BACKLOG_FULL = (
         "backlog-full",
-        (
-            "new messages are refused (`OFFHOOK_MAX_BACKLOG`), and since they are let in again "
-            "(`resolved`)"
-        ),
+        ("new messages are refused (`OFFHOOK_MAX_BACKLOG`), or accepted again (`resolved`)"),
         _LASTING,
     )
-    INTERNAL_ERROR = "internal-error", "a webhook was answered 503 because of a mistake in offhook"
+    INTERNAL_ERROR = "internal-error", "a webhook was answered 503 because of a bug in offhook"
     SEND_FAILED = (
         "send-failed",
-        "what became of a send could not be recorded; it will be unknown",
+        "the outcome of a send could not be recorded; it will be unknown",
     )
     RUN_FAILED = (
         "run-failed",
-        "a run could not settle its message; it is rescued as from a crash",
+        "a run could not settle its message, which is rescued as after a crash",
     )
     LEASE_LOST = (
         "lease-lost",
@@ -209,44 +206,44 @@ class Topic(StrEnum):
     )
     CLOCK_STEPPED = (
         "clock-stepped",
-        "the clock of the machine, or of the database's server, was set; nothing is delayed by it",
+        "the clock of the machine or of the database server was set; this delays nothing",
     )
-    BURIED = "buried", "a message is dead because five workers died while it ran"
-    LOOP_SUSPECTED = "loop-suspected", "a message is parked: two bots are talking with each other"
+    BURIED = "buried", "a message is dead because five workers crashed while running it"
+    LOOP_SUSPECTED = "loop-suspected", "a message is parked because two bots are in a loop"
     PARKED_EXPIRE = (
         "parked-expire",
         "parked messages are deleted within a week; logged once a day",
     )
     SENDER_LIMIT = (
         "sender-limit",
-        "a message is parked: its sender has exceeded `OFFHOOK_SENDER_LIMIT`; logged once a window",
+        "a message is parked: its sender exceeds `OFFHOOK_SENDER_LIMIT`; logged once a window",
     )
     HANDLER_BLOCKS = (
         "handler-blocks",
-        "the event loop was blocked, by an `async def` handler, or the process was stopped",
+        "an `async def` handler blocked the event loop, or the process was stopped",
     )
     ALERT = (
         "alert",
         (
-            "an [alert](../how-to/monitor.md#alerts) is raised or changes its level, and since it "
-            "is over (`resolved`)"
+            "an [alert](../how-to/monitor.md#alerts) is raised, changes its level, or is cleared "
+            "(`resolved`)"
         ),
     )
     ALERT_WEBHOOK = (
         "alert-webhook",
-        "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, and since it can be (`resolved`)",
+        "an alert could not be posted to `OFFHOOK_ALERT_WEBHOOK`, or can be again (`resolved`)",
     )
     REPLY_NOT_AWAITED = (
         "reply-not-awaited",
-        "a handler returned without having awaited a reply; the text names the line",
+        "a handler returned without awaiting a reply; the text names the line",
     )
     REPLY_DIFFERS = (
         "reply-differs",
-        "a repeated attempt wrote another text than the first, whose text is kept",
+        "a repeated attempt wrote a different text from the first, whose text is kept",
     )
 
     def __new__(cls, value: str, meaning: str, lasting: bool = False) -> Self:
-        """Make a member from its name and what it means."""
+        """Make a member from its name and description."""
         topic = str.__new__(cls, value)
         topic._value_ = value
         topic.meaning = meaning
@@ -256,12 +253,12 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something an operator should know, said in a sentence.
+    """A problem that an operator should know about.
 
     Attributes:
-        topic: what it is about; it compares equal to its name, as `"lease-lost"`.
-        text: the sentence; it quotes nobody.
-        resolved: True when the problem is over.
+        topic: its topic, which compares equal to its name, for example `"lease-lost"`.
+        text: a sentence that describes it, without message texts.
+        resolved: True if the problem is resolved.
     """
 
     topic: Topic
@@ -275,7 +272,7 @@ Observer = Callable[[Event], None]
 
 
 def fan_out(*observers: Observer) -> Observer:
-    """Return one observer that tells all."""
+    """Return one observer that calls all of these."""
     if len(observers) == 1:
         return observers[0]
 
@@ -291,7 +288,7 @@ class Incident:
 
     Args:
         observer: called with the problems.
-        topic: theirs.
+        topic: the topic of the problems.
 
     Attributes:
         lasts: whether it was reported, and is not resolved yet.

@@ -26,8 +26,8 @@ class Media:
     """One attachment of an inbound message.
 
     Attributes:
-        url: where it can be fetched, with the account's credentials.
-        content_type: such as `image/jpeg`.
+        url: its URL, which requires the account's credentials.
+        content_type: its type, such as `image/jpeg`.
     """
 
     url: str
@@ -39,9 +39,9 @@ class Button:
     """The button of a template that the person pressed.
 
     Attributes:
-        text: what is written on it.
-        payload: what the template gave it, for programs.
-        type: `REPLY` or `ACTION`, where Twilio says so.
+        text: its label.
+        payload: its payload, set in the template.
+        type: `REPLY` or `ACTION`; empty if Twilio does not send it.
     """
 
     text: str
@@ -51,7 +51,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place that the person shared.
+    """A location that the person shared.
 
     Attributes:
         latitude, longitude: in degrees.
@@ -72,10 +72,10 @@ class Referral:
     Attributes:
         body: its text.
         headline: its headline.
-        source_id: its number at Meta.
-        source_type: what it is: `post`, `ad`, ...
-        source_url: where it is.
-        click_id: of the click, for Meta's Conversions API.
+        source_id: its identifier at Meta.
+        source_type: its type: `post`, `ad`, ...
+        source_url: its URL.
+        click_id: the identifier of the click, for Meta's Conversions API.
     """
 
     body: str = ""
@@ -91,16 +91,16 @@ class Reply:
     """A message to send back.
 
     Args:
-        body: the text. What is longer than 1,600 characters is sent as several messages. Halves
-            of surrogate pairs are joined; a half alone becomes U+FFFD, here and in the variables.
+        body: the text. Texts of more than 1,600 characters are sent as several messages. Surrogate
+            pairs are joined; a lone surrogate becomes U+FFFD, here and in the variables.
         media: up to ten `https://` or `http://` URLs that Twilio can fetch.
-        to: instead of the person who wrote, an E.164 number or `whatsapp:+...`.
-        content_sid: a content template (`HX...`) instead of a body, as WhatsApp asks for outside
-            of its 24 hours.
-        content_variables: the template's variables.
+        to: the recipient, an E.164 number or `whatsapp:+...`; by default the person who wrote.
+        content_sid: a content template (`HX...`) instead of a body, as WhatsApp requires outside
+            its 24-hour window.
+        content_variables: the variables of the template.
 
     Raises:
-        InvalidReply: when there is nothing to send, more than Twilio takes, or what is no text.
+        InvalidReply: there is nothing to send, more than Twilio accepts, or a value is not text.
     """
 
     body: str = ""
@@ -152,10 +152,10 @@ def _brief(value: object) -> str:
 
 
 def replies(answer: object) -> tuple[Reply, ...]:
-    """Return what a handler returned, as replies. A `Send`, of `message.reply`, is not one.
+    """Return the replies in a handler's return value. A `Send` of `message.reply` is not one.
 
     Raises:
-        InvalidReply: when it is neither a str, a Reply, a list of them nor None.
+        InvalidReply: the value is neither a str, a Reply, a list of them nor None.
     """
     match answer:
         case None | Send():
@@ -173,20 +173,20 @@ def replies(answer: object) -> tuple[Reply, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A reply as the ledger has it.
+    """A reply in the ledger.
 
     Attributes:
         id: its number in the ledger.
-        identity: what makes it this reply and no other: `reply:0`, `return:0`, `notice:slow`, or
-            `key:...`. A repeated attempt that reaches the same identity gets this send back.
+        identity: `reply:0`, `return:0`, `notice:slow` or `key:...`, unique per message. A repeated
+            attempt that reaches the same identity gets this send.
         state: pending, sending, sent, failed, unknown or canceled.
         body: the text.
-        to: who it is for.
+        to: the recipient.
         sid: Twilio's MessageSid, once known.
-        delivery: what Twilio's status callbacks last said.
-        error: why it failed, for people.
-        error_code: Twilio's, of a send that was refused or not delivered; empty otherwise.
-        repeated: True when it was there already and nothing new was written.
+        delivery: the last status that Twilio reported.
+        error: the reason if it failed, for people.
+        error_code: Twilio's error code if it was refused or not delivered; empty otherwise.
+        repeated: True if it existed already and nothing was written.
     """
 
     id: int
@@ -206,28 +206,27 @@ class InboundMessage:
     """An inbound SMS, MMS or WhatsApp message, as its webhook describes it.
 
     Attributes:
-        sid: the MessageSid, for idempotency of your own.
-        account_sid: the account that was written to.
-        from_: who wrote, as Twilio says it: E.164, or `whatsapp:+...`.
-        to: your number that was written to.
-        body: the text; empty for a picture alone.
-        channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the address' prefix in lower case,
-            `sms` without.
-        media: what is attached, in its order.
-        messaging_service_sid: of the service that the number belongs to; empty without one.
-        segments: how many SMS the text took.
-        profile_name: the person's name, with WhatsApp.
+        sid: the MessageSid; use it as an idempotency key.
+        account_sid: the account that received it.
+        from_: the sender, as Twilio writes it: E.164, or `whatsapp:+...`.
+        to: your number, to which it was sent.
+        body: the text; empty for a picture without text.
+        channel: `sms`, `whatsapp`, `messenger`, `rcs`, ...: the prefix of the address in lower
+            case, `sms` without one.
+        media: the attachments, in their order.
+        messaging_service_sid: the Messaging Service of the number; empty without one.
+        segments: the number of SMS segments of the text.
+        profile_name: the person's name, on WhatsApp.
         wa_id: the person's WhatsApp number, without `+`.
-        button: the template's button that was pressed.
-        location: the place that was shared.
+        button: the button of a template that the person pressed.
+        location: the location that the person shared.
         referral: the advertisement through which the person came.
         replied_to_sid: the message of the last 7 days that this one answers; empty for none.
-        forwarded: whether WhatsApp says that it was forwarded.
-        opt_out: `STOP`, `START` or `HELP` when Twilio treats it as that; a message handler only
-            gets messages in which it is empty.
+        forwarded: whether it was forwarded, on WhatsApp.
+        opt_out: `STOP`, `START` or `HELP` if it is an opt-out; always empty in message handlers.
         city, state, zip, country: where the sender's number is registered, if Twilio knows.
-        raw: all parameters by name, also those that Twilio adds tomorrow.
-        attempt: which run of the handler this is, from 1.
+        raw: all parameters by name, including those without an attribute.
+        attempt: the number of the attempt, from 1.
     """
 
     sid: str
@@ -290,19 +289,19 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusUpdate:
-    """What Twilio says of a message that was sent: queued, sent, delivered, read, failed, ...
+    """A status that Twilio reports of a sent message: queued, sent, delivered, read, failed, ...
 
-    Callbacks come in any order; `Send.delivery` in the ledger never moves backwards.
+    Callbacks may arrive in any order; `Send.delivery` in the ledger never moves backwards.
 
     Attributes:
-        sid: the MessageSid of the message that was sent.
+        sid: the MessageSid of the sent message.
         account_sid: the account that sent it.
-        status: as Twilio names it.
-        error_code: Twilio's, with `failed` and `undelivered`; empty otherwise.
-        from_: our number.
-        to: the person's.
+        status: the status, as Twilio names it.
+        error_code: Twilio's error code, with `failed` and `undelivered`; empty otherwise.
+        from_: your number.
+        to: the person's address.
         raw: all parameters by name.
-        attempt: which run of the handler this is, from 1.
+        attempt: the number of the attempt, from 1.
     """
 
     sid: str

@@ -10,7 +10,7 @@ from offhook.errors import NotRunning
 
 
 class Replier(Protocol):
-    """Writes the replies of a running message."""
+    """Write the replies of a running message."""
 
     def reply(self, reply: Reply, key: str | None, where: str) -> Call[Send]:
         """Write a reply to the ledger, when awaited; at once in a thread without an event loop.
@@ -29,26 +29,26 @@ class Message(InboundMessage):
     def reply(
         self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
     ) -> Call[Send]:
-        """Send a message to the person, now, without waiting for the handler to return.
+        """Send a message to the person now, without waiting for the handler to return.
 
-        To be awaited; in a `def` handler it is done without `await`, which blocks the thread. When
-        it returns, the reply is on disk, and goes out in its turn even if this process dies. A
-        handler that returns and has not awaited a reply has failed (`NotAwaited`).
+        Await it; in a `def` handler, call it without `await`, which blocks the thread. When it
+        returns, the reply is on disk, and will be sent even if this process crashes. A handler
+        that returns without awaiting a reply has failed (`NotAwaited`).
 
         Args:
-            body: the text, or a whole `Reply`.
+            body: the text, or a `Reply`.
             media: URLs that Twilio can fetch.
-            key: names this reply when the order of replies may differ between attempts.
+            key: identifies this reply if the order of replies may differ between attempts.
 
         Returns:
-            The ledger's entry; with `repeated` set when an earlier attempt had written it. Of a
-            long text sent as several messages, the last.
+            The entry in the ledger, with `repeated` set if an earlier attempt wrote it. For a long
+            text that is sent as several messages, the last of them.
 
         Raises:
-            InvalidReply: when there is nothing to send, or Twilio would not take it.
-            LeaseLost: when another run has taken the message over.
-            NotRunning: outside a handler.
-            StoreUnavailable: when it cannot be written.
+            InvalidReply: there is nothing to send, or Twilio would refuse it.
+            LeaseLost: another run has claimed the message.
+            NotRunning: called outside a handler.
+            StoreUnavailable: the reply cannot be written.
         """
         if self._replier is None:
             raise NotRunning("message.reply works while the message is being handled")

@@ -70,7 +70,7 @@ class ValidationCache(Protocol):
 
     @property
     def secret(self) -> bytes:
-        """Keys the fingerprints, see `core.fingerprint`."""
+        """The key of the fingerprints, see `core.requests.Request.fingerprint`."""
         ...
 
     def get(self, key: bytes) -> ValidationCacheEntry | None:

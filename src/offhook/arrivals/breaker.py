@@ -65,7 +65,7 @@ class Breaker:
         return self._up
 
     async def start(self) -> None:
-        """Open the store, or tell that it is away and go on with it in the background.
+        """Open the store; report one that is unavailable, and open it in the background.
 
         Raises:
             SchemaTooNew: this offhook could never forward anything to it.
@@ -117,7 +117,7 @@ class Breaker:
         await self._bounded(self._reach().check())
 
     async def forward(self, inbound: Inbound) -> bool:
-        """Store a webhook that comes from the spool, whether the store seems to be away or not.
+        """Store a webhook from the spool, whether the circuit is open or not.
 
         Raises:
             StoreUnavailable: it has to be tried again.
@@ -132,7 +132,7 @@ class Breaker:
 
     def _reach(self) -> Store:
         if self._store is None or not self._up:
-            raise StoreUnavailable("the store is away")
+            raise StoreUnavailable("the store is unavailable")
         return self._store
 
     async def _bounded(self, call: Awaitable[T]) -> T:
@@ -143,7 +143,7 @@ class Breaker:
             raise self._fail(error) from error
 
     def _fail(self, error: StoreUnavailable | TimeoutError) -> StoreUnavailable:
-        """Note that the store is away; return what to tell who asked it."""
+        """Open the circuit, and return the error for the caller."""
         text = str(error) or _SILENT
         if self._returning is None:
             if self._up and time.monotonic() - self._up_since > _STEADY_AFTER:
@@ -172,7 +172,7 @@ class Breaker:
         try:
             await attempt
         except (StoreUnavailable, TimeoutError) as error:
-            if self._store is None:  # why a migration has failed has not been told
+            if self._store is None:  # the failure of a migration was not reported yet
                 self._incident.update(_kept(str(error)))
             return False
         except Exception as error:  # noqa: BLE001 - the next attempt may succeed; giving up is final

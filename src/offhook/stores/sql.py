@@ -113,7 +113,8 @@ class SqlFiles:
         self._fragments: dict[str, _Fragment] = {}
         self._statements: dict[str, str] = {}
         for file in files(package).joinpath("sql").iterdir():
-            self._fragments.update(_parsed(file.read_text(encoding="utf-8")))
+            if file.name.endswith(".sql"):  # not what an editor has left there
+                self._fragments.update(_parsed(file.read_text(encoding="utf-8")))
 
     def __getitem__(self, name: str) -> str:
         """Return a statement. It is put together once."""

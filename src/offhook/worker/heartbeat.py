@@ -20,9 +20,8 @@ BLOCKED: Final = 0.5
 """Seconds for which the loop may be blocked before it is reported. An ingress that shares the loop
 answers nothing meanwhile."""
 _QUIET: Final = 10.0  # seconds between two reports, so that the log stays readable
-_JOIN: Final = (
-    2.0  # seconds; a heartbeat whose store hangs is not waited for: it is a daemon thread
-)
+# Seconds; a heartbeat whose store hangs is not waited for longer: it is a daemon thread.
+_JOIN: Final = 2.0
 
 
 class Pulse:

@@ -77,9 +77,8 @@ class WorkerRole:
         )
         if store is None:
             return
-        self._create_store = (
-            False  # one that is removed from now on is not replaced by an empty one
-        )
+        # A store that is removed from now on is not replaced by an empty one.
+        self._create_store = False
         if self._broken:  # reported by a worker that has ended
             self._broken = False
             self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))

@@ -25,18 +25,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Offhook:
-    """Answers Twilio's webhooks, and handles them in the background.
+    """Answer Twilio's webhooks, and handle them in the background.
 
-    It is an ASGI application: `offhook dev bot:app`, `offhook run bot:app`, `uvicorn bot:app`, or
-    mounted in FastAPI or Starlette. A mounted application gets no lifespan from its host: the
-    first request starts what is needed, or the host's lifespan does (`async with app.lifespan():`).
+    This is an ASGI application: `offhook dev bot:app`, `offhook run bot:app`, `uvicorn bot:app`, or
+    mounted in FastAPI or Starlette. A mounted application gets no lifespan events from its host:
+    start it in the host's lifespan (`async with app.lifespan():`), or the first request starts it.
 
     Args:
-        worker: `inline` handles messages in the process that answers; a handler that blocks then
-            delays answers. `external` leaves them to `offhook run`'s or other worker processes.
-        observers: called with every `offhook.events.Event`, besides the log.
-        settings: any setting by its name, e.g. `store="sqlite:///bot.db"`; wins over the
-            environment and `.env`.
+        worker: `inline` runs handlers in the process that answers webhooks; a handler that blocks
+            then delays webhooks. `external` leaves them to separate worker processes.
+        observers: called with every `offhook.events.Event`, in addition to the log.
+        settings: any setting by its name, e.g. `store="sqlite:///bot.db"`; takes precedence over
+            the environment and `.env`.
 
     Example::
 
@@ -68,10 +68,10 @@ class Offhook:
 
     @property
     def settings(self) -> Settings:
-        """The settings, read when they are first asked for.
+        """The settings, read on first access.
 
         Raises:
-            SettingsError: one is wrong.
+            SettingsError: a setting is missing or invalid.
         """
         if self._settings is None:
             self._settings = Settings.load(**self._given)
@@ -84,16 +84,16 @@ class Offhook:
         create_store: bool | None = None,
         **settings: Any,
     ) -> None:
-        """Override settings, before the app is started.
+        """Override settings before the app is started.
 
         Args:
-            worker: as of the app itself; None for no change.
-            create_store: whether to make a SQLite store where there is none, as it is by default.
-                False where it is known to have been there; None for no change.
+            worker: as for `Offhook`; None for no change.
+            create_store: whether to create a missing SQLite store, which is the default. False if
+                the store is known to have existed; None for no change.
             settings: any setting by its name.
 
         Raises:
-            ConfigurationError: it runs already.
+            ConfigurationError: the app is already running.
         """
         if self._running is not None:
             raise ConfigurationError("the app runs already: configure it before")
@@ -104,7 +104,7 @@ class Offhook:
         self._settings = None
 
     def observe(self, observer: Observer) -> None:
-        """Call one more observer with every event, from the next start on."""
+        """Add an observer, which is called with every event from the next start on."""
         self._observer = fan_out(self._observer, observer)
 
     def message(
@@ -116,18 +116,18 @@ class Offhook:
         max_attempts: int | None = None,
         on_retry: OnRetry = "hold",
     ) -> Callable[[F], F]:
-        """Handle inbound messages. Of several handlers, the first that fits is run.
+        """Handle inbound messages. Of several handlers, the first one that matches is run.
 
         Args:
             channel: `sms`, `whatsapp`, ...; None for all.
-            where: a quick predicate on the message.
-            timeout: seconds an attempt may take; None for `OFFHOOK_HANDLER_TIMEOUT`.
+            where: a fast predicate on the message.
+            timeout: seconds for one attempt; None for `OFFHOOK_HANDLER_TIMEOUT`.
             max_attempts: attempts until the message is dead; None for `OFFHOOK_MAX_ATTEMPTS`.
             on_retry: `hold` keeps the conversation in order while a message waits for its next
-                attempt; `skip` lets later messages overtake.
+                attempt; `skip` lets later messages overtake it.
 
         Raises:
-            HandlerError: the handler asks for what it cannot be given.
+            HandlerError: the parameters of the handler are not supported.
         """
 
         def register(function: F) -> F:
@@ -150,10 +150,10 @@ class Offhook:
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Callable[[F], F]:
-        """Handle what Twilio says of sent messages. Arguments as of `message`.
+        """Handle statuses of sent messages. Arguments as for `message`.
 
         Raises:
-            HandlerError: the handler asks for what it cannot be given.
+            HandlerError: the parameters of the handler are not supported.
         """
 
         def register(function: F) -> F:
@@ -172,10 +172,10 @@ class Offhook:
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Callable[[F], F]:
-        """Handle STOP, and START and HELP where Twilio answers them. Arguments as of `message`.
+        """Handle STOP, and START and HELP if Twilio answers them. Arguments as for `message`.
 
         Raises:
-            HandlerError: the handler asks for what it cannot be given.
+            HandlerError: the parameters of the handler are not supported.
         """
 
         def register(function: F) -> F:
@@ -187,14 +187,13 @@ class Offhook:
         return register
 
     def credentials(self, function: F) -> F:
-        """Find the auth tokens of subaccounts and tenants; used as `@app.credentials`.
+        """Look up the auth tokens of subaccounts and tenants; use it as `@app.credentials`.
 
-        The function is `async def`, receives an account SID that nobody has verified yet, and
-        returns the account's auth token, several of them (while one is rotated), or None for an
-        account that is not known. What it returns is remembered for 5 minutes. The account of
-        `TWILIO_ACCOUNT_SID` has the tokens of `TWILIO_AUTH_TOKEN`, and is not asked for. When it
-        fails, or takes longer than `OFFHOOK_SIGNATURE_TIMEOUT`, `OFFHOOK_ON_SIGNATURE_TIMEOUT`
-        says what becomes of the webhook.
+        The function is `async def`. It receives an account SID that has not been verified yet, and
+        returns the auth token of the account, several tokens (while one is being rotated), or None
+        for an unknown account. The result is cached for 5 minutes. It is not called for the account
+        in `TWILIO_ACCOUNT_SID`, which uses the tokens in `TWILIO_AUTH_TOKEN`. If it fails, or takes
+        longer than `OFFHOOK_SIGNATURE_TIMEOUT`, `OFFHOOK_ON_SIGNATURE_TIMEOUT` applies.
 
         Raises:
             HandlerError: it is not async, or there is one already.
@@ -222,11 +221,11 @@ class Offhook:
 
     @asynccontextmanager
     async def lifespan(self, _host: object = None) -> AsyncIterator[None]:
-        """Start on entering, drain and stop on leaving. Fits Starlette's and FastAPI's `lifespan=`.
+        """Start on entry, drain and stop on exit. Use it as `lifespan=` of Starlette or FastAPI.
 
         Raises:
-            SettingsError: a setting is missing or wrong.
-            StoreError: the store can't be used.
+            SettingsError: a setting is missing or invalid.
+            StoreError: the store cannot be used.
         """
         await self._start()
         try:
@@ -240,16 +239,16 @@ class Offhook:
         *,
         owner: str = "",
     ) -> None:
-        """Be a worker until `stop` is set, then drain.
+        """Run a worker until `stop` is set, then drain.
 
         Args:
-            stop: set to end.
-            owner: names this process in leases.
+            stop: ends the worker when it is set.
+            owner: the name of this process in leases.
 
         Raises:
-            SettingsError: a setting is missing or wrong.
-            StoreBroken: the store was there, and does not come back by itself.
-            StoreError: the store can't be used.
+            SettingsError: a setting is missing or invalid.
+            StoreBroken: the file of the store is missing, replaced or damaged.
+            StoreError: the store cannot be used.
         """
         role = WorkerRole(
             self.settings,
@@ -294,7 +293,7 @@ class Offhook:
 
 
 class _Running:
-    """What a started app consists of."""
+    """The ingress and the worker of a started app."""
 
     def __init__(
         self,

@@ -6,6 +6,10 @@ import uvloop
 
 _ON_UVLOOP = {"admin", "cache", "cli", "dev", "ingress", "process", "proxies", "web"}
 
+# Their tests start whole machines, and wait for them. Begun first, none of them is left alone with
+# one test process at the end.
+_LONGEST_FIRST = ("crash", "arrivals", "process", "docs", "proxies", "cli", "stores", "browser")
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -17,3 +21,9 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, LoopFactory]:
     if item.path.parent.name in _ON_UVLOOP:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the wings, the longest first; within a wing, tests stay in their order."""
+    ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))

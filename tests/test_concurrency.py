@@ -21,9 +21,15 @@ async def test_what_takes_too_long_ends_in_a_timeout_error() -> None:
 
 
 async def test_what_is_done_in_time_is_left_alone_afterwards() -> None:
-    with Deadline(0.01):
+    deadline, loop = Deadline(0.01), asyncio.get_running_loop()
+    with deadline:
         await asyncio.sleep(0)
+    over = loop.time() + 0.03
     await asyncio.sleep(0.03)
+    assert loop.time() >= over
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 async def test_an_error_within_passes() -> None:

@@ -10,6 +10,7 @@ from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import LeaseLost, StoreError
 from offhook.stores.api import Filter, Settlement, Store
 from testing.stores import DONE, claim, claim_one, draft, inbound, opened
+from tests.conformance.clocks import clock_of
 
 
 async def test_a_webhook_is_stored_once(url: str) -> None:
@@ -433,11 +434,12 @@ async def test_a_crashed_run_is_rescued_before_a_retry_that_has_come_due_in_fron
     async with opened(url) as store:
         await store.accept(inbound("SM1"))
         await store.accept(inbound("SM2"))
-        skipped = Settlement(Trigger.RETRY, delay=2.0, holds_lane=False)
+        skipped = Settlement(Trigger.RETRY, delay=10.0, holds_lane=False)
         await store.settle(await claim_one(store), skipped)
         crashed = await claim_one(store)
         assert crashed.sid == "SM2"
-        await asyncio.sleep(2.1)  # by the store's clock
+        async with clock_of(url) as clock:
+            await clock.advance(11)
         await store.release("w1")
         assert [one.sid for one in await claim(store)] == ["SM1"]
         with pytest.raises(LeaseLost):

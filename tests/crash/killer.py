@@ -11,7 +11,7 @@ from tests.crash.accounts import Accounts
 from tests.crash.fleet import Fleet, Victim
 from tests.crash.plan import Blow, Target
 
-_LONGEST = 20.0  # seconds for a look into the store
+_LONGEST = 60.0  # seconds for a look into the store
 _YOUNG = 0.2  # the share of workers that are killed whether they have begun a run or not
 _MATURE = 10.0  # seconds in which the others may begin one
 _PAUSE = 0.05

@@ -1,4 +1,3 @@
-import asyncio
 from pathlib import Path
 
 from tests.proxies.matrix import SOMEBODY_ELSES, Case, Expected, cases, expected, fits, line
@@ -8,7 +7,7 @@ from tests.proxies.table import table
 async def test_every_way_through_a_proxy(tmp_path: Path) -> None:
     found: dict[Case, Expected] = {}
 
-    async with asyncio.timeout(100), line(tmp_path) as bot:
+    async with line(tmp_path) as bot:
         for case in cases():
             found[case] = await bot.try_out(case)
     wrong = {
@@ -21,7 +20,7 @@ async def test_every_way_through_a_proxy(tmp_path: Path) -> None:
 
 
 async def test_no_way_lets_anybody_else_in(tmp_path: Path) -> None:
-    async with asyncio.timeout(100), line(tmp_path) as bot:
+    async with line(tmp_path) as bot:
         for case in cases():
             if not case.slash and not case.query and not case.port:
                 got = await bot.try_out(case, SOMEBODY_ELSES)

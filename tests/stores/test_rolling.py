@@ -146,10 +146,13 @@ async def test_an_index_may_be_there_before_its_migration(
     server: PostgresServer, database: str
 ) -> None:
     url = server.url_of(database)
+    applied = "SELECT array_agg(version ORDER BY version) FROM offhook.migrations"
     async with opened(url):
+        before = server.execute(applied, database=database)
         server.execute("DELETE FROM offhook.migrations WHERE version >= 2", database=database)
     async with opened(url) as store:
         await work(store, "SM1")
+    assert server.execute(applied, database=database) == before
 
 
 _KEYS_OF_A_LANE = """

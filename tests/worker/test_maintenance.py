@@ -112,8 +112,10 @@ async def test_what_is_over_is_pruned_from_the_start_on(tmp_path: Path) -> None:
             await line.receive("hello")
         async with serving(line):
             await line.told.runs(150)
+        assert len(await line.store.find(Filter(limit=200))) == 150
         async with serving(line, maintenance=True):
             await gone(line)
+        assert await line.store.find(Filter()) == []
 
 
 async def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Path) -> None:

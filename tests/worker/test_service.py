@@ -17,7 +17,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Claim, Claimed, Settlement
 from offhook.worker.heartbeat import Heartbeat, Pulse
 from offhook.worker.message import Message
-from tests.worker.support import ANN, BOB, Line, Told, crash, handled_by, opened, serving
+from tests.worker.support import ANN, BOB, PATIENCE, Line, Told, crash, handled_by, opened, serving
 
 
 def triggers(events: list[Handled]) -> list[Trigger]:
@@ -333,6 +333,7 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
         await line.receive("hello")
         (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
         lost: list[frozenset[int]] = []
+        lasts: list[float] = []
         told = Told()
 
         def lose(tokens: frozenset[int]) -> None:
@@ -344,22 +345,38 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
             lambda: open_store(line.url),
             pulse,
             tokens=lambda: (claim.token,),
-            renewed=lambda _tokens, _until: None,
+            renewed=lambda _tokens, until: lasts.append(until),
             lost=lose,
             observer=told,
             lease=1.0,
             stall_limit=0.5,
         )
         heartbeat.start()
-        await asyncio.sleep(1.5)  # longer than the lease, which is renewed
-        time.sleep(2.5)  # noqa: ASYNC251 - the subject
-        successor = await line.store.claim(1, lease=30.0, owner="other", alone=False)
-        assert [taken.crashes for taken in successor.claims] == [1]
+        async with asyncio.timeout(PATIENCE):
+            while not lasts or lasts[-1] < lasts[0] + 1.0:  # longer than the first lease
+                assert not (await line.store.claim(1, lease=30.0, owner="o", alone=False)).claims
+                await asyncio.sleep(0.05)
+        successor: list[Claim] = []
+        claiming = threading.Thread(target=lambda: asyncio.run(_claim_once_free(line, successor)))
+        claiming.start()
+        claiming.join()  # it blocks the loop: the subject
+        assert [taken.crashes for taken in successor] == [1]
         await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
         await told.problem(Topic.LEASE_LOST)
         assert lost[0] == {claim.token}
         pulse.stop()
         await heartbeat.stop()
+
+
+async def _claim_once_free(line: Line, claims: list[Claim]) -> None:
+    """Claim on another thread's loop, once the lease of the one who has the message is over."""
+    store = open_store(line.url)
+    await store.open()
+    async with asyncio.timeout(PATIENCE):
+        while not claims:
+            claims += (await store.claim(1, lease=30.0, owner="other", alone=False)).claims
+            await asyncio.sleep(0.02)
+    await store.close()
 
 
 async def test_what_a_claim_brings_after_its_lease_is_not_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.files import Files
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.wakeup import Wake
-from offhook.stores.sqlite.writer import Writer
+from offhook.stores.sqlite.writer import BatchInProgressError, Writer
 from testing.spools import bytes_of, locked
 from testing.stores import inbound
 
@@ -188,9 +188,10 @@ def test_a_second_batch_is_refused_while_the_first_is_written(tmp_path: Path) ->
     writer.prepare(migrate)
     try:
         writer.begin()
-        with pytest.raises(RuntimeError):
+        with pytest.raises(BatchInProgressError) as second:
             writer.begin()
-        writer.commit()
+        writer.fail(second.value)
+        writer.commit()  # the first is not undone by the failure of the second
         writer.begin()
         writer.fail(OSError("the disk is full"))
         writer.begin()

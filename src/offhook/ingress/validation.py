@@ -89,7 +89,7 @@ class Validator:
         return validated
 
     async def is_signed(self, request: Request) -> bool:
-        """Return whether a request bears a valid signature, whatever else it says.
+        """Return whether a request can be read and bears a valid signature.
 
         Raises:
             CredentialsUnavailable: the tokens can't be looked up at present.

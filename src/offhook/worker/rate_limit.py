@@ -145,13 +145,10 @@ class SharedLimit:
         if self._clock() >= self._not_before:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    count = await self._count(self._windows.key(account_sid, sender, received))
+                    return await self._admit(self._windows.key(account_sid, sender, received))
             except _FAILURES as error:
                 self._not_before = self._clock() + PAUSE
                 self._incident.begin(f"each worker counts senders alone: {type(error).__name__}")
-            else:
-                self._incident.end("Redis is available again: workers count senders together")
-                return self._windows.admission(count)
         return await self._local.admit(account_sid, sender, received)
 
     async def close(self) -> None:
@@ -159,13 +156,19 @@ class SharedLimit:
         with suppress(*_FAILURES):
             await self._redis.aclose(close_connection_pool=True)
 
-    async def _count(self, key: str) -> int:
+    async def _admit(self, key: str) -> Admission:
         # In one transaction: a count without an expiry would stay for ever.
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.incr(key)
             pipeline.expire(key, self._windows.kept)
             count, _ = await pipeline.execute()
-        return int(count)
+        admission = self._windows.admission(int(count))
+        if admission is not Admission.ADMITTED:
+            # Not by the count alone: Redis may have counted a message whose answer was lost.
+            first = await self._redis.set(f"{key}:exceeded", 1, nx=True, ex=self._windows.kept)
+            admission = Admission.FIRST_EXCESS if first else Admission.EXCESS
+        self._incident.end("Redis is available again: workers count senders together")
+        return admission
 
 
 def _client(url: str) -> Redis:

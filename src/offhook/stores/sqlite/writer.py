@@ -31,6 +31,10 @@ def failure(doing: str, path: Path, error: Exception) -> StoreUnavailable:
     return refusal
 
 
+class BatchInProgressError(RuntimeError):
+    """A batch began while another is being committed: a mistake of the caller's."""
+
+
 class Writer:
     """The connection that writes, opened anew after a failure, whatever state it was in.
 
@@ -115,6 +119,8 @@ class Writer:
 
     def fail(self, error: Exception) -> StoreUnavailable:
         """Undo what was begun, and return the error for those who waited for it."""
+        if isinstance(error, BatchInProgressError):  # the other batch goes on
+            return failure("write", self._path, error)
         self.disconnect()  # rolls back
         self._lock.release()
         if self._in_use.locked():
@@ -142,7 +148,7 @@ class Writer:
 
     def _begin(self) -> sqlite3.Connection:
         if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("a batch began before the last one was committed")
+            raise BatchInProgressError("a batch began before the last one was committed")
         try:
             if self._opened is None:
                 self._opened = self._files.open_again()

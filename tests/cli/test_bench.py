@@ -72,8 +72,8 @@ def test_without_credentials_it_says_what_to_do(call: Call) -> None:
         (["https://bot.example.com"], {}, "bot.example.com is not this machine"),
         (["http://127.0.0.1:9"], {}, "real Twilio"),
         ([], {"OFFHOOK_TWILIO_API": "http://127.0.0.1:9", "OFFHOOK_PORT": "9"}, "offhook run"),
-        (["127.0.0.1:8000"], {}, "write it like"),
-        (["http://127.0.0.1:x"], {}, "write it like"),
+        (["127.0.0.1:8000"], {}, "is not a URL like"),
+        (["http://127.0.0.1:x"], {}, "is not a URL like"),
     ],
 )
 def test_what_it_does_not_load(

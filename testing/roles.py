@@ -120,7 +120,7 @@ async def listening(process: Process) -> None:
 
 
 async def working(process: Process) -> None:
-    await in_thread(lambda: process.wait_for("working:"))
+    await in_thread(lambda: process.wait_for("worker ready:"))
 
 
 async def ended(process: Process) -> int:

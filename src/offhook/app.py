@@ -14,7 +14,7 @@ from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.ingress.role import Ingress
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
-from offhook.startup import told_at_start
+from offhook.startup import startup_warnings
 from offhook.web.asgi import respond
 from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.message import Message
@@ -329,7 +329,7 @@ class _Running:
                 )
             )
             # Under `offhook run`, its parent tells it.
-            for problem in told_at_start(self._settings, self._handlers):
+            for problem in startup_warnings(self._settings, self._handlers):
                 self._observer(problem)
             self._working = asyncio.create_task(
                 self._role.run_for_ever(self._stop), name="offhook worker"

@@ -1,4 +1,4 @@
-"""Warnings at the start, for slips that would otherwise go unseen."""
+"""Warn at startup about mistakes that would otherwise go unnoticed."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,8 @@ _PREFIXES: Final = ("OFFHOOK_", "TWILIO_")
 _ALIKE: Final = 0.75  # of 1.0: a letter or two, or a missing part of the name
 
 
-def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Problem]:
-    """Yield the warnings about a bot that is about to start."""
+def startup_warnings(settings: Settings, handlers: Handlers) -> Iterator[Problem]:
+    """Yield the warnings about a bot that is starting."""
     for name, nearest in unknown_variables().items():
         hint = f": did you mean {nearest}?" if nearest else ""
         yield Problem(Topic.SETTINGS, f"{name} is set, but is not a setting{hint}")
@@ -32,9 +32,10 @@ def told_at_start(settings: Settings, handlers: Handlers) -> Iterator[Problem]:
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that only look like settings, with the name that was probably meant.
+    """Return the variables that only look like settings, each with the most similar setting.
 
-    Of `TWILIO_*`, which others use as well, only what is much like a setting that is not set.
+    Other programs use `TWILIO_*` too, so those are returned only if they resemble a setting that is
+    not set.
     """
     known = {variable(name) for name in Settings.model_fields}
     given = given_variables(environment)
@@ -48,13 +49,13 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
 
 
 def given_variables(environment: Mapping[str, str] = os.environ) -> set[str]:
-    """Return the names of all variables, of the environment and of `.env`, in upper case."""
-    # pydantic-settings reads names without regard to case.
+    """Return the names of all variables in the environment and in `.env`, in upper case."""
+    # pydantic-settings ignores case.
     return {name.upper() for name in (*environment, *dotenv_values(ENV_FILE))}
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    """Return the setting whose name is most like one, whatever its prefix."""
+    """Return the setting with the most similar name, ignoring prefixes."""
     ends = {_end(one): one for one in known}
     found = get_close_matches(_end(name), ends, n=1, cutoff=_ALIKE)
     return ends[found[0]] if found else ""

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, plain lines in pipes, objects for scripts."""
+"""Print tables to a terminal, plain lines to a pipe, JSON objects for scripts."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -11,17 +11,17 @@ from rich.segment import Segment
 
 from offhook.observe.redaction import json_line, printable, printable_lines
 
-# A pipe has no width; what reads from it should not find lines broken at the 80 that rich assumes.
+# A pipe has no width; rich would assume 80 and break lines there.
 _PIPE_WIDTH = 200
 
 
 class _SafeConsole(Console):
-    """A console that no text can command: what people, bots and Twilio wrote is shown on it."""
+    """A console for untrusted text: escape sequences in it do not reach the terminal."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render with every control character but rich's own replaced."""
+        """Render, with control characters in the text replaced."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(printable_lines(text), style)
@@ -36,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def complain(text: str) -> None:
-    """Print a line of ours to standard error, whatever is quoted in it."""
+    """Print a warning to standard error, with control characters replaced."""
     typer.secho(f"offhook: {printable(text)}", fg="yellow", err=True)
 
 
@@ -46,24 +46,24 @@ def print_json(shown: Mapping[str, Any]) -> None:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration as people read it: `3.1 ms`."""
+    """Return a duration in milliseconds: `3.1 ms`."""
     return f"{seconds * 1000:.1f} ms"
 
 
 def when(seconds: float | None) -> str | None:
-    """Return a time since the epoch as ISO 8601 in UTC, for scripts."""
+    """Return a time since the epoch as ISO 8601 in UTC."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def local_time(seconds: float) -> str:
-    """Return a time since the epoch as people read it, in their zone."""
+    """Return a time since the epoch in the local zone, without it: `2026-11-24 12:00:00`."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def until(moment: float) -> str:
-    """Return how far away a time is: `in 6 min 3 s`, or `due`."""
+    """Return the time left until a moment: `in 6 min 3 s`, or `due`."""
     left = moment - time.time()
     return f"in {duration(left)}" if left >= 1 else "due"
 

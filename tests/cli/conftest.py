@@ -16,7 +16,9 @@ def call(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("OFFHOOK_STORE", raising=False)
-    monkeypatch.setattr("offhook.cli.stores._MOMENT", 0.0)  # nobody makes the store just now
+    monkeypatch.setattr(
+        "offhook.cli.stores._CREATION_TIMEOUT", 0.0
+    )  # no other process creates the store
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["offhook", *arguments])

@@ -56,7 +56,7 @@ def test_what_is_not_answered_as_it_should_be_makes_it_fail(tmp_path: Path) -> N
         done = home.run("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
     assert done.returncode == 1
     assert "404" in done.stdout
-    assert "not as they should be" in done.stdout
+    assert "not as expected" in done.stdout
 
 
 def test_without_credentials_it_says_what_to_do(call: Call) -> None:

@@ -37,7 +37,7 @@ def shown(one: BenchRun) -> str:
 def test_the_line_tells_how_far_it_is_and_what_goes_wrong() -> None:
     line = live(run((200, 0.001), (503, 0.002)))
     assert line.startswith("open loop, 500/s, 0 of 10 s: 2 answers")
-    assert "1 not as they should be" in line
+    assert "1 not as expected" in line
 
 
 def test_each_bar_is_as_long_as_its_share() -> None:
@@ -59,4 +59,4 @@ def test_a_figure_near_the_generators_ceiling_is_marked(
 def test_nothing_answered_is_shown_as_such() -> None:
     text = shown(run())
     assert "answers   none" in text
-    assert "not as they should be" in text
+    assert "not as expected" in text

@@ -74,7 +74,7 @@ def test_a_number_is_connected_and_a_message_arrives(call: Call, line: Twilio) -
     assert [request.target for request in line.webhook.requests] == ["/twilio/messages"]
     again = call("connect", "--number", NUMBER)
     assert (again.status, again.stderr) == (0, "")
-    assert "It is connected" in again.stdout
+    assert "Connected: write" in again.stdout
 
 
 def test_scripts_read_what_differs(call: Call, line: Twilio) -> None:

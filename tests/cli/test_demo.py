@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.cli.demo_script import broken_promises, scenes
+from offhook.cli.demo_script import failed_checks, scenes
 from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent
 from offhook.settings import Settings
 from testing.commands import Home
@@ -28,14 +28,14 @@ def test_once_shows_all_of_it_and_exits_0_whatever_the_environment_says(tmp_path
     assert "There I am. It took me 2 attempts." in shown.stdout
     assert "dead after 2 attempts" in shown.stdout
     assert ", 3 times" in shown.stdout
-    assert "All as promised" in shown.stdout
+    assert "All checks passed" in shown.stdout
     assert not list(tmp_path.glob("*.db")), "nothing is left behind"
 
 
 def test_it_stays_up_for_texts_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.start("demo", "--port", "0") as running:
-        running.wait_for("The bot stays up")
+        running.wait_for("The bot keeps running")
         assert "You said: hi" in home.run("text", "hi").stdout
         running.interrupt()
         assert running.exit_status() == 0
@@ -51,7 +51,7 @@ def test_ctrl_c_in_the_middle_of_it(tmp_path: Path) -> None:
 
 
 def test_no_promise_is_broken() -> None:
-    assert broken_promises(SIMPLE, GOOD) == []
+    assert failed_checks(SIMPLE, GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_no_promise_is_broken() -> None:
     [
         ((Acknowledged("SM1", 403, 0.004, error=11200),), "answered (403,)"),
         ((Acknowledged("SM1", 200, 0.6), *GOOD[1:]), "acknowledged after 600.0 ms"),
-        (GOOD[:2], "did not come to an end"),
+        (GOOD[:2], "was not settled"),
         ((GOOD[0], GOOD[2]), "received ()"),
         ((*GOOD[:2], *GOOD[1:]), "received ('You said: hello', 'You said: hello')"),
         ((GOOD[0], Replied("return:0", "You said: hello", "unknown"), GOOD[2]), "is unknown"),
-        ((*GOOD[:2], Settled("dead", 1)), "is dead after 1 attempts, not done after 1"),
-        ((*GOOD[:2], Settled("done", 2)), "is done after 2 attempts, not done after 1"),
+        ((*GOOD[:2], Settled("dead", 1)), "is dead after 1 attempts, expected done after 1"),
+        ((*GOOD[:2], Settled("done", 2)), "is done after 2 attempts, expected done after 1"),
     ],
 )
-def test_each_broken_promise_is_told(steps: tuple[TextEvent, ...], complaint: str) -> None:
-    assert any(complaint in line for line in broken_promises(SIMPLE, steps))
+def test_each_failed_check_is_reported(steps: tuple[TextEvent, ...], complaint: str) -> None:
+    assert any(complaint in line for line in failed_checks(SIMPLE, steps))
 
 
 def test_a_failure_that_was_promised_is_none() -> None:
@@ -78,4 +78,4 @@ def test_a_failure_that_was_promised_is_none() -> None:
         Replied("return:0", RETRIED.replies[0], "sent"),
         Settled("done", 2),
     )
-    assert broken_promises(RETRIED, steps) == []
+    assert failed_checks(RETRIED, steps) == []

@@ -214,7 +214,7 @@ async def answer() -> None:
     with dev(home) as running:
         said = home.run("text", "hello", "--timeout", "0.3")
         assert said.returncode == 1
-        assert "no answer yet" in said.stdout
+        assert "No reply after" in said.stdout
         running.interrupt()
         assert running.exit_status() == 0, "a handler that hangs does not hold it up"
 
@@ -226,7 +226,7 @@ def test_a_change_reloads_and_what_is_broken_waits_for_the_next(home: Home) -> N
         assert "You wrote: hello" in home.run("text", "hello").stdout
 
         home.write_bot("import nowhere_to_be_found")
-        running.wait_for("the next change starts it again")
+        running.wait_for("the next change restarts it")
         assert "nowhere_to_be_found" in running.output
 
         home.write_bot(ECHO.replace("You said", "You sang"))
@@ -341,7 +341,7 @@ def test_the_messages_of_production_are_not_touched(home: Home) -> None:
         listed = home.run("messages", "list", "--json")
         assert [(one["sid"], one["state"]) for one in steps(listed.stdout)] == [("SM1", "open")]
         assert (
-            "for the store of `offhook dev` add --store sqlite:///.offhook/dev.db" in listed.stderr
+            "for the store of `offhook dev`, add --store sqlite:///.offhook/dev.db" in listed.stderr
         )
         own = home.run("messages", "list", "--json", "--store", "sqlite:///.offhook/dev.db")
         assert [one["state"] for one in steps(own.stdout)] == ["done"]

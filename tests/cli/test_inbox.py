@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from offhook.cli.messages_view import records_table
-from offhook.cli.options import moment
+from offhook.cli.options import parse_time
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
@@ -220,7 +220,7 @@ def test_what_came_by_way_of_a_spool_and_what_was_not_kept_is_said(
     (story,) = objects(call, "messages", "list", "--sid", "SM3", "--reveal")
     assert (story["spooled"], story["reduced"], story["body"]) == (True, True, "")
     shown = call("messages", "show", "3", "--reveal").stdout
-    assert "by way of a spool" in shown
+    assert "through a spool" in shown
     assert "not kept (OFFHOOK_KEEP_BODIES)" in shown
     refused = call("messages", "replay", "3")
     assert "3 not replayed: its text was not kept" in refused.stdout
@@ -237,7 +237,7 @@ def test_a_message_that_is_not_there(call: Call) -> None:
     shown = call("messages", "show", "2", "99")
     assert shown.status == 1
     assert "SM2" in shown.stdout
-    assert shown.stderr == "there is no message 99\n"
+    assert shown.stderr == "offhook: there is no message 99\n"
 
 
 def test_stats(call: Call) -> None:
@@ -259,7 +259,7 @@ def test_stats_tells_of_replies_that_wait(call: Call) -> None:
     (counts,) = objects(call, "stats")
     assert (counts["oldest_seconds"], counts["replies_waiting"]) == (None, 1)
     shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in call("stats").stdout.splitlines())
-    assert shown["oldest waiting message"] == "none"
+    assert shown["oldest waiting"] == "none"
     assert shown["replies to be sent"].strip() == "1"
 
 
@@ -281,8 +281,8 @@ def test_a_store_that_can_not_be_made(call: Call) -> None:
 
 def test_moments() -> None:
     near: Callable[[float], object] = lambda wanted: pytest.approx(wanted, abs=5)  # noqa: E731 - short
-    now = moment("0s")
-    assert moment("10m") == near(now - 600)
-    assert moment("2h") == near(now - 7200)
-    assert moment("3d") == near(now - 3 * 86400)
-    assert moment("2026-11-24T12:00:00+01:00") == 1795518000
+    now = parse_time("0s")
+    assert parse_time("10m") == near(now - 600)
+    assert parse_time("2h") == near(now - 7200)
+    assert parse_time("3d") == near(now - 3 * 86400)
+    assert parse_time("2026-11-24T12:00:00+01:00") == 1795518000

@@ -151,7 +151,7 @@ async def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> N
         worker = await line.hanging("block")
         reply = await line.reply("+15551230001")
         assert int(reply.split()[1]) != worker
-        assert "worker-1 stands still and is killed" in line.process.output
+        assert "worker-1 is not responding; killing it" in line.process.output
         assert not is_alive(worker)
 
 
@@ -241,7 +241,7 @@ async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone
         # What is open stays open; there is nothing left for a lifeline, or for the store.
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
         os.kill(worker, signal.SIGKILL)
-        text = "worker-1 can't be started, and will be retried: Too many open files"
+        text = "worker-1 can't be started; retrying: Too many open files"
         await in_thread(lambda: line.process.wait_for(text))
         delivered = await line.simulator.text("meanwhile", from_="+15551230002")
         assert delivered.status == 200, line.process.explain()
@@ -249,7 +249,7 @@ async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone
         reply = await line.reply("+15551230002", delivered.after)
         assert reply.startswith("meanwhile")
         assert line.process.output.count(text) == 1
-        assert "worker-1 has been started again" in line.process.output
+        assert "worker-1 has restarted" in line.process.output
         assert "Traceback" not in line.process.output
         line.process.interrupt()
         assert await line.ended() == 0

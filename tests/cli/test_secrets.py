@@ -166,7 +166,7 @@ def test_a_password_on_the_command_line_is_seen_by_others_and_that_is_told(
     url = f"postgresql://bot:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}/given"
     status, shown, said = call("migrate", "--store", url)
     assert (status, shown) == (0, f"postgresql://127.0.0.1:{server.port}/given is up to date\n")
-    assert "anybody on this machine can see the password in --store" in said
+    assert "every user of this machine can see the password in --store" in said
     assert MARK not in shown + said
 
 

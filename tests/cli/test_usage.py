@@ -1,4 +1,3 @@
-import importlib
 import inspect
 import socket
 from pathlib import Path
@@ -53,7 +52,7 @@ def test_every_command_explains_itself(call: Call, name: str) -> None:
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
     for name, entry in commands._COMMANDS.items():
-        command = importlib.import_module(entry.module).command
+        command = commands._load(entry.target)
         help_ = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
         assert str(help_).splitlines()[0] == entry.summary, name
 
@@ -128,7 +127,7 @@ def test_a_host_of_another_machine(home: Home) -> None:
 
 def test_an_app_that_is_not_there(home: Home) -> None:
     assert "no module 'bto'" in failure(home, "run", "bto:app", **PUBLIC)
-    assert "such as bot:app" in failure(home, "run", "bot", **PUBLIC)
+    assert "for example bot:app" in failure(home, "run", "bot", **PUBLIC)
     line = failure(home, "run", "bot:application", **PUBLIC)
     assert "'application'" in line
     assert "bot:app" in line

@@ -46,7 +46,7 @@ def test_a_file_is_understood_and_how_to_write_it_is_said(tmp_path: Path, writte
 
 @pytest.mark.parametrize("written", ["", ":", "bot", "bot:", ":app", "bot app", "a/b:app", "b:a.c"])
 def test_what_is_no_name_is_refused_with_an_example(tmp_path: Path, written: str) -> None:
-    with pytest.raises(AppNotFound, match="such as bot:app"):
+    with pytest.raises(AppNotFound, match="for example bot:app"):
         AppName.parse(written, tmp_path)
 
 

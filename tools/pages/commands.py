@@ -5,7 +5,6 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, Final
 
 import typer
@@ -30,7 +29,7 @@ def tree() -> Iterator[tuple[str, Command]]:
     for name, entry in commands._COMMANDS.items():  # noqa: SLF001 - the one table of commands
         application = typer.Typer(add_completion=False, rich_markup_mode="rich")
         application.callback()(lambda: None)  # keeps one command from being the whole application
-        commands._add(application, name, import_module(entry.module).command)  # noqa: SLF001 - as it does
+        commands._add(application, name, commands._load(entry.target))  # noqa: SLF001 - as it does
         group: Command = typer.main.get_command(application)
         yield from _walk(f"offhook {name}", group.commands[name])
 

@@ -1,12 +1,11 @@
-"""The command line: one module a command, loaded only when that command is called."""
+"""The command line: one module for each command, loaded only when it is called."""
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run `offhook` with the arguments of this process, and exit. See `program.main`."""
-    # Not above: the children of `offhook run` are in this package too, and need no Typer (5 MB
-    # and 0.08 s each).
+    """Run `offhook` with the arguments of this process, and exit. See `commands.main`."""
+    # Not at the top: importing this package must not load Typer (5 MB, 0.08 s).
     from offhook.cli import commands  # noqa: PLC0415
 
     commands.main()

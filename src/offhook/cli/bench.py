@@ -1,4 +1,4 @@
-"""`offhook bench`: a load of signed webhooks, and how long their answers took."""
+"""`offhook bench`: load a server with signed webhooks, and time its answers."""
 
 import asyncio
 from pathlib import Path
@@ -28,11 +28,11 @@ _REDRAWN: Final = 0.25  # seconds
 
 def command(
     url: Annotated[
-        str, typer.Argument(help="Of the server; by default the one that runs here.")
+        str, typer.Argument(help="URL of the server; by default the one running here.")
     ] = "",
     *,
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="How long each loop takes.")
+        float, typer.Option(min=0.1, max=86_400, help="Duration of each loop.")
     ] = 10.0,
     rate: Annotated[
         float | None,
@@ -40,32 +40,30 @@ def command(
             min=0.1, max=1_000_000, help="Requests a second; by default half of the maximum."
         ),
     ] = None,
-    closed: Annotated[
-        bool, typer.Option("--closed", help="Find the maximum, and leave it at that.")
-    ] = False,
-    connections: Annotated[
-        int, typer.Option(min=1, max=100_000, help="As many requests are under way at once.")
-    ] = 64,
+    closed: Annotated[bool, typer.Option("--closed", help="Only find the maximum.")] = False,
+    connections: Annotated[int, typer.Option(min=1, max=100_000, help="Concurrent requests.")] = 64,
     fresh_connections: Annotated[
         bool, typer.Option("--fresh-connections", help="A new connection for each request.")
     ] = False,
     conversations: Annotated[
-        int, typer.Option(min=1, max=9_999_999, help="So many people write, in turn.")
+        int, typer.Option(min=1, max=9_999_999, help="Number of people who write, in turn.")
     ] = 1000,
-    repeats: Annotated[float, typer.Option(min=0, max=100, help="Percent that came before.")] = 0,
-    forged: Annotated[float, typer.Option(min=0, max=100, help="Percent signed by others.")] = 0,
+    repeats: Annotated[float, typer.Option(min=0, max=100, help="Percent that are repeats.")] = 0,
+    forged: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent with a wrong signature.")
+    ] = 0,
     media: Annotated[float, typer.Option(min=0, max=100, help="Percent with a picture.")] = 0,
     statuses: Annotated[
         float, typer.Option(min=0, max=100, help="Percent that are delivery statuses.")
     ] = 0,
     warm_up: Annotated[
-        float, typer.Option(min=0, max=3600, help="Seconds that are not counted.")
+        float, typer.Option(min=0, max=3600, help="Seconds before measuring starts.")
     ] = 2.0,
     ceiling: Annotated[
-        bool, typer.Option(help="Measure first how fast this generator is by itself.")
+        bool, typer.Option(help="First measure the maximum of the load generator itself.")
     ] = True,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the latencies, as SVG.")
+        Path | None, typer.Option(metavar="FILE", help="Write a plot of the latencies, as SVG.")
     ] = None,
     as_json: JsonOption = False,
     mine: Annotated[
@@ -75,12 +73,12 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Loads a running server, and times its answers.
+    """Load a running server, and time its answers.
 
-    The load is of signed webhooks: first as fast as the answers come, which finds the maximum; then
-    at half of that rate, each request timed from the moment it was due, so that a server which
-    stalls can't hide it. Every message is stored, and the bot's handlers run. Exits 1 if anything
-    was not answered as it should be. Ctrl-C prints what was measured so far.
+    Sends signed webhooks, first as fast as the answers come, to find the maximum; then at half of
+    that rate, timing each request from when it was due, so that stalls of the server are counted.
+    Every message is stored, and the bot's handlers run. Exits 1 if an answer was not as expected.
+    Ctrl-C prints the measurements so far.
 
     [bold]Needs[/] a running `offhook dev`, or the settings of the server: TWILIO_ACCOUNT_SID,
     TWILIO_AUTH_TOKEN and OFFHOOK_PUBLIC_URL, in the environment or in .env.
@@ -134,7 +132,7 @@ async def _run(options: BenchOptions, *, silent: bool) -> BenchRun:
 
 
 async def _draw_progress(screen: Console, run: BenchRun) -> None:
-    """Keep a line on the terminal, if it is one."""
+    """Show the progress, if standard error is a terminal."""
     if not screen.is_terminal:
         return
     with Live(console=screen, transient=True, auto_refresh=False) as shown:
@@ -144,10 +142,10 @@ async def _draw_progress(screen: Console, run: BenchRun) -> None:
 
 
 def _server(url: str, *, mine: bool) -> tuple[Target, str, str]:
-    """Return what to load, and the account and token whose signatures it accepts.
+    """Return the server to load, and the account and token to sign with.
 
     Raises:
-        ConfigurationError: which server, or its credentials, are not known; or it may not be ours.
+        ConfigurationError: the server or its credentials are not known, or it may be another's.
     """
     sessions = running()
     session = _session(url, sessions)
@@ -171,11 +169,11 @@ def _server(url: str, *, mine: bool) -> tuple[Target, str, str]:
 
 
 def _session(url: str, sessions: list[Session]) -> Session | None:
-    """Return the `offhook dev` that is meant, if one is."""
+    """Return the `offhook dev` to load, if `url` is empty or names one."""
     if not url:
         if len(sessions) > 1:
             ports = ", ".join(session.url for session in sessions)
-            raise ConfigurationError(f"several run: choose one of {ports}")
+            raise ConfigurationError(f"several are running: choose one of {ports}")
         return sessions[0] if sessions else None
     target = Target.parse(url)
     return next((s for s in sessions if target.is_local and s.port == target.port), None)

@@ -1,4 +1,4 @@
-"""What `offhook bench` prints for people."""
+"""Print the results of `offhook bench`."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,29 +16,29 @@ _STEPS: Final = (1, 2, 5)
 
 
 def announce(screen: Console, options: BenchOptions) -> None:
-    """Print what is about to be loaded."""
+    """Print the server that will be loaded."""
     kept = "a new one each time" if options.fresh else "kept alive"
     screen.print(f"{options.target.url}, {options.connections} connections, {kept}", soft_wrap=True)
 
 
 def show(screen: Console, run: BenchRun) -> None:
-    """Print all that was measured."""
+    """Print the results."""
     if run.ceiling is not None:
-        screen.print(f"the generator's own ceiling here: {run.ceiling:,.0f}/s", style="dim")
+        screen.print(f"maximum of the load generator here: {run.ceiling:,.0f}/s", style="dim")
     for phase in run.phases:
         _show_phase(screen, run, phase)
     if run.interrupted:
-        screen.print("\ninterrupted: this is what was measured so far", style="yellow")
+        screen.print("\ninterrupted: these are the measurements so far", style="yellow")
 
 
 def live(run: BenchRun) -> str:
-    """Return what is under way, on one line."""
+    """Return the progress on one line."""
     if not run.phases or not run.activity.endswith(("/s", "loop")):
         return run.activity
     phase = run.phases[-1]
     times = phase.results.all_times()
     bad = phase.results.unexpected + phase.results.errors.total()
-    troubles = f", {bad:,} not as they should be" if bad else ""
+    troubles = f", {bad:,} not as expected" if bad else ""
     return (
         f"{run.activity}, {phase.results.elapsed:.0f} of {phase.seconds:g} s: "
         f"{times.count:,} answers, p50 {milliseconds(times.percentile(50))}, "
@@ -49,13 +49,13 @@ def live(run: BenchRun) -> str:
 
 def _show_phase(screen: Console, run: BenchRun, phase: Phase) -> None:
     results = phase.results
-    offered = "" if phase.offered is None else f" of {phase.offered:,.0f}/s that were due"
+    offered = "" if phase.offered is None else f" of {phase.offered:,.0f}/s due"
     screen.print(
         f"\n[bold]{phase.name}[/], {results.seconds:.1f} s: {results.rate:,.0f}/s{offered}"
     )
     if run.is_near_ceiling(phase):
         screen.print(
-            "  over 70 % of the generator's ceiling: the server may be faster; "
+            "  over 70 % of the load generator's maximum: the server may be faster; "
             "measure with `wrk`, or from another machine",
             style="yellow",
         )
@@ -63,7 +63,7 @@ def _show_phase(screen: Console, run: BenchRun, phase: Phase) -> None:
     screen.print(f"  answers   {answers or 'none'}")
     if not results.good:
         errors = "".join(f", {reason}: {n:,}" for reason, n in results.errors.items())
-        screen.print(f"  not as they should be: {results.unexpected:,}{errors}", style="red")
+        screen.print(f"  not as expected: {results.unexpected:,}{errors}", style="red")
     screen.print(f"  latency   {_percentiles(results.all_times())}")
     if len(results.times) > 1:
         for kind in RequestKind:
@@ -83,7 +83,7 @@ def _percentiles(times: Histogram) -> str:
 
 
 def histogram(times: Histogram) -> Iterator[str]:
-    """Yield a line for each step of 1, 2, 5, 10 ms and so on, the bar as long as its share."""
+    """Yield a bar for each step of 1, 2, 5, 10 ms and so on, as long as its share."""
     rows: list[tuple[float, int]] = []
     before = 0
     for end in _ends():

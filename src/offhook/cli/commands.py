@@ -1,4 +1,4 @@
-"""`offhook` itself: its commands by name, and the one that is called."""
+"""The commands of `offhook`, each loaded only when it is called."""
 
 import sys
 from collections.abc import Callable
@@ -15,31 +15,27 @@ __all__ = ["main"]
 
 
 class _Command(NamedTuple):
-    module: str  # has `command`: a function, or a Typer of several
+    target: str  # module:name of a function, or of a Typer of several
     summary: str
 
 
-# `offhook --help` is made of this table alone: importing all commands takes many times as long.
+# `offhook --help` reads only this table: importing all commands takes many times as long.
 _COMMANDS: Final = {
-    "demo": _Command("offhook.cli.demo", "Shows a conversation with the example bot."),
-    "dev": _Command("offhook.cli.dev", "Serves a bot with a simulated Twilio; reloads on change."),
-    "text": _Command("offhook.cli.text", "Sends a message to a bot, as a person would."),
-    "run": _Command("offhook.cli.run", "Serves a bot in production, on one machine."),
-    "ingress": _Command(
-        "offhook.cli.ingress", "Answers webhooks, and leaves handling to worker machines."
-    ),
-    "worker": _Command("offhook.cli.worker", "Handles messages that ingress machines have stored."),
-    "messages": _Command(
-        "offhook.cli.messages", "Lists, shows, replays, discards, erases messages."
-    ),
-    "stats": _Command("offhook.cli.stats", "Counts messages and replies by state."),
-    "connect": _Command("offhook.cli.connect", "Shows which webhook Twilio calls, and sets it."),
-    "bench": _Command("offhook.cli.bench", "Loads a running server, and times its answers."),
-    "doctor": _Command("offhook.cli.doctor", "Says what is wrong, and how to mend it."),
-    "migrate": _Command("offhook.cli.migrate", "Creates the store, or updates its schema."),
+    "demo": _Command("demo:command", "Show a conversation with the example bot."),
+    "dev": _Command("dev:command", "Serve a bot with a simulated Twilio; reload on change."),
+    "text": _Command("text:command", "Send a message to a bot, as a person would."),
+    "run": _Command("run:run", "Serve a bot in production, on one machine."),
+    "ingress": _Command("run:ingress", "Answer webhooks, and leave the handling to workers."),
+    "worker": _Command("run:worker", "Handle messages that ingress machines have stored."),
+    "messages": _Command("messages:command", "List, show, replay, discard and erase messages."),
+    "stats": _Command("stats:command", "Count messages and replies by state."),
+    "connect": _Command("connect:command", "Show which webhook Twilio calls, and set it."),
+    "bench": _Command("bench:command", "Load a running server, and time its answers."),
+    "doctor": _Command("doctor:command", "Find what is wrong, and how to fix it."),
+    "migrate": _Command("migrate:command", "Create the store, or update its schema."),
 }
 
-_SUMMARY: Final = "Answers Twilio's webhooks: stored, acknowledged at once, never lost."
+_SUMMARY: Final = "Receive Twilio's webhooks, store them, and run your handlers in the background."
 
 
 def main() -> None:
@@ -50,17 +46,17 @@ def main() -> None:
     try:
         _application(sys.argv[1:])(prog_name="offhook")
     except OffhookError as error:
-        # Messages of ours say what to do; a traceback would only bury that.
+        # The message says what to do; a traceback would bury it.
         typer.secho(f"offhook: {printable(str(error))}", fg="red", err=True)
         sys.exit(1)
 
 
 def _application(arguments: list[str]) -> typer.Typer:
-    """Return the application with the called command in full, and the others by name."""
+    """Return the application; only the called command is loaded, the others are stubs."""
     application = typer.Typer(
         name="offhook",
         help=_SUMMARY,
-        epilog="Begin with [bold]offhook demo[/]: it needs no account.",
+        epilog="Start with [bold]offhook demo[/]: it needs no account.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -70,10 +66,18 @@ def _application(arguments: list[str]) -> typer.Typer:
     called = arguments[0] if arguments else ""
     for name, command in _COMMANDS.items():
         if name == called:
-            _add(application, name, import_module(command.module).command)
+            _add(application, name, _load(command.target))
         else:
             application.command(name, help=command.summary)(_stub)
     return application
+
+
+def _load(target: str) -> typer.Typer | Callable[..., None]:
+    module, _, name = target.partition(":")
+    loaded: typer.Typer | Callable[..., None] = getattr(
+        import_module(f"offhook.cli.{module}"), name
+    )
+    return loaded
 
 
 def _add(application: typer.Typer, name: str, command: typer.Typer | Callable[..., None]) -> None:
@@ -97,8 +101,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Accept the options before a command."""
 
 
 def _stub() -> None:
-    """Stand for a command that was not called."""
+    """Stand in for a command that was not called."""

@@ -1,4 +1,4 @@
-"""`offhook connect`: which webhook Twilio calls, and which it should."""
+"""`offhook connect`: show which webhook Twilio calls, and set it."""
 
 import asyncio
 import sys
@@ -27,7 +27,7 @@ _PROMPT: Final = "Set this at Twilio?"
 def command(
     app: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it makes settings itself."),
+        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it sets settings in code."),
     ] = None,
     *,
     number: Annotated[
@@ -42,30 +42,30 @@ def command(
         str,
         typer.Option(
             metavar="URL",
-            help="Whom Twilio asks when the webhook has failed. Without it, one that is set "
-            "stays; where none is, the webhook itself gets a second round.",
+            help="URL that Twilio calls when the webhook has failed. By default the present one "
+            "is kept; where there is none, the webhook itself is used.",
         ),
     ] = "",
     statuses: Annotated[
         bool,
         typer.Option(
             "--statuses",
-            help="Also the status callback of a service or WhatsApp sender, for what others "
-            "send. Replies of offhook name their own.",
+            help="Also set the status callback of a service or WhatsApp sender, for messages that "
+            "other programs send. Replies of offhook carry their own.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows which webhook Twilio calls, and sets it.
+    """Show which webhook Twilio calls, and set it.
 
-    Without --number or --service, lists the account's numbers, Messaging Services and WhatsApp
-    senders. With one of them, shows what is set and what differs; on a terminal, asks whether to
-    set it. Nothing is changed without --apply or a yes.
+    Without --number or --service, list the account's numbers, Messaging Services and WhatsApp
+    senders. With one of them, show what is set and what differs; on a terminal, ask whether to
+    set it. Nothing is changed without --apply or a confirmation.
 
-    What is expected is OFFHOOK_PUBLIC_URL with /twilio/messages, by POST, with the connection
-    overrides #rc=5&rp=5xx,ct,rt: they have Twilio ask again instead of dropping the message.
+    The expected webhook is OFFHOOK_PUBLIC_URL with /twilio/messages, by POST, with the connection
+    overrides #rc=5&rp=5xx,ct,rt, which make Twilio retry instead of dropping the message.
 
-    Exit codes: 0 it is as it should be (and after a list), 1 it differs or could not be set,
+    Exit codes: 0 the webhook is as expected (and after a list), 1 it differs or could not be set,
     2 wrong usage.
 
     [bold]Needs[/] TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN (or an API key) and OFFHOOK_PUBLIC_URL,
@@ -112,7 +112,7 @@ async def _list(settings: Settings, wanted: DesiredConfig, *, as_json: bool) -> 
         try:
             found += await receivers.senders()
         except TwilioError as error:
-            # In beta, and not open to all accounts.
+            # The API is in beta, and not open to all accounts.
             words = SENDERS.format(url=wanted.url)
             complain(f"WhatsApp senders are not listed: {error} {words}")
     if as_json:
@@ -129,7 +129,7 @@ async def _list(settings: Settings, wanted: DesiredConfig, *, as_json: bool) -> 
 
 
 class _Connection:
-    """One receiver, looked at and perhaps set."""
+    """Show the configuration of one receiver, and change it."""
 
     def __init__(self, settings: Settings, wanted: DesiredConfig, *, as_json: bool) -> None:
         self._settings = settings
@@ -137,14 +137,14 @@ class _Connection:
         self._as_json = as_json
 
     async def look(self, number: str, service: str) -> WebhookTarget:
-        """Return what is set, and show it."""
+        """Return the present configuration, and show it."""
         async with TwilioClient(self._settings) as rest:
             found = await self._found(WebhookTargets(rest), address_of(number), service)
         self._show(found)
         return found
 
     async def change(self, receiver: WebhookTarget) -> WebhookTarget:
-        """Set what differs; return what is set then, and show it."""
+        """Set what differs; return the resulting configuration, and show it."""
         async with TwilioClient(self._settings) as rest:
             found = differences(receiver, self._wanted)
             changed = await WebhookTargets(rest).change(receiver, found)
@@ -152,11 +152,11 @@ class _Connection:
         return changed
 
     def right(self, receiver: WebhookTarget) -> bool:
-        """Return whether messages to a receiver come here, as they should."""
+        """Return whether a receiver is configured as expected."""
         return not receiver.decided_by and not differences(receiver, self._wanted)
 
     def warn(self) -> None:
-        """Say what is wrong with a public URL that is about to be entered at Twilio."""
+        """Print the problems of the public URL before it is set at Twilio."""
         for finding in asyncio.run(public_url(self._settings)):
             if finding.severity is not Severity.OK:
                 complain(f"{finding.text}. {finding.remedy}")
@@ -178,7 +178,7 @@ class _Connection:
             return
         screen = console()
         if changed:
-            screen.print("Set. Twilio has now:", style="green")
+            screen.print("Set. Twilio now has:", style="green")
         _print(details(receiver, self._wanted))
 
 

@@ -1,4 +1,4 @@
-"""How `offhook connect` shows what Twilio has set."""
+"""Show the webhook configuration at Twilio, for `offhook connect`."""
 
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ _NAMES: Final = {
 
 
 def state(receiver: WebhookTarget, wanted: DesiredConfig) -> str:
-    """Return in a word, or some more, whether messages get to us."""
+    """Return in a few words whether messages to a receiver reach this bot."""
     if receiver.decided_by:
         return f"decided by {receiver.decided_by}"
     if receiver.defers:
@@ -90,11 +90,11 @@ def row(receiver: WebhookTarget, wanted: DesiredConfig) -> Text:
 
 
 def details(receiver: WebhookTarget, wanted: DesiredConfig) -> list[Text]:
-    """Return lines on a receiver: each part, and where it differs, what is expected."""
+    """Return a line for each part of a receiver, with the expected value where it differs."""
     title = f"{_NAMES[receiver.kind]} {receiver.address}"
     name = "" if receiver.name == receiver.address else f"  {receiver.name}"
     lines = [Text.assemble((title, "bold"), name)]
-    # What a service decides for its numbers, nobody needs to change at the number.
+    # A service overrides its numbers, so there is nothing to change at the number.
     found = () if receiver.decided_by else differences(receiver, wanted)
     differing = {one.part: one for one in found}
     for part in PARAMETERS[receiver.kind]:
@@ -111,7 +111,7 @@ def details(receiver: WebhookTarget, wanted: DesiredConfig) -> list[Text]:
 
 
 def _set(receiver: WebhookTarget, part: WebhookSetting) -> str:
-    """Return what is set: Twilio takes a user and a password in URLs, which are others' secrets."""
+    """Return the value, without the user and password that a URL at Twilio may contain."""
     return without_credentials(receiver.has(part))
 
 
@@ -127,5 +127,5 @@ def _notes(receiver: WebhookTarget, wanted: DesiredConfig) -> list[Text]:
         and receiver.has(WebhookSetting.URL)
         and not differences(receiver, wanted)
     ):
-        return [Text("It is connected: write to the number.", "green")]
+        return [Text("Connected: write to the number.", "green")]
     return []

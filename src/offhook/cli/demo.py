@@ -1,4 +1,4 @@
-"""`offhook demo`: a first conversation, without an account and without a file of yours."""
+"""`offhook demo`: a first conversation, without an account or a bot of your own."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from offhook.cli.demo_script import Scene, broken_promises, scenes
+from offhook.cli.demo_script import Scene, failed_checks, scenes
 from offhook.concurrency import done_before
 from offhook.dev.control import TextSender
 from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent, in_words
@@ -21,7 +21,7 @@ from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, announced
 from offhook.dev.transcript import Transcript
 from offhook.errors import ConfigurationError
-from offhook.process.log_setup import for_development, mute
+from offhook.process.log_setup import configure_for_development, mute
 from offhook.process.server import listen, on_signals, run_loop, url_of
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds
@@ -34,17 +34,19 @@ _SLOW_AFTER = 1.0  # seconds; the default of 10 would make a long demo
 def command(
     *,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the conversation; exit 1 if a promise broke.")
+        bool, typer.Option("--once", help="Stop after the conversation; exit 1 if a check failed.")
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Listen here; by default 8000, or any that is free."),
+        typer.Option(
+            min=0, max=65535, help="Port to listen on; by default 8000, or any free port."
+        ),
     ] = None,
 ) -> None:
-    """Shows a conversation with the example bot.
+    """Show a conversation with the example bot.
 
-    The bot, its worker and a simulated Twilio run in this process, with a store that is thrown
-    away. Afterwards it stays up, for messages of yours.
+    The bot, its worker and a simulated Twilio run in this process, with a temporary store. They
+    keep running afterwards, so that you can send messages yourself.
 
     [bold]Examples[/]
       offhook demo
@@ -62,11 +64,11 @@ def command(
 
 
 async def _play(listener: socket.socket, session: Session, *, once: bool) -> int:
-    """Play the conversation; return the exit status: 0 when all promises were kept."""
+    """Run the conversation; return the exit status, 0 if every check passed."""
     screen = console()
     stop = asyncio.Event()
     on_signals(stop.set)
-    mute()  # the failures that follow are a part of the play
+    mute()  # some handlers fail on purpose
     async with dev_server(app, listener, session) as server:
         screen.print("\n[bold]offhook demo[/]  a bot, its worker and a simulated Twilio\n")
         playing = asyncio.create_task(_play_all(screen, server.texts))
@@ -75,7 +77,7 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
             return _INTERRUPTED
         kept = playing.result()
         if not once:
-            for_development(app.settings)
+            configure_for_development(app.settings)
             _invite(screen, session)
             with server.simulator.listening(Transcript(screen)):
                 await server.run_until(stop)
@@ -87,16 +89,16 @@ async def _play_all(screen: Console, desk: TextSender) -> bool:
     problems = []
     for number, scene in enumerate(scenes(app.settings), start=1):
         screen.print(Text.assemble((f"{number}  ", "bold cyan"), (scene.title, "bold")))
-        found = broken_promises(scene, await _play_one(screen, desk, scene))
+        found = failed_checks(scene, await _play_one(screen, desk, scene))
         for problem in found:
-            screen.print(f"   not as promised: {problem}", style="bold red", markup=False)
+            screen.print(f"   failed: {problem}", style="bold red", markup=False)
         problems += found
         screen.print()
     took = f"{time.perf_counter() - started:.1f} s"
     if problems:
-        screen.print(f"{len(problems)} promises were broken", style="bold red")
+        screen.print(f"{len(problems)} checks failed", style="bold red")
     else:
-        screen.print(f"All as promised, in {took}.", style="bold green")
+        screen.print(f"All checks passed, in {took}.", style="bold green")
     return not problems
 
 
@@ -120,8 +122,8 @@ def _show(screen: Console, step: TextEvent, elapsed: float) -> None:
         case Replied():
             _line(screen, "notice" if step.is_notice else "bot", step.body, _after(elapsed))
         case Failed():
-            end = "it is tried again" if step.again else "that was the last attempt"
-            _line(screen, "", f"attempt {step.attempt} fails, {end}", step.error, style="yellow")
+            end = "will retry" if step.again else "that was the last attempt"
+            _line(screen, "", f"attempt {step.attempt} failed, {end}", step.error, style="yellow")
         case Settled():
             _line(screen, "", in_words(step), style="dim")
 
@@ -137,14 +139,14 @@ def _after(seconds: float) -> str:
 
 
 def _invite(screen: Console, session: Session) -> None:
-    screen.print("\nThe bot stays up. Open its phone in a browser:\n")
+    screen.print("\nThe bot keeps running. Open its phone in a browser:\n")
     screen.print(f"  [bold cyan]{session.phone}[/]\n", soft_wrap=True)
     screen.print("and the dashboard:\n")
     screen.print(f"  [bold cyan]{session.dashboard}[/]\n", soft_wrap=True)
     screen.print("or type in another terminal:\n")
     screen.print("  [bold cyan]offhook text hello[/]")
     screen.print('  [bold cyan]offhook text "please think"[/]\n')
-    screen.print(f"Its webhook is {session.webhook}. Ctrl-C ends it.\n", style="dim")
+    screen.print(f"Its webhook is {session.webhook}. Ctrl-C stops it.\n", style="dim")
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -153,11 +155,11 @@ def _listen(port: int | None) -> socket.socket:
     try:
         return listen("127.0.0.1", _PORT)
     except ConfigurationError:
-        return listen("127.0.0.1", 0)  # `offhook text` finds it all the same
+        return listen("127.0.0.1", 0)  # `offhook text` finds the port itself
 
 
 def _settings(directory: Path) -> dict[str, Any]:
-    """Return all settings of the demo: it is the same whatever the environment and `.env` say."""
+    """Return all settings of the demo, so that the environment and `.env` do not affect it."""
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     changed = {"store": f"sqlite:///{directory / 'demo.db'}", "slow_notice_after": _SLOW_AFTER}
     return {**defaults, **changed}

@@ -16,14 +16,14 @@ from offhook.dev.store import own_store
 from offhook.dev.transcript import Transcript
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
-from offhook.process.log_setup import for_development, tell_slips
+from offhook.process.log_setup import configure_for_development, log_startup_warnings
 from offhook.process.machine import app_named
 from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
 from offhook.settings import variable
 from offhook.startup import given_variables
 from offhook.terminal import console
 
-# They are for `offhook run`.
+# Only `offhook run` uses them.
 _IGNORED: Final = frozenset(
     map(variable, ("account_sid", "auth_token", "api_key", "public_url", "store", "spool", "cache"))
 )
@@ -32,17 +32,17 @@ _IGNORED: Final = frozenset(
 def command(
     app: AppArgument,
     *,
-    host: Annotated[str, typer.Option(help="Listen here.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Listen here; 0 for any that is free.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")
     ] = 8000,
-    reload: Annotated[bool, typer.Option(help="Start again when a file changes.")] = True,
+    reload: Annotated[bool, typer.Option(help="Restart when a file changes.")] = True,
 ) -> None:
-    """Serves a bot with a simulated Twilio; reloads on change.
+    """Serve a bot with a simulated Twilio; reload on change.
 
-    It needs no account, no tunnel and no settings, and nothing leaves this machine. Messages are
-    kept in .offhook/ of the working directory, for this command alone: neither OFFHOOK_STORE nor
-    another `offhook dev` is touched.
+    No account, tunnel or settings are needed, and nothing leaves this machine. Each running
+    `offhook dev` keeps its messages in a store of its own in .offhook/ of the working directory;
+    OFFHOOK_STORE is not used.
 
     [bold]Examples[/]
       offhook dev bot:app
@@ -65,8 +65,8 @@ async def _serve_once(name: AppName, listener: socket.socket, session: Session) 
     screen = console()
     app = name.load()
     configure(app, session)
-    for_development(app.settings)
-    tell_slips(app.settings, app.handlers)
+    configure_for_development(app.settings)
+    log_startup_warnings(app.settings, app.handlers)
     stop = asyncio.Event()
     on_signals(stop.set)
     async with dev_server(app, listener, session) as server:
@@ -91,9 +91,9 @@ async def _serve_reloading(
             case ReloadEvent.READY:
                 screen.print("reloaded", style="green")
             case ReloadEvent.CHANGED:
-                screen.print("a file has changed", style="dim")
+                screen.print("a file has changed: reloading", style="dim")
             case ReloadEvent.BROKEN:
-                screen.print("it has ended: the next change starts it again", style="yellow")
+                screen.print("the bot has exited; the next change restarts it", style="yellow")
 
     def start() -> Child:
         arguments = [name.text, "--session", str(file), "--listener", str(listener.fileno())]
@@ -106,7 +106,7 @@ async def _serve_reloading(
 
 def _welcome(screen: Console, name: AppName, listener: socket.socket, session: Session) -> None:
     hint = "" if session.port == 8000 else f" --port {session.port}"  # noqa: PLR2004 - the default
-    screen.print(f"\n[bold]offhook[/] answers for [bold]{name.module}:{name.attribute}[/]\n")
+    screen.print(f"\n[bold]offhook[/] serving [bold]{name.module}:{name.attribute}[/]\n")
     screen.print(f"  phone     [bold cyan]{session.phone}[/]", soft_wrap=True)
     screen.print(f"  dashboard [bold cyan]{session.dashboard}[/]", soft_wrap=True)
     screen.print(f"  webhook   {session.webhook}")
@@ -116,6 +116,6 @@ def _welcome(screen: Console, name: AppName, listener: socket.socket, session: S
         screen.print(f"            [yellow]not used here: {', '.join(sorted(ignored))}[/]")
     if is_public(listener):
         screen.print("            [yellow]other machines can reach this port[/]")
-    screen.print("\nOpen the phone's link in a browser, and write to the bot.")
+    screen.print("\nOpen the phone in a browser and write to the bot.")
     screen.print(f"In another terminal:  [bold cyan]offhook text hello{hint}[/]")
-    screen.print("Ctrl-C ends it.\n", style="dim")
+    screen.print("Ctrl-C stops it.\n", style="dim")

@@ -1,4 +1,4 @@
-"""`offhook doctor`: what is wrong with an installation, and how to mend it."""
+"""`offhook doctor`: find what is wrong with an installation, and how to fix it."""
 
 import asyncio
 from collections import Counter
@@ -24,24 +24,24 @@ _INDENT: Final = " " * 8
 def command(
     app: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it makes settings itself."),
+        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it sets settings in code."),
     ] = None,
     *,
     store: StoreOption = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask neither the public URL nor Twilio.")
+        bool, typer.Option("--offline", help="Skip the checks that call the public URL or Twilio.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Says what is wrong, and how to mend it.
+    """Find what is wrong, and how to fix it.
 
-    Looks over settings, store, cache and machine; whether the public URL leads to offhook and
-    refuses strangers; which tokens it takes, and which Twilio knows; what Twilio has set, and
-    which webhooks it says have failed. It changes nothing. The exit code is 1 if anything fails;
-    warnings do not count.
+    Checks the settings, store, cache and machine; that the public URL leads to offhook and rejects
+    unsigned requests; which auth tokens it and Twilio accept; the webhooks configured at Twilio,
+    and recent webhook errors there. Changes nothing. Exits 1 if a check fails; warnings do not
+    count.
 
-    The running bot logs some refusals for it: of a request that is not signed, and of some that
-    are, with each token, but name no message.
+    The running bot logs some refused requests meanwhile: one without a signature, and one signed
+    with each token that names no message.
 
     [bold]Examples[/]
       offhook doctor
@@ -72,7 +72,9 @@ def _findings(app: str | None, store: str | None, checks: tuple[Check, ...]) -> 
             named = settings_with(store)
             settings = settings.replace(store=named.store, store_direct=named.store_direct)
     except SettingsError as error:
-        remedy = "Mend it in the environment or in .env; everything else is looked at then."
+        remedy = (
+            "Correct it in the environment or in .env, then run doctor again for the other checks."
+        )
         return [fail("settings", problem, remedy) for problem in error.problems]
     return asyncio.run(examine(settings, checks))
 

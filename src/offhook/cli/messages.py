@@ -1,11 +1,11 @@
-"""`offhook messages`: the inbox, for operators."""
+"""`offhook messages`: the stored messages, for operators."""
 
 import asyncio
 from typing import Annotated
 
 import typer
 
-from offhook.cli.messages_change import Change, Selection, change, per_second
+from offhook.cli.messages_change import Operation, Selection, change, per_second
 from offhook.cli.messages_erase import command as erase
 from offhook.cli.messages_view import history_object, print_history, record_object, records_table
 from offhook.cli.options import (
@@ -23,30 +23,30 @@ from offhook.core.keys import Kind
 from offhook.settings import Settings
 from offhook.stores.api import Filter, History, Record
 from offhook.stores.bulk import REPLAYS_PER_SECOND, pages
-from offhook.terminal import console, print_json
+from offhook.terminal import complain, console, print_json
 
 command = typer.Typer(
-    help="Lists, shows, replays, discards, erases messages.\n\nNumbers are masked and texts "
-    "hidden without --reveal.",
+    help="List, show, replay, discard and erase messages.\n\nWithout --reveal, numbers are masked "
+    "and texts hidden.",
     no_args_is_help=True,
 )
 command.command("erase")(erase)
 
-_RevealOption = Annotated[
-    bool, typer.Option("--reveal", help="Show numbers, and what people wrote.")
-]
+_RevealOption = Annotated[bool, typer.Option("--reveal", help="Show numbers and texts.")]
 _Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `messages list` shows them.")]
 _SomeIds = Annotated[
     list[int] | None, typer.Argument(metavar="[ID...]", help="As `messages list` shows them.")
 ]
 _AllOption = Annotated[
-    bool, typer.Option("--all", help="All that fit the filters; --state must be one of them.")
+    bool, typer.Option("--all", help="All messages that match the filters; --state is required.")
 ]
-_DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say how many, and change nothing.")]
-_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print how many match, and change nothing.")
+]
+_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 _RateOption = Annotated[
     float | None,
-    typer.Option(parser=per_second, metavar="RATE", help="At most so many: 50/s, 600/m."),
+    typer.Option(parser=per_second, metavar="RATE", help="Maximum rate: 50/s, 600/m."),
 ]
 
 
@@ -60,16 +60,17 @@ def list_(
     since: SinceOption = None,
     until: UntilOption = None,
     before: Annotated[
-        int | None, typer.Option(metavar="ID", help="Only older ones: the next page.")
+        int | None,
+        typer.Option(metavar="ID", help="Only messages older than this one: the next page."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     store: StoreOption = None,
     reveal: _RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists messages, newest first.
+    """List messages, newest first.
 
-    Filters are combined: what is listed fits all of them.
+    Only messages that match all filters are listed.
 
     [bold]Examples[/]
       offhook messages list --state dead
@@ -85,7 +86,7 @@ def list_(
     screen = console()
     screen.print(records_table(records, reveal=reveal, width=screen.width))
     if len(records) == limit:
-        console(stderr=True).print(f"older ones: --before {records[-1].id}", style="dim")
+        console(stderr=True).print(f"next page: --before {records[-1].id}", style="dim")
 
 
 @command.command()
@@ -96,9 +97,9 @@ def show(
     reveal: _RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows messages with all that happened to them.
+    """Show messages with their attempts and replies.
 
-    Errors are shown by their type alone without --reveal: they may quote what people wrote.
+    Without --reveal, only the type of an error is shown: its text may quote a message.
 
     [bold]Examples[/]
       offhook messages show 17
@@ -131,12 +132,12 @@ def replay(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Has messages handled again, at the tail of their conversations.
+    """Replay messages, after the newer ones of the same conversation.
 
-    One that waits for its next attempt is tried at once, in its place, and its attempts count anew.
-    Replies that were sent already are not sent again. Many are replayed in the order they came in,
-    50 a second unless --rate says otherwise: each is a run of your handler. Ctrl-C ends it at any
-    moment; the rest stay as they were.
+    A message that waits for its next attempt is retried at once, in its place, with a new count of
+    attempts. Replies that were sent are not sent again. Messages are replayed in the order they
+    were received, 50 a second unless --rate is given, because each runs your handler. Ctrl-C stops;
+    the remaining messages are not changed.
 
     [bold]Examples[/]
       offhook messages replay 17 18 19
@@ -149,7 +150,7 @@ def replay(
         ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or REPLAYS_PER_SECOND
     )
     change(
-        Change("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
+        Operation("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
         selection,
         settings_beside_dev(store),
         as_json=as_json,
@@ -173,9 +174,9 @@ def discard(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Discards messages that are not running.
+    """Discard messages that are not running.
 
-    They are not handled any more, unless they are replayed.
+    They are not handled unless they are replayed.
 
     [bold]Examples[/]
       offhook messages discard 17
@@ -184,7 +185,7 @@ def discard(
     wanted = Filter(state, kind, sender, sid, since, until)
     selection = Selection(ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
-        Change("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
+        Operation("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
         selection,
         settings_beside_dev(store),
         as_json=as_json,
@@ -192,7 +193,7 @@ def discard(
 
 
 async def _list(settings: Settings, wanted: Filter, *, as_json: bool, reveal: bool) -> list[Record]:
-    """Print objects as they come, or return the records for a table."""
+    """Print objects page by page, or return the records for a table."""
     records: list[Record] = []
     async with existing(settings) as store:
         async for page in pages(store, wanted):
@@ -213,5 +214,5 @@ async def _show(settings: Settings, ids: list[int]) -> list[History]:
 def _complain_of_missing(ids: list[int], found: set[int]) -> None:
     missing = [str(id_) for id_ in ids if id_ not in found]
     if missing:
-        console(stderr=True).print(f"there is no message {', '.join(missing)}", style="red")
+        complain(f"there is no message {', '.join(missing)}")
         raise typer.Exit(1)

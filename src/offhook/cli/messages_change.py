@@ -1,4 +1,4 @@
-"""Replaying and discarding: of messages by their numbers, or of all that fit."""
+"""Replay and discard messages, by their ids or by filters."""
 
 import asyncio
 import re
@@ -24,28 +24,28 @@ _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def per_second(text: str) -> float:
-    """Return what a rate means, a second: `50/s`, `600/m`, `50`.
+    """Parse a rate, `50/s`, `600/m` or `50`, as messages a second.
 
     Raises:
-        typer.BadParameter: it means nothing.
+        typer.BadParameter: it can't be parsed.
     """
     match = re.fullmatch(r"(\d{1,6})(?:/([smh]))?", text.strip())
     if match is None or not int(match[1]):
-        raise typer.BadParameter(f"{text!r}: write 50/s, 600/m or 1000/h")
+        raise typer.BadParameter(f"{text!r} is not a rate: use 50/s, 600/m or 1000/h")
     return int(match[1]) / _UNITS[match[2] or ""]
 
 
 async def act_on_all(
     inbox: Inbox, ids: Sequence[int], act: Act, *, rate: float | None, doing: str
 ) -> Progressed:
-    """Act on each message. Ctrl-C and SIGTERM end it between two of them.
+    """Act on each message, until Ctrl-C or SIGTERM.
 
     Args:
-        inbox: where they are.
+        inbox: the store.
         ids: of the messages.
-        act: done to each.
-        rate: messages a second, None for as fast as it goes.
-        doing: what the bar says.
+        act: called with each id.
+        rate: messages a second; None for no limit.
+        doing: the label of the progress bar.
     """
     stop = asyncio.Event()
     on_signals(stop.set)
@@ -73,8 +73,8 @@ _NO_LIMIT: Final = sys.maxsize
 _INTERRUPTED: Final = 130  # as shells say of what Ctrl-C has ended
 
 
-class Change(NamedTuple):
-    """What is done to each message, and its words: `replay`, `replayed`."""
+class Operation(NamedTuple):
+    """An action on messages, with its verb and participle: `replay`, `replayed`."""
 
     verb: str
     done: str
@@ -83,13 +83,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the command line chooses.
+    """The messages that the command line selects.
 
     Attributes:
-        ids: messages by number; none when they are chosen by the filter.
-        every: all that fit are meant: a filter alone might be a slip.
-        sure: do not ask.
-        rate: messages a second; None for as fast as it goes.
+        ids: empty if they are selected by the filter.
+        every: whether --all was given, which a filter requires.
+        sure: whether to skip the confirmation.
+        rate: messages a second; None for no limit.
     """
 
     ids: list[int]
@@ -100,48 +100,52 @@ class Selection:
     rate: float | None
 
 
-def change(what: Change, selection: Selection, settings: Settings, *, as_json: bool) -> None:
-    """Do it, say what came of it, and exit 1 unless all went well."""
-    _check(what, selection)
+def change(
+    operation: Operation, selection: Selection, settings: Settings, *, as_json: bool
+) -> None:
+    """Carry out the operation, print the result, and exit 1 unless all succeeded."""
+    _check(operation, selection)
     if selection.every:
-        _change_all(what, selection, settings, as_json=as_json)
+        _change_all(operation, selection, settings, as_json=as_json)
     else:
-        _change_each(what, selection.ids, settings, as_json=as_json)
+        _change_each(operation, selection.ids, settings, as_json=as_json)
 
 
-def _check(what: Change, selection: Selection) -> None:
-    """Refuse what might mean more than was thought of."""
+def _check(operation: Operation, selection: Selection) -> None:
+    """Refuse a selection that could match more messages than intended."""
     if bool(selection.ids) == selection.every:
         raise typer.BadParameter(
-            f"name the messages to {what.verb}, or add --all for all that fit the filters"
+            f"name the messages to {operation.verb}, or add --all for all that match the filters"
         )
     if selection.every and selection.wanted.state is None:
         raise typer.BadParameter("--all needs --state, such as --state dead")
     if not selection.every and (
         selection.dry_run or selection.wanted != Filter(kind=selection.wanted.kind)
     ):
-        raise typer.BadParameter("filters and --dry-run go with --all, not with numbers")
+        raise typer.BadParameter("filters and --dry-run need --all, and can't be combined with ids")
 
 
-# By number
+# By id
 
 
-def _change_each(what: Change, ids: list[int], settings: Settings, *, as_json: bool) -> None:
-    outcomes = asyncio.run(_act_on_each(settings, ids, what.act))
+def _change_each(
+    operation: Operation, ids: list[int], settings: Settings, *, as_json: bool
+) -> None:
+    outcomes = asyncio.run(_act_on_each(settings, ids, operation.act))
     screen = console()
     for id_, outcome in outcomes.items():
         if as_json:
             print_json({"id": id_, "ok": outcome == "", "error": outcome})
         elif outcome:
-            screen.print(f"{id_} not {what.done}: {outcome}", style="red", markup=False)
+            screen.print(f"{id_} not {operation.done}: {outcome}", style="red", markup=False)
         else:
-            screen.print(f"{id_} {what.done}")
+            screen.print(f"{id_} {operation.done}")
     if any(outcomes.values()):
         raise typer.Exit(1)
 
 
 async def _act_on_each(settings: Settings, ids: list[int], act: Act) -> dict[int, str]:
-    """Return by id why it could not be done; empty where it was."""
+    """Return by id why the operation failed; empty if it succeeded."""
     async with existing(settings) as store:
         return {id_: "" if await act(store, id_) else await _why_not(store, id_) for id_ in ids}
 
@@ -160,16 +164,18 @@ async def _why_not(inbox: Inbox, id_: int) -> str:
 # By a filter
 
 
-def _change_all(what: Change, selection: Selection, settings: Settings, *, as_json: bool) -> None:
+def _change_all(
+    operation: Operation, selection: Selection, settings: Settings, *, as_json: bool
+) -> None:
     wanted = replace(selection.wanted, limit=_NO_LIMIT)
     chosen = asyncio.run(_choose(settings, wanted))
     if selection.dry_run:
-        _tell_chosen(what, chosen, as_json=as_json)
+        _print_selected(operation, chosen, as_json=as_json)
         return
     if not selection.sure and chosen.ids:
-        _ask(what, chosen)
-    so_far = asyncio.run(_act_on_all(settings, what, chosen, selection.rate))
-    _tell_progress(what, so_far, as_json=as_json)
+        _ask(operation, chosen)
+    so_far = asyncio.run(_act_on_all(settings, operation, chosen, selection.rate))
+    _print_result(operation, so_far, as_json=as_json)
     if so_far.interrupted:
         raise typer.Exit(_INTERRUPTED)
     if so_far.refused or so_far.error:
@@ -182,42 +188,44 @@ async def _choose(settings: Settings, wanted: Filter) -> Chosen:
 
 
 async def _act_on_all(
-    settings: Settings, what: Change, chosen: Chosen, rate: float | None
+    settings: Settings, operation: Operation, chosen: Chosen, rate: float | None
 ) -> Progressed:
     async with existing(settings) as store:
-        return await act_on_all(store, chosen.ids, what.act, rate=rate, doing=what.verb)
+        return await act_on_all(store, chosen.ids, operation.act, rate=rate, doing=operation.verb)
 
 
-def _ask(what: Change, chosen: Chosen) -> None:
+def _ask(operation: Operation, chosen: Chosen) -> None:
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{len(chosen.ids):,} messages: add --yes to {what.verb} them")
-    typer.confirm(f"{what.verb} {len(chosen.ids):,} messages?", abort=True, err=True)
+        raise typer.BadParameter(
+            f"{len(chosen.ids):,} messages: add --yes to {operation.verb} them"
+        )
+    typer.confirm(f"{operation.verb} {len(chosen.ids):,} messages?", abort=True, err=True)
 
 
-def _tell_chosen(what: Change, chosen: Chosen, *, as_json: bool) -> None:
+def _print_selected(operation: Operation, chosen: Chosen, *, as_json: bool) -> None:
     first = chosen.first
     if as_json:
         print_json(
             {
                 "matched": len(chosen.ids),
-                what.done: 0,
+                operation.done: 0,
                 "first": [record_object(record, reveal=False) for record in first],
             }
         )
         return
     screen = console()
-    screen.print(f"{len(chosen.ids):,} messages would be {what.done}")
+    screen.print(f"{len(chosen.ids):,} messages would be {operation.done}")
     if first:
         screen.print(f"the first {len(first)}:" if len(first) < len(chosen.ids) else "these:")
         screen.print(records_table(first, reveal=False, width=screen.width))
 
 
-def _tell_progress(what: Change, so_far: Progressed, *, as_json: bool) -> None:
+def _print_result(operation: Operation, so_far: Progressed, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
                 "matched": so_far.matched,
-                what.done: so_far.done,
+                operation.done: so_far.done,
                 "refused": so_far.refused,
                 "untouched": so_far.untouched,
                 "interrupted": so_far.interrupted,
@@ -225,11 +233,11 @@ def _tell_progress(what: Change, so_far: Progressed, *, as_json: bool) -> None:
             }
         )
         return
-    parts = [f"{so_far.done:,} of {so_far.matched:,} {what.done}"]
+    parts = [f"{so_far.done:,} of {so_far.matched:,} {operation.done}"]
     if so_far.refused:
-        parts.append(f"{so_far.refused:,} had changed meanwhile, or can't be")
+        parts.append(f"{so_far.refused:,} refused (changed in the meantime, or not allowed)")
     if so_far.untouched:
-        parts.append(f"{so_far.untouched:,} left as they were")
+        parts.append(f"{so_far.untouched:,} not changed")
     if so_far.error:
         parts.append(so_far.error)
     style = "red" if so_far.error or so_far.refused else ""

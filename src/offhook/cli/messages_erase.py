@@ -1,4 +1,4 @@
-"""`offhook messages erase`: a person is forgotten."""
+"""`offhook messages erase`: delete everything stored about a person."""
 
 import asyncio
 import sys
@@ -17,8 +17,8 @@ from offhook.process.server import on_signals
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
 
-_AT_ONCE: Final = 100  # messages and as many sends: some ms of a store's time
-_POLL: Final = 0.5  # seconds between two looks at what is busy
+_BATCH: Final = 100  # messages, and as many sends: a few ms of the store's time
+_POLL_INTERVAL: Final = 0.5  # seconds
 
 
 @dataclass(slots=True)
@@ -29,19 +29,22 @@ class _Erased:
 
 def command(
     *,
-    sender: Annotated[str, typer.Option(metavar="NUMBER", help="Whom to forget, in full.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    sender: Annotated[str, typer.Option(metavar="NUMBER", help="The person's number, in full.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="For what is being handled or sent.")
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="How long to wait for messages being handled or sent."
+        ),
     ] = 120.0,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erases a person: messages, statuses, attempts and replies, of SMS and WhatsApp alike.
+    """Erase a person: messages, statuses, attempts and replies, on SMS and WhatsApp alike.
 
-    What waits is not handled any more. What is being handled or sent is waited for. There is no
-    way back; what Twilio keeps, Twilio keeps. On a machine with a spool, erase there as well, with
-    --store and its URL.
+    Waiting messages are not handled; the command waits for those being handled or sent. This can't
+    be undone, and does not delete what Twilio stores. On a machine with a spool, run it there too,
+    with --store and the URL of the spool.
 
     [bold]Examples[/]
       offhook messages erase --sender +15551230001
@@ -49,7 +52,7 @@ def command(
     """
     settings = settings_beside_dev(store)
     if not sender.strip():
-        raise typer.BadParameter("--sender must name somebody")
+        raise typer.BadParameter("--sender is empty")
     shown = ", ".join(dict.fromkeys(mask(folded(one)) for one in spellings(sender)))
     if not yes:
         _ask(shown)
@@ -60,26 +63,26 @@ def command(
         console().print(f"{result.erased:,} messages and sends of {shown} erased")
     if result.busy:
         console(stderr=True).print(
-            f"{result.busy} are still being handled or sent: run it again", style="red"
+            f"{result.busy} are still being handled or sent: run the command again", style="red"
         )
         raise typer.Exit(1)
 
 
 def _ask(shown: str) -> None:
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"add --yes to erase {shown}: there is no way back")
-    typer.confirm(f"erase {shown}? There is no way back", abort=True, err=True)
+        raise typer.BadParameter(f"add --yes to erase {shown}: this can't be undone")
+    typer.confirm(f"erase {shown}? This can't be undone", abort=True, err=True)
 
 
-async def _erase(settings: Settings, sender: str, patience: float) -> _Erased:
-    """Erase until nothing is found, or only what stays busy for too long. Ctrl-C ends it early."""
+async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
+    """Erase until nothing is left, `wait` seconds have passed, or Ctrl-C."""
     stop = asyncio.Event()
     on_signals(stop.set)
     result = _Erased()
     async with existing(settings) as store:
-        deadline = asyncio.get_running_loop().time() + patience
+        deadline = asyncio.get_running_loop().time() + wait
         while True:
-            step = await store.erase(sender, _AT_ONCE)
+            step = await store.erase(sender, _BATCH)
             result.erased += step.erased
             result.busy = step.busy
             if step.erased and not stop.is_set():
@@ -87,6 +90,6 @@ async def _erase(settings: Settings, sender: str, patience: float) -> _Erased:
             late = asyncio.get_running_loop().time() >= deadline
             if not step.busy or late or stop.is_set():
                 break
-            await wait_for_event(stop, _POLL)
-        await store.tidy()  # out of the log as well, as far as nobody reads it
+            await wait_for_event(stop, _POLL_INTERVAL)
+        await store.tidy()  # from the write-ahead log too, unless a reader still needs it
     return result

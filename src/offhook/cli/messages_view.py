@@ -1,4 +1,4 @@
-"""Stored messages as operators see them. What people wrote shows only when it is asked for."""
+"""Print stored messages. Texts and numbers are shown only with `reveal`."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,7 +32,7 @@ _SID: Final = 34
 
 
 def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
-    """Return a message for scripts."""
+    """Return a message as an object for scripts."""
     shown = {
         "id": record.id,
         "kind": record.kind,
@@ -56,7 +56,7 @@ def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
 
 
 def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
-    """Return a message with all that happened to it, for scripts."""
+    """Return a message with its attempts and replies, as an object for scripts."""
     attempts = [
         {
             "number": attempt.number,
@@ -77,12 +77,12 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
 
 
 def records_table(records: list[Record], *, reveal: bool, width: int) -> Table:
-    """Return messages as a table that has room in a width."""
+    """Return messages as a table that fits in a width."""
 
     def cells(text: Callable[[Record], str]) -> list[Text]:
         return [Text(printable(text(record))) for record in records]
 
-    least = 12 if reveal else _MASKED  # a body needs room too
+    least = 12 if reveal else _MASKED  # leaves room for the body
     columns = [
         Column("id", cells(lambda one: str(one.id)), right=True),
         Column("state", [Text(one.state, _STYLES.get(one.state, "")) for one in records]),
@@ -121,7 +121,9 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
     if record.kind is Kind.STATUS:
         _field(screen, "status", _explained(_update(record)))
     if record.spooled:
-        _field(screen, "order", "it came by way of a spool, and may be later than its successors")
+        _field(
+            screen, "order", "it passed through a spool, and may be handled after later messages"
+        )
     if record.reduced:
         _field(screen, "body", "not kept (OFFHOOK_KEEP_BODIES)")
     elif reveal:
@@ -138,7 +140,7 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
 
 
 def ahead_in_words(ahead: Ahead) -> str:
-    """Return what a message waits behind: `message 45: its next attempt is in 6 min`."""
+    """Return the message ahead of another: `message 45: its next attempt is in 6 min`."""
     return f"message {ahead.id}: {ahead.in_words(until(ahead.due))}"
 
 
@@ -162,7 +164,7 @@ def _timeline(history: History, *, reveal: bool) -> list[tuple[float, str, str]]
 
 def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
     error = brief(attempt.error, reveal=reveal)
-    if attempt.started is None:  # no run, but a decision
+    if attempt.started is None:  # an operator's decision, not a run
         return attempt.ended, f"{attempt.trigger} {error}".rstrip(), "yellow"
     ran = f" after {attempt.ended - attempt.started:.2f} s"
     hidden = f" {_HIDDEN}" if not reveal and error != printable(last_line(attempt.error)) else ""
@@ -197,7 +199,7 @@ def _send_object(send: Send, *, reveal: bool) -> dict[str, Any]:
 
 
 def _send_error(send: Send, *, reveal: bool) -> str:
-    """Return why a send was refused, or not delivered."""
+    """Return why a send was refused or not delivered."""
     error = send.error or (meaning_of(send.error_code) if send.error_code else "")
     return error if reveal else mask_numbers(error)
 
@@ -207,7 +209,7 @@ def _update(record: Record) -> StatusUpdate:
 
 
 def _reported(record: Record) -> str:
-    """Return what a status says: `undelivered 30003`; empty of a message."""
+    """Return a reported status: `undelivered 30003`; empty for a message."""
     update = _update(record)
     return f"{update.status} {update.error_code}".rstrip() if record.kind is Kind.STATUS else ""
 

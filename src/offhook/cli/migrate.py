@@ -1,4 +1,4 @@
-"""`offhook migrate`: the store's schema."""
+"""`offhook migrate`: create the store, or update its schema."""
 
 import asyncio
 
@@ -10,9 +10,9 @@ from offhook.terminal import console
 
 
 def command(*, store: StoreOption = None) -> None:
-    """Creates the store, or updates its schema.
+    """Create the store, or update its schema.
 
-    `offhook run` and `offhook dev` do so at their start; this is for doing it before.
+    `offhook run` and `offhook dev` do this when they start; run it separately to do it beforehand.
 
     [bold]Examples[/]
       offhook migrate
@@ -24,6 +24,6 @@ def command(*, store: StoreOption = None) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    # Opening is what does it.
+    # Opening a store migrates it.
     async with opened(settings, report=lambda reason: console().print(reason, markup=False)):
         pass

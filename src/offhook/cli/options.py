@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments and options that several commands share."""
 
 import re
 import time
@@ -13,40 +13,40 @@ from offhook.core.lifecycle import State
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def moment(text: str) -> float:
-    """Return the seconds since the epoch that a text means; without a zone, in the local one.
+def parse_time(text: str) -> float:
+    """Parse a time as seconds since the epoch; without a zone, it is local.
 
     Raises:
-        typer.BadParameter: it means nothing.
+        typer.BadParameter: it can't be parsed.
     """
     if ago := re.fullmatch(r"(\d{1,6})([smhd])", text.strip()):
         return time.time() - int(ago[1]) * _UNITS[ago[2]]
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(f"{text!r}: write 10m, 2h, 3d or 2026-11-24T12:00") from error
+        raise typer.BadParameter(
+            f"{text!r} is not a time: use 10m, 2h, 3d or 2026-11-24T12:00"
+        ) from error
 
 
-StateOption = Annotated[State | None, typer.Option(help="Only those in this state.")]
+StateOption = Annotated[State | None, typer.Option(help="Only messages in this state.")]
 
 KindOption = Annotated[Kind, typer.Option(help="Messages, or delivery statuses.")]
 
 SenderOption = Annotated[
     str,
-    typer.Option(
-        metavar="NUMBER", help="Only from this number, in full, by SMS or another channel."
-    ),
+    typer.Option(metavar="NUMBER", help="Only from this number, in full, on any channel."),
 ]
 
 SidOption = Annotated[str, typer.Option(help="Only with this MessageSid.")]
 
 SinceOption = Annotated[
     float | None,
-    typer.Option(parser=moment, metavar="TIME", help="Received then or later: 10m, 2026-11-24."),
+    typer.Option(parser=parse_time, metavar="TIME", help="Received at or after: 10m, 2026-11-24."),
 ]
 
 UntilOption = Annotated[
-    float | None, typer.Option(parser=moment, metavar="TIME", help="Received before.")
+    float | None, typer.Option(parser=parse_time, metavar="TIME", help="Received before.")
 ]
 
 
@@ -60,15 +60,17 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
 
 
-Host = Annotated[str | None, typer.Option("--host", help="Listen here. [OFFHOOK_HOST]")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [OFFHOOK_HOST]")]
 
 Port = Annotated[
-    int | None, typer.Option("--port", min=0, max=65535, help="Listen here. [OFFHOOK_PORT]")
+    int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on. [OFFHOOK_PORT]")
 ]
 
 Ingresses = Annotated[
     int | None,
-    typer.Option("--ingresses", min=1, max=64, help="Processes that answer. [OFFHOOK_INGRESSES]"),
+    typer.Option(
+        "--ingresses", min=1, max=64, help="Processes that answer webhooks. [OFFHOOK_INGRESSES]"
+    ),
 ]
 
 Workers = Annotated[
@@ -82,7 +84,7 @@ WorkerNice = Annotated[
         "--worker-nice",
         min=0,
         max=19,
-        help="Niceness of workers, so that busy handlers do not delay answers.",
+        help="Niceness of workers, so that handlers do not delay answers. [OFFHOOK_WORKER_NICE]",
     ),
 ]
 

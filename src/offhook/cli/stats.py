@@ -1,4 +1,4 @@
-"""`offhook stats`: the store at a glance."""
+"""`offhook stats`: messages and replies by state."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from offhook.terminal import console, duration, print_json
 
 
 def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Counts messages and replies by state.
+    """Count messages and replies by state.
 
     Webhooks are messages and delivery statuses; replies include notices.
 
@@ -53,7 +53,7 @@ def _table(counts: Counts) -> Table:
         table.add_row(f"replies {state}", f"{number:,}")
     table.add_section()
     waited = "none" if counts.oldest is None else duration(counts.oldest)
-    table.add_row("oldest waiting message", waited)
+    table.add_row("oldest waiting", waited)
     table.add_row("replies to be sent", f"{counts.unsent:,}" if counts.unsent else "none")
     if counts.parked is not None:
         table.add_row("longest parked", duration(counts.parked))

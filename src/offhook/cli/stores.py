@@ -1,4 +1,4 @@
-"""The store, for commands that look into it."""
+"""Open the store for the commands that read or change it."""
 
 import asyncio
 import time
@@ -16,34 +16,33 @@ from offhook.stores import opened, place_of
 from offhook.stores.api import Store
 from offhook.terminal import complain
 
-# Seconds. A bot that was started in the same moment has made its store within them.
-_MOMENT: Final = 1.0
-_LOOK: Final = 0.02
+_CREATION_TIMEOUT: Final = 1.0  # seconds for a bot that has just started to create its store
+_POLL_INTERVAL: Final = 0.02
 
 
 def settings_with(store: str | None) -> Settings:
-    """Return the settings; the URL of a store given on the command line wins.
+    """Return the settings, with the URL of a store given on the command line.
 
     Raises:
-        SettingsError: one is wrong.
+        SettingsError: a setting is wrong.
     """
     if store is None:
         return Settings.load()
     # OFFHOOK_STORE_DIRECT leads to the database of OFFHOOK_STORE.
     settings = Settings.load(store=store, store_direct="")
     if ConnectionUri.parse(store).has_password:
-        complain("anybody on this machine can see the password in --store: use OFFHOOK_STORE")
+        complain("every user of this machine can see the password in --store: use OFFHOOK_STORE")
     return settings
 
 
 def settings_beside_dev(store: str | None) -> Settings:
-    """Return the settings, for looking at messages where an `offhook dev` may run.
+    """Return the settings, with the store of a running `offhook dev` if no other is meant.
 
-    It has a store of its own, which is used if it is the only one in this directory. Otherwise a
-    line says how it is named.
+    That is the case if neither `store` nor a setting names a store, the default one does not exist,
+    and one `offhook dev` runs in this directory. Otherwise its store is named on standard error.
 
     Raises:
-        SettingsError: one is wrong.
+        SettingsError: a setting is wrong.
     """
     settings = settings_with(store)
     stores = [] if store is not None else _stores_of_dev(Path.cwd() / FOLDER)
@@ -54,13 +53,13 @@ def settings_beside_dev(store: str | None) -> Settings:
     if not chosen and len(stores) == 1:
         return Settings.load(store=stores[0], store_direct="")
     others = " or ".join(f"--store {one}" for one in stores)
-    complain(f"this is {place_of(settings)}; for the store of `offhook dev` add {others}")
+    complain(f"using {place_of(settings)}; for the store of `offhook dev`, add {others}")
     return settings
 
 
 def _stores_of_dev(folder: Path) -> list[str]:
-    """Return the URLs of those that run with their stores in a folder."""
-    with suppress(ConfigurationError):  # the directory of such notes is not safe: there are none
+    """Return the stores in a folder that a running `offhook dev` uses, as URLs."""
+    with suppress(ConfigurationError):  # the directory of session files is not safe: none is there
         stores = [Path(one.store) for one in running()]
         return [f"sqlite:///{FOLDER}/{path.name}" for path in stores if path.parent == folder]
     return []
@@ -68,29 +67,29 @@ def _stores_of_dev(folder: Path) -> list[str]:
 
 @asynccontextmanager
 async def existing(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store within the context, if there is one, or one is being made just now.
+    """Open the store within the context, if it exists or is created within a second.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: it does not exist.
         StoreError: it can't be used.
     """
     path = settings.store_file
     if path is not None and not await _appears(path):
         raise ConfigurationError(
-            f"there is no store at {path}: go to the directory of your bot, "
-            f"or name it with --store or OFFHOOK_STORE{_left_by_dev()}"
+            f"there is no store at {path}: change to the directory of your bot, "
+            f"or name the store with --store or OFFHOOK_STORE{_left_by_dev()}"
         )
     async with opened(settings) as store:
         yield store
 
 
 async def _appears(path: Path) -> bool:
-    """Return whether there is a file, or there is one soon: another process may just start."""
-    until = time.monotonic() + _MOMENT
-    while not path.exists():  # noqa: ASYNC240 - seldom, and nothing else runs
+    """Return whether a file exists, or does so within `_CREATION_TIMEOUT`."""
+    until = time.monotonic() + _CREATION_TIMEOUT
+    while not path.exists():  # noqa: ASYNC240 - nothing else runs
         if time.monotonic() >= until:
             return False
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL_INTERVAL)
     return True
 
 

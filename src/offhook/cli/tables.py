@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: some columns keep their width, long ones are shortened."""
+"""Tables that fit the terminal: long columns are shortened, optional ones left out."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Column:
     """A column with its cells.
 
     Attributes:
-        floor: what it may be shortened to; 0 to keep it whole.
-        spare: left out where there is no room, the highest first; 0 for never.
-        folds: goes on in further lines instead of being shortened.
-        most: what it is shortened to in any case; 0 for nothing.
+        floor: the width it may be shortened to; 0 to keep it whole.
+        spare: the order in which columns are left out for lack of room, highest first; 0 for never.
+        folds: wraps instead of being shortened.
+        most: the maximum width; 0 for none.
     """
 
     heading: str
@@ -32,18 +32,18 @@ class Column:
 
     @property
     def natural(self) -> int:
-        """How wide it would be."""
+        """The preferred width."""
         widest = max(map(cell_len, (self.heading, *(cell.plain for cell in self.cells))))
         return min(widest, self.most) if self.most else widest
 
     @property
     def least(self) -> int:
-        """How wide it has to be."""
+        """The minimum width."""
         return min(self.natural, max(self.floor, len(self.heading))) if self.floor else self.natural
 
 
 def fitted(columns: Sequence[Column], width: int) -> Table:
-    """Return a table of so many columns as have room in a width."""
+    """Return a table of the columns that fit in a width."""
     shown = list(columns)
     for column in sorted(columns, key=lambda one: -one.spare):
         if not column.spare or _sum(one.least for one in shown) <= width:
@@ -65,7 +65,7 @@ def fitted(columns: Sequence[Column], width: int) -> Table:
 
 
 def _widths(columns: Sequence[Column], width: int) -> dict[str, int]:
-    """Return the width of each column: the longest gives way first."""
+    """Return the width of each column, shortening the widest first."""
     widths = {column.heading: column.natural for column in columns}
     least = {column.heading: column.least for column in columns}
     while _sum(widths.values()) > width:

@@ -1,4 +1,4 @@
-"""`offhook text`: one message to a bot, as a person would send it."""
+"""`offhook text`: send a message to a bot, as a person would."""
 
 import asyncio
 import re
@@ -43,38 +43,36 @@ _ACCOUNT: Final = "AC" + "0" * 32
 
 _REMEDIES: Final[Mapping[str, str]] = {
     Refusal.SIGNATURE_MISMATCH: (
-        "Sign with the bot's own TWILIO_AUTH_TOKEN, and write --url as its OFFHOOK_PUBLIC_URL has "
-        "it: the bot's log says which URL it has checked."
+        "Sign with the bot's own TWILIO_AUTH_TOKEN, and give --url exactly as in its "
+        "OFFHOOK_PUBLIC_URL; the bot's log shows the URL it has validated."
     ),
     Fault.NOT_FOUND: f"Nothing answers at this path: messages go to {MESSAGES_PATH}.",
 }
-"""What to do about a refusal, by its name. The others are in docs/reference/errors.md."""
+"""What to do about a refusal. docs/reference/errors.md has the others."""
 
 
 def command(
-    body: Annotated[str, typer.Argument(help="What the person writes.")] = "",
+    body: Annotated[str, typer.Argument(help="The text of the message.")] = "",
     *,
     from_: Annotated[
-        str, typer.Option("--from", metavar="NUMBER", help="Who writes.")
+        str, typer.Option("--from", metavar="NUMBER", help="The sender.")
     ] = "+15551230001",
     to: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="The number that is written to.")
+        str | None, typer.Option(metavar="NUMBER", help="The recipient, a number of the bot.")
     ] = None,
-    channel: Annotated[Channel, typer.Option(help="How they write.")] = "sms",
+    channel: Annotated[Channel, typer.Option(help="The channel of the message.")] = "sms",
     media: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="An attachment; may be repeated.")
+        list[str] | None, typer.Option(metavar="URL", help="An attachment; can be repeated.")
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="A parameter to add, or to change; may be repeated."
-        ),
+        typer.Option(metavar="NAME=VALUE", help="A parameter to add or change; can be repeated."),
     ] = None,
     repeat: Annotated[
-        int, typer.Option(min=1, max=1000, help="Deliver the same webhook so many times.")
+        int, typer.Option(min=1, max=1000, help="Deliver the same webhook this many times.")
     ] = 1,
     port: Annotated[
-        int | None, typer.Option(help="Of the `offhook dev` that is meant, if several run.")
+        int | None, typer.Option(help="Port of the `offhook dev` to use, if several are running.")
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="Post to this webhook, signed with TWILIO_AUTH_TOKEN.")
@@ -84,13 +82,13 @@ def command(
     ] = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Sends a message to a bot, as a person would.
+    """Send a message to a bot, as a person would.
 
-    Without --url it goes through the simulated Twilio of a running `offhook dev`, and the reply is
-    waited for. With --url it goes to any webhook, signed as Twilio signs; replies then go through
-    the real Twilio and are not seen here.
+    Without --url, the message goes through the simulated Twilio of a running `offhook dev`, and
+    the command waits for the reply. With --url it is posted to any webhook, signed as by Twilio;
+    replies then go through the real Twilio and are not shown here.
 
-    Exits 0 only if the bot answered and Twilio accepted each reply; with --url, if the webhook was
+    Exits 0 only if the bot replied and Twilio accepted each reply; with --url, if the webhook was
     accepted.
 
     [bold]Examples[/]
@@ -103,19 +101,19 @@ def command(
     """
     params = _params(param or ())
     if not (body or media or params):
-        raise typer.BadParameter("write something, or attach something with --media")
+        raise typer.BadParameter("give a text, or an attachment with --media")
     order = SendTextRequest(
         body=body, from_=from_, to=to, channel=channel, media=tuple(media or ()),
         params=params, repeat=repeat, timeout=timeout,
     )  # fmt: skip
     steps = _through_dev(_session(port), order) if url is None else _to_url(url, order)
-    answered = asyncio.run(_show(steps, as_json=as_json, waits=url is None))
+    answered = asyncio.run(_show(steps, timeout if url is None else None, as_json=as_json))
     if not answered:
         raise typer.Exit(1)
 
 
-async def _show(steps: AsyncIterator[TextEvent], *, as_json: bool, waits: bool) -> bool:
-    """Print what happens; return whether the message was answered."""
+async def _show(steps: AsyncIterator[TextEvent], wait: float | None, *, as_json: bool) -> bool:
+    """Print the steps; return whether the message was answered."""
     screen = console()
     seen: list[TextEvent] = []
     async for step in steps:
@@ -125,16 +123,20 @@ async def _show(steps: AsyncIterator[TextEvent], *, as_json: bool, waits: bool) 
         else:
             show_step(screen, step)
     acknowledged = all(step.error is None for step in seen if isinstance(step, Acknowledged))
-    if not (waits and acknowledged):
+    if wait is None or not acknowledged:
         return acknowledged and bool(seen)
-    return _concludes(screen, seen, silent=as_json)
+    return _answered(screen, seen, wait, silent=as_json)
 
 
-def _concludes(screen: Console, seen: list[TextEvent], *, silent: bool) -> bool:
-    """Return whether a stored message was answered, and say what a reader would miss."""
+def _answered(screen: Console, seen: list[TextEvent], timeout: float, *, silent: bool) -> bool:
+    """Return whether a stored message was answered; print why not."""
     if not isinstance(seen[-1], Settled):
         if not silent:
-            screen.print("no answer yet: it goes on; wait longer with --timeout", style="red")
+            screen.print(
+                f"No reply after {timeout:g} s; the bot is still working. "
+                "Raise --timeout to wait longer.",
+                style="red",
+            )
         return False
     sent = [step for step in seen if isinstance(step, Replied)]
     if not sent and not silent:
@@ -145,7 +147,7 @@ def _concludes(screen: Console, seen: list[TextEvent], *, silent: bool) -> bool:
 
 
 def show_step(screen: Console, step: TextEvent) -> None:
-    """Print a step of a conversation on a line."""
+    """Print a step of a conversation."""
     match step:
         case Acknowledged(error=None):
             again = "".join(f", {status}" for status in step.repeats)
@@ -153,32 +155,32 @@ def show_step(screen: Console, step: TextEvent) -> None:
             screen.print(line, style="green", markup=False)
         case Acknowledged():
             answer = f"HTTP {step.status} {step.reason}".rstrip() if step.status else "no answer"
-            line = f"refused       {answer}, Twilio would log error {step.error}"
+            line = f"refused       {answer}; Twilio would log error {step.error}"
             screen.print(line, style="red", markup=False)
             if step.reason in _REMEDIES:
                 screen.print(_REMEDIES[step.reason], style="red", markup=False, soft_wrap=True)
         case Replied(state="sent"):
             label = "notice" if step.is_notice else "reply"
-            # Indented, so that no line of a reply can pass for one of ours.
+            # Indented, so that no line of a reply looks like output of the command.
             body = step.body.replace("\n", f"\n{'':<14}")
             screen.print(f"{label:<13} {body}", style="bold", markup=False, soft_wrap=True)
         case Replied():
             line = f"reply {step.state:<7} {step.error}"
             screen.print(line, style="red", markup=False, soft_wrap=True)
         case Failed():
-            end = "is tried again" if step.again else "was the last"
-            line = f"failed        attempt {step.attempt} {end}: {step.error}"
+            end = "will retry" if step.again else "was the last"
+            line = f"failed        attempt {step.attempt}, {end}: {step.error}"
             screen.print(line, style="yellow", markup=False, soft_wrap=True)
         case Settled():
             screen.print(f"{step.state:<13} {in_words(step)}", style="dim", markup=False)
 
 
 async def _through_dev(session: Session, order: SendTextRequest) -> AsyncIterator[TextEvent]:
-    # The end of the wait is the server's to decide; this is for one that has hung up.
-    patience = httpx2.Timeout(5.0, read=order.timeout + 30.0)
+    # The server ends the wait; the client's timeout is for a server that hangs.
+    timeout = httpx2.Timeout(5.0, read=order.timeout + 30.0)
     try:
         async with (
-            httpx2.AsyncClient(timeout=patience, trust_env=False) as client,
+            httpx2.AsyncClient(timeout=timeout, trust_env=False) as client,
             client.stream(
                 "POST",
                 session.url + TEXTS,
@@ -188,7 +190,7 @@ async def _through_dev(session: Session, order: SendTextRequest) -> AsyncIterato
         ):
             if not response.is_success:
                 await response.aread()
-                raise ConfigurationError(f"offhook dev refuses: {response.text}")
+                raise ConfigurationError(f"offhook dev refused the message: {response.text}")
             async for line in response.aiter_lines():
                 yield from_line(line)
     except httpx2.HTTPError as error:
@@ -236,10 +238,10 @@ def _params(given: Iterable[str]) -> dict[str, str]:
 
 
 def _webhook(url: str) -> str:
-    """Return the webhook to post to: offhook's own where only a host is named.
+    """Return the webhook to post to; `/twilio/messages` if the URL has no path.
 
     Raises:
-        ConfigurationError: it is no URL.
+        ConfigurationError: it is not a URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -250,10 +252,10 @@ def _webhook(url: str) -> str:
 
 
 def _session(port: int | None) -> Session:
-    """Return the running `offhook dev` that is meant.
+    """Return the running `offhook dev`.
 
     Raises:
-        ConfigurationError: there is none, or more than one.
+        ConfigurationError: none is running, or several are.
     """
     found = [session for session in running() if port in {None, session.port}]
     match found:
@@ -262,9 +264,11 @@ def _session(port: int | None) -> Session:
         case []:
             where = "" if port is None else f" on port {port}"
             raise ConfigurationError(
-                f"no offhook dev is running{where}: start one with `offhook dev bot:app`, "
-                "or `offhook demo`; or post to a webhook with --url"
+                f"no offhook dev is running{where}: start one with `offhook dev bot:app` or "
+                "`offhook demo`, or post to a webhook with --url"
             )
         case _:
             ports = ", ".join(str(session.port) for session in found)
-            raise ConfigurationError(f"several run, on ports {ports}: choose one with --port")
+            raise ConfigurationError(
+                f"several are running, on ports {ports}: choose one with --port"
+            )

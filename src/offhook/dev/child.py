@@ -13,8 +13,8 @@ from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
-from offhook.process.log_setup import for_development, tell_slips
-from offhook.process.main import until_told
+from offhook.process.log_setup import configure_for_development, log_startup_warnings
+from offhook.process.main import stop_on_sigterm
 from offhook.process.server import run_loop
 from offhook.terminal import console
 
@@ -31,8 +31,8 @@ def main() -> None:
         session = Session.read(given.session)
         app = AppName.parse(given.app, Path.cwd()).load()
         configure(app, session)
-        for_development(app.settings)
-        tell_slips(app.settings, app.handlers)
+        configure_for_development(app.settings)
+        log_startup_warnings(app.settings, app.handlers)
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
         print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
@@ -40,9 +40,9 @@ def main() -> None:
 
 
 async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> None:
-    stop = until_told()
+    stop = stop_on_sigterm()
     lifeline = Lifeline(given.lifeline)
-    lifeline.when_cut(stop.set)
+    lifeline.on_disconnect(stop.set)
     listener = socket.socket(fileno=given.listener)
     memory = snapshot_file(given.session)
     async with dev_server(app, listener, session, memory) as server:

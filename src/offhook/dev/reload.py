@@ -102,9 +102,9 @@ class Reloader:
 
 async def _end(child: Child) -> None:
     deadline = time.monotonic() + _PATIENCE
-    child.ask_to_end()
+    child.terminate()
     while child.poll() is None:
         if time.monotonic() > deadline:
             child.kill()
         await asyncio.sleep(_LOOK)
-    child.forget()
+    child.close()

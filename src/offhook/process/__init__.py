@@ -1,1 +1,1 @@
-"""Processes: a supervisor, what it starts, and what those run."""
+"""The supervisor, the processes it starts, and their servers and sockets."""

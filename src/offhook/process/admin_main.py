@@ -1,4 +1,4 @@
-"""The process that serves a machine's admin address. Started as a module, not as a command."""
+"""Serve a machine's admin address. Started as a module, not as a command."""
 
 import argparse
 import asyncio
@@ -15,15 +15,15 @@ from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import inherited
 from offhook.process.child import Lifeline
 from offhook.process.log_setup import configure
-from offhook.process.main import until_told
+from offhook.process.main import stop_on_sigterm
 from offhook.process.server import run_loop, server_for, serving
 from offhook.settings import Settings
 
-_DRAIN = 1.0  # seconds for what is being answered; whoever asks will ask again
+_DRAIN = 1.0  # seconds for requests under way; scrapers and browsers retry
 
 
 def main() -> None:
-    """Serve what the arguments say, with settings from the standard input, until told to end."""
+    """Serve until SIGTERM, with the settings read from the standard input."""
     parser = argparse.ArgumentParser(prog="offhook.process.admin_main")
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listener", type=int, required=True)
@@ -33,16 +33,16 @@ def main() -> None:
         settings = Settings.from_json(sys.stdin.buffer.read())
         configure(settings)
         os.nice(settings.worker_nice)
-        run_loop(lambda: _live(settings, given))
+        run_loop(lambda: _serve(settings, given))
     except OffhookError as error:
         print(f"offhook admin: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(1)
 
 
-async def _live(settings: Settings, given: argparse.Namespace) -> None:
-    stop = until_told()
+async def _serve(settings: Settings, given: argparse.Namespace) -> None:
+    stop = stop_on_sigterm()
     lifeline = Lifeline(given.lifeline)
-    lifeline.when_cut(stop.set)
+    lifeline.on_disconnect(stop.set)
     sheets = {name: inherited(int(descriptor)) for name, descriptor in given.sheet}
     admin = Admin(settings, LogObserver(), version=__version__, sheets=sheets)
     server = server_for(admin.asgi, drain=_DRAIN, lifespan="off")

@@ -1,4 +1,4 @@
-"""From `bot:app` on the command line to the `Offhook` it means."""
+"""Import the app that `bot:app` names."""
 
 import sys
 import traceback
@@ -14,12 +14,12 @@ from offhook.errors import AppNotFound, OffhookError
 
 @dataclass(frozen=True, slots=True)
 class AppName:
-    """Where an app is.
+    """The parts of `bot:app`.
 
     Attributes:
         text: as it was written.
-        directory: what the module is found in.
-        hint: how it is better written; empty when it is written well.
+        directory: to import the module from.
+        hint: the usual spelling; empty if `text` has it.
     """
 
     text: str
@@ -30,10 +30,10 @@ class AppName:
 
     @classmethod
     def parse(cls, text: str, directory: Path) -> Self:
-        """Read `bot:app`; `bot.py` and `bots/bot.py:app` are understood too.
+        """Parse `bot:app`, `bot.py` or `bots/bot.py:app`.
 
         Raises:
-            AppNotFound: it is neither.
+            AppNotFound: it is none of these.
         """
         place, colon, attribute = text.partition(":")
         if place.endswith(".py"):
@@ -42,14 +42,14 @@ class AppName:
             where = f" in {file.parent}" if file.parent != directory else ""
             return cls(text, file.parent, file.stem, attribute or "app", f"{name}{where}")
         if not (colon and attribute.isidentifier() and _is_module(place)):
-            raise AppNotFound(f"{text!r} is no app: write module:name, such as bot:app")
+            raise AppNotFound(f"{text!r} is not an app. Use MODULE:NAME, for example bot:app")
         return cls(text, directory, place, attribute)
 
     def load(self) -> Offhook:
         """Import the app.
 
         Raises:
-            AppNotFound: saying which module, and why not.
+            AppNotFound: the module can't be imported, or has no such app.
         """
         found = getattr(self._import(), self.attribute, None)
         if isinstance(found, Offhook):
@@ -66,7 +66,7 @@ class AppName:
         try:
             return import_module(self.module)
         except OffhookError:
-            raise  # a handler that can't be registered, a wrong setting: it says so itself
+            raise  # a handler or a setting is wrong: the error's own text is clear
         except ModuleNotFoundError as error:
             if error.name is None or not f"{self.module}.".startswith(f"{error.name}."):
                 raise AppNotFound(_failed(self.module, error)) from error
@@ -91,7 +91,7 @@ def _is_module(text: str) -> bool:
 
 
 def _failed(module: str, error: BaseException) -> str:
-    """Return one line: what was raised, and the line of the user's that did it."""
+    """Return the exception and the line of the user's code that raised it, on one line."""
     cause = traceback.format_exception_only(error)[-1].strip()
     frames = [
         frame

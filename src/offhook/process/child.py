@@ -1,7 +1,7 @@
-"""Child processes, and the lifeline between each of them and its parent.
+"""Child processes, their exit statuses, and the lifeline between each of them and its parent.
 
-The lifeline is a socket pair. The child writes a byte as a sign of life; that the other end is
-gone, each side learns at once, however the other one died.
+The lifeline is a socket pair. The child writes a byte as a heartbeat; each side sees at once when
+the other has exited, for whatever reason.
 """
 
 import asyncio
@@ -12,27 +12,32 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
+
+from offhook.errors import OffhookError, StoreBroken
+
+STORE_BROKEN: Final = 3
+"""Exit status: the store's file is gone, replaced or damaged, so an immediate restart fails too."""
 
 
 class HasFileno(Protocol):
-    """What a process can inherit."""
+    """Something with a descriptor that a process can inherit."""
 
     def fileno(self) -> int:
-        """Return its descriptor."""
+        """Return the descriptor."""
         ...
 
 
-_SIGN = b"."
-_MANY = 4096
+_HEARTBEAT: Final = b"."
+_READ_SIZE: Final = 4096
 
 
 class Child:
-    """A process of ours, seen by its parent.
+    """A child process, seen by its parent.
 
     Args:
         process: the process.
-        line: our end of its lifeline.
+        line: the parent's end of its lifeline.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", line: socket.socket) -> None:
@@ -47,18 +52,18 @@ class Child:
         arguments: Sequence[str],
         *,
         shared: Sequence[HasFileno] = (),
-        told: str = "",
+        stdin: str = "",
     ) -> Self:
-        """Start a module of ours as `python -m` does, with a lifeline.
+        """Start `python -m module` with a lifeline.
 
         Args:
             module: its name.
             arguments: for it; `--lifeline` is added.
-            shared: what it inherits, under the same descriptors.
-            told: written to its standard input, for what nobody may read in a list of processes.
+            shared: inherited under the same descriptors.
+            stdin: secrets for the child, kept out of the list of processes.
 
         Raises:
-            OSError: the system has no descriptor, process or memory for it at present.
+            OSError: the system is out of descriptors, processes or memory.
         """
         ours, theirs = socket.socketpair()
         with ExitStack() as undo, theirs:
@@ -67,51 +72,51 @@ class Child:
                 sys.executable, "-m", module, *arguments, "--lifeline", str(theirs.fileno()),
             ]  # fmt: skip
             inherited = [theirs.fileno(), *(one.fileno() for one in shared)]
-            # Ctrl-C reaches the child as well, and is held back until it can leave it to us.
+            # Ctrl-C reaches the child too: blocked until the child has a handler that ignores it.
             held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own module
-                    command, pass_fds=inherited, stdin=subprocess.PIPE if told else None
+                    command, pass_fds=inherited, stdin=subprocess.PIPE if stdin else None
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
             undo.pop_all()
         if process.stdin is not None:
-            with suppress(BrokenPipeError), process.stdin as line:  # it may have died already
-                line.write(told.encode())
+            with suppress(BrokenPipeError), process.stdin as line:  # it may have exited already
+                line.write(stdin.encode())
         ours.setblocking(False)
         return cls(process, ours)
 
-    def watch(self, told: Callable[[bool], None]) -> None:
-        """Call `told` on the loop: with True at a sign of life, with False after the last."""
+    def watch(self, on_lifeline: Callable[[bool], None]) -> None:
+        """Call `on_lifeline` on the loop: True at a heartbeat, False once closed."""
 
         def read() -> None:
             with suppress(BlockingIOError):
                 try:
-                    heard = bool(self._line.recv(_MANY))
+                    alive = bool(self._line.recv(_READ_SIZE))
                 except ConnectionError:
-                    heard = False
-                if not heard:
+                    alive = False
+                if not alive:
                     asyncio.get_running_loop().remove_reader(self._line)
-                told(heard)
+                on_lifeline(alive)
 
         asyncio.get_running_loop().add_reader(self._line, read)
 
     def poll(self) -> int | None:
-        """Return the exit status of a process that has ended, else None."""
+        """Return its exit status; None while it runs."""
         return self._process.poll()
 
-    def ask_to_end(self) -> None:
-        """Ask it to finish what it has begun."""
+    def terminate(self) -> None:
+        """Send SIGTERM: finish the current work and exit."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End it now."""
+        """Send SIGKILL."""
         self._process.kill()
 
-    def forget(self) -> None:
-        """Let go of a process that has ended."""
-        with suppress(RuntimeError):  # outside of a loop nobody watches
+    def close(self) -> None:
+        """Close the lifeline of a process that has exited."""
+        with suppress(RuntimeError):  # not watched outside a running loop
             asyncio.get_running_loop().remove_reader(self._line)
         self._line.close()
 
@@ -124,25 +129,32 @@ class Lifeline:
     """
 
     def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)  # what a handler starts is not a part of this child
+        os.set_inheritable(
+            descriptor, False
+        )  # or processes that a handler starts would hold it open
         self._line = socket.socket(fileno=descriptor)
         self._line.setblocking(False)
 
     def beat(self) -> None:
-        """Give a sign of life."""
-        # A full buffer holds signs enough, and a parent that is gone is noticed elsewhere.
+        """Send a heartbeat."""
+        # A full buffer holds heartbeats enough; `on_disconnect` reports a parent that has exited.
         with suppress(OSError):
-            self._line.send(_SIGN)
+            self._line.send(_HEARTBEAT)
 
-    def when_cut(self, act: Callable[[], None]) -> None:
-        """Call `act` on the loop, once, when the parent is gone."""
+    def on_disconnect(self, act: Callable[[], None]) -> None:
+        """Call `act` on the loop, once, when the parent has exited."""
         loop = asyncio.get_running_loop()
 
-        def cut() -> None:
+        def disconnected() -> None:
             loop.remove_reader(self._line)
             act()
 
-        loop.add_reader(self._line, cut)
+        loop.add_reader(self._line, disconnected)
+
+
+def exit_status(error: OffhookError) -> int:
+    """Return the status with which a process exits because of an error."""
+    return STORE_BROKEN if isinstance(error, StoreBroken) else 1
 
 
 def describe_exit(status: int) -> str:

@@ -1,4 +1,4 @@
-"""One machine's processes: what `offhook run`, `offhook ingress` and `offhook worker` share."""
+"""Run the processes of one machine, for `offhook run`, `offhook ingress` and `offhook worker`."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ from offhook.app import Offhook
 from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
-from offhook.process.log_setup import configure, tell_slips
+from offhook.process.log_setup import configure, log_startup_warnings
 from offhook.process.migration import BackgroundMigration
-from offhook.process.plan import Limits, Role, Seat
+from offhook.process.plan import Limits, ProcessSlot, Role
 from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
 from offhook.process.sockets import Sockets, admin_socket
 from offhook.process.spawn import Spawner
@@ -28,13 +28,13 @@ from offhook.twilio.webhook_urls import messages_url
 
 _log = logging.getLogger("offhook")
 
-# Added to what a handler may take: a worker whose loop stands still for longer is replaced.
-_SILENCE: Final = 10.0
-# Added to the time for draining: children that end in time need not be killed a moment before.
-_DRAIN: Final = 5.0
-# Seconds for telling the store of a dead worker, whose leases run out anyway: the end of all must
-# not wait for a migration.
-_RELEASE: Final = 5.0
+# Seconds added to the handler timeout: a worker whose loop is blocked for longer is replaced.
+_HEARTBEAT_MARGIN: Final = 10.0
+# Seconds added to the drain timeout, so that children which drain in time are not killed.
+_DRAIN_MARGIN: Final = 5.0
+# Seconds to release the leases of a crashed worker. They expire anyway, and shutdown must not wait
+# for a migration.
+_RELEASE_TIMEOUT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,49 +42,49 @@ class Machine:
     """A bot on this machine, with its settings.
 
     Attributes:
-        name: how each process finds the bot.
-        settings: of the bot, with the command line's on top.
+        name: of the bot, for each process to load.
+        settings: of the bot, overridden by the command line.
     """
 
     name: AppName
     settings: Settings
 
     @classmethod
-    def named(cls, app: str, **given: Any) -> "Machine":
-        """Load a bot; what is given on the command line and not None is a setting.
+    def load(cls, app: str, **given: Any) -> "Machine":
+        """Load a bot, with the settings given on the command line that are not None.
 
         Raises:
-            AppNotFound: `app` names none.
+            AppNotFound: `app` does not name an app.
             SettingsError: a setting is wrong.
         """
         name = app_named(app)
         offhook: Offhook = name.load()
         offhook.configure(**{key: value for key, value in given.items() if value is not None})
         configure(offhook.settings)
-        tell_slips(offhook.settings, offhook.handlers)
+        log_startup_warnings(offhook.settings, offhook.handlers)
         return cls(name, offhook.settings)
 
-    def answer(self, roles: Collection[Role], *, forced: bool) -> None:
-        """Listen, and run the processes of `roles`, until told to end.
+    def serve(self, roles: Collection[Role], *, forced: bool) -> None:
+        """Listen, and run the processes of `roles` until SIGTERM or Ctrl-C.
 
         Args:
-            roles: with `Role.INGRESS`.
+            roles: including `Role.INGRESS`.
             forced: allow unsigned webhooks on a public address.
 
         Raises:
-            ConfigurationError: nobody could, or should, reach this server as it is set up.
+            ConfigurationError: the address can't be used, or would accept unsigned webhooks.
             StoreError: the store can't be used.
         """
         with listen(self.settings.host, self.settings.port) as listener:
             _check_signature(self.settings, listener, forced=forced)
             self._run(roles, listener)
 
-    def work(self) -> None:
-        """Run workers, until told to end.
+    def run_workers(self) -> None:
+        """Run workers until SIGTERM or Ctrl-C.
 
         Raises:
             ConfigurationError: the admin address can't be used.
-            StoreError: the store can't be used; one that is away is waited for.
+            StoreError: the store can't be used. One that is only unavailable is waited for.
         """
         self._run({Role.WORKER}, None)
 
@@ -93,63 +93,66 @@ class Machine:
             admin = admin_socket(self.settings)
             if admin is not None:
                 stack.enter_context(admin)
-            seats = self._seats(roles if admin is None else {*roles, Role.ADMIN})
-            run_loop(lambda: self._supervise(seats, Sockets(listener, admin)))
+            slots = self._slots(roles if admin is None else {*roles, Role.ADMIN})
+            run_loop(lambda: self._supervise(slots, Sockets(listener, admin)))
 
-    def _seats(self, roles: Collection[Role]) -> Sequence[Seat]:
+    def _slots(self, roles: Collection[Role]) -> Sequence[ProcessSlot]:
         counts = {
             Role.INGRESS: self.settings.ingresses,
             Role.WORKER: self.settings.workers,
             Role.ADMIN: 1,
         }
-        return [Seat(role, n + 1) for role in Role if role in roles for n in range(counts[role])]
+        return [
+            ProcessSlot(role, n + 1) for role in Role if role in roles for n in range(counts[role])
+        ]
 
-    async def _supervise(self, seats: Sequence[Seat], sockets: Sockets) -> None:
+    async def _supervise(self, slots: Sequence[ProcessSlot], sockets: Sockets) -> None:
         settings, listener = self.settings, sockets.public
         preparation = BackgroundMigration(
             lambda: store_of(settings), needed=listener is not None and not settings.spool
         )
-        counting = () if sockets.admin is None else [s for s in seats if s.role is not Role.ADMIN]
-        sheets = {seat.name: SharedMemory() for seat in counting}
+        counting = () if sockets.admin is None else [s for s in slots if s.role is not Role.ADMIN]
+        sheets = {slot.name: SharedMemory() for slot in counting}
         supervisor = Supervisor(
-            seats,
+            slots,
             spawn=Spawner(
                 self.name,
                 settings,
                 sockets,
                 sheets,
-                store_is_there=lambda: preparation.succeeded,
+                store_exists=lambda: preparation.succeeded,
             ),
             release=self._release,
             on_ready=lambda: _log.info("%s", self._readiness(sockets)),
             limits=Limits(
-                silence=settings.handler_timeout + _SILENCE, drain=settings.drain_timeout + _DRAIN
+                silence=settings.handler_timeout + _HEARTBEAT_MARGIN,
+                drain=settings.drain_timeout + _DRAIN_MARGIN,
             ),
         )
 
         def stop() -> None:
             if listener is not None:
-                listener.close()  # who connects now is refused at once, and does not wait in vain
+                listener.close()  # new connections are refused instead of waiting in the backlog
             preparation.cancel()
             supervisor.stop()
 
         on_signals(stop)
         try:
             await preparation.wait()
-            began_with = _file_of(settings)
+            began_with = _file_identity(settings)
             await supervisor.run()
         finally:
             await preparation.end()
-        # With a spool the start need not have waited for the store: any file is the right one then.
-        if began_with in {None, _file_of(settings)}:
-            _log.info("ended: everything that was acknowledged is stored")
+        # With a spool, the start may not have waited for the store: no file to compare with then.
+        if began_with in {None, _file_identity(settings)}:
+            _log.info("stopped: every acknowledged webhook is stored")
         else:
-            _log.error("ended: the store's file was removed or replaced while the service ran")
+            _log.error("stopped: the store's file was removed or replaced while the service ran")
 
     async def _release(self, owner: str) -> None:
         try:
             async with (
-                asyncio.timeout(_RELEASE),
+                asyncio.timeout(_RELEASE_TIMEOUT),
                 opened(self.settings, create=False) as store,
             ):
                 await store.release(owner)
@@ -161,13 +164,13 @@ class Machine:
         if admin and self.settings.dashboard_token.get_secret_value():
             admin = f"{admin}, with the dashboard"
         if sockets.public is None:
-            return f"working: messages are taken from the store as they come{admin}"
+            return f"worker ready: claiming messages from the store{admin}"
         webhook = messages_url(self.settings)
         return f"listening on {url_of(sockets.public)} for {webhook}{admin}"
 
 
-def _file_of(settings: Settings) -> tuple[int, int] | None:
-    """Return which file the store is: its device and inode."""
+def _file_identity(settings: Settings) -> tuple[int, int] | None:
+    """Return the device and inode of the store's file."""
     if settings.store_file is None:
         return None
     try:
@@ -180,18 +183,18 @@ def _file_of(settings: Settings) -> tuple[int, int] | None:
 def _check_signature(settings: Settings, listener: socket.socket, *, forced: bool) -> None:
     if settings.signature is SignaturePolicy.OFF and is_public(listener) and not forced:
         raise SettingsError(
-            f"OFFHOOK_SIGNATURE is off and {settings.host} can be reached by others: anybody could "
+            f"OFFHOOK_SIGNATURE is off and other machines can reach {settings.host}: anyone could "
             "send messages to your bot. Set it to required, or add --force-unsigned"
         )
 
 
 def app_named(text: str) -> AppName:
-    """Return what a `MODULE:NAME` argument means, and say when it is better written.
+    """Parse a `MODULE:NAME` argument, and print a hint if it was written another way.
 
     Raises:
-        AppNotFound: it means nothing.
+        AppNotFound: it does not name an app.
     """
     name = AppName.parse(text, Path.cwd())
     if name.hint:
-        typer.secho(f"{text} is read as {name.hint}", dim=True, err=True)
+        typer.secho(f"Reading {text} as {name.hint}", dim=True, err=True)
     return name

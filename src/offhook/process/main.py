@@ -1,4 +1,4 @@
-"""What a child process of `offhook run` or `offhook dev` does: one role, until told to end.
+"""Run one role, as a child process of `offhook run`, `ingress` or `worker`.
 
 Started as `python -m offhook.process.main`, not as a command: a child loads neither Typer nor rich.
 """
@@ -20,28 +20,27 @@ from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import SharedCounters
 from offhook.process.app_loader import AppName
-from offhook.process.child import Lifeline
-from offhook.process.exit_codes import exit_status
+from offhook.process.child import Lifeline, exit_status
 from offhook.process.log_setup import configure
 from offhook.process.plan import Role
 from offhook.process.server import run_loop, server_for, serving
 
-# Objects, then rounds, then rounds of rounds (CPython: 700, 10, 10). 6 % of a webhook's CPU time
-# went into looking (docs/decisions/0015-hot-path.md).
-_COLLECT_AFTER = (10_000, 20, 50)
-_BEAT = 1.0  # seconds; a small part of what the supervisor waits
+# The thresholds of the three generations (CPython: 700, 10, 10). Collecting took 6 % of a webhook's
+# CPU time (docs/decisions/0015-hot-path.md).
+_GC_THRESHOLDS = (10_000, 20, 50)
+_HEARTBEAT_INTERVAL = 1.0  # seconds; far below the supervisor's timeout
 
 
 def main() -> None:
-    """Be what the arguments say, and exit."""
+    """Run the role that the arguments name, and exit."""
     given = _arguments()
     try:
         app = AppName.parse(given.app, Path.cwd()).load()
-        app.configure(create_store=not given.store_is_there)
+        app.configure(create_store=not given.no_create_store)
         configure(app.settings)
         if given.sheet >= 0:
             app.observe(PrometheusObserver(SharedCounters.inherited(given.sheet)))
-        run_loop(lambda: _live(app, given))
+        run_loop(lambda: _run_role(app, given))
     except OffhookError as error:
         print(f"offhook {given.role}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(exit_status(error))
@@ -56,72 +55,72 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--owner", default="")
     parser.add_argument("--sheet", type=int, default=-1)
     parser.add_argument("--nice", type=int, default=0)
-    parser.add_argument("--store-is-there", action="store_true")
+    parser.add_argument("--no-create-store", action="store_true")
     return parser.parse_args()
 
 
-async def _live(app: Offhook, given: argparse.Namespace) -> None:
-    stop = until_told()
+async def _run_role(app: Offhook, given: argparse.Namespace) -> None:
+    stop = stop_on_sigterm()
     lifeline = Lifeline(given.lifeline)
-    lifeline.when_cut(stop.set)
+    lifeline.on_disconnect(stop.set)
     match given.role:
         case Role.INGRESS:
-            await _answer(app, socket.socket(fileno=given.listener), lifeline, stop)
+            await _serve_ingress(app, socket.socket(fileno=given.listener), lifeline, stop)
         case Role.WORKER:
             os.nice(given.nice)
-            await _work(app, given.owner, lifeline, stop)
+            await _run_worker(app, given.owner, lifeline, stop)
 
 
-def until_told() -> asyncio.Event:
-    """Return an event that SIGTERM sets. Ctrl-C reaches all processes of a terminal, and a child
-    leaves it to its parent.
+def stop_on_sigterm() -> asyncio.Event:
+    """Return an event that SIGTERM sets.
+
+    Ctrl-C reaches all processes of a terminal; a child ignores it and waits for its parent.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Not SIG_IGN: what handlers start would inherit that.
+    # Not SIG_IGN: processes that handlers start would inherit it.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `Child.start`
     return stop
 
 
-async def _answer(
+async def _serve_ingress(
     app: Offhook, listener: socket.socket, lifeline: Lifeline, stop: asyncio.Event
 ) -> None:
     app.configure(worker="external")
     settings = app.settings
     server = server_for(app, drain=settings.drain_timeout, bounds=Bounds(settings.max_connections))
     async with serving(server, listener) as served:
-        _rest_collector()
+        _tune_garbage_collector()
         lifeline.beat()
         await done_before(stop, served)
 
 
-def _rest_collector() -> None:
-    """Have the garbage collector leave what was loaded alone, and look at the rest less often.
+def _tune_garbage_collector() -> None:
+    """Exclude what is loaded from garbage collection, and collect less often.
 
-    A request makes no cycles of its own, but hundreds of objects, of which the validation cache
-    keeps a few: CPython's own pace looks at all of them time and again.
+    A request creates hundreds of objects and no cycles; the validation cache keeps some of them,
+    which the default thresholds would scan again and again.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def _work(app: Offhook, owner: str, lifeline: Lifeline, stop: asyncio.Event) -> None:
-    # The sign of life comes from the loop that runs the handlers: what the supervisor looks for
-    # is that this one moves.
-    beating = asyncio.create_task(_beat(lifeline))
+async def _run_worker(app: Offhook, owner: str, lifeline: Lifeline, stop: asyncio.Event) -> None:
+    # On the loop that runs the handlers, so that heartbeats stop when a handler blocks it.
+    heartbeats = asyncio.create_task(_send_heartbeats(lifeline))
     try:
         await app.work(stop, owner=owner)
     finally:
-        beating.cancel()
+        heartbeats.cancel()
 
 
-async def _beat(lifeline: Lifeline) -> None:
+async def _send_heartbeats(lifeline: Lifeline) -> None:
     while True:
         lifeline.beat()
-        await asyncio.sleep(_BEAT)
+        await asyncio.sleep(_HEARTBEAT_INTERVAL)
 
 
 if __name__ == "__main__":

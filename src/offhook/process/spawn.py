@@ -1,4 +1,4 @@
-"""Starting the process of a seat, with all that it inherits."""
+"""Start the process of a slot, with the sockets and shared memory it inherits."""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child, HasFileno
-from offhook.process.plan import Role, Seat
+from offhook.process.plan import ProcessSlot, Role
 from offhook.process.sockets import Sockets
 from offhook.settings import Settings
 
 
 class Spawner:
-    """Starts processes; the `spawn` of a supervisor.
+    """Start processes; the `spawn` of a supervisor.
 
     Args:
-        name: how each finds the bot.
+        name: of the bot, for each process to load.
         settings: of the bot.
-        sockets: what they listen on.
-        sheets: what they count in, by the names of their seats; empty when nobody reads it.
-        store_is_there: whether the store has been opened: it is not made anew then.
+        sockets: inherited by the processes that listen.
+        sheets: the shared counters by slot name; empty where no admin process reads them.
+        store_exists: whether the store has been opened, so that it must not be created anew.
     """
 
     def __init__(
@@ -29,40 +29,42 @@ class Spawner:
         sockets: Sockets,
         sheets: Mapping[str, SharedMemory],
         *,
-        store_is_there: Callable[[], bool],
+        store_exists: Callable[[], bool],
     ) -> None:
         self._name = name
         self._settings = settings
         self._sockets = sockets
         self._sheets = sheets
-        self._store_is_there = store_is_there
+        self._store_is_there = store_exists
 
-    def __call__(self, seat: Seat, owner: str) -> Child:
-        """Start the process of a seat."""
-        match seat.role:
+    def __call__(self, slot: ProcessSlot, owner: str) -> Child:
+        """Start the process of a slot."""
+        match slot.role:
             case Role.INGRESS:
-                listener = self._sockets.of(seat.role)
-                return self._start(seat, "--listener", str(listener.fileno()), sockets=[listener])
+                listener = self._sockets.of(slot.role)
+                return self._start(slot, "--listener", str(listener.fileno()), sockets=[listener])
             case Role.WORKER:
                 nice = str(self._settings.worker_nice)
-                return self._start(seat, "--owner", owner, "--nice", nice)
+                return self._start(slot, "--owner", owner, "--nice", nice)
             case Role.ADMIN:
                 return self._start_admin()
 
-    def _start(self, seat: Seat, *arguments: str, sockets: Sequence[socket.socket] = ()) -> Child:
+    def _start(
+        self, slot: ProcessSlot, *arguments: str, sockets: Sequence[socket.socket] = ()
+    ) -> Child:
         shared: list[HasFileno] = [*sockets]
         more: list[str] = []
-        if sheet := self._sheets.get(seat.name):
+        if sheet := self._sheets.get(slot.name):
             shared.append(sheet)
             more = ["--sheet", str(sheet.fileno())]
         if self._store_is_there():
-            more.append("--store-is-there")
+            more.append("--no-create-store")
         return Child.start(
-            "offhook.process.main", [seat.role, self._name.text, *arguments, *more], shared=shared
+            "offhook.process.main", [slot.role, self._name.text, *arguments, *more], shared=shared
         )
 
     def _start_admin(self) -> Child:
-        """Start the one that reads what the others count. It has no use for the bot."""
+        """Start the admin process, which reads the counters and does not load the bot."""
         listener = self._sockets.of(Role.ADMIN)
         arguments = ["--listener", str(listener.fileno())]
         for name, sheet in self._sheets.items():
@@ -71,5 +73,5 @@ class Spawner:
             "offhook.process.admin_main",
             arguments,
             shared=[listener, *self._sheets.values()],
-            told=self._settings.to_json(),
+            stdin=self._settings.to_json(),
         )

@@ -14,7 +14,7 @@ class Admission(Enum):
     """Whether a sender's message is within the limit."""
 
     ADMITTED = auto()
-    FIRST_EXCESS = auto()  # too many, and the person has not been told in this window
+    FIRST_EXCESS = auto()  # too many, and the first such message in this window
     EXCESS = auto()
 
 
@@ -78,7 +78,7 @@ class ValidationCache(Protocol):
         ...
 
     def ask(self, key: bytes) -> Awaitable[ValidationCacheEntry | None] | None:
-        """Ask other processes; return None when there is nobody to ask, or it is not worthwhile.
+        """Ask other processes; return None if there are none, or if it is not worthwhile.
 
         The awaitable answers within 20 ms, with None when it can't be known. It raises nothing.
         """

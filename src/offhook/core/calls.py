@@ -34,12 +34,12 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
     @classmethod
     def done(cls, result: T, what: str, where: str) -> "Call[T]":
-        """Return a call that is over."""
+        """Return a call that has ended."""
 
-        async def told() -> T:
+        async def returned() -> T:
             return result
 
-        call = cls(told, what, where)
+        call = cls(returned, what, where)
         call._result = result
         return call
 

@@ -104,8 +104,8 @@ class ConnectionLimits:
 
     Attributes:
         bounds: the limits.
-        waiting: connections to whose client it is to send something, the longest waiting first.
-        warned: when the log was last told of too many connections, by `time.monotonic`.
+        waiting: connections that wait for their client, the longest waiting first.
+        warned: when too many connections were last logged, by `time.monotonic`.
     """
 
     bounds: Bounds

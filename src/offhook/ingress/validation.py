@@ -29,8 +29,8 @@ _OF_JSON: Final = (
     "form; set this URL where Twilio asks for the webhook of a number or a Messaging Service"
 )
 
-# A flood of forged requests must not buy a flood of HMACs: one refusal in so many seconds is
-# looked into, which is enough to mend a setting by.
+# A flood of forged requests must not cause a flood of HMACs: one refusal in so many seconds is
+# diagnosed, which is enough to correct a setting.
 DIAGNOSIS_INTERVAL: Final = 1.0
 
 

@@ -27,13 +27,13 @@ def on_signals(act: Callable[[], None]) -> None:
 BACKLOG: Final = 2048
 """Connections that wait in the kernel while all processes are busy or being replaced."""
 
-# Load balancers keep idle connections for 60 s and more; who closes first must not be the server,
+# Load balancers keep idle connections for 60 s and more; the server must not close first,
 # or a request on its way meets a closed connection.
 _KEEP_ALIVE: Final = 75
 
 
 class Server(uvicorn.Server):
-    """A server that is told when to end, and leaves signals to the program it is a part of."""
+    """A uvicorn server that leaves signals to its program, which ends it."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -11,13 +11,13 @@ from offhook.web.asgi import respond
 class Router:
     """Passes a request on by its exact path below `root_path`; an ASGI application.
 
-    For `http` and `websocket` scopes, of which the latter are all turned away: whoever owns the
-    lifespan answers for it. A dictionary, since the hot path passes through here: Starlette's
-    router matches one regular expression after the other.
+    For `http` and `websocket` scopes; it closes all websockets. The lifespan is its application's.
+    A dictionary, because this is on the hot path: Starlette's router tries one regular expression
+    after the other.
 
     Args:
-        routes: what answers, by path.
-        missing: what answers where nothing is; by default 404.
+        routes: applications by path.
+        missing: the application for all other paths; by default 404.
     """
 
     def __init__(self, routes: Mapping[str, ASGIApp], missing: ASGIApp | None = None) -> None:
@@ -26,11 +26,11 @@ class Router:
 
     @property
     def paths(self) -> frozenset[str]:
-        """The paths that lead somewhere."""
+        """The paths that are answered."""
         return frozenset(self._routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a request answered."""
+        """Answer a request."""
         if scope["type"] == "websocket":
             # Closing before accepting is answered 403 by the server (ASGI specification).
             await send({"type": "websocket.close", "code": 1000})
@@ -51,7 +51,7 @@ def route_path(scope: Scope) -> str:
     """Return the path below the point where this application is mounted.
 
     `path` holds `root_path` in what uvicorn and Starlette's mounts send, as ASGI asks for; not
-    every server does so, so it is taken away only where it stands.
+    every server does so, so it is removed only if it is there.
     """
     path: str = scope["path"]
     root_path: str = scope.get("root_path", "")
@@ -61,11 +61,11 @@ def route_path(scope: Scope) -> str:
 
 
 class Branches:
-    """Passes a request on by how its path begins; an ASGI application.
+    """Passes a request on by the prefix of its path; an ASGI application.
 
     Args:
-        branches: where requests go; of several that fit, to the first.
-        rest: where the others go.
+        branches: applications by prefix; the first that matches is taken.
+        rest: the application for all other paths.
     """
 
     def __init__(self, branches: Mapping[str, ASGIApp], rest: Router) -> None:
@@ -74,11 +74,11 @@ class Branches:
 
     @property
     def paths(self) -> frozenset[str]:
-        """The paths, and beginnings of paths, that lead somewhere."""
+        """The paths, and prefixes of paths, that are answered."""
         return frozenset(self._branches) | self._rest.paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have it answered."""
+        """Pass the request on."""
         await self._choose(scope)(scope, receive, send)
 
     def _choose(self, scope: Scope) -> ASGIApp:

@@ -62,8 +62,12 @@ class Machine:
         return [problem.text for problem in self.problems if problem.topic == topic]
 
     @asynccontextmanager
-    async def ingress(self, *, patience: float = 0.1) -> AsyncIterator["Way"]:
-        """Be one more process of this machine."""
+    async def ingress(self, *, patience: float = 1.0) -> AsyncIterator["Way"]:
+        """Be one more process of this machine.
+
+        The store has to answer within `patience` seconds; without an outage, a busy machine has to
+        be given that long.
+        """
         store = Breaker(self.open_store, self.observe, patience=patience)
         way = Way(self, store, open_spool(self.spool_url))
         await way.spooling.start()

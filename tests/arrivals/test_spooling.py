@@ -19,7 +19,7 @@ from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ingress.admission import BacklogLimit
-from testing.spools import Machine, Way, bytes_of, eventually, locked, sids
+from testing.spools import PATIENCE, Machine, Way, bytes_of, eventually, locked, sids
 from testing.stores import inbound
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(100)]
@@ -31,7 +31,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 async def test_while_the_store_is_there_nothing_goes_through_the_spool(machine: Machine) -> None:
-    async with machine.frozen(), machine.ingress() as way:
+    async with machine.frozen(), machine.ingress(patience=PATIENCE) as way:
         assert all(await way.accept(*EVERYTHING))
         assert await machine.waiting() == 0
     records = await machine.stored()

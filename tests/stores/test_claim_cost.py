@@ -83,18 +83,22 @@ def in_postgresql(call: str) -> str:
 
 
 async def pages(connection: "asyncpg.Connection[asyncpg.Record]", calls: Sequence[str]) -> int:
-    """Return how many pages the last call touches, once its plans are made. It is undone."""
+    """Return how many pages the last call touches, once its plans are made. It is undone.
+
+    The fewest of several calls: autovacuum may look at a table at any time, and then the plans are
+    made anew, which reads the catalogue.
+    """
     *before, counted = map(in_postgresql, calls)
-    touched = 0
-    for _ in range(2):
+    touched = []
+    for _ in range(4):
         await connection.execute("BEGIN")
         for call in before:
             assert await connection.fetch(call)
         plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {counted}")
         await connection.execute("ROLLBACK")
         top = json.loads(plan)[0]["Plan"]
-        touched = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-    return touched
+        touched.append(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+    return min(touched)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

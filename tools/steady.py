@@ -40,6 +40,8 @@ class Run:
             if line.startswith(mark)
         ]
         summary = next((line for line in reversed(lines) if line.strip()), "no output")
+        if status < 0:
+            summary = f"pytest was killed by signal {-status}"
         return cls(summary.strip("= "), tuple(failed), status, output)
 
 

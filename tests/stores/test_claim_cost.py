@@ -89,7 +89,7 @@ async def pages(connection: "asyncpg.Connection[asyncpg.Record]", calls: Sequenc
     made anew, which reads the catalogue.
     """
     *before, counted = map(in_postgresql, calls)
-    touched = []
+    touched: list[int] = []
     for _ in range(4):
         await connection.execute("BEGIN")
         for call in before:

@@ -96,7 +96,8 @@ async def _play_all(screen: Console, desk: TextSender) -> bool:
         screen.print()
     took = f"{time.perf_counter() - started:.1f} s"
     if problems:
-        screen.print(f"{len(problems)} checks failed", style="bold red")
+        failed = "1 check" if len(problems) == 1 else f"{len(problems)} checks"
+        screen.print(f"{failed} failed", style="bold red")
     else:
         screen.print(f"All checks passed, in {took}.", style="bold green")
     return not problems

@@ -174,18 +174,25 @@ class Files:
             self._put_former_log_aside()
         self._refuse_half(timeout=_STEP)  # another connection may be looking, too
         opened = Opened(self._path, connect(self._path))
-        if opened.identity != found:
-            raise FileMoved(f"{self._path} was replaced while it was opened")
-        if found != self._identity:
-            (schema,) = opened.connection.execute("PRAGMA user_version").fetchone()
-            if schema != self._schema:
-                raise FileMoved(
-                    f"{self._path} was replaced by a file with another schema: {schema}"
-                )
-            self._adopt(opened.connection)
-            self._identity = found
+        try:
+            self._accept(opened, found)
+        except BaseException:
+            opened.connection.close()  # or the next attempt would find the database in use
+            raise
         self._note_log()
         return opened
+
+    def _accept(self, opened: Opened, found: _Identity) -> None:
+        """Go on with a file that was found under the store's name, or raise `FileMoved`."""
+        if opened.identity != found:
+            raise FileMoved(f"{self._path} was replaced while it was opened")
+        if found == self._identity:
+            return
+        (schema,) = opened.connection.execute("PRAGMA user_version").fetchone()
+        if schema != self._schema:
+            raise FileMoved(f"{self._path} was replaced by a file with another schema: {schema}")
+        self._adopt(opened.connection)
+        self._identity = found
 
     def _note_log(self) -> None:
         self._logs = {_identity(name) for name in self._beside} - {None}

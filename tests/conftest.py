@@ -1,14 +1,21 @@
 import asyncio
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 import uvloop
 
+# An example that takes long says that the machine is busy.
+hypothesis.settings.register_profile("offhook", deadline=None)
+hypothesis.settings.load_profile("offhook")
+
 _ON_UVLOOP = {"admin", "cache", "cli", "dev", "ingress", "process", "proxies", "web"}
 
-# Their tests start whole machines, and wait for them. Begun first, none of them is left alone with
-# one test process at the end.
-_LONGEST_FIRST = ("crash", "arrivals", "process", "docs", "proxies", "cli", "stores", "browser")
+# Their tests start whole machines, and wait for them; `tests` is benchmarks/tests. Begun first, none
+# of them is left alone with one test process at the end.
+_LONGEST_FIRST = (
+    "crash", "tests", "arrivals", "process", "docs", "proxies", "cli", "stores", "browser",
+)  # fmt: skip
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -11,8 +11,8 @@ hypothesis.settings.load_profile("offhook")
 
 _ON_UVLOOP = {"admin", "cache", "cli", "dev", "ingress", "process", "proxies", "web"}
 
-# Their tests start whole machines, and wait for them; `tests` is benchmarks/tests. Begun first, none
-# of them is left alone with one test process at the end.
+# Their tests start whole machines, and wait for them (`tests` is benchmarks/tests). Begun first,
+# none of them is left alone with one test process at the end.
 _LONGEST_FIRST = (
     "crash", "tests", "arrivals", "process", "docs", "proxies", "cli", "stores", "browser",
 )  # fmt: skip

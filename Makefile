@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-TESTS := -m 'not long' --numprocesses 6 --dist loadfile --no-loadscope-reorder
+TESTS := -m 'not long' --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix bench fuzz crash proxies docs pictures model clean

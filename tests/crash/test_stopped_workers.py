@@ -57,8 +57,9 @@ class Line(NamedTuple):
 
 def journal(machine: Path) -> list[Line]:
     path = machine / "journal"
-    lines = path.read_text().splitlines() if path.exists() else []
-    parts = (line.split() for line in lines)
+    # A worker may be writing, or be stopped amid, the last line.
+    whole, _, _ = (path.read_text() if path.exists() else "").rpartition("\n")
+    parts = (line.split() for line in whole.splitlines())
     return [Line(float(moment), body, run, int(step)) for moment, body, run, step in parts]
 
 

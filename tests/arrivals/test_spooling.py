@@ -137,6 +137,7 @@ async def test_a_repeat_is_a_repeat_before_during_and_after_the_outage(machine: 
             # The spool can't know what the store knows; the store will.
             assert await way.accept(before, during, during) == [True, True, False]
         await eventually(lambda: len(machine.told(Topic.SPOOL)) == 1)
+        await way.until_back()
         assert await way.accept(before, during) == [False, False]
     assert sids(await machine.stored()) == ["SM1", "SM2"]
     (told,) = machine.told(Topic.SPOOL)

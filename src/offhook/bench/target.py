@@ -1,6 +1,5 @@
 """The server under load: its address, the URL to sign for, and the open files it takes."""
 
-import ipaddress
 import resource
 import ssl
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import cache
 from typing import Final, Self
 from urllib.parse import SplitResult, urlsplit
 
+from offhook.core.hosts import is_this_machine
 from offhook.core.urls import MESSAGES_PATH
 from offhook.errors import ConfigurationError
 
@@ -86,10 +86,7 @@ class Target:
     @property
     def is_local(self) -> bool:
         """Whether it is a loopback address or `localhost`; other names are not resolved."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_this_machine(self.host)
 
     def context(self) -> ssl.SSLContext | None:
         """Return the TLS context; None without TLS."""

@@ -47,6 +47,14 @@ class HostNames:
         return ", ".join(sorted(self._names | below | ({"*"} if self._all else set())))
 
 
+def is_this_machine(host: str) -> bool:
+    """Return whether a host is a loopback address or `localhost`; other names are not resolved."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def is_inner(name: str) -> bool:
     """Return whether a name can't be made to resolve to this machine by others (DNS rebinding).
 

@@ -1,12 +1,12 @@
 """Checks of the settings alone."""
 
-import ipaddress
 import os
 import re
 import resource
 from typing import Final
 from urllib.parse import urlsplit
 
+from offhook.core.hosts import is_this_machine
 from offhook.core.urls import is_public
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
@@ -75,7 +75,7 @@ async def signature(settings: Settings) -> Findings:
         return [ok("signatures", "webhooks must be signed")]
     remedy = "Set OFFHOOK_SIGNATURE=required, or unset it."
     text = "webhooks are not validated: anyone who can reach the port can forge messages"
-    if _is_loopback(settings.host):
+    if is_this_machine(settings.host):
         return [warn("signatures", text, remedy)]
     return [fail("signatures", f"{text}, and OFFHOOK_HOST is {settings.host}", remedy)]
 
@@ -173,10 +173,3 @@ def _api_key(settings: Settings) -> Findings:
             return []
         return [fail(subject, "TWILIO_API_KEY is not set", "Set both, or neither.")]
     return [ok(subject, f"TWILIO_API_KEY is {settings.api_key[:6]}...")]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 TESTS := -m 'not long' --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Where it is set, each of the hundreds of processes that the tests start would compile offhook anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix bench fuzz crash proxies docs pictures model clean
 

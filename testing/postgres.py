@@ -1,6 +1,7 @@
 """A real PostgreSQL, from a wheel, that tests may stop, kill and start again."""
 
 import asyncio
+import atexit
 import os
 import pwd
 import secrets
@@ -11,9 +12,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -43,6 +45,15 @@ _OPTIONS = {
 }
 
 
+class _Template(NamedTuple):
+    """What all servers of a process begin with: initdb takes a second of CPU, copying does not."""
+
+    binaries: Path
+    data: Path
+    user: pwd.struct_passwd | None
+    password: str
+
+
 class PostgresServer:
     """One server, at the same address through all its restarts.
 
@@ -52,15 +63,18 @@ class PostgresServer:
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        template = _template()
         self._environment = {**os.environ, **environment}
         self._directory = directory
         self._data = directory / "data"
         self._log = directory / "log"
-        self._user = pwd.getpwnam(_STRANGER) if os.geteuid() == 0 else None
-        self._binaries = _binaries(directory, self._user)
-        self._password = secrets.token_urlsafe(12)
+        self._user = template.user
+        self._binaries = template.binaries
+        self._password = template.password
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        _give(directory, self._user)
+        subprocess.run(["cp", "-a", template.data, self._data], check=True)
 
     @property
     def url(self) -> str:
@@ -69,19 +83,6 @@ class PostgresServer:
 
     def url_of(self, database: str) -> str:
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database}"
-
-    def create(self) -> None:
-        """Make the files of a new server. Once, before it is started."""
-        password = self._directory / "password"
-        password.write_text(self._password)
-        if self._user is not None:
-            for path in (self._directory, password):
-                os.chown(path, self._user.pw_uid, self._user.pw_gid)
-        self._run(
-            "initdb", "--pgdata", self._data, "--username=postgres", "--encoding=UTF8",
-            "--locale=C", "--auth=scram-sha-256", "--pwfile", password,
-            "--set", "scram_iterations=1",  # a test's connection need not take 10 ms of CPU
-        )  # fmt: skip
 
     def start(self) -> None:
         """Start it; returns when it takes connections."""
@@ -119,8 +120,7 @@ class PostgresServer:
         """Have somebody follow as a standby does, who flushes all that is sent."""
         folder = self._directory / f"follower-{name}"
         folder.mkdir(exist_ok=True)
-        if self._user is not None:
-            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        _give(folder, self._user)
         with subprocess.Popen(
             [self._binaries / "pg_receivewal", "--directory", folder, "--synchronous", "--no-loop",
              "--dbname", f"{self.url}?application_name={name}"],
@@ -168,19 +168,10 @@ class PostgresServer:
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _run(self, program: str, *arguments: str | Path) -> str:
-        done = subprocess.run(
-            [self._binaries / program, *arguments],
-            capture_output=True, text=True, timeout=_PATIENCE, check=False, **self._as_user(),
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{program} failed: {done.stderr or done.stdout}")
-        return str(done.stdout)
+        return _run(self._binaries / program, *arguments, **self._as_user())
 
     def _as_user(self) -> dict[str, Any]:
-        given: dict[str, Any] = {"cwd": self._directory, "env": self._environment}
-        if self._user is not None:
-            given |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": ()}
-        return given
+        return {"env": self._environment, **_as_user(self._directory, self._user)}
 
 
 class Databases:
@@ -220,7 +211,6 @@ def postgres(**environment: str) -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix="offhook-pg-"))
     try:
         server = PostgresServer(directory, environment)
-        server.create()
         try:
             server.start()
             yield server
@@ -228,6 +218,25 @@ def postgres(**environment: str) -> Iterator[PostgresServer]:
             server.stop("immediate")
     finally:
         shutil.rmtree(directory)
+
+
+@cache
+def _template() -> _Template:
+    directory = Path(tempfile.mkdtemp(prefix="offhook-pg-template-"))
+    atexit.register(shutil.rmtree, directory)
+    user = pwd.getpwnam(_STRANGER) if os.geteuid() == 0 else None
+    _give(directory, user)
+    binaries = _binaries(directory, user)
+    data, word, password = directory / "data", directory / "password", secrets.token_urlsafe(12)
+    word.write_text(password)
+    _give(word, user)
+    _run(
+        binaries / "initdb", "--pgdata", data, "--username=postgres", "--encoding=UTF8",
+        "--locale=C", "--auth=scram-sha-256", "--pwfile", word,
+        "--set", "scram_iterations=1",  # a test's connection need not take 10 ms of CPU
+        **_as_user(directory, user),
+    )  # fmt: skip
+    return _Template(binaries, data, user, password)
 
 
 def _binaries(directory: Path, user: pwd.struct_passwd | None) -> Path:
@@ -247,11 +256,29 @@ def _binaries(directory: Path, user: pwd.struct_passwd | None) -> Path:
 
 def _can_run(installed: Path, user: pwd.struct_passwd) -> bool:
     try:
-        subprocess.run(
-            [installed / "bin" / "postgres", "--version"],
-            user=user.pw_uid, group=user.pw_gid, extra_groups=(), cwd="/",
-            stdout=subprocess.DEVNULL, check=True,
-        )  # fmt: skip
+        _run(installed / "bin" / "postgres", "--version", **_as_user(Path("/"), user))
     except PermissionError:
         return False
     return True
+
+
+def _run(program: Path, *arguments: str | Path, **how: Any) -> str:
+    done = subprocess.run(
+        [program, *arguments],
+        capture_output=True, text=True, timeout=_PATIENCE, check=False, **how,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{program.name} failed: {done.stderr or done.stdout}")
+    return str(done.stdout)
+
+
+def _as_user(directory: Path, user: pwd.struct_passwd | None) -> dict[str, Any]:
+    if user is None:
+        return {"cwd": directory}
+    ids = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
+    return {"cwd": directory, **ids}
+
+
+def _give(path: Path, user: pwd.struct_passwd | None) -> None:
+    if user is not None:
+        os.chown(path, user.pw_uid, user.pw_gid)

@@ -283,6 +283,7 @@ def test_no_page_has_a_violation(browser: Browser, link: str, home: Home, colour
         assert violations(page) == []
         assert violations(inbox(visit, "state=dead")) == []
         page.get_by_role("link", name="Replay all dead").click()
+        expect(page.get_by_role("heading", name=re.compile(r"Replay \d+ dead"))).to_be_visible()
         assert violations(page) == []
         search(inbox(visit), "elephants")
         assert violations(page) == []

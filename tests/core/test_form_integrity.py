@@ -20,7 +20,7 @@ from offhook.core.keys import Kind, dedupe_key, lane_of
 from offhook.core.lifecycle import STATUSES
 from offhook.core.requests import Request
 from offhook.core.responses import Fault
-from offhook.core.signature import sign, signed_text
+from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.validation import Rejection, Validator
 from offhook.settings import Settings
@@ -232,7 +232,7 @@ ATTACKS: dict[str, tuple[Kind, Fields, Pairs]] = {
         [*[pair for pair in failed().items() if pair[0] not in {"From", "ErrorMessage"}],
          ("ErrorMessage", "FromToysRUs")],
     ),
-    "a nameless field": (Kind.MESSAGE, sms(), [("", signed_text(Form.of(sms().items())))]),
+    "a nameless field": (Kind.MESSAGE, sms(), [("", Form.of(sms().items()).signed_text())]),
     "a field without anything": (Kind.MESSAGE, sms(), [*sms().items(), ("", "")]),
 }  # fmt: skip
 
@@ -240,7 +240,7 @@ ATTACKS: dict[str, tuple[Kind, Fields, Pairs]] = {
 @pytest.mark.parametrize(("kind", "genuine", "forged"), ATTACKS.values(), ids=ATTACKS.keys())
 def test_a_form_cut_anew_is_refused(kind: Kind, genuine: Fields, forged: Pairs) -> None:
     assert isinstance(posted(kind, list(genuine.items())), Inbound)
-    assert signed_text(Form.of(forged)) == signed_text(Form.of(genuine.items()))
+    assert Form.of(forged).signed_text() == Form.of(genuine.items()).signed_text()
     answer = posted(kind, forged, signed=list(genuine.items()))
     assert is_recut(answer), answer
 
@@ -267,12 +267,12 @@ def test_a_message_has_its_sid_under_three_names(missing: str) -> None:
 
 
 def test_a_part_of_the_query_is_no_part_of_the_form() -> None:
-    reference, genuine = "12.34abcd", signed_text(Form.of(status().items()))
+    reference, genuine = "12.34abcd", Form.of(status().items()).signed_text()
     for kept in range(5):
         first, rest = reference[:kept], reference[kept:]
         forged = list(({f"{rest}AccountSid": ACCOUNT} | status()).items())
         forged = [pair for pair in forged if pair[0] != "AccountSid"]
-        assert reference + genuine == first + signed_text(Form.of(forged))
+        assert reference + genuine == first + Form.of(forged).signed_text()
         answer = posted(Kind.STATUS, forged, query=f"send={first}")
         assert isinstance(answer, Rejection), answer
 
@@ -319,13 +319,13 @@ def search(dice: random.Random, rounds: int) -> int:
     for _ in range(rounds):
         kind, genuine = dice.choice(MAKERS)(dice)
         original = sorted(genuine.items())
-        text = signed_text(Form.of(original))
+        text = Form.of(original).signed_text()
         expected = _said(kind, genuine)
         cuts = [nudged(original, dice) for _ in range(40)]
         for forged in (*cuts, *recuts(text, WANTED[kind], dice)):
             if forged == original or not is_sorted(forged):
                 continue
-            assert signed_text(Form.of(forged)) == text
+            assert Form.of(forged).signed_text() == text
             shown = dice.sample(forged, len(forged))  # whoever sends it chooses the order
             answer = posted(kind, shown, signed=original)
             if isinstance(answer, Inbound):

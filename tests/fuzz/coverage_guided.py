@@ -25,7 +25,7 @@ def main() -> None:
         from offhook.core.keys import Kind, dedupe_key, lane_of  # noqa: PLC0415
         from offhook.core.messages import InboundMessage, StatusUpdate  # noqa: PLC0415
         from offhook.core.requests import Request  # noqa: PLC0415
-        from offhook.core.signature import signed_text, verify  # noqa: PLC0415
+        from offhook.core.signature import verify  # noqa: PLC0415
         from offhook.core.signature_diagnosis import explain_mismatch  # noqa: PLC0415
 
     def one(data: bytes) -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         raw = dict(form.first)
         for kind in (Kind.MESSAGE, Kind.STATUS):
             for posted in (True, False):
-                flaw(kind, form, signed_text(form), posted=posted)
+                flaw(kind, form, form.signed_text(), posted=posted)
             dedupe_key(kind, raw)
             lane_of(kind, raw)
         InboundMessage.parse(raw, attempt=1)

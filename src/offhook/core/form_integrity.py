@@ -12,7 +12,6 @@ from typing import Final
 from offhook.core.forms import Form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import STATUSES
-from offhook.core.signature import signed_text
 
 # https://www.twilio.com/docs/glossary/what-is-a-sid
 _HEX: Final = "[0-9a-f]{32}"
@@ -145,7 +144,7 @@ def _misplaced(form: Form, text: str) -> str:
     first = form.first
     if _OUR_TEXT in first:
         form = Form.of((name, value) for name, value in form.fields if name != _OUR_TEXT)
-        first, text = form.first, signed_text(form)
+        first, text = form.first, form.signed_text()
     if _count(_SID_FIELD, text) != _sid_fields(first):
         return "a SID stands outside its parameter"
     if not (_is_only(_FROM, text, first, "From") and _is_only(_TO, text, first, "To")):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
@@ -69,6 +70,17 @@ class Form:
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of `name`, or `default` when it was not sent."""
         return self.first.get(name, default)
+
+    def signed_text(self) -> str:
+        """Return names and values as a signature covers them: sorted, repeated pairs once.
+
+        Python compares text by code point, which is the order of its UTF-8 bytes, and so what
+        Twilio calls "Unix-style case-sensitive".
+        """
+        first = self.first
+        if self.all is None:
+            return "".join([name + first[name] for name in sorted(first)])
+        return "".join(chain.from_iterable(sorted(set(self.all))))
 
 
 def decode_form(body: bytes) -> Form:

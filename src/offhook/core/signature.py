@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
@@ -31,7 +30,6 @@ __all__ = [
     "body_sha256",
     "decode_form",
     "sign",
-    "signed_text",
     "verify",
     "with_body_sha256",
 ]
@@ -41,7 +39,7 @@ class Verdict(NamedTuple):
     """The outcome of `verify`: true when the request is proven to be Twilio's.
 
     `reason` says why not. A refused request has no `form`: what it said is not to be used.
-    A valid one has its `form` (None for JSON), that form's `signed_text`, the spelling of the URL
+    A valid one has its `form` (None for JSON), the form's `signed_text`, the spelling of the URL
     that was signed and the index of the auth token that signed it.
     """
 
@@ -99,7 +97,7 @@ def read(request: Request) -> Verdict:
         form = request.form()
     except FormError as error:
         return Verdict(error.refusal)
-    return Verdict(None, form, text=signed_text(form))
+    return Verdict(None, form, text=form.signed_text())
 
 
 def sign(*, url: str, params: Iterable[tuple[str, str]] = (), auth_token: str) -> str:
@@ -112,7 +110,7 @@ def sign(*, url: str, params: Iterable[tuple[str, str]] = (), auth_token: str) -
     """
     if not auth_token:
         raise ValueError("an empty auth token cannot sign")
-    message = as_requested(url) + signed_text(Form.of(params))
+    message = as_requested(url) + Form.of(params).signed_text()
     return _digest(message.encode(), auth_token).decode()
 
 
@@ -157,7 +155,7 @@ def _check(request: Request, form: Form | None, auth_tokens: Sequence[str]) -> V
     if not request.signature.isascii():
         return Verdict(Refusal.SIGNATURE_MISMATCH)
     url, expected = request.url, request.signature.encode()
-    text = signed_text(form) if form else ""
+    text = form.signed_text() if form else ""
     try:
         message = (url + text).encode()
     except UnicodeEncodeError:
@@ -173,18 +171,6 @@ def _check(request: Request, form: Form | None, auth_tokens: Sequence[str]) -> V
         if token_index is not None:
             return Verdict(None, form, spelling, token_index, text)
     return Verdict(Refusal.SIGNATURE_MISMATCH)
-
-
-def signed_text(form: Form) -> str:
-    """Return names and values as they follow the URL: sorted, repeated pairs once.
-
-    Python compares text by code point, which is the order of its UTF-8 bytes, and so what
-    Twilio calls "Unix-style case-sensitive".
-    """
-    first = form.first
-    if form.all is None:
-        return "".join([name + first[name] for name in sorted(first)])
-    return "".join(chain.from_iterable(sorted(set(form.all))))
 
 
 def _signer(message: bytes, expected: bytes, auth_tokens: Sequence[str]) -> int | None:

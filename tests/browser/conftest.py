@@ -1,10 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from testing.commands import Home, dev
-from tests.browser.support import BOT, Visit, browsing, link_of, visiting
+from tests.browser.support import BOT, Visit, base_of, browsing, link_of, page_of
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,21 @@ def link(home: Home) -> Iterator[str]:
         yield link_of(running)
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser, link: str) -> Iterator[BrowserContext]:
+    """Return a profile that has opened the link: its cookie lets all its pages in."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(link)
+    page.close()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, link: str) -> Iterator[Visit]:
-    """Return the phone in a browser of its own, open at the conversation of a new person, Ada."""
-    with visiting(browser, link) as visit:
+def visit(context: BrowserContext, link: str) -> Iterator[Visit]:
+    """Return a page with the phone, open at the conversation of a new person, Ada."""
+    with page_of(context, base_of(link)) as visit:
         visit.meet("Ada")
         yield visit
         visit.calm()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import (
     APIResponse,
     Browser,
+    BrowserContext,
     Locator,
     Page,
     Request,
@@ -99,6 +100,8 @@ def browsing() -> Iterator[Browser]:
     """Run a Chromium. Within the context no other event loop can run in this thread."""
     # No name but this machine's is found: what wants to leave fails, and is noted.
     arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    # One process for all pages of a profile: they are all the same site's.
+    arguments += ["--process-per-site", "--renderer-process-limit=1"]
     if os.getuid() == 0:
         arguments.append("--no-sandbox")  # Chromium's sandbox refuses to run as root
     with sync_playwright() as playwright:
@@ -181,11 +184,20 @@ def link_of(dev: Process, page: str = "phone") -> str:
 
 @contextmanager
 def visiting(browser: Browser, link: str, **options: object) -> Iterator[Visit]:
-    """Open a page by its link; afterwards, nothing may have gone wrong or left the machine."""
+    """Open a page by its link in a profile of its own. See `page_of`."""
     context = browser.new_context(**options)  # type: ignore[arg-type]
+    with page_of(context, base_of(link)) as visit:
+        visit.page.goto(link)
+        expect(visit.page.locator("#live")).to_have_text("live")
+        yield visit
+    context.close()
+
+
+@contextmanager
+def page_of(context: BrowserContext, base: str) -> Iterator[Visit]:
+    """Have an empty page; afterwards, nothing may have gone wrong on it or left the machine."""
     page = context.new_page()
-    parts = urlsplit(link)
-    visit = Visit(page, f"{parts.scheme}://{parts.netloc}")
+    visit = Visit(page, base)
 
     def note(made: Request) -> None:
         if not made.url.startswith(visit.base):
@@ -194,9 +206,13 @@ def visiting(browser: Browser, link: str, **options: object) -> Iterator[Visit]:
     page.on("request", note)
     page.on("console", lambda told: visit.complaints.append(f"{told.type}: {told.text}"))
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    page.goto(link)
-    expect(page.locator("#live")).to_have_text("live")
     yield visit
     assert not visit.left
     assert not visit.complaints
-    context.close()
+    page.close()
+
+
+def base_of(link: str) -> str:
+    """Return the URL that a link begins with, without its path."""
+    parts = urlsplit(link)
+    return f"{parts.scheme}://{parts.netloc}"

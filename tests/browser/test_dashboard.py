@@ -6,12 +6,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from testing.commands import PATIENCE, Home, dev
-from tests.browser.support import Visit, link_of, visiting
+from tests.browser.support import Visit, base_of, link_of, page_of, visiting
 from tests.browser.test_accessibility import violations
 
 BOT = """
@@ -56,8 +56,8 @@ def link(home: Home) -> Iterator[str]:
 
 
 @pytest.fixture
-def visit(browser: Browser, link: str) -> Iterator[Visit]:
-    with visiting(browser, link) as visit:
+def visit(context: BrowserContext, link: str) -> Iterator[Visit]:
+    with page_of(context, base_of(link)) as visit:
         yield visit
 
 

@@ -271,16 +271,17 @@ def test_all_can_be_done_from_the_keyboard(visit: Visit) -> None:
     expect(opener).to_be_focused()
 
 
-def test_the_colours_can_be_chosen_and_stay(visit: Visit) -> None:
+def test_the_colours_can_be_chosen_and_stay(browser: Browser, link: str) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
-    light = visit.page.evaluate(paper)
-    button = visit.page.get_by_role("button", name="Theme")
-    button.click()
-    button.click()
-    expect(button).to_have_accessible_name("Theme: dark")
-    assert visit.page.evaluate(paper) != light
-    visit.page.reload()
-    expect(button).to_have_accessible_name("Theme: dark")
+    with visiting(browser, link) as visit:
+        light = visit.page.evaluate(paper)
+        button = visit.page.get_by_role("button", name="Theme")
+        button.click()
+        button.click()
+        expect(button).to_have_accessible_name("Theme: dark")
+        assert visit.page.evaluate(paper) != light
+        visit.page.reload()
+        expect(button).to_have_accessible_name("Theme: dark")
 
 
 def test_the_whole_page_is_under_100_kilobytes(browser: Browser, link: str) -> None:

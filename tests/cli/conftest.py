@@ -1,10 +1,12 @@
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from offhook import cli
-from testing.commands import Call, Ended
+from testing.commands import Call, Ended, Home
 
 
 @pytest.fixture
@@ -16,6 +18,29 @@ def call(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("OFFHOOK_STORE", raising=False)
+    return _caller(monkeypatch, capsys)
+
+
+@pytest.fixture
+def call_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Home], Call]:
+    """Return a function that makes a `Call` of a home: as `Home.run`, but within this process."""
+
+    def enter(home: Home) -> Call:
+        monkeypatch.chdir(home.directory)
+        surroundings = home.surroundings()
+        for name in os.environ.keys() - surroundings.keys():
+            monkeypatch.delenv(name)
+        for name, value in surroundings.items():
+            if os.environ.get(name) != value:
+                monkeypatch.setenv(name, value)
+        return _caller(monkeypatch, capsys)
+
+    return enter
+
+
+def _caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     monkeypatch.setattr(
         "offhook.cli.stores._CREATION_TIMEOUT", 0.0
     )  # no other process creates the store

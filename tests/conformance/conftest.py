@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from offhook.stores import open_store
 from testing.postgres import Databases, postgres
+from tests.conformance.clocks import clock_of
 
 _NUMBERS = count(1)
 _TEMPLATE = f"offhook_{os.getpid()}_template"
@@ -42,16 +44,50 @@ def template(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(databases: Databases, template: str) -> Iterator[str]:
-    """A store in PostgreSQL, of the test's own."""
+    """A store in PostgreSQL of the test's own, who may change its schema and settings."""
     name = f"offhook_{os.getpid()}_{next(_NUMBERS)}"
     yield databases.create(name, template=template)
     databases.drop(name)
 
 
+@pytest.fixture(scope="session")
+def reused_url(databases: Databases, template: str) -> Iterator[str]:
+    """A store in PostgreSQL for one test after another: to empty it takes 80 ms of CPU less."""
+    name = f"offhook_{os.getpid()}_reused"
+    yield databases.create(name, template=template)
+    databases.drop(name)
+
+
+@pytest.fixture
+def emptied_url(reused_url: str) -> Iterator[str]:
+    """A store in PostgreSQL that nobody is connected to, and nothing is in."""
+    yield reused_url
+    asyncio.run(_empty(reused_url))
+
+
+async def _empty(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        # A test that has failed may have left somebody who holds locks.
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid()"
+        )
+        await connection.execute(
+            "SELECT setval(format('offhook.%I', sequencename)::regclass, start_value, false) "
+            "FROM pg_sequences WHERE schemaname = 'offhook'"
+        )
+    finally:
+        await connection.close()
+    async with clock_of(url) as clock:
+        await clock.clear()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A store of the test's own; each test has one of each kind."""
+    """A store with nothing in it, whose schema the test leaves as it is; one of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/offhook.db"
-    found: str = request.getfixturevalue("postgres_url")
+    found: str = request.getfixturevalue("emptied_url")
     return found

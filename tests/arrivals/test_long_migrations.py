@@ -5,10 +5,11 @@ they wait for, and who is told to end ends, and leaves nothing going on.
 """
 
 import asyncio
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
-from testing.roles import ended, in_thread, listening, site
+from testing.roles import Site, ended, in_thread, listening, site
 from testing.spools import eventually
 from testing.stores import inbound
 
@@ -50,22 +51,40 @@ def server() -> Iterator[PostgresServer]:
         yield running
 
 
-@pytest.fixture
-def url(server: PostgresServer) -> str:
-    """A database whose schema lacks the newest migration."""
+@pytest.fixture(scope="module")
+def old(server: PostgresServer) -> str:
+    """The name of a database whose schema lacks the newest migrations."""
 
     async def make() -> None:
-        async with opened(url):
+        async with opened(server.create_database("old")):
             pass
-        server.execute(
-            "DROP INDEX offhook.messages_sender; DELETE FROM offhook.migrations WHERE version >= 2",
-            database=name,
-        )
 
-    name = f"migrating_{secrets.token_hex(4)}"
-    url = server.create_database(name)
     asyncio.run(make())
-    return url
+    server.execute(
+        "DROP INDEX offhook.messages_sender; DELETE FROM offhook.migrations WHERE version >= 2",
+        database="old",
+    )
+    return "old"
+
+
+@pytest.fixture
+def url(server: PostgresServer, old: str) -> str:
+    """The same, of the test's own."""
+    return server.create_database(f"migrating_{secrets.token_hex(4)}", template=old)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it said after a shorter moment what is waited for."""
+    monkeypatch.setattr("offhook.stores.availability.MOMENT", 0.3)
+    monkeypatch.setattr("offhook.arrivals.breaker._STARTING", 0.3)
+
+
+def impatient(path: Path, **environment: str) -> AbstractAsyncContextManager[Site]:
+    """The same, for processes."""
+    ours = str(Path(__file__).with_name("impatient"))
+    given = os.environ.get("PYTHONPATH")
+    return site(path, PYTHONPATH=f"{ours}{os.pathsep}{given}" if given else ours, **environment)
 
 
 @asynccontextmanager
@@ -215,7 +234,7 @@ async def test_an_ingress_that_stops_leaves_no_migration_going_on(tmp_path: Path
 async def test_a_worker_starts_beside_one_migration_and_says_so(
     tmp_path: Path, url: str, holdup: str, reason: str
 ) -> None:
-    async with site(tmp_path, OFFHOOK_STORE=url) as here, Holdup(url, holdup) as held:
+    async with impatient(tmp_path, OFFHOOK_STORE=url) as here, Holdup(url, holdup) as held:
         with here.worker() as worker:
             await in_thread(lambda: worker.wait_for(f"waited for: {place(url)}: {reason}"))
             await in_thread(lambda: worker.wait_for(f"not handled: {place(url)}: {ANOTHERS}"))
@@ -235,18 +254,25 @@ async def test_a_worker_starts_beside_one_migration_and_says_so(
             assert "restarting" not in worker.output, "nothing crashed"
 
 
-@pytest.mark.parametrize("by", ["SIGTERM", "Ctrl-C"])
-@pytest.mark.parametrize("role", ["worker", "ingress", "ingress with a spool"])
+@pytest.mark.parametrize(
+    ("role", "by"),
+    [
+        ("worker", "SIGTERM"), ("worker", "Ctrl-C"), ("ingress", "SIGTERM"),
+        ("ingress with a spool", "Ctrl-C"),
+    ],
+)  # fmt: skip
 async def test_who_is_told_to_end_during_a_migration_ends_in_good_order(
     tmp_path: Path, url: str, role: str, by: str
 ) -> None:
     environment = {"OFFHOOK_STORE": url}
     if "spool" in role:
         environment["OFFHOOK_SPOOL"] = f"sqlite:///{tmp_path}/spool.db"
-    async with site(tmp_path, **environment) as here, Holdup(url, A_TABLE) as held:
+    async with impatient(tmp_path, **environment) as here, Holdup(url, A_TABLE) as held:
         with here.worker() if role == "worker" else here.ingress() as process:
             await in_thread(lambda: process.wait_for(f"waited for: {place(url)}: {OURS}"))
-            if "spool" in role:
+            if role == "worker":  # one that is told so before it listens has not begun anything
+                await in_thread(lambda: process.wait_for(f"not handled: {place(url)}: {ANOTHERS}"))
+            elif "spool" in role:
                 await listening(process)
                 assert (await here.simulator.text("hello")).status == 200
             if by == "SIGTERM":

@@ -1,10 +1,11 @@
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, decode_form
+from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, _plain, _strict, decode_form
 
 COMMON = settings(deadline=None, max_examples=200, derandomize=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -47,6 +48,9 @@ def test_a_body_is_decoded_as_it_was_sent(body: bytes, fields: tuple[tuple[str, 
         (b"A=%4", Refusal.MALFORMED_FORM),
         (b"A=%4&B=1", Refusal.MALFORMED_FORM),
         (b"A=%zz", Refusal.MALFORMED_FORM),
+        (b"A=%\r", Refusal.MALFORMED_FORM),
+        (b"A=%\n", Refusal.MALFORMED_FORM),
+        (b"A=%\r\n&B=1", Refusal.MALFORMED_FORM),
         (b"A=%+1", Refusal.MALFORMED_FORM),
         (b"A=%%41", Refusal.MALFORMED_FORM),
         (b"%=1", Refusal.MALFORMED_FORM),
@@ -116,3 +120,61 @@ def test_any_bytes_are_decoded_as_the_standard_library_does_or_refused(body: byt
         return
     expected = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     assert form.fields == tuple(expected)
+
+
+# What the quick way has to tell from its own separators and escapes, or to leave to the other.
+HOSTILE = [
+    *(b"\0", b"\1", b"\r", b"\n", b"\r\n", b"=\n", b"=\r\n", b"==", b"%=", b"%%", b"% "),
+    *(b"%\n", b"%\r", b"%\r\n", b"x\0y", b"x\1y", b"x%00y", b"x%01y", b"N%00V", b"N%00V%01N=V"),
+    *(b"%00", b"%01", b"%0A", b"%0d", b"%3D", b"%26", b"%25", b"%2B", b"%20", b"%C3%A9", b"%c3%"),
+    *(b"%4", b"%4g", b"%g4", b"%F0%9F%91%8D", b"%FF", b"%ED%A0%80", b"\xc3\xa9", b"\xff", b"\x80"),
+    *(b"=", b"&", b"+", b"%", b"_", b" ", b"\t", b"a", b"A=1", b"&B=2", b"Body=hello+there"),
+]
+FIELDS = st.lists(
+    st.lists(st.sampled_from(HOSTILE) | st.binary(max_size=3), max_size=8).map(b"".join),
+    max_size=6,
+)
+
+
+def outcome(decode: Callable[[bytes], Form], body: bytes) -> object:
+    """Return what a decoder comes to: the fields, or why there are none."""
+    try:
+        return decode(body).fields
+    except FormError as error:
+        return error.refusal
+
+
+def strictly(body: bytes) -> Form:
+    return Form.of(_strict(body))
+
+
+@settings(COMMON, max_examples=1_000)
+@given(FIELDS.map(b"&".join) | FIELDS.map(b"&B=1&".join) | FORMISH)
+def test_the_quick_way_comes_to_what_the_strict_one_does(body: bytes) -> None:
+    assert outcome(decode_form, body) == outcome(strictly, body)
+
+
+@COMMON
+@given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=40), st.sampled_from(HOSTILE), st.data())
+def test_a_genuine_form_with_something_more_in_it_is_read_alike(
+    fields: dict[str, str], more: bytes, data: st.DataObject
+) -> None:
+    body = urlencode(fields).encode()
+    place = data.draw(st.integers(0, len(body)))
+    body = body[:place] + more + body[place:]
+    assert outcome(decode_form, body) == outcome(strictly, body)
+
+
+@pytest.mark.parametrize("last", HOSTILE)
+def test_as_many_fields_as_there_may_be_are_read_alike(last: bytes) -> None:
+    body = b"&".join(b"N%d=%%41" % number for number in range(MAX_FIELDS - 1)) + last
+    assert outcome(decode_form, body) == outcome(strictly, body)
+
+
+WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\1"), max_size=30)
+
+
+@COMMON
+@given(st.dictionaries(WRITTEN, WRITTEN, min_size=1))
+def test_what_people_write_goes_the_quick_way(fields: dict[str, str]) -> None:
+    assert _plain(urlencode(fields).encode(), len(fields)) == fields

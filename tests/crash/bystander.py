@@ -5,6 +5,7 @@ import itertools
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 from testing.commands import Home
 from testing.postgres import PostgresServer
 
-_PAUSE: Final = 0.3  # seconds between two commands
+_REST: Final = 3.0  # times as long as the last command took: they share a core with the servers
 
 PATIENCE: Final = 120.0
 """Seconds until a command hangs. Starting Python takes long on a machine that is this busy."""
@@ -105,9 +106,10 @@ class Bystander:
         doings: list[Callable[[], str]] = [self._database.back_up]
         doings += [partial(self._run, *words) for words in _COMMANDS]
         for do in itertools.cycle(doings):
+            began = time.monotonic()
             self._note(await asyncio.to_thread(do))
             self.visits += 1
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_REST * (time.monotonic() - began))
 
     async def check(self) -> None:
         """Look for damage."""

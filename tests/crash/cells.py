@@ -97,7 +97,7 @@ def _serve(visits: Sequence[Visit], service: Service, cell: Cell) -> Sequence[st
             for visit in visits:
                 crowd.until_more()
                 _receive(visit, service, cell)
-                crowd.until_more()
+            crowd.until_more()
         finally:
             service.kill()
             crowd.stop()

@@ -14,6 +14,7 @@ from pathlib import Path
 from offhook.concurrency import cancel_and_wait
 from offhook.core.keys import Kind
 from offhook.twilio.simulator import Credentials, Simulator
+from offhook.worker.sending import MIN_SEND_LEASE
 from testing.commands import Home
 from tests.crash import journal
 from tests.crash.accounts import Accounts
@@ -30,6 +31,9 @@ from tests.crash.verdict import Verdict
 # when the whole fleet has been killed, nobody releases its leases, and they must run out.
 LEASE = 10
 
+SHORT_SEND_LEASE = 12.0
+"""Seconds, of a short run. A request leaves within the first half; these are answered at once."""
+
 _BOT = Path(__file__).with_name("bot.py")
 
 
@@ -43,6 +47,7 @@ class Drill:
         database: the same, for an operator who looks at it all the while.
         fleet: makes the processes under test, from the bot's home.
         complaints: called at the end, for what else was found wrong.
+        send_lease: seconds; what a killed machine was sending holds its conversation up so long.
     """
 
     directory: Path
@@ -52,6 +57,7 @@ class Drill:
     database: Database
     fleet: Callable[[Home], Fleet]
     complaints: Callable[[], Sequence[str]] = tuple
+    send_lease: float = MIN_SEND_LEASE
 
     def verdict(self, title: str) -> Verdict:
         """Run it, print how far it is and the counts, and return them."""
@@ -128,6 +134,7 @@ class Drill:
             OFFHOOK_STORE=self.store,
             OFFHOOK_TWILIO_API=rest.url,
             OFFHOOK_LEASE=str(LEASE),
+            CRASH_SEND_LEASE=str(self.send_lease),
             OFFHOOK_LOOP_LIMIT="1000/minute",  # these people talk faster than any
             CRASH_JOURNAL=str(self._journal),
         )

@@ -56,7 +56,7 @@ class Load:
         group_kills: of all processes of a supervisor at once, but for one worker.
         machine_kills: of supervisors with all their processes. None in the last minute of a long
             run, nor after the first quarter of a short one: the leases of sends that nobody
-            releases run for 30 s.
+            releases have to run out.
         store_stops: how often the database server is stopped at once, and started.
         copies: how often a webhook may be delivered at the same time; drawn for each.
     """

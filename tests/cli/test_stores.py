@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from offhook.cli.stores import existing
@@ -9,7 +10,7 @@ from offhook.settings import Settings
 from offhook.stores import store_of
 from testing.commands import Home
 
-# Opens the store as soon as its standard input ends, so that several do so at once.
+# Opens the store at each line of its standard input, so that several do so at once.
 OPENER = """
 import asyncio, sys
 from offhook.settings import Settings
@@ -24,8 +25,9 @@ async def main():
         await store.close()
 
 print(flush=True)
-sys.stdin.read()
-asyncio.run(main())
+for line in sys.stdin:
+    asyncio.run(main())
+    print("opened", flush=True)
 """
 
 
@@ -52,19 +54,37 @@ async def test_several_processes_open_a_fresh_store_at_once(tmp_path: Path) -> N
 
     async def opener() -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable, "-c", OPENER, cwd=tmp_path, env=home._environment({}),
             stdin=pipe, stdout=pipe, stderr=pipe,
         )  # fmt: skip
-        assert process.stdout is not None
-        await process.stdout.readline()
-        return process
 
-    for _ in range(3):
+    processes = [await opener() for _ in range(5)]
+    try:
         async with asyncio.timeout(60):
-            processes = await asyncio.gather(*(opener() for _ in range(5)))
+            assert await all_printed(processes) == [b"\n"] * 5
+            for _ in range(3):
+                for process in processes:
+                    assert process.stdin is not None
+                    process.stdin.write(b"open\n")
+                assert await all_printed(processes) == [b"opened\n"] * 5
+                for file in tmp_path.glob("offhook.db*"):
+                    file.unlink()
             said = await asyncio.gather(*(process.communicate(b"") for process in processes))
-        result = [errors.decode() for _, errors in said]
-        assert result == [""] * 5
-        for file in tmp_path.glob("offhook.db*"):
-            file.unlink()
+        assert [errors.decode() for _, errors in said] == [""] * 5
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def all_printed(processes: Iterable[asyncio.subprocess.Process]) -> list[bytes]:
+    return await asyncio.gather(*map(printed, processes))
+
+
+async def printed(process: asyncio.subprocess.Process) -> bytes:
+    """Return the next line that a process prints, or what it failed with."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return await process.stdout.readline() or await process.stderr.read()

@@ -1,6 +1,7 @@
 """`offhook bench` against a real `offhook dev`, and what it refuses to load."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +22,43 @@ async def nothing() -> None:
 """
 
 
-def test_it_measures_a_running_dev(tmp_path: Path) -> None:
-    home = Home(tmp_path, SILENT)
-    with dev(home):
-        mixed = ("--repeats", "20", "--forged", "20", "--media", "20", "--statuses", "20")
-        plot = tmp_path / "plot.svg"
-        done = home.run("bench", *BRIEF, "--seconds", "1", *mixed, "--plot", str(plot), "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        measured: dict[str, Any] = json.loads(done.stdout)
-        closed, opened = measured["phases"]
-        assert set(closed["statuses"]) == {"200", "204", "403"}
-        assert set(closed["kinds"]) == {"fresh", "media", "status", "repeat", "forged"}
-        assert measured["ceiling"] > 0
-        assert opened["offered"] == pytest.approx(closed["rate"] / 2, rel=0.01)
-        assert "<polyline" in plot.read_text()
-
-        done = home.run("bench", *BRIEF, "--rate", "50", "--fresh-connections", "--no-ceiling")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "open loop" in done.stdout
-        assert "closed loop" not in done.stdout
-        assert "200: 15" in done.stdout
-
-        with home.start("bench", "--seconds", "60") as bench:
-            bench.wait_for("connections")
-            bench.interrupt()
-            assert bench.exit_status() == 130, bench.explain()
-            assert "interrupted" in bench.output
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Return the home of a bot that is served by `offhook dev`."""
+    made = Home(tmp_path_factory.mktemp("bench"), SILENT)
+    with dev(made):
+        yield made
 
 
-def test_what_is_not_answered_as_it_should_be_makes_it_fail(tmp_path: Path) -> None:
-    home = Home(tmp_path, SILENT)
-    with dev(home):
-        address = json.loads(next(home.runtime.glob("offhook/dev-*.json")).read_text())["url"]
-        done = home.run("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
+def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
+    mixed = ("--repeats", "20", "--forged", "20", "--media", "20", "--statuses", "20")
+    plot = tmp_path / "plot.svg"
+    done = home.run("bench", *BRIEF, *mixed, "--plot", str(plot), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    measured: dict[str, Any] = json.loads(done.stdout)
+    closed, opened = measured["phases"]
+    assert set(closed["statuses"]) == {"200", "204", "403"}
+    assert set(closed["kinds"]) == {"fresh", "media", "status", "repeat", "forged"}
+    assert measured["ceiling"] > 0
+    assert opened["offered"] == pytest.approx(closed["rate"] / 2, rel=0.01)
+    assert "<polyline" in plot.read_text()
+
+    done = home.run("bench", *BRIEF, "--rate", "50", "--fresh-connections", "--no-ceiling")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "open loop" in done.stdout
+    assert "closed loop" not in done.stdout
+    assert "200: 15" in done.stdout
+
+    with home.start("bench", "--seconds", "60") as bench:
+        bench.wait_for("connections")
+        bench.interrupt()
+        assert bench.exit_status() == 130, bench.explain()
+        assert "interrupted" in bench.output
+
+
+def test_what_is_not_answered_as_it_should_be_makes_it_fail(home: Home) -> None:
+    address = json.loads(next(home.runtime.glob("offhook/dev-*.json")).read_text())["url"]
+    done = home.run("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
     assert done.returncode == 1
     assert "404" in done.stdout
     assert "not as expected" in done.stdout

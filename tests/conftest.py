@@ -5,6 +5,9 @@ import hypothesis
 import pytest
 import uvloop
 
+from testing.commands import Call, Home
+from testing.within import caller, enter
+
 # An example that takes long says that the machine is busy.
 hypothesis.settings.register_profile("offhook", deadline=None)
 hypothesis.settings.load_profile("offhook")
@@ -34,3 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the wings, the longest first; within a wing, tests stay in their order."""
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+
+
+@pytest.fixture
+def call_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Home], Call]:
+    """Return a function that makes a `Call` of a home: as `Home.run`, but within this process."""
+
+    def make(home: Home) -> Call:
+        enter(home, monkeypatch)
+        return caller(monkeypatch, capsys)
+
+    return make

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from offhook.cli.demo_script import failed_checks, scenes
 from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent
 from offhook.settings import Settings
-from testing.commands import Home
+from testing.commands import Call, Home
 
 SCENES = scenes(Settings.load(env_file=None))
 SIMPLE, RETRIED = SCENES[0], SCENES[2]
@@ -35,11 +36,13 @@ def test_once_shows_all_of_it_and_exits_0_whatever_the_environment_says(tmp_path
     assert not list(tmp_path.glob("*.db")), "nothing is left behind"
 
 
-def test_it_stays_up_for_texts_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_it_stays_up_for_texts_and_ends_with_ctrl_c(
+    tmp_path: Path, call_in: Callable[[Home], Call]
+) -> None:
     home = Home(tmp_path)
     with home.start("demo", "--port", "0") as running:
         running.wait_for("The bot keeps running")
-        assert "You said: hi" in home.run("text", "hi").stdout
+        assert "You said: hi" in call_in(home)("text", "hi").stdout
         running.interrupt()
         assert running.exit_status() == 0
         assert "Traceback" not in running.output

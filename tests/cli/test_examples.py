@@ -4,12 +4,15 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from offhook.twilio.simulator import Simulator
-from testing.commands import Home, dev
+from testing.commands import Call, Home, dev
 from testing.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,6 +22,21 @@ def test_all_are_tried_here_and_stay_small() -> None:
     found = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
     assert found.keys() == {"echo", "slow_llm", "mounted"}
     assert max(found.values()) < 50
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Home]]:
+    """Return what serves an example under `offhook dev`, once for all that write to it."""
+    with ExitStack() as stack:
+
+        @cache
+        def serve(name: str) -> Home:
+            home = Home(tmp_path_factory.mktemp(name))
+            running = stack.enter_context(dev(home, f"{EXAMPLES / name}.py"))
+            assert f"{name}:app" in running.output
+            return home
+
+        yield serve
 
 
 @pytest.mark.parametrize(
@@ -31,24 +49,26 @@ def test_all_are_tried_here_and_stay_small() -> None:
         ),
     ],
 )
-def test_an_example_under_dev(tmp_path: Path, name: str, replies: list[str]) -> None:
-    home = Home(tmp_path)
-    with dev(home, f"{EXAMPLES / name}.py") as running:
-        assert f"{name}:app" in running.output
-        said = home.run("text", "why")
-    assert said.returncode == 0, said.stdout
+def test_an_example_under_dev(
+    served: Callable[[str], Home],
+    call_in: Callable[[Home], Call],
+    name: str,
+    replies: list[str],
+) -> None:
+    said = call_in(served(name))("text", "why")
+    assert said.status == 0, said.stdout
     assert [line[14:] for line in said.stdout.splitlines() if line.startswith("reply")] == replies
 
 
-def test_long_answers_sentence_by_sentence_are_no_loop(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    with dev(home, f"{EXAMPLES / 'slow_llm'}.py"):
-        for number in range(3):
-            said = home.run(
-                "text", f"{number}. Two! Three! Four! Five! Six! Seven! Eight! Nine! Ten"
-            )
-            assert said.returncode == 0, said.stdout
-            assert said.stdout.count("\nreply") == 12
+def test_long_answers_sentence_by_sentence_are_no_loop(
+    served: Callable[[str], Home], call_in: Callable[[Home], Call]
+) -> None:
+    text = call_in(served("slow_llm"))
+    for number in range(3):
+        long = f"{number}. Two! Three! Four! Five! Six! Seven! Eight! Nine! Ten"
+        said = text("text", long, "--from", "+15551230002")
+        assert said.status == 0, said.stdout
+        assert said.stdout.count("\nreply") == 12
 
 
 def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:

@@ -527,7 +527,7 @@ COMMON = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-SHORT = settings(COMMON, max_examples=25, stateful_step_count=40, derandomize=True)
+SHORT = settings(COMMON, max_examples=15, stateful_step_count=40, derandomize=True)
 LONG = settings(COMMON, max_examples=3000, stateful_step_count=60)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from testing.commands import Home
 from testing.postgres import PostgresServer
 
-_REST: Final = 3.0  # times as long as the last command took: they share a core with the servers
+_REST: Final = 4.0  # times as long as the last command took: they share a core with the servers
 
 PATIENCE: Final = 120.0
 """Seconds until a command hangs. Starting Python takes long on a machine that is this busy."""

@@ -15,7 +15,7 @@ from testing.commands import until
 from tests.crash.line import NUMBER
 
 _PEOPLE: Final = 3
-_PAUSE: Final = 0.015  # seconds between two messages of one of them
+_PAUSE: Final = 0.03  # seconds between two messages of one of them
 
 PERSON: Final = "+15551230001"
 ERASED: Final = "+15551239999"
@@ -43,7 +43,7 @@ class Crowd:
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._write) for _ in range(_PEOPLE)]
 
-    def until_more(self, count: int = 30, *, seconds: float = 5.0) -> None:
+    def until_more(self, count: int = 15, *, seconds: float = 5.0) -> None:
         """Wait until more has been acknowledged; not for ever, where nothing is."""
         goal, deadline = len(self.acknowledged) + count, time.monotonic() + seconds
         until(lambda: len(self.acknowledged) >= goal or time.monotonic() > deadline)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.log import SqliteSpool, open_spool
+from offhook.concurrency import Deadline
 from offhook.core.inbound import Inbound
 from offhook.events import Event, Problem, Topic
 from offhook.stores import open_store
@@ -23,6 +24,7 @@ from offhook.stores.sqlite.store import SqliteStore
 from testing.stores import inbound
 
 PATIENCE = 60.0  # seconds; for machines that do other things too
+_IMPATIENT = 0.1  # seconds
 
 
 async def keep(file: Store | Spool, inbound: Inbound) -> bool:
@@ -146,7 +148,10 @@ class Way:
         It takes a webhook, which may be stored directly all the same when the lock is gone.
         """
         with self._machine.locked():
+            # However long it waited, there would be no answer.
+            patience, self.store._deadline = self.store._deadline, Deadline(_IMPATIENT)
             await self.accept(inbound(secrets.token_hex(4), "victim"))
+            self.store._deadline = patience
             yield
 
     async def until_back(self) -> None:

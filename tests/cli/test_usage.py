@@ -1,5 +1,6 @@
 import inspect
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,21 @@ def test_run_names_the_settings_that_are_missing(home: Home) -> None:
         ("OFFHOOK_LOOP_LIMIT", "twenty"),
     ],
 )
-def test_a_wrong_setting_is_named(home: Home, name: str, value: str) -> None:
-    assert name in failure(home, "run", "bot:app", **{**PUBLIC, name: value})
+def test_a_wrong_setting_is_named(
+    home: Home,
+    call_in: Callable[[Home], Call],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    run = call_in(home)
+    monkeypatch.syspath_prepend(home.directory)  # which loading a bot does for good
+    for variable, text in {**PUBLIC, name: value}.items():
+        monkeypatch.setenv(variable, text)
+    status, shown, said = run("run", "bot:app")
+    assert (status, shown) == (1, "")
+    (line,) = said.splitlines()
+    assert name in line
 
 
 def test_run_refuses_unsigned_webhooks_from_everybody(home: Home) -> None:

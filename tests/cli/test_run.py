@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+import pytest_asyncio
+
 from offhook.twilio.simulator import Simulator
 from testing.commands import Home, Process, is_alive, until
 from testing.ports import free_port
@@ -71,9 +74,9 @@ class Line:
         async with asyncio.timeout(60):
             return (await self.simulator.wait_for(to=to, after=after)).body
 
-    async def hanging(self, body: str) -> int:
+    async def hanging(self, body: str, *, from_: str = "+15551230001") -> int:
         """Send a message whose handler hangs; return the worker that has it."""
-        assert (await self.simulator.text(body)).status == 200, self.process.explain()
+        assert (await self.simulator.text(body, from_=from_)).status == 200, self.process.explain()
         first = self.home.directory / "first"
         await in_thread(lambda: until(first.exists, self.process.explain))
         return int(first.read_text())
@@ -127,19 +130,6 @@ async def test_answers_come_from_workers_and_ctrl_c_ends_all_of_it(tmp_path: Pat
         assert not any(is_alive(child) for child in children)
 
 
-async def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_ends(
-    tmp_path: Path,
-) -> None:
-    # 20 s is all the patience this test has; without the release the lease would outlast it.
-    async with answering(tmp_path, OFFHOOK_LEASE="120") as line:
-        worker = await line.hanging("hang")
-        os.kill(worker, signal.SIGKILL)
-        reply = await line.reply("+15551230001")
-        assert reply.split()[0] == "hang"
-        assert int(reply.split()[1]) != worker
-        assert "worker-1 was killed by SIGKILL" in line.process.output
-
-
 async def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
     async with answering(
         tmp_path,
@@ -153,16 +143,6 @@ async def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> N
         assert int(reply.split()[1]) != worker
         assert "worker-1 is not responding; killing it" in line.process.output
         assert not is_alive(worker)
-
-
-async def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(tmp_path: Path) -> None:
-    async with answering(tmp_path) as line:
-        (ingress,) = line.process.children("process.main ingress")
-        os.kill(ingress, signal.SIGKILL)
-        # The socket is the supervisor's: this waits in it until the next ingress is there.
-        reply = await line.reply_to("hello")
-        assert reply.split()[0] == "hello"
-        assert line.process.children("process.main ingress") != [ingress]
 
 
 async def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_path: Path) -> None:
@@ -209,14 +189,6 @@ async def test_children_end_by_themselves_when_the_supervisor_is_killed(tmp_path
         await in_thread(lambda: until(lambda: not any(is_alive(child) for child in children)))
 
 
-async def test_workers_are_nice_so_that_answers_are_not_delayed(tmp_path: Path) -> None:
-    async with answering(tmp_path, "--worker-nice", "7") as line:
-        await line.reply_to("hello")
-        (worker,) = line.process.children("process.main worker")
-        (ingress,) = line.process.children("process.main ingress")
-        assert (niceness(worker) - niceness(ingress)) == 7
-
-
 def niceness(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
 
@@ -253,3 +225,47 @@ async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone
         assert "Traceback" not in line.process.output
         line.process.interrupt()
         assert await line.ended() == 0
+
+
+# The last of the file: what they share stands idle for no other test.
+sharing = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Line]:
+    """Return a running `offhook run`, for tests that leave it up and write from other numbers."""
+    directory = tmp_path_factory.mktemp("shared")
+    # A lease that outlasts the patience of those who wait for a reply.
+    async with answering(directory, "--worker-nice", "7", OFFHOOK_LEASE="120") as line:
+        yield line
+
+
+@sharing
+async def test_a_killed_worker_is_replaced_and_its_message_goes_on_before_its_lease_ends(
+    shared: Line,
+) -> None:
+    number = "+15551230011"
+    worker = await shared.hanging("hang", from_=number)
+    os.kill(worker, signal.SIGKILL)
+    reply = await shared.reply(number)
+    assert reply.split()[0] == "hang"
+    assert int(reply.split()[1]) != worker
+    assert "worker-1 was killed by SIGKILL" in shared.process.output
+
+
+@sharing
+async def test_an_ingress_is_replaced_and_who_calls_meanwhile_is_answered(shared: Line) -> None:
+    (ingress,) = shared.process.children("process.main ingress")
+    os.kill(ingress, signal.SIGKILL)
+    # The socket is the supervisor's: this waits in it until the next ingress is there.
+    reply = await shared.reply_to("hello", from_="+15551230012")
+    assert reply.split()[0] == "hello"
+    assert shared.process.children("process.main ingress") != [ingress]
+
+
+@sharing
+async def test_workers_are_nice_so_that_answers_are_not_delayed(shared: Line) -> None:
+    await shared.reply_to("hello", from_="+15551230013")
+    (worker,) = shared.process.children("process.main worker")
+    (ingress,) = shared.process.children("process.main ingress")
+    assert (niceness(worker) - niceness(ingress)) == 7

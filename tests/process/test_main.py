@@ -5,10 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
+
 from testing.commands import PATIENCE, is_alive, until
-from testing.roles import ended, in_thread, listening, site, working
+from testing.roles import Site, ended, in_thread, listening, site, working
 
 
 async def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:
@@ -33,55 +37,6 @@ async def test_what_one_machine_stores_another_answers(tmp_path: Path) -> None:
                 process.send(signal.SIGTERM)
                 assert await ended(process) == 0, process.explain()
                 assert "Traceback" not in process.output
-
-
-async def test_an_ingress_stores_while_no_worker_is_there(tmp_path: Path) -> None:
-    async with site(tmp_path) as here:
-        with here.ingress() as ingress:
-            await listening(ingress)
-            assert (await here.simulator.text("hello")).status == 200
-        with here.worker():
-            assert (await here.reply()).split()[0] == "hello"
-
-
-async def test_a_dead_machine_s_messages_go_on_elsewhere_when_their_leases_run_out(
-    tmp_path: Path,
-) -> None:
-    async with site(tmp_path, OFFHOOK_LEASE="1") as here:
-        with here.ingress() as ingress, here.worker("a") as worker:
-            await listening(ingress)
-            await here.simulator.text("hang")
-            handler = await here.hanging("a")
-            os.killpg(worker.pid, signal.SIGKILL)  # supervisor and all: a power cut
-            (here.path / "b").mkdir()
-            (here.path / "b" / "first").touch()  # there, nothing hangs
-            with here.worker("b") as other:
-                body, pid = (await here.reply()).split()
-                assert (body, int(pid) != handler) == ("hang", True)
-                assert int(pid) in other.children("process.main worker")
-
-
-async def test_a_worker_machine_replaces_what_dies(tmp_path: Path) -> None:
-    async with site(tmp_path, OFFHOOK_LEASE="120") as here:
-        with here.ingress() as ingress, here.worker("a") as worker:
-            await listening(ingress)
-            await here.simulator.text("hang")
-            handler = await here.hanging("a")
-            os.kill(handler, signal.SIGKILL)
-            assert int((await here.reply()).split()[1]) != handler
-            assert "worker-1 was killed by SIGKILL" in worker.output
-
-
-async def test_a_worker_that_is_told_to_end_finishes_what_it_has(tmp_path: Path) -> None:
-    async with site(tmp_path) as here:
-        with here.ingress() as ingress, here.worker("a") as worker:
-            await listening(ingress)
-            await here.simulator.text("hang")
-            handler = await here.hanging("a")
-            worker.send(signal.SIGTERM)
-            here.let_go("a")
-            assert await ended(worker) == 0
-            assert (await here.reply()) == f"hang {handler}"
 
 
 async def test_a_second_signal_ends_a_worker_now(tmp_path: Path) -> None:
@@ -137,31 +92,95 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
             assert "can't report the delivery of replies" in worker.output
 
 
-async def test_two_machines_of_a_kind_can_be_replaced_one_after_the_other(tmp_path: Path) -> None:
-    async with site(tmp_path) as here:
-        with here.ingress() as ingress, here.worker("a") as old:
-            await listening(ingress)
-            await here.simulator.text("hang")
-            handler = await here.hanging("a")
-            with here.worker("b") as new:
-                await working(new)
-                old.send(signal.SIGTERM)
-                # Until its handlers' process has heard of it, the old one may claim once more.
-                async with asyncio.timeout(PATIENCE):
-                    while await here.answering() == handler:
-                        pass
-                # The old one finishes its own; the new one has the rest already.
-                assert handler not in [await here.answering() for _ in range(3)]
-                assert is_alive(handler)
-                here.let_go("a")
-                assert await ended(old) == 0
-                await in_thread(lambda: until(lambda: not is_alive(handler)))
-                assert await here.reply() == f"hang {handler}"
-
-
 def test_a_child_loads_no_command_line() -> None:
     script = "import sys, offhook.process.main; print({'typer', 'rich'} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+# The last of the file: what they share stands idle for no other test.
+sharing = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """Return a site with an ingress machine that is up.
+
+    Each test that shares it starts workers on machines of its own, writes from a number of its
+    own, and leaves no message behind.
+    """
+    async with site(tmp_path_factory.mktemp("shared")) as here:
+        with here.ingress() as ingress:
+            await listening(ingress)
+            yield here
+
+
+@sharing
+async def test_an_ingress_stores_while_no_worker_is_there(shared: Site) -> None:
+    assert (await shared.simulator.text("hello", from_="+15551230011")).status == 200
+    with shared.worker("late"):
+        assert (await shared.reply("+15551230011")).split()[0] == "hello"
+
+
+@sharing
+async def test_a_dead_machine_s_messages_go_on_elsewhere_when_their_leases_run_out(
+    shared: Site,
+) -> None:
+    number = "+15551230012"
+    with shared.worker("dead", OFFHOOK_LEASE="1") as worker:
+        await shared.simulator.text("hang", from_=number)
+        handler = await shared.hanging("dead")
+        os.killpg(worker.pid, signal.SIGKILL)  # supervisor and all: a power cut
+        (shared.path / "other").mkdir()
+        (shared.path / "other" / "first").touch()  # there, nothing hangs
+        with shared.worker("other", OFFHOOK_LEASE="1") as other:
+            body, pid = (await shared.reply(number)).split()
+            assert (body, int(pid) != handler) == ("hang", True)
+            assert int(pid) in other.children("process.main worker")
+
+
+@sharing
+async def test_a_worker_machine_replaces_what_dies(shared: Site) -> None:
+    number = "+15551230013"
+    with shared.worker("mended", OFFHOOK_LEASE="120") as worker:
+        await shared.simulator.text("hang", from_=number)
+        handler = await shared.hanging("mended")
+        os.kill(handler, signal.SIGKILL)
+        assert int((await shared.reply(number)).split()[1]) != handler
+        assert "worker-1 was killed by SIGKILL" in worker.output
+
+
+@sharing
+async def test_a_worker_that_is_told_to_end_finishes_what_it_has(shared: Site) -> None:
+    number = "+15551230014"
+    with shared.worker("ending") as worker:
+        await shared.simulator.text("hang", from_=number)
+        handler = await shared.hanging("ending")
+        worker.send(signal.SIGTERM)
+        shared.let_go("ending")
+        assert await ended(worker) == 0
+        assert await shared.reply(number) == f"hang {handler}"
+
+
+@sharing
+async def test_two_machines_of_a_kind_can_be_replaced_one_after_the_other(shared: Site) -> None:
+    number = "+15551230015"
+    with shared.worker("old") as old:
+        await shared.simulator.text("hang", from_=number)
+        handler = await shared.hanging("old")
+        with shared.worker("new") as new:
+            await working(new)
+            old.send(signal.SIGTERM)
+            # Until its handlers' process has heard of it, the old one may claim once more.
+            async with asyncio.timeout(PATIENCE):
+                while await shared.answering() == handler:
+                    pass
+            # The old one finishes its own; the new one has the rest already.
+            assert handler not in [await shared.answering() for _ in range(3)]
+            assert is_alive(handler)
+            shared.let_go("old")
+            assert await ended(old) == 0
+            await in_thread(lambda: until(lambda: not is_alive(handler)))
+            assert await shared.reply(number) == f"hang {handler}"

@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-TESTS := -m 'not long' --numprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTS := -m 'not long' --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # Where it is set, each of the hundreds of processes that the tests start would compile offhook anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench fuzz crash proxies docs pictures model clean
+.PHONY: help demo test check collected fix bench fuzz crash proxies docs pictures model clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,8 +37,13 @@ endef
 demo: $(VENV)/installed  ## a conversation with the example bot, then stays up (ARGS=--once ends it)
 	$(BIN)/offhook demo $(ARGS)
 
-test: check  ## format, lint, types, layering, then every test but the long ones
+test: $(VENV)/installed  ## format, lint, types, layering, then every test but the long ones
+	$(MAKE) --no-print-directory --jobs 2 check collected
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+# Beside the linters, on the other core: the test processes then find the tests compiled.
+collected: $(VENV)/installed
+	@$(BIN)/python -m pytest $(TESTS) --numprocesses 0 --collect-only --quiet >/dev/null
 
 .PHONY: steady
 steady: $(VENV)/installed  ## the tests ten times, while something else keeps a core busy (ARGS="--runs 2")

@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from contextlib import ExitStack
+import sqlite3
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from testing.commands import Home, Process, dev, until
@@ -73,7 +74,19 @@ class Reader:
             unanswered = any(line.startswith("dead ") for line in expected)
             assert ended.returncode == unanswered, ended.stderr
             _compare(ended.stdout.splitlines(), expected)
+            self._until_reported()
             self.done += 1
+
+    def _until_reported(self) -> None:
+        """Wait for the delivery of replies: their statuses have numbers too, before the next."""
+        file = self._home.directory / ".offhook" / "dev.db"
+
+        def all_are() -> bool:
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as store:
+                query = "SELECT count(*) FROM sends WHERE delivery <> 'delivered'"
+                return bool(store.execute(query).fetchone() == (0,))
+
+        until(all_are)
 
     def _see(self, printed: str) -> None:
         assert self._server is not None

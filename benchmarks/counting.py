@@ -1,4 +1,4 @@
-"""What it costs to count an answered webhook: in a sheet, and with the client library's own files.
+"""What it costs to count an answered webhook: in shared memory, and in the client's files.
 
 Run `python -m benchmarks.counting`.
 """
@@ -20,12 +20,12 @@ TIMES = 100_000
 
 
 def main() -> None:
-    for name, count in (("sheet", sheet()), ("prometheus_client", library())):
+    for name, count in (("counters", counters()), ("prometheus_client", library())):
         took = min(timeit.repeat(partial(count, EVENT), number=TIMES, repeat=5))
         print(f"{name:>18}: {took / TIMES * 1e6:5.2f} us an answered webhook")
 
 
-def sheet() -> Callable[[Answered], None]:
+def counters() -> Callable[[Answered], None]:
     return PrometheusObserver(SharedCounters.alone())
 
 

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from offhook.observe.redaction import json_line, printable, printable_lines
+
+INTERRUPTED: Final = 130
+"""The exit code of a command that Ctrl-C has ended, as shells have it: 128 and SIGINT's number."""
 
 # A pipe has no width; rich would assume 80 and break lines there.
 _PIPE_WIDTH = 200

@@ -51,15 +51,15 @@ def answered(total: float, *, status: int = 200, error: str = "") -> Answered:
 
 
 async def snapshot_of(*events: Answered | Handled | Problem) -> Snapshot:
-    sheet = SharedCounters.alone()
-    observer = PrometheusObserver(sheet)
+    counters = SharedCounters.alone()
+    observer = PrometheusObserver(counters)
     for event in events:
         observer(event)
 
     async def count() -> Counts:
         return EMPTY
 
-    return await SystemMonitor({"dev-1": sheet.memory}, count).snapshot()
+    return await SystemMonitor({"dev-1": counters.memory}, count).snapshot()
 
 
 def test_figures_are_those_of_the_events() -> None:
@@ -136,15 +136,15 @@ def verdict(
     """Return what the overview says of a process that has run for some seconds."""
 
     async def scenario() -> str:
-        sheet = SharedCounters.alone()
-        observer = PrometheusObserver(sheet)
+        counters = SharedCounters.alone()
+        observer = PrometheusObserver(counters)
 
         async def count() -> Counts:
             return counts
 
         for event in before:
             observer(event)
-        sampler = Sampler(SystemMonitor({"dev-1": sheet.memory}, count).snapshot)
+        sampler = Sampler(SystemMonitor({"dev-1": counters.memory}, count).snapshot)
         await sampler.take()
         sampler.samples[0] = replace(sampler.samples[0], at=steady() - age)
         for event in after:
@@ -202,13 +202,13 @@ def test_charts_stay_within_their_bounds(values: list[float | None]) -> None:
 
 
 async def test_the_pulse_knows_what_has_come_to_it() -> None:
-    sheet = SharedCounters.alone()
-    observer = PrometheusObserver(sheet)
+    counters = SharedCounters.alone()
+    observer = PrometheusObserver(counters)
 
     async def count() -> Counts:
         return EMPTY
 
-    sampler = Sampler(SystemMonitor({"dev-1": sheet.memory}, count).snapshot)
+    sampler = Sampler(SystemMonitor({"dev-1": counters.memory}, count).snapshot)
     observer(answered(0.5))
     await sampler.take()
     for _ in range(3):

@@ -27,13 +27,13 @@ async def running(
     path: Path,
     told: list[Event],
     *,
-    sheets: Mapping[str, mmap] = MappingProxyType({}),
+    counters: Mapping[str, mmap] = MappingProxyType({}),
     **given: str,
 ) -> AsyncIterator[Admin]:
     settings = Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db", **given)
     async with opened(path / "offhook.db"):
         pass  # made by those who need it; the admin process waits for it
-    admin = Admin(settings, told.append, version=VERSION, sheets=sheets)
+    admin = Admin(settings, told.append, version=VERSION, counters=counters)
     stop = asyncio.Event()
     task = asyncio.create_task(admin.run(stop))
     try:
@@ -82,13 +82,13 @@ async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
     await writer.open()
     await writer.append(inbound("SM1", "lane"))
     ingress = {"ingress-1": SharedCounters.alone().memory}
-    async with running(tmp_path, [], sheets=ingress, spool=spool) as admin:
+    async with running(tmp_path, [], counters=ingress, spool=spool) as admin:
         async with asyncio.timeout(60):
             while (await admin.monitor.snapshot()).spooled is None:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
     await writer.close()
-    async with running(tmp_path, [], sheets={}, spool=spool) as admin:
+    async with running(tmp_path, [], counters={}, spool=spool) as admin:
         assert "offhook_spool_messages 1.0" not in (await get(admin, "/metrics")).text
 
 

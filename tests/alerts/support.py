@@ -18,8 +18,8 @@ class Machine:
     """A machine that does what it is told, at a time of the test's own."""
 
     def __init__(self) -> None:
-        self._sheet = SharedCounters.alone()
-        self._observer = PrometheusObserver(self._sheet)
+        self._counters = SharedCounters.alone()
+        self._observer = PrometheusObserver(self._counters)
         self.at = 1_000.0
         self.counts: Counts | None = COUNTS
         self.host = Host()
@@ -34,4 +34,6 @@ class Machine:
 
     def look(self, *, after: float = 0.0) -> Snapshot:
         self.at += after
-        return Snapshot(self.at, read(self._sheet.memory), (), self.counts, self.host, self.spooled)
+        return Snapshot(
+            self.at, read(self._counters.memory), (), self.counts, self.host, self.spooled
+        )

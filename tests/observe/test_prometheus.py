@@ -25,12 +25,12 @@ COUNTS = Counts(dict.fromkeys(State, 2), dict.fromkeys(SendState, 3), 4.5, 6, 7)
 class Samples:
     """A scrape after some events."""
 
-    def __init__(self, *events: Event, sheet: SharedCounters | None = None) -> None:
-        sheet = sheet or SharedCounters.alone()
-        observer = PrometheusObserver(sheet)
+    def __init__(self, *events: Event, counters: SharedCounters | None = None) -> None:
+        counters = counters or SharedCounters.alone()
+        observer = PrometheusObserver(counters)
         for event in events:
             observer(event)
-        snapshot = Snapshot(0.0, totals([sheet.memory]), (), COUNTS)
+        snapshot = Snapshot(0.0, totals([counters.memory]), (), COUNTS)
         text, _ = exposition(snapshot, "1.2.3", "")
         self.text = text.decode()
         self._found = {
@@ -130,9 +130,9 @@ def test_a_problem_is_active_until_it_is_resolved() -> None:
 
 
 def test_a_successor_counts_on_but_has_no_problem_yet() -> None:
-    sheet = SharedCounters.alone()
-    Samples(ANSWERED, Problem(Topic.BACKLOG_FULL, "too many"), sheet=sheet)
-    samples = Samples(ANSWERED, sheet=sheet)
+    counters = SharedCounters.alone()
+    Samples(ANSWERED, Problem(Topic.BACKLOG_FULL, "too many"), counters=counters)
+    samples = Samples(ANSWERED, counters=counters)
     assert samples("offhook_webhooks_total", **webhooks()) == 2
     assert samples("offhook_trouble_active", topic="backlog-full") == 0
 
@@ -163,9 +163,9 @@ def test_names_follow_the_conventions() -> None:
 
 
 def test_a_scraper_that_wants_open_metrics_gets_it() -> None:
-    sheet = SharedCounters.alone()
-    PrometheusObserver(sheet)(ANSWERED)
-    snapshot = Snapshot(0.0, totals([sheet.memory]), (), None)
+    counters = SharedCounters.alone()
+    PrometheusObserver(counters)(ANSWERED)
+    snapshot = Snapshot(0.0, totals([counters.memory]), (), None)
     text, content_type = exposition(snapshot, "1", "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     parsed = open_metrics(text.decode())  # type: ignore[no-untyped-call]  # the library's own

@@ -18,10 +18,10 @@ from offhook.observe.shared_counters import (
 COUNTER = """
 import sys, time
 from offhook.observe.shared_counters import SharedCounters
-sheet = SharedCounters.inherited(int(sys.argv[1]))
-place = sheet.place("runs")
+counters = SharedCounters.inherited(int(sys.argv[1]))
+place = counters.place("runs")
 for _ in range(int(sys.argv[2])):
-    sheet.numbers[place] += 1
+    counters.numbers[place] += 1
 print("counted", flush=True)
 time.sleep(600)
 """
@@ -50,52 +50,52 @@ def test_what_a_killed_process_has_counted_is_there_and_its_successor_counts_on(
     assert read(reader) == {"runs": (7.0,)}
 
 
-def test_rows_of_several_sheets_are_added_up_number_by_number() -> None:
+def test_rows_of_several_processes_are_added_up_number_by_number() -> None:
     first, second = SharedCounters.alone(), SharedCounters.alone()
-    for sheet, number in ((first, 1.5), (second, 2.0)):
-        place = sheet.place("times", 2)
-        sheet.numbers[place + 1] = number
+    for counters, number in ((first, 1.5), (second, 2.0)):
+        place = counters.place("times", 2)
+        counters.numbers[place + 1] = number
     second.numbers[second.place("runs")] = 4
     assert totals([first.memory, second.memory]) == {"times": (0.0, 3.5), "runs": (4.0,)}
 
 
 def test_a_row_that_was_begun_and_not_finished_is_not_seen_and_is_begun_anew() -> None:
-    sheet = SharedCounters.alone()
-    sheet.place("whole")
-    used = bytes(sheet.memory[:8])
-    sheet.numbers[sheet.place("half", 3)] = 9
-    sheet.memory[:8] = used  # its writer died before the last step
-    assert read(sheet.memory) == {"whole": (0.0,)}
-    again = SharedCounters(sheet.memory)
+    counters = SharedCounters.alone()
+    counters.place("whole")
+    used = bytes(counters.memory[:8])
+    counters.numbers[counters.place("half", 3)] = 9
+    counters.memory[:8] = used  # its writer died before the last step
+    assert read(counters.memory) == {"whole": (0.0,)}
+    again = SharedCounters(counters.memory)
     again.place("half", 3)
-    assert read(sheet.memory) == {"whole": (0.0,), "half": (0.0, 0.0, 0.0)}
+    assert read(counters.memory) == {"whole": (0.0,), "half": (0.0, 0.0, 0.0)}
 
 
-def test_a_full_sheet_keeps_what_it_has_and_loses_the_rest() -> None:
-    sheet = SharedCounters.alone()
-    sheet.numbers[sheet.place("first")] = 1
+def test_full_memory_keeps_what_it_has_and_loses_the_rest() -> None:
+    counters = SharedCounters.alone()
+    counters.numbers[counters.place("first")] = 1
     for number in range(SIZE // 100):
-        place = sheet.place(f"{number:080}", 3)
-        sheet.numbers[place + 2] += 1
-    rows = read(sheet.memory)
+        place = counters.place(f"{number:080}", 3)
+        counters.numbers[place + 2] += 1
+    rows = read(counters.memory)
     assert rows["first"] == (1.0,)
     assert 1000 < len(rows) < SIZE // 100
     assert set(rows.values()) == {(1.0,), (0.0, 0.0, 1.0)}
 
 
 def test_two_threads_may_ask_for_places_at_once() -> None:
-    sheet = SharedCounters.alone()
+    counters = SharedCounters.alone()
 
     def ask() -> None:
         for number in range(500):
-            sheet.place(f"row {number}")
+            counters.place(f"row {number}")
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    rows = read(sheet.memory)
+    rows = read(counters.memory)
     assert len(rows) == 500
-    places = {sheet.place(key) for key in rows}
+    places = {counters.place(key) for key in rows}
     assert len(places) == 500

@@ -24,11 +24,11 @@ def platform() -> ModuleType:
 def test_a_process_is_known_whatever_the_clock_was_set_to_meanwhile(
     monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    sheet = SharedCounters.alone()
-    PrometheusObserver(sheet)
+    counters = SharedCounters.alone()
+    PrometheusObserver(counters)
     boot_time = platform().boot_time
     monkeypatch.setattr(platform(), "boot_time", lambda: boot_time() + seconds)
-    assert [process.pid for process in running_processes({"worker-1": sheet.memory})] == [
+    assert [process.pid for process in running_processes({"worker-1": counters.memory})] == [
         os.getpid()
     ]
 

@@ -34,7 +34,7 @@ class Admin:
         settings: of the app.
         observer: called when the store becomes unavailable.
         version: of offhook.
-        sheets: the counters of the machine's processes, by their names.
+        counters: of the processes of the machine, by their names.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Admin:
         observer: Observer,
         *,
         version: str,
-        sheets: Mapping[str, mmap.mmap],
+        counters: Mapping[str, mmap.mmap],
     ) -> None:
         self._settings = settings
         self._token = settings.dashboard_token.get_secret_value()
@@ -52,10 +52,10 @@ class Admin:
         self._store: Store | None = None
         self._spool: Spool | None = None
         # Only ingresses write to a spool.
-        spools = bool(settings.spool) and any(name.startswith("ingress") for name in sheets)
+        spools = bool(settings.spool) and any(name.startswith("ingress") for name in counters)
         self._spooled = self._count_spool if spools else None
         self.monitor = SystemMonitor(
-            sheets,
+            counters,
             self._counts,
             own="admin-1",
             disks=_disks(settings),

@@ -19,9 +19,8 @@ from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
 from offhook.process.server import on_signals, run_loop
 from offhook.settings import Settings
-from offhook.terminal import console, print_json
+from offhook.terminal import INTERRUPTED, console, print_json
 
-_INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 _REAL_TWILIO: Final = "https://api.twilio.com"
 _REDRAWN: Final = 0.25  # seconds
 
@@ -106,7 +105,7 @@ def command(
     if plot is not None:
         _draw(run, plot)
     if run.interrupted:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if not all(phase.results.good for phase in run.phases):
         raise typer.Exit(1)
 

@@ -24,10 +24,9 @@ from offhook.errors import ConfigurationError
 from offhook.process.log_setup import configure_for_development, mute
 from offhook.process.server import listen, on_signals, run_loop, url_of
 from offhook.settings import Settings
-from offhook.terminal import console, milliseconds
+from offhook.terminal import INTERRUPTED, console, milliseconds
 
 _PORT = 8000
-_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 _SLOW_AFTER = 1.0  # seconds; the default of 10 would make a long demo
 
 
@@ -74,7 +73,7 @@ async def _play(listener: socket.socket, session: Session, *, once: bool) -> int
         playing = asyncio.create_task(_play_all(screen, server.texts))
         if not await done_before(stop, playing):
             playing.cancel()
-            return _INTERRUPTED
+            return INTERRUPTED
         kept = playing.result()
         if not once:
             configure_for_development(app.settings)

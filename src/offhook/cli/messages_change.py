@@ -18,7 +18,7 @@ from offhook.settings import Settings
 from offhook.stores import bulk
 from offhook.stores.api import Filter, Inbox
 from offhook.stores.bulk import Act, Chosen, Progressed, choose
-from offhook.terminal import console, print_json
+from offhook.terminal import INTERRUPTED, console, print_json
 
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -70,7 +70,6 @@ def _bar(screen: Console) -> Progress:
 
 
 _NO_LIMIT: Final = sys.maxsize
-_INTERRUPTED: Final = 130  # as shells say of what Ctrl-C has ended
 
 
 class Operation(NamedTuple):
@@ -177,7 +176,7 @@ def _change_all(
     so_far = asyncio.run(_act_on_all(settings, operation, chosen, selection.rate))
     _print_result(operation, so_far, as_json=as_json)
     if so_far.interrupted:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if so_far.refused or so_far.error:
         raise typer.Exit(1)
 

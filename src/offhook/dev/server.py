@@ -157,9 +157,9 @@ async def _retry_waiting(inbox: Inbox) -> None:
 
 def _monitor(app: Offhook, store: Store) -> SystemMonitor:
     """Return the surveyor of an app that runs in this process."""
-    sheet = SharedCounters.alone()
-    app.observe(PrometheusObserver(sheet))
-    return SystemMonitor({"dev-1": sheet.memory}, store.counts)
+    counters = SharedCounters.alone()
+    app.observe(PrometheusObserver(counters))
+    return SystemMonitor({"dev-1": counters.memory}, store.counts)
 
 
 def _metrics(monitor: SystemMonitor) -> ASGIApp:

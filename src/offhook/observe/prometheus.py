@@ -39,12 +39,12 @@ class PrometheusObserver:
     """Counts events as metrics.
 
     Args:
-        sheet: the counters; this process is their only writer.
+        counters: of which this process is the only writer.
     """
 
-    def __init__(self, sheet: SharedCounters) -> None:
-        self._sheet = sheet
-        self._numbers = sheet.numbers
+    def __init__(self, counters: SharedCounters) -> None:
+        self._counters = counters
+        self._numbers = counters.numbers
         self._places: dict[tuple[str, ...], int] = {}
         self._answers: dict[tuple[bool, int, bool, str, str, bool], tuple[int, _Phases]] = {}
         # A worker's heartbeat thread reports problems too.
@@ -116,11 +116,11 @@ class PrometheusObserver:
         key = (metric.name, *labels)
         found = self._places.get(key)
         if found is None:
-            found = self._places[key] = self._sheet.place(json.dumps(key), metric.width)
+            found = self._places[key] = self._counters.place(json.dumps(key), metric.width)
         return found
 
     def _sign(self) -> None:
-        place = self._sheet.place(PROCESS, 2)
+        place = self._counters.place(PROCESS, 2)
         self._numbers[place], self._numbers[place + 1] = os.getpid(), elapsed()
 
     def _begin(self) -> None:

@@ -40,8 +40,8 @@ class SharedMemory:
 class SharedCounters:
     """The counters of one process, its only writer.
 
-    Values are updated in place: `sheet.numbers[place] += 1`. A reader may see a row with values of
-    two moments, never half a value.
+    Values are updated in place: `counters.numbers[place] += 1`. A reader may see a row with values
+    of two moments, never half a value.
 
     Args:
         memory: of `SIZE` bytes. Existing rows are continued.
@@ -113,10 +113,10 @@ def read(memory: mmap.mmap) -> dict[str, tuple[float, ...]]:
     }
 
 
-def totals(sheets: Iterable[mmap.mmap]) -> dict[str, tuple[float, ...]]:
+def totals(counters: Iterable[mmap.mmap]) -> dict[str, tuple[float, ...]]:
     """Return the rows of several processes, summed by key."""
     total: dict[str, tuple[float, ...]] = {}
-    for memory in sheets:
+    for memory in counters:
         for key, numbers in read(memory).items():
             so_far = total.get(key)
             total[key] = numbers if so_far is None else tuple(map(float.__add__, so_far, numbers))

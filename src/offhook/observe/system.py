@@ -41,17 +41,17 @@ class Process:
         return self.name.partition("-")[0]
 
 
-def running_processes(sheets: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process, ...]:
+def running_processes(counters: Mapping[str, mmap.mmap], *, own: str = "") -> tuple[Process, ...]:
     """Return the running processes that write counters.
 
     Args:
-        sheets: by the names of the processes.
+        counters: by the names of the processes.
         own: a name for this process, to include it if it writes none.
     """
     this = tuple(_look(own, os.getpid(), math.inf)) if own else ()
     return this + tuple(
         process
-        for name, memory in sheets.items()
+        for name, memory in counters.items()
         if (signed := read(memory).get(PROCESS))
         for process in _look(name, int(signed[0]), signed[1])
     )
@@ -147,7 +147,7 @@ class SystemMonitor:
     """Takes snapshots of this machine.
 
     Args:
-        sheets: its processes' counters, by their names.
+        counters: of its processes, by their names.
         count: counts the store's messages.
         own: a name for this process, if it is none of those.
         disks: directories on the disks to measure, by their contents.
@@ -156,14 +156,14 @@ class SystemMonitor:
 
     def __init__(
         self,
-        sheets: Mapping[str, mmap.mmap],
+        counters: Mapping[str, mmap.mmap],
         count: Callable[[], Awaitable[Counts]],
         *,
         own: str = "",
         disks: Mapping[str, Path] = MappingProxyType({}),
         spooled: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
-        self._sheets = sheets
+        self._counters = counters
         self._count = count
         self._own = own
         self._disks = disks
@@ -173,8 +173,8 @@ class SystemMonitor:
         """Take a snapshot. An unavailable or slow store is not an error."""
         counts = await _within_timeout(self._count)
         spooled = None if self._spooled is None else await _within_timeout(self._spooled)
-        processes = running_processes(self._sheets, own=self._own)
-        rows = totals(self._sheets.values())
+        processes = running_processes(self._counters, own=self._own)
+        rows = totals(self._counters.values())
         return Snapshot(steady(), rows, processes, counts, Host.now(self._disks), spooled)
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="offhook.process.admin_main")
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listener", type=int, required=True)
-    parser.add_argument("--sheet", nargs=2, action="append", default=[], metavar=("NAME", "FD"))
+    parser.add_argument("--counters", nargs=2, action="append", default=[], metavar=("NAME", "FD"))
     given = parser.parse_args()
     try:
         settings = Settings.from_json(sys.stdin.buffer.read())
@@ -43,8 +43,8 @@ async def _serve(settings: Settings, given: argparse.Namespace) -> None:
     stop = stop_on_sigterm()
     lifeline = Lifeline(given.lifeline)
     lifeline.on_disconnect(stop.set)
-    sheets = {name: inherited(int(descriptor)) for name, descriptor in given.sheet}
-    admin = Admin(settings, LogObserver(), version=__version__, sheets=sheets)
+    counters = {name: inherited(int(descriptor)) for name, descriptor in given.counters}
+    admin = Admin(settings, LogObserver(), version=__version__, counters=counters)
     server = server_for(admin.asgi, drain=_DRAIN, lifespan="off")
     async with serving(server, socket.socket(fileno=given.listener)) as served:
         lifeline.beat()

@@ -112,14 +112,14 @@ class Machine:
             lambda: store_of(settings), needed=listener is not None and not settings.spool
         )
         counting = () if sockets.admin is None else [s for s in slots if s.role is not Role.ADMIN]
-        sheets = {slot.name: SharedMemory() for slot in counting}
+        counters = {slot.name: SharedMemory() for slot in counting}
         supervisor = Supervisor(
             slots,
             spawn=Spawner(
                 self.name,
                 settings,
                 sockets,
-                sheets,
+                counters,
                 store_exists=lambda: preparation.succeeded,
             ),
             release=self._release,

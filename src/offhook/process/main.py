@@ -38,8 +38,8 @@ def main() -> None:
         app = AppName.parse(given.app, Path.cwd()).load()
         app.configure(create_store=not given.no_create_store)
         configure(app.settings)
-        if given.sheet >= 0:
-            app.observe(PrometheusObserver(SharedCounters.inherited(given.sheet)))
+        if given.counters >= 0:
+            app.observe(PrometheusObserver(SharedCounters.inherited(given.counters)))
         run_loop(lambda: _run_role(app, given))
     except OffhookError as error:
         print(f"offhook {given.role}: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
@@ -53,7 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--listener", type=int, default=-1)
     parser.add_argument("--owner", default="")
-    parser.add_argument("--sheet", type=int, default=-1)
+    parser.add_argument("--counters", type=int, default=-1)
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--no-create-store", action="store_true")
     return parser.parse_args()

@@ -18,7 +18,7 @@ class Spawner:
         name: of the bot, for each process to load.
         settings: of the bot.
         sockets: inherited by the processes that listen.
-        sheets: the shared counters by slot name; empty where no admin process reads them.
+        counters: shared, by slot name; empty where no admin process reads them.
         store_exists: whether the store has been opened, so that it must not be created anew.
     """
 
@@ -27,14 +27,14 @@ class Spawner:
         name: AppName,
         settings: Settings,
         sockets: Sockets,
-        sheets: Mapping[str, SharedMemory],
+        counters: Mapping[str, SharedMemory],
         *,
         store_exists: Callable[[], bool],
     ) -> None:
         self._name = name
         self._settings = settings
         self._sockets = sockets
-        self._sheets = sheets
+        self._counters = counters
         self._store_is_there = store_exists
 
     def __call__(self, slot: ProcessSlot, owner: str) -> Child:
@@ -54,9 +54,9 @@ class Spawner:
     ) -> Child:
         shared: list[HasFileno] = [*sockets]
         more: list[str] = []
-        if sheet := self._sheets.get(slot.name):
-            shared.append(sheet)
-            more = ["--sheet", str(sheet.fileno())]
+        if counters := self._counters.get(slot.name):
+            shared.append(counters)
+            more = ["--counters", str(counters.fileno())]
         if self._store_is_there():
             more.append("--no-create-store")
         return Child.start(
@@ -67,11 +67,11 @@ class Spawner:
         """Start the admin process, which reads the counters and does not load the bot."""
         listener = self._sockets.of(Role.ADMIN)
         arguments = ["--listener", str(listener.fileno())]
-        for name, sheet in self._sheets.items():
-            arguments += ["--sheet", name, str(sheet.fileno())]
+        for name, counters in self._counters.items():
+            arguments += ["--counters", name, str(counters.fileno())]
         return Child.start(
             "offhook.process.admin_main",
             arguments,
-            shared=[listener, *self._sheets.values()],
+            shared=[listener, *self._counters.values()],
             stdin=self._settings.to_json(),
         )

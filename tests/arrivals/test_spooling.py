@@ -7,18 +7,20 @@ import asyncio
 import resource
 import sqlite3
 import time
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from offhook.arrivals import Spooling
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.log import SqliteSpool, open_spool
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable
 from offhook.events import Topic
 from offhook.ingress.admission import BacklogLimit
+from offhook.stores.api import Spooled
 from testing.spools import PATIENCE, Machine, Way, bytes_of, eventually, locked, sids
 from testing.stores import inbound
 
@@ -83,6 +85,25 @@ async def test_an_outage_is_told_once_with_its_reason_and_so_is_its_end(machine:
         (Topic.SPOOL, True),
     }
     assert machine.told(Topic.SPOOL) == ["empty again: 100 webhooks were forwarded to the store"]
+
+
+async def test_a_complaint_about_an_empty_spool_is_withdrawn(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, failures = SqliteSpool.oldest, [StoreUnavailable("the disk does not answer")]
+
+    async def failing(
+        spool: SqliteSpool, limit: int, *, without: Collection[str] = ()
+    ) -> Sequence[Spooled]:
+        if failures:
+            raise failures.pop()
+        return await oldest(spool, limit, without=without)
+
+    monkeypatch.setattr(SqliteSpool, "oldest", failing)
+    async with machine.ingress():
+        await eventually(lambda: any(problem.resolved for problem in machine.problems))
+    complaint = "the spool can't be emptied: the disk does not answer"
+    assert machine.told(Topic.SPOOL) == [complaint, "empty again"]
 
 
 async def test_while_the_spool_holds_a_lane_the_lane_goes_there_and_others_do_not(

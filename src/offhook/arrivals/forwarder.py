@@ -124,12 +124,13 @@ class Forwarder:
             self._observer(Problem(Topic.SPOOL, text))
 
     def _report_empty(self) -> None:
-        self._reported = ""
-        if not self._forwarded:
+        if not (self._forwarded or self._reported):
             return
-        known = f", {self._known} of which it had" if self._known else ""
-        text = f"empty again: {self._forwarded} webhooks were forwarded to the store{known}"
-        self._forwarded = self._known = 0
+        text = "empty again"
+        if self._forwarded:
+            known = f", {self._known} of which it had" if self._known else ""
+            text += f": {self._forwarded} webhooks were forwarded to the store{known}"
+        self._reported, self._forwarded, self._known = "", 0, 0
         self._observer(Problem(Topic.SPOOL, text, resolved=True))
 
     async def _flush(self) -> None:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args, get_type_hints
 
 from offhook.core.messages import StatusUpdate
 from offhook.errors import HandlerError
@@ -17,6 +17,38 @@ Subject = Message | StatusUpdate
 
 OnRetry = Literal["hold", "skip"]
 """Whether the lane waits for a message's next attempt, or later messages overtake it."""
+
+
+class StatusOptions(TypedDict, total=False):
+    """The options of a handler of delivery statuses.
+
+    Attributes:
+        where: called on the event loop for every subject, so it must be quick; what it raises is a
+            failed attempt.
+        timeout: seconds an attempt may take; None for the setting.
+        max_attempts: attempts until the message is dead; None for the setting.
+    """
+
+    where: Callable[[Any], object] | None
+    timeout: float | None
+    max_attempts: int | None
+
+
+class OptOutOptions(StatusOptions, total=False):
+    """The options of a handler of opt-outs. `channel`: `sms`, `whatsapp`, ...; None for all."""
+
+    channel: str | None
+
+
+class MessageOptions(OptOutOptions, total=False):
+    """The options of a handler of messages.
+
+    Attributes:
+        on_retry: `hold` keeps the lane in order, `skip` lets later messages overtake.
+    """
+
+    on_retry: OnRetry
+
 
 _NEVER_FILLED: Final = frozenset(
     {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -76,86 +108,32 @@ class Handlers:
         self._statuses: list[Handler] = []
         self._opt_outs: list[Handler] = []
 
-    def add_message(
-        self,
-        function: Callable[..., Any],
-        *,
-        channel: str | None = None,
-        where: Callable[[Message], object] | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
-        on_retry: OnRetry = "hold",
-    ) -> None:
+    def add_message(self, function: Callable[..., Any], **options: Unpack[MessageOptions]) -> None:
         """Register a handler of inbound messages.
 
         Args:
             function: `async def`, or `def` (run in a thread). It receives a `Message` for each
                 parameter annotated so, and nothing else.
-            channel: `sms`, `whatsapp`, ...; None for all.
-            where: called on the event loop for every message, so it must be quick; what it raises
-                is a failed attempt.
-            timeout: seconds an attempt may take; None for the setting.
-            max_attempts: attempts until the message is dead; None for the setting.
-            on_retry: `hold` keeps the lane in order, `skip` lets later messages overtake.
+            options: see `MessageOptions`.
 
         Raises:
             HandlerError: it has a parameter that can't be given, or an option is invalid.
         """
-        if on_retry not in get_args(OnRetry):
-            raise HandlerError(f'on_retry is "hold" or "skip", not {on_retry!r}')
-        self._messages.append(
-            _handler(
-                function,
-                Message,
-                channel=channel,
-                where=where,
-                timeout=timeout,
-                max_attempts=max_attempts,
-                holds_lane=on_retry == "hold",
-            )
-        )
+        self._messages.append(_handler(function, Message, **options))
 
-    def add_status(
-        self,
-        function: Callable[..., Any],
-        *,
-        where: Callable[[StatusUpdate], object] | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
-    ) -> None:
+    def add_status(self, function: Callable[..., Any], **options: Unpack[StatusOptions]) -> None:
         """Register a handler of delivery statuses; arguments as of `add_message`.
 
         It receives a `StatusUpdate`. What it returns is not used.
         """
-        self._statuses.append(
-            _handler(
-                function, StatusUpdate, where=where, timeout=timeout, max_attempts=max_attempts
-            )
-        )
+        self._statuses.append(_handler(function, StatusUpdate, **options))
 
-    def add_opt_out(
-        self,
-        function: Callable[..., Any],
-        *,
-        channel: str | None = None,
-        where: Callable[[Message], object] | None = None,
-        timeout: float | None = None,
-        max_attempts: int | None = None,
-    ) -> None:
+    def add_opt_out(self, function: Callable[..., Any], **options: Unpack[OptOutOptions]) -> None:
         """Register a handler of messages that Twilio treats as STOP, START or HELP.
 
         Arguments as of `add_message`; `message.opt_out` says which of the three it is.
         """
-        self._opt_outs.append(
-            _handler(
-                function,
-                Message,
-                channel=channel,
-                where=where,
-                timeout=timeout,
-                max_attempts=max_attempts,
-            )
-        )
+        self._opt_outs.append(_handler(function, Message, **options))
 
     def set_credentials(self, function: Lookup) -> None:
         """Register the function that finds the auth tokens of an account.
@@ -197,11 +175,11 @@ def _handler(
     function: Callable[..., Any],
     given: type[Subject],
     *,
-    where: Callable[[Any], object] | None,
-    timeout: float | None,
-    max_attempts: int | None,
+    where: Callable[[Any], object] | None = None,
+    timeout: float | None = None,
+    max_attempts: int | None = None,
     channel: str | None = None,
-    holds_lane: bool = True,
+    on_retry: OnRetry = "hold",
 ) -> Handler:
     """Check a function and its options; return its handler.
 
@@ -220,6 +198,8 @@ def _handler(
         raise HandlerError(f"{name}: timeout is in seconds and more than 0, not {timeout!r}")
     if max_attempts is not None and max_attempts < 1:
         raise HandlerError(f"{name}: max_attempts is at least 1, not {max_attempts!r}")
+    if on_retry not in get_args(OnRetry):
+        raise HandlerError(f'{name}: on_retry is "hold" or "skip", not {on_retry!r}')
     positional, keywords = _parameters(function, name, given)
     return Handler(
         name=name,
@@ -231,7 +211,7 @@ def _handler(
         where=where,
         timeout=timeout,
         max_attempts=max_attempts,
-        holds_lane=holds_lane,
+        holds_lane=on_retry == "hold",
     )
 
 

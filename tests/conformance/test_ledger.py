@@ -1,6 +1,7 @@
 """What every store promises of sends (`api.Ledger`), each test named as a behaviour."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -402,12 +403,16 @@ async def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> N
             await store.settle_send(send, ACCEPTED)
         return one.turns
 
+    async def accept(store: Store, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            await store.accept(inbound(f"SM{number}"))
+        async with clock_of(url) as clock:
+            await clock.advance(1)  # within one millisecond, what comes before it is not told
+
     async with opened(url) as store:
-        for number in range(4):
-            await store.accept(inbound(f"SM{number}"))
+        await accept(store, range(4))
         assert [await claimed_and_answered(store) for _ in range(4)] == [0, 0, 0, 0]
-        for number in range(4, 8):
-            await store.accept(inbound(f"SM{number}"))
+        await accept(store, range(4, 8))
         # All of them came behind the fourth reply, and before the next.
         assert [await claimed_and_answered(store) for _ in range(4)] == [1, 1, 1, 1]
         assert await answered(store, "SM8") == 2

@@ -38,12 +38,13 @@ demo: $(VENV)/installed  ## a conversation with the example bot, then stays up (
 	$(BIN)/offhook demo $(ARGS)
 
 test: $(VENV)/installed  ## format, lint, types, layering, then every test but the long ones
-	$(MAKE) --no-print-directory --jobs 2 check collected
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target check collected
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
-# Beside the linters, on the other core: the test processes then find the tests compiled.
+# In parallel with the linters; the test processes then find the tests compiled.
 collected: $(VENV)/installed
-	@$(BIN)/python -m pytest $(TESTS) --numprocesses 0 --collect-only --quiet >/dev/null
+	@said=$$($(BIN)/python -m pytest $(TESTS) --numprocesses 0 --collect-only --quiet) \
+	  || { echo "$$said"; exit 1; }
 
 .PHONY: steady
 steady: $(VENV)/installed  ## the tests ten times, while something else keeps a core busy (ARGS="--runs 2")

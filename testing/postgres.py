@@ -46,7 +46,10 @@ _OPTIONS = {
 
 
 class _Template(NamedTuple):
-    """What all servers of a process begin with: initdb takes a second of CPU, copying does not."""
+    """What all servers of a process are copied from: initdb takes a second of CPU.
+
+    They have one password and one system identifier.
+    """
 
     binaries: Path
     data: Path
@@ -227,12 +230,13 @@ def _template() -> _Template:
     user = pwd.getpwnam(_STRANGER) if os.geteuid() == 0 else None
     _give(directory, user)
     binaries = _binaries(directory, user)
-    data, word, password = directory / "data", directory / "password", secrets.token_urlsafe(12)
-    word.write_text(password)
-    _give(word, user)
+    data, password_file = directory / "data", directory / "password"
+    password = secrets.token_urlsafe(12)
+    password_file.write_text(password)
+    _give(password_file, user)
     _run(
         binaries / "initdb", "--pgdata", data, "--username=postgres", "--encoding=UTF8",
-        "--locale=C", "--auth=scram-sha-256", "--pwfile", word,
+        "--locale=C", "--auth=scram-sha-256", "--pwfile", password_file,
         "--set", "scram_iterations=1",  # a test's connection need not take 10 ms of CPU
         **_as_user(directory, user),
     )  # fmt: skip

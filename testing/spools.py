@@ -149,9 +149,11 @@ class Way:
         """
         with self._machine.locked():
             # However long it waited, there would be no answer.
-            patience, self.store._deadline = self.store._deadline, Deadline(_IMPATIENT)
-            await self.accept(inbound(secrets.token_hex(4), "victim"))
-            self.store._deadline = patience
+            deadline, self.store._deadline = self.store._deadline, Deadline(_IMPATIENT)
+            try:
+                await self.accept(inbound(secrets.token_hex(4), "victim"))
+            finally:
+                self.store._deadline = deadline
             yield
 
     async def until_back(self) -> None:

@@ -10,10 +10,9 @@ from testing.commands import Call, Ended, Home
 
 
 def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Return a function that runs a command here and as things are."""
-    monkeypatch.setattr(
-        "offhook.cli.stores._CREATION_TIMEOUT", 0.0
-    )  # no other process creates the store
+    """Return a function that runs a command in this process, with its directory and environment."""
+    # No other process creates the store.
+    monkeypatch.setattr("offhook.cli.stores._CREATION_TIMEOUT", 0.0)
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["offhook", *arguments])

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from urllib.parse import urlsplit
@@ -186,11 +186,10 @@ def link_of(dev: Process, page: str = "phone") -> str:
 def visiting(browser: Browser, link: str, **options: object) -> Iterator[Visit]:
     """Open a page by its link in a profile of its own. See `page_of`."""
     context = browser.new_context(**options)  # type: ignore[arg-type]
-    with page_of(context, base_of(link)) as visit:
+    with closing(context), page_of(context, base_of(link)) as visit:
         visit.page.goto(link)
         expect(visit.page.locator("#live")).to_have_text("live")
         yield visit
-    context.close()
 
 
 @contextmanager
@@ -206,10 +205,10 @@ def page_of(context: BrowserContext, base: str) -> Iterator[Visit]:
     page.on("request", note)
     page.on("console", lambda told: visit.complaints.append(f"{told.type}: {told.text}"))
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    yield visit
-    assert not visit.left
-    assert not visit.complaints
-    page.close()
+    with closing(page):
+        yield visit
+        assert not visit.left
+        assert not visit.complaints
 
 
 def base_of(link: str) -> str:

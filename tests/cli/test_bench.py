@@ -33,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
     mixed = ("--repeats", "20", "--forged", "20", "--media", "20", "--statuses", "20")
     plot = tmp_path / "plot.svg"
-    done = home.run("bench", *BRIEF, *mixed, "--plot", str(plot), "--json")
+    # Long enough for some of each kind, though the disk be slow.
+    done = home.run("bench", *BRIEF, "--seconds", "1", *mixed, "--plot", str(plot), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     measured: dict[str, Any] = json.loads(done.stdout)
     closed, opened = measured["phases"]

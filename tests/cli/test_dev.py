@@ -70,7 +70,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 
 @pytest.fixture
 def beside(shared: Shared, call_in: Callable[[Home], Call]) -> Call:
-    """Return what runs a command beside the shared one."""
+    """Return a function that runs commands against the shared `offhook dev`."""
     return call_in(shared.home)
 
 
@@ -86,7 +86,7 @@ def session(home: Home) -> Session:
 
 
 def sessions(home: Home) -> list[Session]:
-    """Return the sessions of those that run; one that was killed leaves its file behind."""
+    """Return the sessions whose process is alive; a killed one leaves its file behind."""
     files = sorted((home.runtime / "offhook").glob("dev-*.json"))
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
     return [one for one in map(Session.read, files) if one.is_alive()]

@@ -227,7 +227,7 @@ async def test_a_worker_that_cannot_be_replaced_for_now_leaves_the_ingress_alone
         assert await line.ended() == 0
 
 
-# The last of the file: what they share stands idle for no other test.
+# Last in the file: the loop that they share runs only during these tests.
 sharing = pytest.mark.asyncio(loop_scope="module")
 
 

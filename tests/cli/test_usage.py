@@ -1,5 +1,6 @@
 import inspect
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +108,10 @@ def test_a_wrong_setting_is_named(
     value: str,
 ) -> None:
     run = call_in(home)
-    monkeypatch.syspath_prepend(home.directory)  # which loading a bot does for good
+    # Loading a bot leaves both behind.
+    monkeypatch.syspath_prepend(home.directory)
+    monkeypatch.delitem(sys.modules, "bot", raising=False)
+    monkeypatch.setattr("offhook.process.machine.Machine.serve", None)  # if it were not refused
     for variable, text in {**PUBLIC, name: value}.items():
         monkeypatch.setenv(variable, text)
     status, shown, said = run("run", "bot:app")

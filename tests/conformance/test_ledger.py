@@ -407,7 +407,7 @@ async def test_what_was_written_before_a_reply_does_not_answer_it(url: str) -> N
         for number in numbers:
             await store.accept(inbound(f"SM{number}"))
         async with clock_of(url) as clock:
-            await clock.advance(1)  # within one millisecond, what comes before it is not told
+            await clock.advance(1)  # turns compare milliseconds: these are a second before a reply
 
     async with opened(url) as store:
         await accept(store, range(4))

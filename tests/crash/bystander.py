@@ -15,7 +15,9 @@ from typing import Final, Protocol
 from testing.commands import Home
 from testing.postgres import PostgresServer
 
-_REST: Final = 4.0  # times as long as the last command took: they share a core with the servers
+# Times as long as the last command took, so that commands do not compete with the servers for CPU.
+_REST: Final = 4.0
+_LONGEST_REST: Final = 1.0  # seconds
 
 PATIENCE: Final = 120.0
 """Seconds until a command hangs. Starting Python takes long on a machine that is this busy."""
@@ -109,7 +111,7 @@ class Bystander:
             began = time.monotonic()
             self._note(await asyncio.to_thread(do))
             self.visits += 1
-            await asyncio.sleep(_REST * (time.monotonic() - began))
+            await asyncio.sleep(min(_LONGEST_REST, _REST * (time.monotonic() - began)))
 
     async def check(self) -> None:
         """Look for damage."""

@@ -32,7 +32,7 @@ from tests.crash.verdict import Verdict
 LEASE = 10
 
 SHORT_SEND_LEASE = 12.0
-"""Seconds, of a short run. A request leaves within the first half; these are answered at once."""
+"""Seconds, of a short run."""
 
 _BOT = Path(__file__).with_name("bot.py")
 
@@ -47,7 +47,7 @@ class Drill:
         database: the same, for an operator who looks at it all the while.
         fleet: makes the processes under test, from the bot's home.
         complaints: called at the end, for what else was found wrong.
-        send_lease: seconds; what a killed machine was sending holds its conversation up so long.
+        send_lease: seconds for which a send of a killed machine delays its conversation.
     """
 
     directory: Path

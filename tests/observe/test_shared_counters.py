@@ -71,7 +71,7 @@ def test_a_row_that_was_begun_and_not_finished_is_not_seen_and_is_begun_anew() -
     assert read(counters.memory) == {"whole": (0.0,), "half": (0.0, 0.0, 0.0)}
 
 
-def test_full_memory_keeps_what_it_has_and_loses_the_rest() -> None:
+def test_when_the_memory_is_full_the_rest_is_lost() -> None:
     counters = SharedCounters.alone()
     counters.numbers[counters.place("first")] = 1
     for number in range(SIZE // 100):

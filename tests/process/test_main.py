@@ -100,7 +100,7 @@ def test_a_child_loads_no_command_line() -> None:
     assert done.stdout.strip() == "set()"
 
 
-# The last of the file: what they share stands idle for no other test.
+# Last in the file: the loop that they share runs only during these tests.
 sharing = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -65,7 +65,7 @@ async def claim_set_right(store: Store, *sids: str) -> Claimed:
     found = {one.sid for one in claimed.claims}
     while found < set(sids):
         assert claimed.next_due is not None
-        assert claimed.next_due < 5
+        assert claimed.next_due < 1
         await asyncio.sleep(claimed.next_due)
         claimed = await store.claim(9, lease=30.0, owner="w2", alone=False)
         found |= {one.sid for one in claimed.claims}
@@ -96,7 +96,7 @@ async def test_what_is_due_is_due_and_what_is_leased_is_leased(
         assert await store.renew([leased.token], lease=30.0) == frozenset()
         early = {"SMsettled"} if seconds < 0 else set()
         claimed = await claim_set_right(other, "SMbefore", "SMafter", *early)
-        assert claimed.next_due == pytest.approx(30, abs=3)  # the leases
+        assert claimed.next_due == pytest.approx(30, abs=4)  # the leases
         assert claimed.step == pytest.approx(seconds, abs=3)
         claimed = await store.claim(9, lease=30.0, owner="w1", alone=False)
         assert claimed.claims == ()

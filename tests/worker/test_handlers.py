@@ -238,6 +238,15 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
         Handlers().add_message(plain, **options)
 
 
+def test_an_option_that_a_kind_of_handler_does_not_have_is_refused() -> None:
+    unchecked: dict[str, Any] = {"channel": "sms"}
+    with pytest.raises(HandlerError, match="no option channel"):
+        Handlers().add_status(plain, **unchecked)
+    unchecked = {"on_retry": "skip"}
+    with pytest.raises(HandlerError, match="no option on_retry"):
+        Handlers().add_opt_out(plain, **unchecked)
+
+
 def test_options_are_kept() -> None:
     handler = only(plain, timeout=2.5, max_attempts=7, on_retry="skip")
     assert (handler.timeout, handler.max_attempts, handler.holds_lane) == (2.5, 7, False)

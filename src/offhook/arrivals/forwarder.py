@@ -54,7 +54,10 @@ class Forwarder:
         """Forward until `stop` is called; wait for the store while it is unavailable."""
         pause = _POLL
         while not self._stopped.is_set():
-            if self._spool.is_empty() or not self._spool.lead():
+            if self._spool.is_empty():
+                self._report_empty()
+                pause = _POLL
+            elif not self._spool.lead():
                 pause = _POLL
             elif await self._advance():
                 pause = 0.0
@@ -76,8 +79,6 @@ class Forwarder:
         except Exception as error:  # noqa: BLE001 - to give up would be for ever
             self._report(f"the spool can't be emptied: {describe(error)}")
             return False
-        if not batch and not self._resting:
-            self._report_empty()
         return bool(forwarded)
 
     async def _forward(self, batch: Sequence[Spooled]) -> list[int]:
@@ -139,6 +140,8 @@ class Forwarder:
             if time.monotonic() >= deadline or not await self._advance():
                 await self._report_left()
                 return
+        if self._spool.is_empty():
+            self._report_empty()
 
     async def _report_left(self) -> None:
         try:

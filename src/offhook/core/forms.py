@@ -115,26 +115,25 @@ _QUOTED_PRINTABLE: Final = bytes.maketrans(b"&=+%", b"\1\0 =")
 
 
 def _plain(body: bytes, segments: int) -> dict[str, str] | None:
-    """Decode a form as Twilio writes them, in a sixth of the time that `_strict` takes.
+    """Decode a form the way Twilio writes one, in C.
 
-    None for any other: names without `=` or with several, repeated names, control characters, and
-    whatever is malformed.
+    None for any other, which `_strict` decodes or refuses: a field without `=` or with several, a
+    name that comes twice, a raw line end, NUL, or whatever is malformed.
     """
-    if (
-        b"\n" in body or b"\r" in body
-    ):  # quoted-printable would take `=` before them for a soft break
+    # In quoted-printable, `=` before a line end is a soft line break.
+    if b"\n" in body or b"\r" in body:
         return None
     quoted = body.translate(_QUOTED_PRINTABLE)
     plain = a2b_qp(quoted)
-    # An escape takes two bytes less than it did; what is no escape takes at most one less.
+    # A valid escape has become two bytes shorter, a malformed one shorter by one at most.
     if len(quoted) - len(plain) != 2 * quoted.count(b"="):
         return None
-    # With as many separators of names as fields, each field has to have one: none was escaped.
+    # As many `=` as fields, and no escaped NUL: then each field has one, or the next step fails.
     if not plain.count(0) == body.count(b"=") == segments:
         return None
     try:
-        first = dict([field.split("\0", 1) for field in plain.decode().split("\1")])
-    except ValueError:  # a field without a name's end; UnicodeDecodeError is one too
+        first = dict([pair.split("\0", 1) for pair in plain.decode().split("\1")])
+    except ValueError:  # a field without `=`; UnicodeDecodeError is one too
         return None
     return first if len(first) == segments else None
 

@@ -126,6 +126,7 @@ class Handlers:
 
         It receives a `StatusUpdate`. What it returns is not used.
         """
+        _refuse_unknown(options, StatusOptions)
         self._statuses.append(_handler(function, StatusUpdate, **options))
 
     def add_opt_out(self, function: Callable[..., Any], **options: Unpack[OptOutOptions]) -> None:
@@ -133,6 +134,7 @@ class Handlers:
 
         Arguments as of `add_message`; `message.opt_out` says which of the three it is.
         """
+        _refuse_unknown(options, OptOutOptions)
         self._opt_outs.append(_handler(function, Message, **options))
 
     def set_credentials(self, function: Lookup) -> None:
@@ -169,6 +171,12 @@ class Handlers:
 
 
 _SUBJECT: Final = object()  # stands for the message or status until there is one
+
+
+def _refuse_unknown(options: Mapping[str, object], allowed: type) -> None:
+    """Refuse what only other kinds of handlers have: types are not checked at run time."""
+    if unknown := options.keys() - get_type_hints(allowed).keys():
+        raise HandlerError(f"this kind of handler has no option {', '.join(sorted(unknown))}")
 
 
 def _handler(

@@ -1,6 +1,6 @@
-"""Imported by every Python at its start that finds it: says soon what a store that opens waits for.
+"""Imported at the start of each Python that finds it on its path: shortens a delay.
 
-`MOMENT` is read by what is imported later.
+A store that opens reports sooner what it waits for. `MOMENT` is read by what is imported later.
 """
 
 from offhook.stores import availability

@@ -156,6 +156,14 @@ def request(method: str, target: str, body: bytes, headers: dict[str, str]) -> b
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+async def _has_ended(reader: asyncio.StreamReader) -> bool:
+    """Return whether nothing more comes; what a client still writes resets the connection."""
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
     async with asyncio.timeout(60):
         head = BytesIO(await reader.readuntil(b"\r\n\r\n"))
@@ -163,7 +171,7 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
         headers = {name.lower(): value for name, value in parse_headers(head).items()}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         closing = headers.get("connection") == "close"
-        return Reply(status, headers, body, closed=closing and await reader.read() == b"")
+        return Reply(status, headers, body, closed=closing and await _has_ended(reader))
 
 
 class _Server(uvicorn.Server):

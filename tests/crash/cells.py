@@ -15,6 +15,7 @@ from tests.crash.services import Service, Way
 from tests.crash.visits import Visit
 
 _SETTLING: Final = 20.0  # seconds; ten leases
+_OPENING: Final = 10.0  # seconds; a lock that was dropped does not come back
 
 HEADING: Final = (
     f"{'way':<21}{'beside it':<27}{'acked':>8}{'refused':>8}{'lost':>8}{'stuck':>8}  what else"
@@ -111,7 +112,7 @@ def _receive(visit: Visit, service: Service, cell: Cell) -> None:
         cell.faults.append(f"complaint: {visit.name}: {wrong}")
     cell.faults += [f"deleted log: {visit.name}: {name}" for name in service.deleted()]
     with suppress(AssertionError):  # a connection that opens just now has no lock yet
-        until(lambda: not service.unlocked(), patience=1.0)
+        until(lambda: not service.unlocked(), patience=_OPENING)
     cell.faults += [f"no lock: {visit.name}: process {pid}" for pid in service.unlocked()]
 
 

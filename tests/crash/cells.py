@@ -111,9 +111,10 @@ def _receive(visit: Visit, service: Service, cell: Cell) -> None:
     if wrong := visit.pay(service):
         cell.faults.append(f"complaint: {visit.name}: {wrong}")
     cell.faults += [f"deleted log: {visit.name}: {name}" for name in service.deleted()]
-    with suppress(AssertionError):  # a connection that opens just now has no lock yet
+    try:  # a connection that opens just now has no lock yet
         until(lambda: not service.unlocked(), patience=_OPENING)
-    cell.faults += [f"no lock: {visit.name}: process {pid}" for pid in service.unlocked()]
+    except AssertionError:
+        cell.faults += [f"no lock: {visit.name}: process {pid}" for pid in service.unlocked()]
 
 
 def _look(service: Service, cell: Cell) -> None:

@@ -11,6 +11,7 @@ import pytest
 from offhook.errors import StoreBroken
 from offhook.stores.api import Filter
 from offhook.stores.sqlite import SqliteStore
+from offhook.stores.sqlite.files import Files
 from testing.stores import inbound, opened
 
 Damage = Callable[[Path], object]
@@ -156,6 +157,33 @@ async def test_a_replacement_with_another_schema_is_not_gone_on_with(tmp_path: P
         for _ in range(3):
             with pytest.raises(StoreBroken, match="replaced"):
                 await store.accept(inbound("SM2"))
+
+
+async def test_a_file_that_is_replaced_while_it_is_opened_is_not_given_the_former_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "offhook.db"
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("PRAGMA user_version = 1")
+
+    async with store_at(path) as store:
+        await store.accept(inbound("SM1"))  # is in the log alone
+        refuse_half = Files._refuse_half
+
+        def replaced(files: Files, *, timeout: float) -> None:
+            refuse_half(files, timeout=timeout)
+            if (tmp_path / "other.db").exists():
+                (tmp_path / "other.db").replace(path)
+
+        monkeypatch.setattr(Files, "_refuse_half", replaced)
+        with pytest.raises(StoreBroken, match="replaced"):
+            await store.find(Filter())  # the first that reads opens a connection
+        for _ in range(3):
+            with pytest.raises(StoreBroken, match="replaced"):
+                await store.accept(inbound("SM2"))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (1,)
+        assert other.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(

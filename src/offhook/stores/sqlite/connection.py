@@ -1,6 +1,7 @@
 """A connection that commits durably."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -14,7 +15,12 @@ that was stopped in the middle of a transaction."""
 _AUTOCHECKPOINT: Final = 20_000
 
 
-def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    *,
+    made_like: Path | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> sqlite3.Connection:
     """Return a connection that commits durably: write-ahead log, one fsync a commit.
 
     It waits for no lock by itself, and may be used by several threads, one at a time.
@@ -30,6 +36,7 @@ def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
         made_like: if there is no such file, make it, with the mode of this one from the first
             moment on. SQLite gives its log and index the same mode. Without it a missing file is
             an error, for a new one would be empty.
+        check: called once the file is open, before its log is: raises if it is the wrong one.
     """
     # https://www.sqlite.org/uri.html#recognized_query_parameters
     mode = "mode=rw" if made_like is None else f"mode=rwc&modeof={quote(bytes(made_like))}"
@@ -41,6 +48,11 @@ def connect(path: Path, *, made_like: Path | None = None) -> sqlite3.Connection:
         cached_statements=512,
         timeout=0,
     )
+    try:
+        check()
+    except BaseException:
+        connection.close()  # which touches no file that nobody has read
+        raise
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
     for pragma in (
         "journal_mode = WAL",

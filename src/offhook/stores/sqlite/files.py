@@ -6,6 +6,7 @@ commit is durable, and can't be found (docs/decisions/0021-a-store-that-is-broke
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -129,6 +130,9 @@ class Files:
         self._identity: _Identity | None = None
         self._logs: set[_Identity | None] = set()
         self._schema = 0
+        # Of two threads, one would open the log by the name that the other has just given to
+        # another one.
+        self._opening = threading.Lock()
 
     def look(self) -> None:
         """Look whether the store can be opened, before anything is made beside it.
@@ -163,6 +167,10 @@ class Files:
         Raises:
             FileMoved: the file is gone, or it is another one that can't be gone on with.
         """
+        with self._opening:
+            return self._open_again()
+
+    def _open_again(self) -> Opened:
         found = _identity(str(self._path))
         if found is None:
             raise FileMoved(
@@ -173,7 +181,13 @@ class Files:
         if found != self._identity:
             self._put_former_log_aside()
         self._refuse_half(timeout=_STEP)  # another connection may be looking, too
-        opened = Opened(self._path, connect(self._path))
+
+        def check() -> None:
+            # Or the log, which is the one of `found`, would be applied to its replacement.
+            if _identity(str(self._path)) != found:
+                raise FileMoved(f"{self._path} was replaced while it was opened")
+
+        opened = Opened(self._path, connect(self._path, check=check))
         try:
             self._accept(opened, found)
         except BaseException:

@@ -14,7 +14,7 @@ from contextlib import (
 from pathlib import Path
 
 from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.log import SqliteSpool, open_spool
+from offhook.arrivals.spool import SqliteSpool, open_spool
 from offhook.concurrency import Deadline
 from offhook.core.inbound import Inbound
 from offhook.events import Event, Problem, Topic

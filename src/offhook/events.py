@@ -164,6 +164,10 @@ class Topic(StrEnum):
         ),
         _LASTING,
     )
+    ARRIVALS = (
+        "arrivals",
+        "an arrivals log could not be read and was put aside, or had to be copied to another file",
+    )
     SPOOL = (
         "spool",
         (

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import httpx2
 
 from offhook.admin.service import Admin
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
 from offhook.observe.shared_counters import SharedCounters

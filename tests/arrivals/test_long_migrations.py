@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem
 from offhook.stores import open_store

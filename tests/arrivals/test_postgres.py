@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record
 from testing.commands import until

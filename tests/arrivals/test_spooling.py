@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from offhook.arrivals import Spooling
-from offhook.arrivals.log import SqliteSpool, open_spool
+from offhook.arrivals.spool import SqliteSpool, open_spool
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, SchemaTooNew, StoreUnavailable

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx2
 import pytest
 
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from offhook.stores import open_store

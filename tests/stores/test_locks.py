@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Spool, Store
 from testing import stores as support

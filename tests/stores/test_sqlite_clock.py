@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from offhook.arrivals.log import SqliteSpool
+from offhook.arrivals.spool import SqliteSpool
 from offhook.clock import elapsed_ms
 from offhook.core.lifecycle import Trigger
 from offhook.stores.api import Filter, Retention, Settlement

@@ -13,7 +13,7 @@ from offhook.admin.login import Login
 from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatcher, to_log
 from offhook.alerts.webhook import AlertWebhook
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic

@@ -1,253 +1,242 @@
-"""A spool: a store of its own file, from which webhooks are moved on instead of handled."""
+"""Append arrivals durably: one commit for all that have gathered, on a thread of its own."""
 
-import fcntl
-import mmap
-import os
-import secrets
+import asyncio
+import queue
 import sqlite3
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from offhook.core.connection_uri import sqlite_file
-from offhook.core.inbound import Inbound
-from offhook.core.keys import Kind
-from offhook.errors import SettingsError, StoreUnavailable
-from offhook.stores.api import Spool, Spooled
-from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import lanes
-from offhook.stores.sqlite.conditions import IS_LIVE, SQL
-from offhook.stores.sqlite.engine import Engine
-from offhook.stores.sqlite.schema import migrate
-from offhook.stores.sqlite.sorting import tally, touch
+from offhook.arrivals.file import LogFile, Slot, is_unreadable
+from offhook.arrivals.record import Arrival, pack
+from offhook.errors import StoreUnavailable
+from offhook.events import Observer, Problem, Topic
+from offhook.stores.sqlite.files import FileMoved
+from offhook.stores.sqlite.writer import failure
 
-_MARK_BYTES: Final = 8
+Done = Callable[[StoreUnavailable | None], None]
+"""Called on the event loop: None once the arrival is durable, or why it is not."""
+
+MAX_GATHERED: Final = 20_000
+"""Arrivals that may wait for a commit; beyond it the log counts as unavailable."""
+
+_BATCH: Final = 512  # arrivals of one row
+_COPIED: Final = 64  # rows that are copied at a time
 
 
-class SqliteSpool:
-    """Keeps `api.Spool` in a file with the schema of the embedded store.
+class ArrivalsLog:
+    """The log of one ingress process, its only writer. Made and used on one event loop.
 
-    So `offhook messages` and `offhook stats` show it as they show any store, and a person is
-    erased from it in the same way.
+    What is appended while a commit is under way goes into the next one: a commit takes little
+    longer for a hundred arrivals than for one, and no caller waits for two of them.
 
     Args:
-        path: the database's file, on a disk of this machine.
+        store: the path of the store's file, beside which the log is.
+        observer: called when a log was put aside, or found its way to another file.
+        wake: called after each commit, on the log's thread: there is something to sort.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._engine = Engine(path)
-        self._mark = Mark(path.with_name(f"{path.name}-mark"))
-        self._leadership = Leadership(path.with_name(f"{path.name}-forwarder"))
-        self._empty_at: bytes | None = None
+    def __init__(self, store: Path, observer: Observer, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._observer = observer
+        self._wake = wake
+        self._gathered: list[tuple[Arrival, Done]] = []
+        self._committing = False
+        self._idle = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = True
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._slot: Slot | None = None
+        self._file: LogFile | None = None
 
     async def open(self) -> None:
-        """See `api.Spool.open`."""
-        await self._engine.open(_prepare)
+        """Take a log over from a process that has died, or make one.
+
+        Raises:
+            StoreUnavailable: none can be written here.
+            SchemaTooNew: a newer offhook has written it.
+        """
+        self._loop, self._closed = asyncio.get_running_loop(), False
+        self._thread = threading.Thread(target=self._run, name="offhook-arrivals", daemon=True)
+        self._thread.start()
         try:
-            self._mark.open()
-        except OSError as error:
+            await self._call(self._begin)
+        except BaseException:
             await self.close()
-            raise StoreUnavailable(f"cannot open the spool: {error}") from error
+            raise
 
     async def close(self) -> None:
-        """See `api.Spool.close`."""
-        self._leadership.resign()
-        await self._engine.close()
-        self._mark.close()
+        """Commit what was appended, and close. May be called twice."""
+        if self._closed or self._thread is None:
+            return
+        self._closed = True
+        if self._committing:
+            self._idle.clear()
+            await self._idle.wait()
+        self._jobs.put(self._end)
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
 
-    async def append(self, inbound: Inbound) -> bool:
-        """See `api.Spool.append`."""
-        new = await self._engine.accept(inbound)
+    def append(self, arrival: Arrival, done: Done) -> None:
+        """Append with the next commit, in the order of the calls.
+
+        Raises:
+            StoreUnavailable: too many wait for the disk, or the log is closed.
+        """
+        if self._closed or self._loop is None:
+            raise StoreUnavailable("the arrivals log is closed")
+        if len(self._gathered) >= MAX_GATHERED:
+            raise StoreUnavailable("too many webhooks wait for the disk")
+        self._gathered.append((arrival, done))
+        if not self._committing:
+            self._committing = True
+            self._loop.call_soon(self._next)
+
+    async def trim(self, name: bytes, position: int) -> None:
+        """Remove what has been sorted, if the log is still the one of this name.
+
+        Raises:
+            StoreUnavailable: it can't be written at present.
+        """
+        await self._call(lambda: self._trim(name, position))
+
+    # On the event loop
+
+    def _next(self) -> None:
+        batch, self._gathered = self._gathered[:_BATCH], self._gathered[_BATCH:]
+        if batch:
+            self._jobs.put(lambda: self._commit(batch))
+        else:
+            self._committing = False
+            self._idle.set()
+
+    def _committed(
+        self, batch: Sequence[tuple[Arrival, Done]], refusal: StoreUnavailable | None
+    ) -> None:
+        for _, done in batch:
+            done(refusal)
+        self._next()
+
+    async def _call(self, work: Callable[[], None]) -> None:
+        """Run something on the thread, between two commits."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        def job() -> None:
+            error: Exception | None = None
+            try:
+                work()
+            except (OSError, sqlite3.Error) as failed:
+                error = failure("write", self._store, failed)
+            except Exception as failed:  # noqa: BLE001 - it is the caller's, not the thread's
+                error = failed
+            _tell(loop, settle, error)
+
+        self._jobs.put(job)
+        await future
+
+    # On the thread
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _begin(self) -> None:
+        self._slot = Slot.take(self._store)
         try:
-            self._mark.change()
-        except OSError as error:
-            # It is stored, but other processes would not know: they must not overtake it.
-            raise StoreUnavailable(f"cannot write beside {self._engine.path}: {error}") from error
-        return new
+            self._file = self._slot.open()
+        except sqlite3.Error as error:
+            if not is_unreadable(error):
+                raise
+            aside = self._slot.put_aside()
+            text = f"{self._slot.path} can't be read ({error}): it was renamed {aside.name}"
+            self._observer(Problem(Topic.ARRIVALS, text))
+            self._file = self._slot.open()
 
-    def is_empty(self) -> bool:
-        """See `api.Spool.is_empty`."""
-        return self._empty_at is not None and self._empty_at == self._mark.read()
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._slot is not None:
+            self._slot.release()
+            self._slot = None
 
-    async def holds(self, lane: str) -> bool:
-        """See `api.Spool.holds`."""
-        mark = self._mark.read()  # before looking: what comes in meanwhile changes it
-        held, empty = await self._engine.read(lambda connection: _look(connection, lane))
-        self._empty_at = mark if empty else None
-        return held
-
-    def lead(self) -> bool:
-        """See `api.Spool.lead`."""
-        return self._leadership.take()
-
-    async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
-        """See `api.Spool.oldest`."""
-        mark = self._mark.read()
-        found = await self._engine.read(
-            lambda connection: _oldest(connection, self._engine.clock.now(), limit, without)
-        )
-        if not found and not without:
-            self._empty_at = mark
-        return found
-
-    async def forget(self, ids: Sequence[int]) -> None:
-        """See `api.Spool.forget`."""
-        await self._engine.write(lambda connection, now: _forget(connection, now, ids))
-
-    async def count(self) -> int:
-        """See `api.Spool.count`."""
-        return await self._engine.read(_count)
-
-    async def check(self) -> None:
-        """See `api.Spool.check`."""
-        await self._engine.write(touch)
-
-    async def tidy(self) -> None:
-        """See `api.Spool.tidy`."""
-        await self._engine.checkpoint()
-
-
-class Mark:
-    """A few bytes beside the spool that are never the same again once something was stored.
-
-    A process that found the spool empty while the mark was X knows that it is still empty as long
-    as the mark is X. It is read from memory (0.1 us): SQLite would take locks, and even a
-    system call gives Python's global lock away. It is written by a system call, which says so when
-    the disk is full, where writing to memory would kill the process.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = -1
-        self._map: mmap.mmap | None = None
-
-    def open(self) -> None:
-        """Open the file, readable by its owner alone."""
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._fd).st_size < _MARK_BYTES:
-            os.ftruncate(self._fd, _MARK_BYTES)
-        self._map = mmap.mmap(self._fd, _MARK_BYTES, prot=mmap.PROT_READ)
-
-    def read(self) -> bytes:
-        """Return the mark."""
-        if self._map is None:
-            raise StoreUnavailable("the spool is closed")
-        return self._map[:]
-
-    def change(self) -> None:
-        """Make it one that never was. Random, so that processes need not agree on the next."""
-        os.pwrite(self._fd, secrets.token_bytes(_MARK_BYTES), 0)
-
-    def close(self) -> None:
-        """Let go of the file. May be called twice."""
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-class Leadership:
-    """A lock that one process of the machine has, and that its death gives back."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = -1
-
-    def take(self) -> bool:
-        """Return whether this process has the lock, taking it if it is free."""
-        if self._fd >= 0:
-            return True
+    def _commit(self, batch: Sequence[tuple[Arrival, Done]]) -> None:
+        arrivals = [arrival for arrival, _ in batch]
+        refusal = None
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return False  # a full disk, say: there will be another time
+            self._append(pack(arrivals), max(arrival.received for arrival in arrivals))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            refusal = failure("write", self._store, error)
+        if self._loop is not None:
+            _tell(self._loop, self._committed, batch, refusal)
+        if refusal is None:
+            self._wake()
+
+    def _append(self, batch: bytes, newest: int) -> None:
+        """Commit a row to a log that can be found."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        self._fd = fd
-        return True
+            self._writable().check()
+        except FileMoved as error:
+            self._move(error)
+        self._writable().append(batch, newest)
+        try:
+            self._writable().check()
+        except FileMoved as error:  # the row is durable, and is copied with the others
+            self._move(error)
 
-    def resign(self) -> None:
-        """Give the lock back. May be called twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _writable(self) -> LogFile:
+        if self._file is None:
+            self._begin()
+        if self._file is None:
+            raise StoreUnavailable("the arrivals log is closed")
+        return self._file
 
+    def _move(self, error: FileMoved) -> None:
+        """Go on in another log, and copy into it what is in one that nobody else finds any more."""
+        lost, lost_slot = self._file, self._slot
+        if lost is None or lost_slot is None:
+            return
+        slot = Slot.take(self._store)
+        try:
+            file = slot.open()
+            copied = _copy(lost, file)
+            file.check()
+        except BaseException:
+            slot.release()
+            raise
+        self._file, self._slot = file, slot
+        lost.close()
+        lost_slot.release()
+        text = f"{error}: what it held ({copied} commits) was copied to {slot.path}"
+        self._observer(Problem(Topic.ARRIVALS, text))
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    migrate(connection)
-    # A spool finds a webhook's key by its number, which a store never does.
-    connection.execute("CREATE INDEX IF NOT EXISTS dedupe_keys_message ON dedupe_keys (message)")
-
-
-def _look(connection: sqlite3.Connection, lane: str) -> tuple[bool, bool]:
-    """Return whether a lane has webhooks here, and whether there are none at all."""
-    held, any_ = connection.execute(
-        f"SELECT EXISTS (SELECT 1 FROM messages WHERE lane = ? AND {IS_LIVE}), "
-        f"EXISTS (SELECT 1 FROM messages WHERE {IS_LIVE})",
-        (lane,),
-    ).fetchone()
-    return bool(held), not any_
-
-
-def _oldest(
-    connection: sqlite3.Connection, now: int, limit: int, without: Collection[str]
-) -> Sequence[Spooled]:
-    marks = ",".join("?" * len(without))
-    rows = connection.execute(SQL.filled("spooled", without=f"({marks})"), (*without, limit))
-    return [_spooled(row, now) for row in rows.fetchall()]
-
-
-def _spooled(row: Sequence[Any], now: int) -> Spooled:
-    id_, kind, lane, account_sid, sid, sender, recipient, form, received, notice_due, key = row
-    inbound = Inbound(
-        kind=Kind(kind),
-        key=key,
-        lane=lane,
-        account_sid=account_sid,
-        sid=sid,
-        sender=sender,
-        recipient=recipient,
-        form=form,
-        notice_after=None if notice_due is None else (notice_due - received) / 1000,
-        age=max(0, now - received) / 1000,
-        spooled=True,
-    )
-    return Spooled(id_, inbound)
+    def _trim(self, name: bytes, position: int) -> None:
+        if self._file is not None and self._file.name == name:
+            self._file.trim(position)
+            self._file.checkpoint()
 
 
-def _forget(connection: sqlite3.Connection, now: int, ids: Sequence[int]) -> None:
-    marks = ",".join("?" * len(ids))
-    # What people wrote is overwritten, not left in the file until its place is used again.
-    connection.execute("PRAGMA secure_delete = ON")
-    gone: list[Any] = connection.execute(
-        f"DELETE FROM messages WHERE id IN ({marks}) RETURNING lane", ids
-    ).fetchall()
-    connection.execute(f"DELETE FROM dedupe_keys WHERE message IN ({marks})", ids)
-    tally(connection, "messages", -len(gone))
-    for lane in {lane for (lane,) in gone}:
-        lanes.advance(connection, MESSAGES, lane, now)
+def _copy(from_: LogFile, to: LogFile) -> int:
+    """Append all rows of one log to another; return how many."""
+    copied = after = 0
+    while rows := from_.read(after, _COPIED):
+        for row in rows:
+            to.append(row.batch, row.newest)
+        copied, after = copied + len(rows), rows[-1].id
+    return copied
 
 
-def _count(connection: sqlite3.Connection) -> int:
-    (count,) = connection.execute(f"SELECT count(*) FROM messages WHERE {IS_LIVE}").fetchone()
-    return int(count)
-
-
-def open_spool(url: str) -> Spool:
-    """Return the spool that a URL names; `await spool.open()` opens it.
-
-    Args:
-        url: `sqlite:////absolute/path.db`, on a disk of this machine that stays.
-
-    Raises:
-        SettingsError: when no spool has such a URL.
-    """
-    if (path := sqlite_file(url)) is None:
-        raise SettingsError("OFFHOOK_SPOOL should look like sqlite:////var/lib/bot/spool.db")
-
-    return SqliteSpool(path)
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *given: object) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call, *given)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp
 
 from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.log import open_spool
+from offhook.arrivals.spool import open_spool
 from offhook.cache import open_cache
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.admission import BacklogLimit

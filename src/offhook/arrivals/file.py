@@ -1,0 +1,230 @@
+"""The file of an arrivals log: an SQLite database beside the store, with a row for each commit.
+
+One process writes it, and the sorter reads it; SQLite makes sure that each row is there as a whole
+or not at all, and that a reader needs no lock that a writer would wait for
+(docs/decisions/0032-the-arrivals-log.md).
+"""
+
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from offhook.errors import SchemaTooNew
+from offhook.stores.sqlite.connection import BUSY_TIMEOUT, connect
+from offhook.stores.sqlite.files import Opened
+
+_VERSION: Final = 1
+_SCHEMA: Final = f"""
+    BEGIN IMMEDIATE;
+    -- Its name, by which the store knows how far it has been sorted, and how far it was trimmed.
+    CREATE TABLE log (name BLOB NOT NULL, trimmed INTEGER NOT NULL);
+    INSERT INTO log VALUES (randomblob(16), 0);
+    CREATE TABLE arrivals (id INTEGER PRIMARY KEY, newest INTEGER NOT NULL, batch BLOB NOT NULL);
+    PRAGMA user_version = {_VERSION};
+    COMMIT;
+"""
+
+_INFIX: Final = "-arrivals-"
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Row(NamedTuple):
+    """One commit of a log.
+
+    Attributes:
+        id: its place in the log.
+        newest: when the last of its arrivals was received, in milliseconds of the store's clock.
+        batch: see `record.unpack`.
+    """
+
+    id: int
+    newest: int
+    batch: bytes
+
+
+class LogFile:
+    """A log that is open. Its methods block, and raise `sqlite3.Error` or `OSError`.
+
+    Attributes:
+        path: of the database.
+        name: of the log, in the store; another file has another one, whatever its path.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        version, name, trimmed = _describe(connection)
+        if version > _VERSION:
+            raise SchemaTooNew(f"a newer offhook has written {path}: start that one")
+        self.name = name
+        (last,) = connection.execute("SELECT max(id) FROM arrivals").fetchone()
+        self._last = max(last or 0, trimmed)
+        self._opened = Opened(path, connection)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a log that exists."""
+        return cls._of(path, connect(path))
+
+    @classmethod
+    def _of(cls, path: Path, connection: sqlite3.Connection) -> Self:
+        try:
+            return cls(path, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    @classmethod
+    def make(cls, path: Path, made_like: Path) -> Self:
+        """Open a log, making it if need be.
+
+        Args:
+            path: of the database.
+            made_like: has the mode that a new file is to have.
+        """
+        connection = connect(path, made_like=made_like)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if not version:
+                connection.executescript(_SCHEMA)
+            # What people wrote is overwritten when it is trimmed.
+            connection.execute("PRAGMA secure_delete = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return cls._of(path, connection)
+
+    def append(self, batch: bytes, newest: int) -> None:
+        """Commit a row durably."""
+        self._connection.execute(
+            "INSERT INTO arrivals VALUES (?, ?, ?)", (self._last + 1, newest, batch)
+        )
+        self._last += 1
+
+    def read(self, after: int, limit: int) -> Sequence[Row]:
+        """Return up to so many rows behind a place."""
+        rows = self._connection.execute(
+            "SELECT id, newest, batch FROM arrivals WHERE id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+        return [Row(*row) for row in rows]
+
+    def trim(self, position: int) -> None:
+        """Remove all rows up to a place."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("UPDATE log SET trimmed = max(trimmed, ?)", (position,))
+            self._connection.execute("DELETE FROM arrivals WHERE id <= ?", (position,))
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def checkpoint(self) -> None:
+        """Move what its write-ahead log holds into the database, as far as no reader needs it."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def check(self) -> None:
+        """Look whether the names of its files still lead to them.
+
+        Raises:
+            FileMoved: one does not.
+        """
+        self._opened.check()
+
+    def close(self) -> None:
+        """Close it."""
+        self._opened.close()
+
+
+class Slot:
+    """The right to write one of a store's logs, which ends with the process that has it.
+
+    Attributes:
+        path: of the log.
+        lock: of the lock's file.
+    """
+
+    def __init__(self, path: Path, lock: Path, descriptor: int) -> None:
+        self.path = path
+        self.lock = lock
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, store: Path) -> Self:
+        """Take the first that no process has; that of a process that has died comes with its log.
+
+        Args:
+            store: the path of the store's file.
+
+        Raises:
+            OSError: no file can be made there.
+        """
+        for number in count(1):
+            if (slot := cls.try_take(path_of(store, number))) is not None:
+                return slot
+        raise AssertionError
+
+    @classmethod
+    def try_take(cls, path: Path) -> Self | None:
+        """Take the one of a log; None if a process has it."""
+        lock = path.with_name(path.name + "-lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(path, lock, descriptor)
+
+    def open(self) -> LogFile:
+        """Open its log, making it if need be."""
+        return LogFile.make(self.path, self.lock)
+
+    def put_aside(self) -> Path:
+        """Rename a log that can't be read, so that another can be begun; return its new name."""
+        aside = self.path.with_name(f"{self.path.name}-unreadable-{secrets.token_hex(4)}")
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        return aside
+
+    def release(self) -> None:
+        """Let another process have it. May be called twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def path_of(store: Path, number: int) -> Path:
+    """Return the path of a store's log."""
+    return store.with_name(f"{store.name}{_INFIX}{number}")
+
+
+def logs_of(store: Path) -> Iterator[Path]:
+    """Yield the paths of a store's logs, whoever writes them."""
+    prefix = f"{store.name}{_INFIX}"
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(store.parent):
+            if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdecimal():
+                yield Path(entry.path)
+
+
+def is_unreadable(error: Exception) -> bool:
+    """Return whether an error says that a log will never be read, and not only not now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _BROKEN
+
+
+def _describe(connection: sqlite3.Connection) -> tuple[int, bytes, int]:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    name, trimmed = connection.execute("SELECT name, trimmed FROM log").fetchone()
+    return version, name, trimmed

@@ -1,0 +1,254 @@
+"""What the arrivals log promises: durable before it is told, in order, once, and never lost."""
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from offhook.arrivals.file import LogFile, Slot, logs_of
+from offhook.arrivals.log import ArrivalsLog
+from offhook.arrivals.record import Arrival, unpack
+from offhook.core.keys import Kind
+from offhook.errors import SchemaTooNew, StoreUnavailable
+from offhook.events import Event, Problem
+
+
+class Machine:
+    """A directory with the logs of a store."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = path / "offhook.db"
+        self.told: list[str] = []
+        self.wakes = 0
+
+    def observe(self, event: Event) -> None:
+        assert isinstance(event, Problem)
+        self.told.append(event.text)
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    @asynccontextmanager
+    async def log(self) -> AsyncIterator[ArrivalsLog]:
+        log = ArrivalsLog(self.store, self.observe, self.wake)
+        await log.open()
+        try:
+            yield log
+        finally:
+            await log.close()
+
+    def held(self) -> list[str]:
+        """Return the forms in all logs, log by log."""
+        return [form for path in sorted(logs_of(self.store)) for form in forms(path)]
+
+
+def forms(path: Path) -> list[str]:
+    file = LogFile.open(path)
+    try:
+        rows = file.read(0, 1_000_000)
+        return [arrival.form.decode() for row in rows for arrival in unpack(row.batch)]
+    finally:
+        file.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def arrival(form: str, received: int = 1) -> Arrival:
+    return Arrival(Kind.MESSAGE, received, form.encode())
+
+
+async def appended(log: ArrivalsLog, *names: str) -> list[StoreUnavailable | None]:
+    """Append at once; return what each was told."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[StoreUnavailable | None]] = []
+    for name in names:
+        futures.append(loop.create_future())
+        log.append(arrival(name), futures[-1].set_result)
+    return await asyncio.gather(*futures)
+
+
+NAMES = [f"N{number}" for number in range(1200)]
+
+
+async def test_all_that_gather_are_few_commits_and_stay_in_order(machine: Machine) -> None:
+    async with machine.log() as log:
+        assert await appended(log, *NAMES) == [None] * len(NAMES)
+        (path,) = logs_of(machine.store)
+        assert forms(path) == NAMES
+        assert machine.wakes == 3
+    assert machine.told == []
+
+
+async def test_the_first_does_not_wait_for_others(machine: Machine) -> None:
+    async with machine.log() as log:
+        for name in NAMES[:3]:
+            assert await appended(log, name) == [None]
+        assert machine.wakes == 3
+
+
+async def test_each_process_has_a_log_of_its_own(machine: Machine) -> None:
+    async with machine.log() as one, machine.log() as other:
+        await appended(one, "one")
+        await appended(other, "other")
+        assert sorted(forms(path) for path in logs_of(machine.store)) == [["one"], ["other"]]
+
+
+async def test_what_was_sorted_is_trimmed_and_its_places_are_not_given_again(
+    machine: Machine,
+) -> None:
+    async with machine.log() as log:
+        await appended(log, "secret words")
+    (path,) = logs_of(machine.store)
+    async with machine.log() as log:
+        file = LogFile.open(path)
+        (row,) = file.read(0, 10)
+        await log.trim(b"another log", row.id)
+        assert forms(path) == ["secret words"]
+        await log.trim(file.name, row.id)
+        assert file.read(0, 10) == []
+        file.close()
+    async with machine.log() as log:
+        await appended(log, "more")
+        file = LogFile.open(path)
+        assert [later.id for later in file.read(row.id, 10)] == [row.id + 1]
+        file.close()
+    assert b"secret words" not in path.read_bytes()
+
+
+async def test_closing_commits_what_was_appended(machine: Machine) -> None:
+    told: list[StoreUnavailable | None] = []
+    async with machine.log() as log:
+        log.append(arrival("last"), told.append)
+    assert told == [None]
+    assert machine.held() == ["last"]
+    with pytest.raises(StoreUnavailable, match="closed"):
+        log.append(arrival("late"), told.append)
+    await log.close()
+
+
+@contextmanager
+def no_room(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+async def test_a_full_disk_is_told_and_got_over(machine: Machine) -> None:
+    async with machine.log() as log:
+        await appended(log, "before")
+        with no_room(64 * 1024):
+            (refusal,) = await appended(log, "x" * 100_000)
+            assert "disk" in str(refusal)
+        assert await appended(log, "after") == [None]
+    assert machine.held() == ["before", "after"]
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "log removed"])
+async def test_a_log_that_is_lost_while_it_is_in_use_is_copied(machine: Machine, what: str) -> None:
+    async with machine.log() as log:
+        await appended(log, "before")
+        (path,) = logs_of(machine.store)
+        match what:
+            case "removed":
+                path.unlink()
+            case "replaced":
+                path.rename(path.with_name("elsewhere"))
+                sqlite3.connect(path).execute("CREATE TABLE strange (one)").connection.close()
+            case _:
+                Path(f"{path}-wal").unlink()
+        assert await appended(log, "after") == [None]
+        (text,) = machine.told
+        assert "was copied to" in text
+        assert forms(machine.store.with_name("offhook.db-arrivals-2")) == ["before", "after"]
+
+
+async def test_a_log_that_can_not_be_read_is_put_aside_and_told(machine: Machine) -> None:
+    path = machine.store.with_name("offhook.db-arrivals-1")
+    path.write_bytes(b"no database at all " * 500)
+    async with machine.log() as log:
+        assert await appended(log, "after") == [None]
+    (text,) = machine.told
+    (aside,) = machine.store.parent.glob("*unreadable*")
+    assert aside.name in text
+    assert aside.read_bytes().startswith(b"no database at all")
+    assert machine.held() == ["after"]
+
+
+async def test_a_log_of_a_newer_offhook_is_left_alone(machine: Machine) -> None:
+    async with machine.log():
+        (path,) = logs_of(machine.store)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(SchemaTooNew):
+        async with machine.log():
+            pass
+    assert Slot.try_take(path) is not None
+
+
+async def test_only_its_owner_may_read_it(machine: Machine) -> None:
+    async with machine.log() as log:
+        await appended(log, "one")
+        modes = {file.stat().st_mode & 0o777 for file in machine.store.parent.iterdir()}
+    assert modes == {0o600}
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from offhook.arrivals.log import ArrivalsLog
+from offhook.arrivals.record import Arrival
+from offhook.core.keys import Kind
+
+async def main():
+    log = ArrivalsLog(Path(sys.argv[1]), print, lambda: None)
+    await log.open()
+    number = 0
+    def told(name):
+        return lambda refusal: print(name, flush=True) if refusal is None else None
+    while True:
+        for _ in range(7):
+            number += 1
+            name = f"{sys.argv[2]}-{number}"
+            log.append(Arrival(Kind.MESSAGE, number, name.encode()), told(name))
+        await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_told_survives_a_kill_at_any_moment_and_is_taken_over(machine: Machine) -> None:
+    told: list[str] = []
+    for round_ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, machine.store, f"R{round_}"],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            told += [process.stdout.readline().strip() for _ in range(40 + 60 * round_)]
+            process.send_signal(signal.SIGKILL)
+            told += [line.strip() for line in process.stdout if line.endswith("\n")]
+    held = machine.held()
+    assert len(list(logs_of(machine.store))) == 1, "the log of the dead is gone on with"
+    assert set(told) <= set(held)
+    assert len(held) == len(set(held))
+    for round_ in range(6):
+        numbers = [int(name.split("-")[1]) for name in held if name.startswith(f"R{round_}-")]
+        assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,34 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offhook.arrivals.record import Arrival, pack, unpack
+from offhook.core.keys import Kind
+
+ARRIVALS = st.lists(
+    st.builds(
+        Arrival,
+        st.sampled_from(Kind),
+        st.integers(-(2**63), 2**63 - 1),
+        st.binary(max_size=200),
+    ),
+    max_size=20,
+)
+
+
+@given(ARRIVALS)
+def test_what_was_packed_comes_back(arrivals: list[Arrival]) -> None:
+    assert list(unpack(pack(arrivals))) == arrivals
+
+
+@given(ARRIVALS.filter(bool), st.data())
+def test_a_batch_that_is_cut_is_none(arrivals: list[Arrival], data: st.DataObject) -> None:
+    batch = pack(arrivals)
+    ends = {len(pack(arrivals[:number])) for number in range(len(arrivals))}
+    cut = data.draw(st.integers(0, len(batch) - 1).filter(lambda length: length not in ends))
+    with pytest.raises(ValueError, match=r"cut|no arrival"):
+        list(unpack(batch[:cut]))
+
+
+def test_what_people_wrote_is_not_in_the_repr() -> None:
+    assert "secret" not in repr(Arrival(Kind.MESSAGE, 1, b"Body=secret"))

@@ -3,14 +3,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.arrivals.record import Arrival, pack, unpack
-from offhook.core.keys import Kind
+from offhook.core.inbound import Inbound
+from offhook.core.keys import KEY_BYTES, Kind
+from testing.stores import inbound
 
 ARRIVALS = st.lists(
     st.builds(
         Arrival,
-        st.sampled_from(Kind),
-        st.integers(-(2**63), 2**63 - 1),
-        st.binary(max_size=200),
+        st.builds(
+            Inbound,
+            st.sampled_from(Kind),
+            st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES),
+            *[st.text(max_size=20)] * 5,
+            st.binary(max_size=200),
+            st.none() | st.integers(1, 100_000).map(lambda notice: notice / 1000),
+            age=st.just(0.0),
+            spooled=st.just(False),
+        ),
+        st.integers(1, 2**60),
     ),
     max_size=20,
 )
@@ -31,4 +41,4 @@ def test_a_batch_that_is_cut_is_none(arrivals: list[Arrival], data: st.DataObjec
 
 
 def test_what_people_wrote_is_not_in_the_repr() -> None:
-    assert "secret" not in repr(Arrival(Kind.MESSAGE, 1, b"Body=secret"))
+    assert "secret" not in repr(Arrival(inbound("SM1")._replace(form=b"Body=secret"), 1))

@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -108,7 +108,7 @@ class LogFile:
         )
         self._last += 1
 
-    def read(self, after: int, limit: int) -> Sequence[Row]:
+    def read(self, after: int, limit: int) -> list[Row]:
         """Return up to so many rows behind a place."""
         rows = self._connection.execute(
             "SELECT id, newest, batch FROM arrivals WHERE id > ? ORDER BY id LIMIT ?",
@@ -127,6 +127,11 @@ class LogFile:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def is_empty(self) -> bool:
+        """Return whether all that was appended has been trimmed."""
+        (held,) = self._connection.execute("SELECT EXISTS (SELECT 1 FROM arrivals)").fetchone()
+        return not held
 
     def checkpoint(self) -> None:
         """Move what its write-ahead log holds into the database, as far as no reader needs it."""

@@ -4,9 +4,10 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from offhook.arrivals.file import LogFile, Slot, is_unreadable
 from offhook.arrivals.record import Arrival, pack
@@ -15,6 +16,7 @@ from offhook.events import Observer, Problem, Topic
 from offhook.stores.sqlite.files import FileMoved
 from offhook.stores.sqlite.writer import failure
 
+T = TypeVar("T")
 Done = Callable[[StoreUnavailable | None], None]
 """Called on the event loop: None once the arrival is durable, or why it is not."""
 
@@ -94,13 +96,16 @@ class ArrivalsLog:
             self._committing = True
             self._loop.call_soon(self._next)
 
-    async def trim(self, name: bytes, position: int) -> None:
-        """Remove what has been sorted, if the log is still the one of this name.
+    async def trim(self, positions: Mapping[bytes, int]) -> bool:
+        """Remove what has been sorted; return whether nothing is left.
+
+        Args:
+            positions: how far, by the names of logs; of this one too, unless nothing was sorted.
 
         Raises:
             StoreUnavailable: it can't be written at present.
         """
-        await self._call(lambda: self._trim(name, position))
+        return await self._call(lambda: self._trim(positions))
 
     # On the event loop
 
@@ -119,31 +124,31 @@ class ArrivalsLog:
             done(refusal)
         self._next()
 
-    async def _call(self, work: Callable[[], None]) -> None:
+    async def _call(self, work: Callable[[], T]) -> T:
         """Run something on the thread, between two commits."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
 
-        def settle(error: Exception | None) -> None:
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        def settle(act: Callable[[], None]) -> None:
+            if not future.cancelled():
+                act()
 
         def job() -> None:
-            error: Exception | None = None
             try:
-                work()
+                result = work()
             except (OSError, sqlite3.Error) as failed:
-                error = failure("write", self._store, failed)
+                _tell(
+                    loop,
+                    settle,
+                    partial(future.set_exception, failure("write", self._store, failed)),
+                )
             except Exception as failed:  # noqa: BLE001 - it is the caller's, not the thread's
-                error = failed
-            _tell(loop, settle, error)
+                _tell(loop, settle, partial(future.set_exception, failed))
+            else:
+                _tell(loop, settle, partial(future.set_result, result))
 
         self._jobs.put(job)
-        await future
+        return await future
 
     # On the thread
 
@@ -175,7 +180,7 @@ class ArrivalsLog:
         arrivals = [arrival for arrival, _ in batch]
         refusal = None
         try:
-            self._append(pack(arrivals), max(arrival.received for arrival in arrivals))
+            self._append(pack(arrivals), max(received for _, received in arrivals))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             refusal = failure("write", self._store, error)
         if self._loop is not None:
@@ -221,10 +226,12 @@ class ArrivalsLog:
         text = f"{error}: what it held ({copied} commits) was copied to {slot.path}"
         self._observer(Problem(Topic.ARRIVALS, text))
 
-    def _trim(self, name: bytes, position: int) -> None:
-        if self._file is not None and self._file.name == name:
-            self._file.trim(position)
-            self._file.checkpoint()
+    def _trim(self, positions: Mapping[bytes, int]) -> bool:
+        if self._file is None or self._file.name not in positions:
+            return False
+        self._file.trim(positions[self._file.name])
+        self._file.checkpoint()
+        return self._file.is_empty()
 
 
 def _copy(from_: LogFile, to: LogFile) -> int:

@@ -4,42 +4,31 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from offhook.core.keys import Kind
+from offhook.core.inbound import Inbound
+from offhook.core.keys import KEY_BYTES, Kind
 
-# The kind, when it was received, and how many bytes of form follow.
-_HEAD: Final = struct.Struct(">BqI")
+# The kind; when it was received; when its notice is due, 0 for never; the key; and how long the
+# texts are that follow, and the form.
+_HEAD: Final = struct.Struct(f">Bqq{KEY_BYTES}sIIIIII")
 _KINDS: Final = (Kind.MESSAGE, Kind.STATUS, Kind.DEFERRED)  # their places are in files: append only
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 class Arrival(NamedTuple):
-    """A webhook that was believed, or a request that is yet to be.
+    """A webhook that was acknowledged.
 
     Attributes:
-        kind: of the route; DEFERRED for a request that is yet to be verified.
-        received: milliseconds, by the clock of the store.
-        form: the parameters as they came; of a deferred request, all of it (`deferral.write`).
+        inbound: the webhook, whose `age` counts from `received`.
+        received: milliseconds of the store's clock.
     """
 
-    kind: Kind
+    inbound: Inbound
     received: int
-    form: bytes
-
-    def __repr__(self) -> str:
-        """Leave out what a person wrote."""
-        return f"Arrival({self.kind}, {self.received})"
 
 
 def pack(arrivals: Iterable[Arrival]) -> bytes:
     """Return a batch as bytes."""
-    head, numbers = _HEAD.pack, _NUMBERS
-    return b"".join(
-        [
-            part
-            for kind, received, form in arrivals
-            for part in (head(numbers[kind], received, len(form)), form)
-        ]
-    )
+    return b"".join([part for arrival in arrivals for part in _parts(*arrival)])
 
 
 def unpack(batch: bytes) -> Iterator[Arrival]:
@@ -52,11 +41,31 @@ def unpack(batch: bytes) -> Iterator[Arrival]:
     while at < len(batch):
         begin = at + _HEAD.size
         try:
-            number, received, length = _HEAD.unpack_from(batch, at)
+            number, received, notice, key, *lengths, length = _HEAD.unpack_from(batch, at)
             kind = _KINDS[number]
         except (struct.error, IndexError):
             raise ValueError(f"no arrival begins at byte {at}") from None
-        at = begin + length
+        at = begin + sum(lengths) + length
         if at > len(batch):
-            raise ValueError(f"the arrival that begins at byte {begin} is cut")
-        yield Arrival(kind, received, batch[begin:at])
+            raise ValueError(f"the arrival that ends at byte {at} is cut")
+        texts = []
+        for size in lengths:
+            texts.append(batch[begin : begin + size].decode("utf-8", "surrogatepass"))
+            begin += size
+        lane, account_sid, sid, sender, recipient = texts
+        inbound = Inbound(
+            kind, key, lane, account_sid, sid, sender, recipient, batch[begin:at],
+            (notice - received) / 1000 if notice else None,
+        )  # fmt: skip
+        yield Arrival(inbound, received)
+
+
+def _parts(inbound: Inbound, received: int) -> tuple[bytes, ...]:
+    kind, key, lane, account_sid, sid, sender, recipient, form, notice_after, _, _ = inbound
+    texts = [
+        text.encode("utf-8", "surrogatepass")
+        for text in (lane, account_sid, sid, sender, recipient)
+    ]
+    notice = 0 if notice_after is None else received + round(notice_after * 1000)
+    head = _HEAD.pack(_NUMBERS[kind], received, notice, key, *map(len, texts), len(form))
+    return head, *texts, form

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp
 
 from offhook.arrivals import Breaker, Spooling
+from offhook.arrivals.logged import LoggedStore
 from offhook.arrivals.spool import open_spool
 from offhook.cache import open_cache
 from offhook.events import Observer, Problem, Topic
@@ -17,6 +18,7 @@ from offhook.ingress.routes import routes
 from offhook.settings import Settings, SignaturePolicy
 from offhook.stores import store_of
 from offhook.stores.api import Append, Entrance
+from offhook.stores.sqlite.store import SqliteStore
 from offhook.web.allowed_hosts import allowed_hosts
 
 # Seconds that a webhook waits for the store before it goes into the spool. An accept takes
@@ -116,7 +118,8 @@ class _Intake(NamedTuple):
 
 def _direct(settings: Settings, observer: Observer, *, create_store: bool) -> _Intake:
     """Return the intake without a spool: while the store is unavailable, webhooks get a 503."""
-    store = store_of(settings, create=create_store)
+    opened = store_of(settings, create=create_store)
+    store = LoggedStore(opened, observer) if isinstance(opened, SqliteStore) else opened
     limit = BacklogLimit(store, settings.max_backlog, observer)
 
     async def ready() -> bool:

@@ -188,6 +188,34 @@ class Entrance(Intake, Protocol):
         ...
 
 
+class Sorting(Protocol):
+    """Takes in what the arrivals logs of a machine hold."""
+
+    def now(self) -> int:
+        """Return the store's time in milliseconds, on which all processes agree."""
+        ...
+
+    async def positions(self) -> Mapping[bytes, int]:
+        """Return how far the logs have been read, by their names."""
+        ...
+
+    async def sort(
+        self, arrived: Sequence[tuple[Inbound, int]], positions: Mapping[bytes, int]
+    ) -> Sequence[bool]:
+        """Store webhooks in the order given, each with the moment of its receipt, once.
+
+        In the same transaction it is noted how far the logs have been read, so that nothing is
+        sorted twice, nor left out, whenever the process dies.
+
+        Returns:
+            For each whether it was new.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
+        ...
+
+
 class Queue(Entrance, Protocol):
     """Messages in lanes, from accepted to settled."""
 

@@ -18,12 +18,14 @@ from offhook.settings import Settings
 from offhook.stores import store_of
 from offhook.stores.api import Store
 from offhook.stores.availability import wait_until_available
+from offhook.stores.sqlite.store import SqliteStore
 from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
+from offhook.worker.sorter import Sorter
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
@@ -138,12 +140,19 @@ class WorkerRole:
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
+        sorter = None
+        if isinstance(store, SqliteStore):
+            sorter = Sorter(store, observer)
         try:
             async with asyncio.TaskGroup() as group:
+                if sorter is not None:
+                    group.create_task(sorter.run())
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
                 group.create_task(maintenance.run())
                 await stop.wait()
+                if sorter is not None:
+                    sorter.stop()
                 deadline = time.monotonic() + settings.drain_timeout
                 worker.stop(settings.drain_timeout)
                 await working

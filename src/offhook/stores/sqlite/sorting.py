@@ -6,7 +6,7 @@ the event loop. So a batch is written by few statements of many rows, not by man
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -26,6 +26,10 @@ _LANE_ROW: Final = f"({MESSAGES}, ?, ?)"
 _LANE_TAIL: Final = """
     ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
     WHERE until IS NULL AND due > excluded.due
+"""
+_POSITION: Final = """
+    INSERT INTO arrival_logs (name, position) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)
 """
 _MESSAGE: Final = """
     INSERT INTO messages (
@@ -49,6 +53,24 @@ def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -
         lanes = dict.fromkeys(inbound.lane for _, inbound in fresh)
         _insert(connection, _LANE, _LANE_ROW, _LANE_TAIL, [(lane, now) for lane in lanes])
     return new
+
+
+def sort(
+    connection: sqlite3.Connection,
+    now: int,
+    arrived: Sequence[tuple[Inbound, int]],
+    positions: Mapping[bytes, int],
+) -> Sequence[bool]:
+    """Store webhooks of arrivals logs, and how far the logs have been read. See `api.Sorting`."""
+    batch = [inbound._replace(age=(now - received) / 1000) for inbound, received in arrived]
+    new = accept(connection, batch, now) if batch else ()
+    connection.executemany(_POSITION, list(positions.items()))
+    return new
+
+
+def positions(connection: sqlite3.Connection) -> dict[bytes, int]:
+    """Return how far the logs have been read, by their names."""
+    return dict(connection.execute("SELECT name, position FROM arrival_logs").fetchall())
 
 
 def next_values(connection: sqlite3.Connection, sequence: str, count: int) -> int:
@@ -112,11 +134,11 @@ def _claim_keys(
 def _message(id_: int, inbound: Inbound, now: int) -> tuple[Any, ...]:
     # Plain types only: sqlite3 asks twice whether anybody adapts another one, a bool too.
     wait = inbound.notice_after
-    received = now - int(inbound.age * 1000)
+    received = now - round(inbound.age * 1000)
     return (
         id_, id_, inbound.kind.value, inbound.lane, inbound.account_sid, inbound.sid,
         inbound.sender, inbound.recipient, inbound.form, received, now,
-        None if wait is None else received + int(wait * 1000), int(inbound.spooled),
+        None if wait is None else received + round(wait * 1000), int(inbound.spooled),
     )  # fmt: skip
 
 

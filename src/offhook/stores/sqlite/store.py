@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -46,12 +46,16 @@ class SqliteStore:
         path: the database's file. It, its log and its lock are readable by their owner alone.
         create: whether to make it where there is none.
         follow: whether to go on when another file takes its name.
+
+    Attributes:
+        path: the same.
     """
 
     def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
         self._engine = Engine(path, create=create, follow=follow)
         self._clock = self._engine.clock
         self._migrating = ""
+        self.path = path
 
     @property
     def migrating(self) -> str:
@@ -76,6 +80,17 @@ class SqliteStore:
 
     def accept(self, inbound: Inbound) -> Awaitable[bool]:
         return self._engine.accept(inbound)
+
+    def now(self) -> int:
+        return self._clock.now()
+
+    async def positions(self) -> Mapping[bytes, int]:
+        return await self._engine.read(sorting.positions)
+
+    async def sort(
+        self, arrived: Sequence[tuple[Inbound, int]], positions: Mapping[bytes, int]
+    ) -> Sequence[bool]:
+        return await self._write_and_wake(sorting.sort, arrived, positions)
 
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None

@@ -7,6 +7,7 @@ from typing import Final
 # Linux: since the machine's start, and it counts the time asleep, as leases and retries should.
 # Elsewhere the monotonic clock, which all processes of a machine share as well.
 _ELAPSED: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+NS_OF_MS: Final = 1_000_000
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -15,9 +16,14 @@ def elapsed() -> float:
     return time.clock_gettime(_ELAPSED)
 
 
+def elapsed_ns() -> int:
+    """Return `elapsed` in nanoseconds."""
+    return time.clock_gettime_ns(_ELAPSED)
+
+
 def elapsed_ms() -> int:
     """Return `elapsed` in whole milliseconds."""
-    return time.clock_gettime_ns(_ELAPSED) // 1_000_000
+    return elapsed_ns() // NS_OF_MS
 
 
 def steady() -> float:

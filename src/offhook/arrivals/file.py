@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
     Attributes:
         id: its place in the log.
-        newest: when the last of its arrivals was received, in milliseconds of the store's clock.
+        newest: when the last of its arrivals was received, in nanoseconds of the store's clock.
         batch: see `record.unpack`.
     """
 

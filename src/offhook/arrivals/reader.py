@@ -50,7 +50,7 @@ class LogReader:
 
         Args:
             positions: of logs that were read before, by their names.
-            before: milliseconds of the store's clock, taken before this call.
+            before: nanoseconds of the store's clock, taken before this call.
             limit: rows of each log.
 
         Raises:

@@ -10,6 +10,7 @@ from offhook.core.keys import KEY_BYTES, Kind
 # The kind; when it was received; when its notice is due, 0 for never; the key; and how long the
 # texts are that follow, and the form.
 _HEAD: Final = struct.Struct(f">Bqq{KEY_BYTES}sIIIIII")
+NS_OF_S: Final = 1_000_000_000
 _KINDS: Final = (Kind.MESSAGE, Kind.STATUS, Kind.DEFERRED)  # their places are in files: append only
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
@@ -19,7 +20,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         inbound: the webhook, whose `age` counts from `received`.
-        received: milliseconds of the store's clock.
+        received: nanoseconds of the store's clock: one ends before the next begins.
     """
 
     inbound: Inbound
@@ -55,7 +56,7 @@ def unpack(batch: bytes) -> Iterator[Arrival]:
         lane, account_sid, sid, sender, recipient = texts
         inbound = Inbound(
             kind, key, lane, account_sid, sid, sender, recipient, batch[begin:at],
-            (notice - received) / 1000 if notice else None,
+            (notice - received) / NS_OF_S if notice else None,
         )  # fmt: skip
         yield Arrival(inbound, received)
 
@@ -66,6 +67,6 @@ def _parts(inbound: Inbound, received: int) -> tuple[bytes, ...]:
         text.encode("utf-8", "surrogatepass")
         for text in (lane, account_sid, sid, sender, recipient)
     ]
-    notice = 0 if notice_after is None else received + round(notice_after * 1000)
+    notice = 0 if notice_after is None else received + round(notice_after * NS_OF_S)
     head = _HEAD.pack(_NUMBERS[kind], received, notice, key, *map(len, texts), len(form))
     return head, *texts, form

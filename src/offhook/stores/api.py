@@ -192,7 +192,7 @@ class Sorting(Protocol):
     """Takes in what the arrivals logs of a machine hold."""
 
     def now(self) -> int:
-        """Return the store's time in milliseconds, on which all processes agree."""
+        """Return the store's time in nanoseconds, on which all processes agree."""
         ...
 
     async def positions(self) -> Mapping[bytes, int]:

@@ -52,7 +52,7 @@ class Sorter:
                 self._work.clear()
                 stopped = self._stopped
                 more = await self._sort_once()
-                if stopped:
+                if stopped and not more:
                     return
                 if not more:
                     await wait_for_event(self._work, _POLL)

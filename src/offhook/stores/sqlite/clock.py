@@ -9,7 +9,7 @@ import sqlite3
 import time
 from typing import Final
 
-from offhook.clock import boot, elapsed_ms
+from offhook.clock import NS_OF_MS, boot, elapsed_ms, elapsed_ns
 
 STEP: Final = 1000
 """Milliseconds: by how much the wall clock must have been set to be worth a word. Less than that
@@ -38,6 +38,10 @@ class StoreClock:
     def now(self) -> int:
         """Return the store's time."""
         return elapsed_ms() + self._distance
+
+    def now_ns(self) -> int:
+        """Return the store's time in nanoseconds, for what comes within one millisecond."""
+        return elapsed_ns() + self._distance * NS_OF_MS
 
     def ahead(self) -> int:
         """Return how far the wall clock is ahead of the store's time: add it for people.

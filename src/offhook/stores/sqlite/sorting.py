@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
+from offhook.clock import NS_OF_MS
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
 from offhook.stores.sql import MESSAGES
@@ -62,7 +63,9 @@ def sort(
     positions: Mapping[bytes, int],
 ) -> Sequence[bool]:
     """Store webhooks of arrivals logs, and how far the logs have been read. See `api.Sorting`."""
-    batch = [inbound._replace(age=(now - received) / 1000) for inbound, received in arrived]
+    batch = [
+        inbound._replace(age=(now - received // NS_OF_MS) / 1000) for inbound, received in arrived
+    ]
     new = accept(connection, batch, now) if batch else ()
     connection.executemany(_POSITION, list(positions.items()))
     return new

@@ -82,7 +82,7 @@ class SqliteStore:
         return self._engine.accept(inbound)
 
     def now(self) -> int:
-        return self._clock.now()
+        return self._clock.now_ns()
 
     async def positions(self) -> Mapping[bytes, int]:
         return await self._engine.read(sorting.positions)

@@ -1,0 +1,209 @@
+"""What is in the logs comes into the store once and in order, whatever dies in between."""
+
+import asyncio
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from offhook.arrivals.logged import LoggedStore
+from offhook.events import Event, Problem
+from offhook.stores.api import Filter
+from offhook.stores.sqlite.store import SqliteStore
+from offhook.worker.sorter import Sorter
+from testing.spools import eventually
+from testing.stores import inbound
+
+
+class Machine:
+    """A directory with a store, its logs, and whoever fills and sorts them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "offhook.db"
+        self.problems: list[Problem] = []
+
+    def observe(self, event: Event) -> None:
+        assert isinstance(event, Problem)
+        self.problems.append(event)
+
+    @asynccontextmanager
+    async def ingress(self) -> AsyncIterator[LoggedStore]:
+        ingress = LoggedStore(SqliteStore(self.path), self.observe)
+        await ingress.open()
+        try:
+            yield ingress
+        finally:
+            await ingress.close()
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[SqliteStore]:
+        store = SqliteStore(self.path)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    @asynccontextmanager
+    async def sorter(self) -> AsyncIterator[Sorter]:
+        async with self.store() as store:
+            sorter = Sorter(store, self.observe)
+            running = asyncio.create_task(sorter.run())
+            try:
+                yield sorter
+            finally:
+                sorter.stop()
+                await running
+
+    async def sorted(self) -> int:
+        """Sort what is there, as a command does."""
+        async with self.store() as store:
+            return await Sorter(store, self.observe).sort()
+
+    async def stored(self) -> Sequence[str]:
+        """Return the SIDs in the store, in the order in which they were stored."""
+        async with self.store() as store:
+            return [record.sid for record in reversed(await store.find(Filter(limit=100_000)))]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+async def test_what_arrives_is_sorted_at_once(machine: Machine) -> None:
+    async with machine.ingress() as ingress, machine.sorter(), machine.store() as looking:
+        found = looking.listen()
+        for number in range(3):
+            assert await ingress.accept(inbound(f"SM{number}"))
+            await asyncio.wait_for(found.wait(), 10)
+            found.clear()
+        assert await machine.stored() == ["SM0", "SM1", "SM2"]
+
+
+async def test_a_repeat_is_stored_once(machine: Machine) -> None:
+    async with machine.ingress() as one, machine.ingress() as other:
+        for ingress in (one, other, one):
+            await ingress.accept(inbound("SM1"))
+    assert await machine.sorted() == 3
+    assert await machine.stored() == ["SM1"]
+
+
+async def test_what_waits_is_sorted_when_a_worker_comes_in_the_order_of_receipt(
+    machine: Machine,
+) -> None:
+    names = [f"SM{number:03}" for number in range(300)]
+    chance = random.Random(7)
+    async with machine.ingress() as one, machine.ingress() as other:
+        for name in names:
+            await chance.choice([one, other]).accept(inbound(name))
+    async with machine.sorter():
+        pass
+    assert await machine.stored() == names
+
+
+async def test_the_moment_of_receipt_is_kept_and_notices_count_from_it(machine: Machine) -> None:
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM1", notice_after=0.0005))
+    await asyncio.sleep(0.3)
+    assert await machine.sorted() == 1
+    async with machine.store() as store:
+        (record,) = await store.find(Filter())
+        assert [overdue.id for overdue in await store.overdue(10)] == [record.id]
+        (claim,) = (await store.claim(1, lease=10, owner="w", alone=False)).claims
+        assert claim.received == pytest.approx(record.received)
+
+
+async def test_one_process_of_a_machine_sorts_and_another_takes_over(machine: Machine) -> None:
+    async with machine.ingress() as ingress, machine.store() as store:
+        async with machine.sorter():
+            await ingress.accept(inbound("SM1"))
+            await eventually(lambda: _has(store, "SM1"))
+            assert await machine.sorted() == 0
+        await ingress.accept(inbound("SM2"))
+        assert await machine.sorted() == 1
+
+
+async def _has(store: SqliteStore, sid: str) -> bool:
+    return bool(await store.find(Filter(sid=sid)))
+
+
+async def test_what_was_sorted_is_trimmed(machine: Machine) -> None:
+    async with machine.ingress() as ingress, machine.sorter():
+        await ingress.accept(inbound("SM1"))
+        log = machine.path.with_name("offhook.db-arrivals-1")
+
+        def is_empty() -> bool:
+            connection = sqlite3.connect(log)
+            try:
+                return bool(connection.execute("SELECT count(*) FROM arrivals").fetchone() == (0,))
+            finally:
+                connection.close()
+
+        await eventually(is_empty)
+
+
+async def test_a_store_that_is_locked_is_waited_for(machine: Machine) -> None:
+    async with machine.ingress() as ingress, machine.sorter():
+        intruder = sqlite3.connect(machine.path, isolation_level=None)
+        intruder.execute("BEGIN IMMEDIATE")
+        assert await ingress.accept(inbound("SM1")), "no lock of the store delays an answer"
+        await eventually(lambda: bool(machine.problems))
+        intruder.execute("ROLLBACK")
+        intruder.close()
+        await eventually(lambda: machine.problems[-1].resolved)
+        assert await machine.stored() == ["SM1"]
+
+
+SORTER = """
+import asyncio, sys
+from pathlib import Path
+from offhook.stores.sqlite.store import SqliteStore
+from offhook.worker.sorter import Sorter
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    print("sorting", flush=True)
+    await Sorter(store, print).run()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_sorter_that_is_killed_at_any_moment_repeats_and_leaves_nothing(
+    machine: Machine,
+) -> None:
+    chance = random.Random(11)
+    names: list[str] = []
+    async with machine.ingress() as one, machine.ingress() as other:
+
+        async def write() -> None:
+            while True:
+                name = f"SM{len(names):05}"
+                await chance.choice([one, other]).accept(inbound(name, f"lane{len(names) % 5}"))
+                names.append(name)
+
+        writing = asyncio.create_task(write())
+        for _ in range(5):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", SORTER, machine.path, stdout=subprocess.PIPE
+            )
+            assert process.stdout is not None
+            await process.stdout.readline()
+            await asyncio.sleep(chance.uniform(0.0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+    await machine.sorted()
+    stored = list(await machine.stored())
+    assert stored[: len(names)] == names  # and perhaps one whose answer nobody has waited for
+    assert len(stored) <= len(names) + 1

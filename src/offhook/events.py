@@ -21,7 +21,8 @@ class Answered(NamedTuple):
         kind: a message or a status.
         status: the HTTP status of the response.
         error: the name of the error in `X-Offhook-Error`; empty if the webhook was accepted.
-        repeat: True if it was already stored.
+        repeat: True if it is known to have been stored before: from a cache, or from a store that
+            the process writes itself. Of what goes into an arrivals log, see `Sorted`.
         sid: its MessageSid, if it could be read.
         sender: its From, if it could be read; a complete phone number or address.
         validate, enqueue, acknowledge: the duration of each phase in seconds; 0 if not reached.
@@ -47,6 +48,20 @@ class Answered(NamedTuple):
     def total(self) -> float:
         """Seconds from the arrival of the request to the response."""
         return self.validate + self.enqueue + self.acknowledge
+
+
+class Sorted(NamedTuple):
+    """Webhooks were moved from the arrivals logs into the store.
+
+    Attributes:
+        new: how many were stored.
+        repeated: how many had been stored before.
+        waited: seconds from the receipt of the first of them until all were stored.
+    """
+
+    new: int
+    repeated: int
+    waited: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +285,7 @@ class Problem:
     resolved: bool = False
 
 
-Event = Answered | Started | Handled | Sent | Problem
+Event = Answered | Sorted | Started | Handled | Sent | Problem
 Observer = Callable[[Event], None]
 """Called on the event loop, or on a worker's heartbeat thread; must be quick and must not raise."""
 

@@ -23,7 +23,10 @@ class Logs:
     def __init__(self, store: Path) -> None:
         self.store = store
         self.unreadable: list[Path] = []
-        self.reader = LogReader(store, lambda path, _: self.unreadable.append(path))
+        self.clock = LATER
+        self.reader = LogReader(
+            store, lambda: self.clock, lambda path, _: self.unreadable.append(path)
+        )
         self.positions: dict[bytes, int] = {}
         self._slots: dict[int, tuple[Slot, LogFile]] = {}
 
@@ -34,11 +37,11 @@ class Logs:
             assert slot is not None
             self._slots[number] = slot, slot.open()
         batch = [Arrival(inbound(f"{number}:{at}"), at) for at in received]
-        self._slots[number][1].append(pack(batch), max(received))
+        self._slots[number][1].append(pack(batch), max(received), len(batch))
 
-    def read(self, before: int = LATER, limit: int = 100) -> list[str]:
+    def read(self, limit: int = 100) -> list[str]:
         """Read a round, and note its positions."""
-        found = self.reader.read(self.positions, before, limit)
+        found = self.reader.read(self.positions, limit)
         self.positions |= found.positions
         return [arrival.inbound.sid for arrival in found.arrivals]
 
@@ -73,10 +76,25 @@ def test_two_logs_are_read_in_the_order_of_receipt(logs: Logs) -> None:
 def test_what_came_after_the_round_began_is_left_for_the_next(logs: Logs) -> None:
     logs.append(1, 10)
     logs.append(2, 20)
-    logs.append(2, 30)
-    assert logs.read(before=20) == ["1:10"]
-    assert logs.read(before=30) == ["2:20"]
-    assert logs.read() == ["2:30"]
+
+    def ticks() -> Iterator[int]:
+        yield 20  # as the round begins
+        logs.append(2, 30)
+        while True:
+            yield 40  # once the logs have been read
+
+    clock = ticks()
+    logs.reader = LogReader(logs.store, lambda: next(clock), lambda *_: None)
+    assert logs.read() == ["1:10"]
+    assert logs.read() == ["2:20", "2:30"]
+
+
+def test_what_comes_from_a_time_that_is_yet_to_come_is_the_oldest(logs: Logs) -> None:
+    logs.append(1, LATER + 10)
+    logs.append(2, LATER + 20)
+    logs.append(1, 5)
+    logs.append(2, 7)
+    assert logs.read() == [f"1:{LATER + 10}", f"2:{LATER + 20}", "1:5", "2:7"]
 
 
 def test_what_is_left_of_a_long_log_is_not_overtaken(logs: Logs) -> None:
@@ -119,12 +137,41 @@ def test_one_that_can_not_be_read_is_told_and_stops_no_other(logs: Logs) -> None
 def test_one_that_can_not_be_read_for_now_stops_all(logs: Logs) -> None:
     logs.append(1, 10)
     logs.append(2, 20)
-    assert logs.read(before=15) == ["1:10"]
     path_of(logs.store, 3).mkdir()
     with pytest.raises(sqlite3.OperationalError):
         logs.read()
     path_of(logs.store, 3).rmdir()
-    assert logs.read() == ["2:20"]
+    assert logs.read() == ["1:10", "2:20"]
+
+
+def test_what_waits_is_counted(logs: Logs) -> None:
+    assert logs.reader.waiting(logs.positions) == (0, None)
+    logs.append(1, 10, 15)
+    logs.append(2, 20)
+    assert logs.reader.waiting(logs.positions) == (3, 15)
+    logs.read(limit=1)
+    assert logs.reader.waiting(logs.positions) == (1, 20)
+    logs.read()
+    assert logs.reader.waiting(logs.positions) == (0, None)
+    assert logs.positions == logs.reader.ends()
+
+
+def test_what_a_disk_has_changed_is_set_aside_and_the_rest_goes_on(logs: Logs) -> None:
+    logs.append(1, 10, 11)
+    logs.append(1, 20)
+    path = path_of(logs.store, 1)
+    with sqlite3.connect(path) as disk:
+        (batch,) = disk.execute("SELECT batch FROM arrivals WHERE id = 1").fetchone()
+        changed = batch[:60] + bytes([batch[60] ^ 1]) + batch[61:]
+        disk.execute("UPDATE arrivals SET batch = ? WHERE id = 1", (changed,))
+    disk.close()
+    assert logs.read() == ["1:20"]
+    assert logs.unreadable == [path]
+    with sqlite3.connect(path) as disk:
+        ((reason, kept),) = disk.execute("SELECT reason, batch FROM unsorted").fetchall()
+    disk.close()
+    assert "checksum" in reason
+    assert kept == changed
 
 
 @settings(max_examples=40, deadline=None)
@@ -141,7 +188,7 @@ def test_whatever_is_read_when_all_comes_once_and_in_order(
                 received = [(clock := clock + 1) for _ in range(chance.randrange(1, 4))]
                 logs.append(chance.randrange(1, 4), *received)
             else:
-                seen += logs.read(before=clock + 1, limit=limit)
+                seen += logs.read(limit=limit)
         while more := logs.read(limit=limit):
             seen += more
         assert [int(name.split(":")[1]) for name in seen] == list(range(1, clock + 1))

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from offhook.arrivals.logged import LoggedStore
-from offhook.events import Event, Problem
+from offhook.arrivals.waiting import counts
+from offhook.events import Event, Problem, Sorted
+from offhook.core.lifecycle import State
 from offhook.stores.api import Filter
 from offhook.stores.sqlite.store import SqliteStore
-from offhook.worker.sorter import Sorter
+from offhook.worker.sorter import Sorter, catch_up
 from testing.spools import eventually
 from testing.stores import inbound
 
@@ -27,10 +29,14 @@ class Machine:
     def __init__(self, path: Path) -> None:
         self.path = path / "offhook.db"
         self.problems: list[Problem] = []
+        self.sorts: list[Sorted] = []
 
     def observe(self, event: Event) -> None:
-        assert isinstance(event, Problem)
-        self.problems.append(event)
+        if isinstance(event, Sorted):
+            self.sorts.append(event)
+        else:
+            assert isinstance(event, Problem)
+            self.problems.append(event)
 
     @asynccontextmanager
     async def ingress(self) -> AsyncIterator[LoggedStore]:
@@ -61,10 +67,10 @@ class Machine:
                 sorter.stop()
                 await running
 
-    async def sorted(self) -> int:
+    async def sorted(self) -> None:
         """Sort what is there, as a command does."""
         async with self.store() as store:
-            return await Sorter(store, self.observe).sort()
+            assert await catch_up(store, self.observe, patience=30)
 
     async def stored(self) -> Sequence[str]:
         """Return the SIDs in the store, in the order in which they were stored."""
@@ -91,8 +97,9 @@ async def test_a_repeat_is_stored_once(machine: Machine) -> None:
     async with machine.ingress() as one, machine.ingress() as other:
         for ingress in (one, other, one):
             await ingress.accept(inbound("SM1"))
-    assert await machine.sorted() == 3
+    await machine.sorted()
     assert await machine.stored() == ["SM1"]
+    assert [(sort.new, sort.repeated) for sort in machine.sorts] == [(1, 2)]
 
 
 async def test_what_waits_is_sorted_when_a_worker_comes_in_the_order_of_receipt(
@@ -112,7 +119,7 @@ async def test_the_moment_of_receipt_is_kept_and_notices_count_from_it(machine: 
     async with machine.ingress() as ingress:
         await ingress.accept(inbound("SM1", notice_after=0.0005))
     await asyncio.sleep(0.3)
-    assert await machine.sorted() == 1
+    await machine.sorted()
     async with machine.store() as store:
         (record,) = await store.find(Filter())
         assert [overdue.id for overdue in await store.overdue(10)] == [record.id]
@@ -124,10 +131,12 @@ async def test_one_process_of_a_machine_sorts_and_another_takes_over(machine: Ma
     async with machine.ingress() as ingress, machine.store() as store:
         async with machine.sorter():
             await ingress.accept(inbound("SM1"))
-            await eventually(lambda: _has(store, "SM1"))
-            assert await machine.sorted() == 0
+            await machine.sorted()
+            assert await _has(store, "SM1")
+            assert len(machine.sorts) == 1
         await ingress.accept(inbound("SM2"))
-        assert await machine.sorted() == 1
+        await machine.sorted()
+        assert await _has(store, "SM2")
 
 
 async def _has(store: SqliteStore, sid: str) -> bool:
@@ -161,11 +170,60 @@ async def test_a_store_that_is_locked_is_waited_for(machine: Machine) -> None:
         assert await machine.stored() == ["SM1"]
 
 
+async def test_what_can_not_be_sorted_is_set_aside_alone(machine: Machine) -> None:
+    async with machine.ingress() as ingress:
+        await asyncio.gather(
+            *[ingress.accept(inbound(name)) for name in ("SM1", "SM2")],
+            ingress.accept(inbound("SM0")._replace(sid="\ud800")),
+            ingress.accept(inbound("SM3")),
+        )
+    await machine.sorted()
+    assert await machine.stored() == ["SM1", "SM2", "SM3"]
+    (problem,) = machine.problems
+    assert "set aside" in problem.text
+    await machine.sorted()
+    assert len(machine.problems) == 1
+
+
+async def test_what_waits_in_the_logs_counts(machine: Machine) -> None:
+    async with machine.ingress() as ingress, machine.store() as store:
+        for name in ("SM1", "SM2", "SM3"):
+            await ingress.accept(inbound(name))
+        await asyncio.sleep(0.3)
+        assert [await ingress.backlog(most) for most in (2, 100)] == [2, 3]
+        found = await counts(store)
+        assert (found.messages[State.OPEN], (found.oldest or 0) >= 0.3) == (3, True)
+        await machine.sorted()
+        assert await ingress.backlog(100) == 3
+        assert (await counts(store)).messages[State.OPEN] == 3
+
+
+async def test_the_log_of_a_process_that_has_ended_is_trimmed_too(machine: Machine) -> None:
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM1")._replace(form=b"Body=secret+words"))
+    log = machine.path.with_name("offhook.db-arrivals-1")
+    await machine.sorted()
+    assert b"secret" not in log.read_bytes()
+
+
+async def test_one_that_can_not_be_read_is_put_aside_when_its_process_has_ended(
+    machine: Machine,
+) -> None:
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM1"))
+    log = machine.path.with_name("offhook.db-arrivals-2")
+    log.write_bytes(b"no database at all " * 500)
+    await machine.sorted()
+    assert await machine.stored() == ["SM1"]
+    assert not log.exists()
+    assert len(list(log.parent.glob("*-arrivals-2-unreadable-*"))) == 1
+
+
 SORTER = """
 import asyncio, sys
 from pathlib import Path
 from offhook.stores.sqlite.store import SqliteStore
-from offhook.worker.sorter import Sorter
+from offhook.worker.sorter import Sorter, catch_up
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
@@ -191,7 +249,7 @@ async def test_a_sorter_that_is_killed_at_any_moment_repeats_and_leaves_nothing(
                 names.append(name)
 
         writing = asyncio.create_task(write())
-        for _ in range(5):
+        for _ in range(3):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", SORTER, machine.path, stdout=subprocess.PIPE
             )

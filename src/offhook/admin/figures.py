@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Final, Self
 
 from offhook.core.lifecycle import Trigger
-from offhook.observe.metrics import ACTIVE_PROBLEMS, RUNS, WEBHOOKS, Metric
+from offhook.observe.metrics import ACTIVE_PROBLEMS, RUNS, SORTED, WEBHOOKS, Metric
 from offhook.observe.metrics import PHASES as TIMES
 from offhook.observe.system import Snapshot
 
@@ -102,6 +102,8 @@ def _counters(snapshot: Snapshot) -> Mapping[str, float]:
         counters["accepted"] += int(number)
         counters["repeated"] += int(number) if result == "repeated" else 0
         counters["cached"] += int(number) if cached else 0
+    for (result,), (number,) in _rows(snapshot, SORTED):
+        counters["repeated"] += int(number) if result == "repeated" else 0
     for (_, trigger), (number,) in _rows(snapshot, RUNS):
         if trigger == Trigger.RETRY:
             counters["retried"] += int(number)

@@ -14,6 +14,7 @@ from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatcher, to_log
 from offhook.alerts.webhook import AlertWebhook
 from offhook.arrivals.spool import open_spool
+from offhook.arrivals.waiting import counts
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
@@ -152,7 +153,7 @@ class Admin:
         return exposition(await self.monitor.snapshot(), self._version, accept, alerts=alerts)
 
     async def _counts(self) -> Counts:
-        return await self.store.counts()
+        return await counts(self.store)
 
 
 def _webhook(settings: Settings, observer: Observer) -> AlertWebhook | None:

@@ -201,8 +201,8 @@ RULES: Final = (
     Rule(
         "store-unavailable", _store_away, critical=0.0,
         text="the store cannot be read",
-        remedy="Restore it. Until it is available, webhooks are kept in the spool if there is one, "
-        "and answered 503 if not.",
+        remedy="Restore it. Until it is available, webhooks are kept in the arrivals logs of a "
+        "SQLite store or in the spool, and answered 503 if there is neither.",
     ),
     Rule(
         "store-broken", _troubled(Topic.STORE_BROKEN), critical=0.0,

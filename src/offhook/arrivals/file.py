@@ -6,11 +6,12 @@ or not at all, and that a reader needs no lock that a writer would wait for
 """
 
 import fcntl
+import glob
 import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -22,15 +23,21 @@ from offhook.stores.sqlite.files import Opened
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
     BEGIN IMMEDIATE;
-    -- Its name, by which the store knows how far it has been sorted, and how far it was trimmed.
-    CREATE TABLE log (name BLOB NOT NULL, trimmed INTEGER NOT NULL);
-    INSERT INTO log VALUES (randomblob(16), 0);
-    CREATE TABLE arrivals (id INTEGER PRIMARY KEY, newest INTEGER NOT NULL, batch BLOB NOT NULL);
+    -- Its name, by which the store knows how far it has been sorted; how far it was trimmed; and
+    -- what `check` writes.
+    CREATE TABLE log (name BLOB NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
+    INSERT INTO log VALUES (randomblob(16), 0, NULL);
+    CREATE TABLE arrivals (
+        id INTEGER PRIMARY KEY, newest INTEGER NOT NULL, number INTEGER NOT NULL, batch BLOB NOT NULL
+    );
+    -- What can't be sorted, for people to look into.
+    CREATE TABLE unsorted (id INTEGER PRIMARY KEY, reason TEXT NOT NULL, batch BLOB NOT NULL);
     PRAGMA user_version = {_VERSION};
     COMMIT;
 """
 
 _INFIX: Final = "-arrivals-"
+_ASIDE: Final = "-unreadable-"
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -40,12 +47,27 @@ class Row(NamedTuple):
     Attributes:
         id: its place in the log.
         newest: when the last of its arrivals was received, in nanoseconds of the store's clock.
+        number: of its arrivals.
         batch: see `record.unpack`.
     """
 
     id: int
     newest: int
+    number: int
     batch: bytes
+
+
+class Waiting(NamedTuple):
+    """What a log, or several, hold that is yet to be sorted.
+
+    Attributes:
+        number: of arrivals.
+        since: when the first commit of them was received, in nanoseconds of the store's clock;
+            None if there is none.
+    """
+
+    number: int
+    since: int | None
 
 
 class LogFile:
@@ -59,12 +81,12 @@ class LogFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        version, name, trimmed = _describe(connection)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise SchemaTooNew(f"a newer offhook has written {path}: start that one")
-        self.name = name
-        (last,) = connection.execute("SELECT max(id) FROM arrivals").fetchone()
-        self._last = max(last or 0, trimmed)
+        (name,) = connection.execute("SELECT name FROM log").fetchone()
+        self.name: bytes = name
+        self._last = self.end()
         self._opened = Opened(path, connection)
 
     @classmethod
@@ -101,20 +123,48 @@ class LogFile:
             raise
         return cls._of(path, connection)
 
-    def append(self, batch: bytes, newest: int) -> None:
-        """Commit a row durably."""
+    def append(self, batch: bytes, newest: int, number: int) -> int:
+        """Commit a row durably; return its place."""
         self._connection.execute(
-            "INSERT INTO arrivals VALUES (?, ?, ?)", (self._last + 1, newest, batch)
+            "INSERT INTO arrivals VALUES (?, ?, ?, ?)", (self._last + 1, newest, number, batch)
         )
         self._last += 1
+        return self._last
+
+    def set_aside(self, batch: bytes, reason: str) -> None:
+        """Keep a batch that can't be sorted, whatever is trimmed."""
+        self._connection.execute(
+            "INSERT INTO unsorted (reason, batch) VALUES (?, ?)", (reason, batch)
+        )
+
+    def end(self) -> int:
+        """Return the place of the last row; that of what was trimmed, if there is none."""
+        last, trimmed = self._connection.execute(
+            "SELECT (SELECT max(id) FROM arrivals), trimmed FROM log"
+        ).fetchone()
+        return max(last or 0, trimmed)
+
+    def waiting(self, after: int) -> Waiting:
+        """Return what is behind a place."""
+        found = self._connection.execute(
+            "SELECT coalesce(sum(number), 0), min(newest) FROM arrivals WHERE id > ?", (after,)
+        )
+        return Waiting(*found.fetchone())
 
     def read(self, after: int, limit: int) -> list[Row]:
-        """Return up to so many rows behind a place."""
-        rows = self._connection.execute(
-            "SELECT id, newest, batch FROM arrivals WHERE id > ? ORDER BY id LIMIT ?",
-            (after, limit),
+        """Return rows behind a place, up to that with which they hold so many arrivals."""
+        rows: list[Row] = []
+        number = 0
+        cursor = self._connection.execute(
+            "SELECT id, newest, number, batch FROM arrivals WHERE id > ? ORDER BY id", (after,)
         )
-        return [Row(*row) for row in rows]
+        with closing(cursor):
+            for found in cursor:
+                rows.append(Row(*found))
+                number += rows[-1].number
+                if number >= limit:
+                    break
+        return rows
 
     def trim(self, position: int) -> None:
         """Remove all rows up to a place."""
@@ -136,6 +186,10 @@ class LogFile:
     def checkpoint(self) -> None:
         """Move what its write-ahead log holds into the database, as far as no reader needs it."""
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def probe(self) -> None:
+        """Write as much as a webhook can take; see `stores.sqlite.sorting.touch`."""
+        self._connection.execute("UPDATE log SET probe = randomblob(65536)")
 
     def check(self) -> None:
         """Look whether the names of its files still lead to them.
@@ -196,7 +250,7 @@ class Slot:
 
     def put_aside(self) -> Path:
         """Rename a log that can't be read, so that another can be begun; return its new name."""
-        aside = self.path.with_name(f"{self.path.name}-unreadable-{secrets.token_hex(4)}")
+        aside = self.path.with_name(f"{self.path.name}{_ASIDE}{secrets.token_hex(4)}")
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
@@ -223,13 +277,15 @@ def logs_of(store: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
+def put_aside(store: Path) -> Iterator[Path]:
+    """Yield the paths of a store's logs that could not be read."""
+    for path in store.parent.glob(f"{glob.escape(store.name)}{_INFIX}*{_ASIDE}*"):
+        if not path.name.endswith(("-wal", "-shm")):
+            yield path
+
+
 def is_unreadable(error: Exception) -> bool:
     """Return whether an error says that a log will never be read, and not only not now."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _BROKEN
 
-
-def _describe(connection: sqlite3.Connection) -> tuple[int, bytes, int]:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    name, trimmed = connection.execute("SELECT name, trimmed FROM log").fetchone()
-    return version, name, trimmed

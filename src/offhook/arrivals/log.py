@@ -17,14 +17,13 @@ from offhook.stores.sqlite.files import FileMoved
 from offhook.stores.sqlite.writer import failure
 
 T = TypeVar("T")
-Done = Callable[[StoreUnavailable | None], None]
-"""Called on the event loop: None once the arrival is durable, or why it is not."""
+_Gathered = tuple[Arrival, "asyncio.Future[bool]"]
 
 MAX_GATHERED: Final = 20_000
 """Arrivals that may wait for a commit; beyond it the log counts as unavailable."""
 
-_BATCH: Final = 512  # arrivals of one row
-_COPIED: Final = 64  # rows that are copied at a time
+_BATCH: Final = 256  # arrivals of one row: as many as the sorter stores in one transaction
+_COPIED: Final = 1024  # arrivals that are copied at a time
 
 
 class ArrivalsLog:
@@ -43,7 +42,7 @@ class ArrivalsLog:
         self._store = store
         self._observer = observer
         self._wake = wake
-        self._gathered: list[tuple[Arrival, Done]] = []
+        self._gathered: list[_Gathered] = []
         self._committing = False
         self._idle = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,20 +80,27 @@ class ArrivalsLog:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def append(self, arrival: Arrival, done: Done) -> None:
+    def append(self, arrival: Arrival) -> "asyncio.Future[bool]":
         """Append with the next commit, in the order of the calls.
+
+        Returns:
+            True once it is durable; `StoreUnavailable` if it is not. What is cancelled before its
+            commit has begun is left out.
 
         Raises:
             StoreUnavailable: too many wait for the disk, or the log is closed.
         """
-        if self._closed or self._loop is None:
+        loop = self._loop
+        if self._closed or loop is None:
             raise StoreUnavailable("the arrivals log is closed")
         if len(self._gathered) >= MAX_GATHERED:
             raise StoreUnavailable("too many webhooks wait for the disk")
-        self._gathered.append((arrival, done))
+        future: asyncio.Future[bool] = loop.create_future()
+        self._gathered.append((arrival, future))
         if not self._committing:
             self._committing = True
-            self._loop.call_soon(self._next)
+            loop.call_soon(self._next)
+        return future
 
     async def trim(self, positions: Mapping[bytes, int]) -> bool:
         """Remove what has been sorted; return whether nothing is left.
@@ -107,21 +113,35 @@ class ArrivalsLog:
         """
         return await self._call(lambda: self._trim(positions))
 
+    async def check(self) -> None:
+        """Write as much as a webhook can take, and change nothing by it.
+
+        Raises:
+            StoreUnavailable: it can't be written at present.
+        """
+        await self._call(lambda: self._writable().probe())
+
     # On the event loop
 
     def _next(self) -> None:
-        batch, self._gathered = self._gathered[:_BATCH], self._gathered[_BATCH:]
+        gathered, self._gathered = self._gathered[:_BATCH], self._gathered[_BATCH:]
+        batch = [one for one in gathered if not one[1].done()]
         if batch:
             self._jobs.put(lambda: self._commit(batch))
+        elif self._gathered:
+            self._next()
         else:
             self._committing = False
             self._idle.set()
 
-    def _committed(
-        self, batch: Sequence[tuple[Arrival, Done]], refusal: StoreUnavailable | None
-    ) -> None:
-        for _, done in batch:
-            done(refusal)
+    def _committed(self, batch: Sequence[_Gathered], refusal: StoreUnavailable | None) -> None:
+        for _, future in batch:
+            if future.done():  # nobody waits for it any more
+                continue
+            if refusal is None:
+                future.set_result(True)
+            else:
+                future.set_exception(refusal)
         self._next()
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -163,10 +183,17 @@ class ArrivalsLog:
         except sqlite3.Error as error:
             if not is_unreadable(error):
                 raise
-            aside = self._slot.put_aside()
-            text = f"{self._slot.path} can't be read ({error}): it was renamed {aside.name}"
-            self._observer(Problem(Topic.ARRIVALS, text))
-            self._file = self._slot.open()
+            self._begin_anew(self._slot, error)
+
+    def _begin_anew(self, slot: Slot, error: sqlite3.Error) -> None:
+        """Put aside a log that can't be read, and go on with another."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        aside = slot.put_aside()
+        text = f"{slot.path} can't be read ({error}): it was renamed {aside.name}"
+        self._observer(Problem(Topic.ARRIVALS, text))
+        self._file = slot.open()
 
     def _end(self) -> None:
         if self._file is not None:
@@ -176,11 +203,11 @@ class ArrivalsLog:
             self._slot.release()
             self._slot = None
 
-    def _commit(self, batch: Sequence[tuple[Arrival, Done]]) -> None:
+    def _commit(self, batch: Sequence[_Gathered]) -> None:
         arrivals = [arrival for arrival, _ in batch]
         refusal = None
         try:
-            self._append(pack(arrivals), max(received for _, received in arrivals))
+            self._append(arrivals)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             refusal = failure("write", self._store, error)
         if self._loop is not None:
@@ -188,13 +215,20 @@ class ArrivalsLog:
         if refusal is None:
             self._wake()
 
-    def _append(self, batch: bytes, newest: int) -> None:
+    def _append(self, arrivals: Sequence[Arrival]) -> None:
         """Commit a row to a log that can be found."""
         try:
             self._writable().check()
         except FileMoved as error:
             self._move(error)
-        self._writable().append(batch, newest)
+        row = pack(arrivals), max(received for _, received in arrivals), len(arrivals)
+        try:
+            self._writable().append(*row)
+        except sqlite3.Error as error:
+            if self._slot is None or not is_unreadable(error):
+                raise
+            self._begin_anew(self._slot, error)
+            self._writable().append(*row)
         try:
             self._writable().check()
         except FileMoved as error:  # the row is durable, and is copied with the others
@@ -239,7 +273,7 @@ def _copy(from_: LogFile, to: LogFile) -> int:
     copied = after = 0
     while rows := from_.read(after, _COPIED):
         for row in rows:
-            to.append(row.batch, row.newest)
+            to.append(row.batch, row.newest, row.number)
         copied, after = copied + len(rows), rows[-1].id
     return copied
 

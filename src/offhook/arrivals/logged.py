@@ -5,10 +5,12 @@ from typing import Final
 
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival
+from offhook.arrivals.waiting import waiting
 from offhook.concurrency import cancel_and_wait
 from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
+from offhook.stores.availability import StoreWatch
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.stores.sqlite.wakeup import Wake
 
@@ -32,8 +34,9 @@ class LoggedStore:
         self._store = store
         self._wake = arrivals_wake(store)
         self._log = ArrivalsLog(store.path, observer, self._wake.wake_others)
+        self._watch = StoreWatch(observer, "webhooks wait in the arrivals log")
         self._trimming: asyncio.Task[None] | None = None
-        self._appended = False
+        self._appended = True  # by the process whose log was taken over
 
     async def open(self) -> None:
         """Open the store and the log.
@@ -58,31 +61,26 @@ class LoggedStore:
         await self._store.close()
 
     def accept(self, inbound: Inbound) -> "asyncio.Future[bool]":
-        """Append a webhook durably. Whether it is new is known when it is sorted."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Append a webhook durably. Whether it is new is known when it is sorted: always True.
 
-        def done(refusal: StoreUnavailable | None) -> None:
-            if future.done():
-                return
-            if refusal is None:
-                future.set_result(True)
-            else:
-                future.set_exception(refusal)
-
-        self._log.append(Arrival(inbound, self._store.now()), done)
+        Raises:
+            StoreUnavailable: it can't be appended.
+        """
         self._appended = True
-        return future
+        return self._log.append(Arrival(inbound, self._store.now()))
 
     async def knows(self, inbound: Inbound) -> bool:
-        """See `api.Entrance.knows`."""
+        """See `api.Entrance.knows`. What is yet to be sorted is not known."""
         return await self._store.knows(inbound)
 
     async def backlog(self, at_most: int) -> int:
-        """See `api.Entrance.backlog`: what is in the store, and what waits in the log."""
-        return await self._store.backlog(at_most)
+        """See `api.Entrance.backlog`: what is in the store, and what waits in the logs."""
+        stored = await self._store.backlog(at_most)
+        return min(at_most, stored + (await waiting(self._store)).number)
 
     async def check(self) -> None:
-        """See `api.Store.check`."""
+        """See `api.Store.check`: of the store and of the log."""
+        await self._log.check()
         await self._store.check()
 
     async def _trim_for_ever(self) -> None:
@@ -90,8 +88,14 @@ class LoggedStore:
             await asyncio.sleep(_TRIM_EVERY)
             if self._appended:
                 self._appended = False
-                try:
-                    empty = await self._log.trim(await self._store.positions())
-                except StoreUnavailable:  # what can't be trimmed now will be later
-                    empty = False
-                self._appended = self._appended or not empty
+                self._appended = not await self._trim() or self._appended
+
+    async def _trim(self) -> bool:
+        """Trim what has been sorted; return whether the log is empty then."""
+        try:
+            empty = await self._log.trim(await self._store.positions())
+        except StoreUnavailable as error:
+            self._watch.away(error)
+            return False
+        self._watch.back()
+        return empty

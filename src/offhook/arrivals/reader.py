@@ -7,13 +7,12 @@ was received after it began: all processes of a machine go by one clock (`StoreC
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from offhook.arrivals.file import LogFile, Row, is_unreadable, logs_of
-from offhook.arrivals.record import Arrival, unpack
+from offhook.arrivals.file import LogFile, Row, Waiting, is_unreadable, logs_of
+from offhook.arrivals.record import Arrival, pack, unpack
 from offhook.stores.sqlite.files import FileMoved
 
 
@@ -37,45 +36,93 @@ class LogReader:
 
     Args:
         store: the path of the store's file.
-        unreadable: called with a log that will never be read, and why.
+        clock: returns nanoseconds of the store's clock.
+        unreadable: called with a log that will never be read, or a part of it, and why.
     """
 
-    def __init__(self, store: Path, unreadable: Callable[[Path, Exception], None]) -> None:
+    def __init__(
+        self,
+        store: Path,
+        clock: Callable[[], int],
+        unreadable: Callable[[Path, Exception], None],
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._unreadable = unreadable
         self._files: dict[Path, LogFile] = {}
 
-    def read(self, positions: Mapping[bytes, int], before: int, limit: int) -> Round:
-        """Return what was received before a moment, and is behind the positions.
+    def read(self, positions: Mapping[bytes, int], limit: int) -> Round:
+        """Return what was received before this call, and is behind the positions.
 
         Args:
             positions: of logs that were read before, by their names.
-            before: nanoseconds of the store's clock, taken before this call.
-            limit: rows of each log.
+            limit: arrivals of each log, after which no other row is begun.
 
         Raises:
             sqlite3.Error, OSError: a log can't be read at present. What one holds must not be
                 sorted without what the others do.
         """
-        rows = {
-            file.name: file.read(positions.get(file.name, 0), limit) for file in self._refreshed()
-        }
+        before = self._clock()
+        rows = {file: self._read(file, positions, limit) for file in self._refreshed()}
+        # What is later than now is older than all: the clock went on from an earlier moment, since
+        # the machine was started with a wrong one, or another store is in the place of the first.
+        now = self._clock()
         # Of a log that goes on behind what was read, the rest may be older than what others hold.
-        full = [found[-1].newest for found in rows.values() if len(found) == limit]
+        full = [found[-1].newest for found in rows.values() if _number(found) >= limit]
         until = min([before - 1, *full])
-        taken = {name: _until(found, until) for name, found in rows.items()}
+        taken = {file: _until(found, until, now) for file, found in rows.items()}
         arrivals = [
-            arrival for found in taken.values() for row in found for arrival in unpack(row.batch)
+            arrival
+            for file, found in taken.items()
+            for row in found
+            for arrival in self._unpack(file, row)
         ]
-        arrivals.sort(key=attrgetter("received"))
-        places = {name: found[-1].id for name, found in taken.items() if found}
+        arrivals.sort(key=lambda arrival: (arrival.received <= now, arrival.received))
+        places = {file.name: found[-1].id for file, found in taken.items() if found}
         return Round(arrivals, places, more=bool(full))
+
+    def set_aside(self, arrivals: Sequence[Arrival], reason: str) -> Path:
+        """Keep arrivals that can't be sorted in one of the logs; return which.
+
+        Raises:
+            sqlite3.Error: it can't be written at present.
+        """
+        path, file = next(iter(self._files.items()))
+        file.set_aside(pack(arrivals), reason)
+        return path
+
+    def waiting(self, positions: Mapping[bytes, int]) -> Waiting:
+        """Return what all logs hold behind the positions. Raises as `read` does."""
+        found = [file.waiting(positions.get(file.name, 0)) for file in self._refreshed()]
+        since = [waiting.since for waiting in found if waiting.since is not None]
+        return Waiting(sum(waiting.number for waiting in found), min(since, default=None))
+
+    def ends(self) -> dict[bytes, int]:
+        """Return the place of each log's last row. Raises as `read` does."""
+        return {file.name: file.end() for file in self._refreshed()}
 
     def close(self) -> None:
         """Close them."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+
+    def _read(self, file: LogFile, positions: Mapping[bytes, int], limit: int) -> list[Row]:
+        try:
+            return file.read(positions.get(file.name, 0), limit)
+        except sqlite3.DatabaseError as error:
+            if not is_unreadable(error):
+                raise
+            self._unreadable(file.path, error)  # its owner puts it aside
+            return []
+
+    def _unpack(self, file: LogFile, row: Row) -> list[Arrival]:
+        try:
+            return list(unpack(row.batch))
+        except ValueError as error:
+            file.set_aside(row.batch, str(error))
+            self._unreadable(file.path, error)
+            return []
 
     def _refreshed(self) -> list[LogFile]:
         """Return the files that are there now, each opened once."""
@@ -103,9 +150,13 @@ class LogReader:
         self._files[path] = LogFile.open(path)
 
 
-def _until(rows: list[Row], newest: int) -> list[Row]:
-    """Return the first rows, up to one that holds what was received later."""
+def _number(rows: list[Row]) -> int:
+    return sum(row.number for row in rows)
+
+
+def _until(rows: list[Row], newest: int, now: int) -> list[Row]:
+    """Return the first rows, up to one that holds what was received later, but before now."""
     for number, row in enumerate(rows):
-        if row.newest > newest:
+        if newest < row.newest <= now:
             return rows[:number]
     return rows

@@ -1,6 +1,7 @@
 """An arrival, as the log keeps it: a webhook that was acknowledged, and is yet to be sorted."""
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -10,6 +11,7 @@ from offhook.core.keys import KEY_BYTES, Kind
 # The kind; when it was received; when its notice is due, 0 for never; the key; and how long the
 # texts are that follow, and the form.
 _HEAD: Final = struct.Struct(f">Bqq{KEY_BYTES}sIIIIII")
+_CHECKSUM: Final = struct.Struct(">I")
 NS_OF_S: Final = 1_000_000_000
 _KINDS: Final = (Kind.MESSAGE, Kind.STATUS, Kind.DEFERRED)  # their places are in files: append only
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
@@ -28,17 +30,20 @@ class Arrival(NamedTuple):
 
 
 def pack(arrivals: Iterable[Arrival]) -> bytes:
-    """Return a batch as bytes."""
-    return b"".join([part for arrival in arrivals for part in _parts(*arrival)])
+    """Return a batch as bytes, with a checksum: SQLite has none for what a disk has changed."""
+    data = b"".join([part for arrival in arrivals for part in _parts(*arrival)])
+    return _CHECKSUM.pack(zlib.crc32(data)) + data
 
 
 def unpack(batch: bytes) -> Iterator[Arrival]:
     """Yield the arrivals of a batch, in their order.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or not as it was written.
     """
-    at = 0
+    at = _CHECKSUM.size
+    if batch[:at] != _CHECKSUM.pack(zlib.crc32(memoryview(batch)[at:])):
+        raise ValueError("its checksum does not fit: it was changed after it was written")
     while at < len(batch):
         begin = at + _HEAD.size
         try:

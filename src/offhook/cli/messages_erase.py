@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Erase a person: messages, statuses, attempts and replies, on SMS and WhatsApp alike.
 
-    Waiting messages are not handled; the command waits for those being handled or sent. This can't
-    be undone, and does not delete what Twilio stores. On a machine with a spool, run it there too,
+    Waiting messages are not handled; the command waits for those being handled or sent. What was
+    just acknowledged is moved into the store first, and erased there. This can't be undone, and does not delete what Twilio stores. On a machine with a spool, run it there too,
     with --store and the URL of the spool.
 
     [bold]Examples[/]
@@ -79,7 +79,7 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
     stop = asyncio.Event()
     on_signals(stop.set)
     result = _Erased()
-    async with existing(settings) as store:
+    async with existing(settings, patience=wait) as store:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             step = await store.erase(sender, _BATCH)

@@ -4,6 +4,7 @@ import asyncio
 
 from rich.table import Table
 
+from offhook.arrivals.waiting import counts
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.settings import Settings
@@ -20,26 +21,26 @@ def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
       offhook stats
       offhook stats --json
     """
-    counts = asyncio.run(_count(settings_beside_dev(store)))
+    found = asyncio.run(_count(settings_beside_dev(store)))
     if as_json:
         print_json(
             {
-                "messages": dict(counts.messages),
-                "sends": dict(counts.sends),
-                "oldest_seconds": counts.oldest,
-                "parked_seconds": counts.parked,
-                "replies_waiting": counts.unsent,
-                "received_last_minute": counts.received,
-                "settled_last_minute": counts.settled,
+                "messages": dict(found.messages),
+                "sends": dict(found.sends),
+                "oldest_seconds": found.oldest,
+                "parked_seconds": found.parked,
+                "replies_waiting": found.unsent,
+                "received_last_minute": found.received,
+                "settled_last_minute": found.settled,
             }
         )
     else:
-        console().print(_table(counts))
+        console().print(_table(found))
 
 
 async def _count(settings: Settings) -> Counts:
     async with existing(settings) as store:
-        return await store.counts()
+        return await counts(store)
 
 
 def _table(counts: Counts) -> Table:

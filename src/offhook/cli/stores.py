@@ -11,12 +11,18 @@ from offhook.core.connection_uri import ConnectionUri
 from offhook.dev.session import running
 from offhook.dev.store import FOLDER
 from offhook.errors import ConfigurationError
+from offhook.events import Event, Problem
 from offhook.settings import Settings
 from offhook.stores import opened, place_of
 from offhook.stores.api import Store
 from offhook.terminal import complain
+from offhook.worker.sorter import catch_up
 
 _CREATION_TIMEOUT: Final = 1.0  # seconds for a bot that has just started to create its store
+_CATCH_UP_TIMEOUT: Final = 5.0  # seconds: tens of thousands of messages
+_UNSORTED: Final = (
+    "some messages were acknowledged and are not in the store yet: a worker moves them there"
+)
 _POLL_INTERVAL: Final = 0.02
 
 
@@ -66,8 +72,16 @@ def _stores_of_dev(folder: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def existing(settings: Settings) -> AsyncIterator[Store]:
+async def existing(
+    settings: Settings, *, patience: float = _CATCH_UP_TIMEOUT
+) -> AsyncIterator[Store]:
     """Open the store within the context, if it exists or is created within a second.
+
+    What has been acknowledged by then is in it, or it is said that it is not.
+
+    Args:
+        settings: name it.
+        patience: seconds until what is still in the arrivals logs is not waited for any more.
 
     Raises:
         ConfigurationError: it does not exist.
@@ -80,7 +94,14 @@ async def existing(settings: Settings) -> AsyncIterator[Store]:
             f"or name the store with --store or OFFHOOK_STORE{_left_by_dev()}"
         )
     async with opened(settings) as store:
+        if not await catch_up(store, _complain_of, patience=patience):
+            complain(_UNSORTED)
         yield store
+
+
+def _complain_of(event: Event) -> None:
+    if isinstance(event, Problem):
+        complain(event.text)
 
 
 async def _appears(path: Path) -> bool:

@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     store.reachable,
     files.integrity,
     files.log_size,
+    files.unsorted,
     store.backlog,
     storage.file_system,
     storage.free_space,

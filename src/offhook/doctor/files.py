@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from offhook.arrivals.file import logs_of, put_aside
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings
 
@@ -47,6 +48,26 @@ async def deleted_files(settings: Settings) -> Findings:
     return found
 
 
+async def unsorted(settings: Settings) -> Findings:
+    """Look for acknowledged webhooks that could not be sorted into the store."""
+    store = settings.store_file
+    if store is None:
+        return []
+    found: list[Finding] = []
+    for path in sorted(logs_of(store)):
+        with suppress(sqlite3.Error), closing(_read_only(path)) as connection:  # see `integrity`
+            (number,) = connection.execute("SELECT count(*) FROM unsorted").fetchone()
+            if number:
+                text = f"{number:,} batches of acknowledged webhooks could not be sorted"
+                remedy = f"They are in the table `unsorted` of {path}, with the reason of each."
+                found.append(warn("arrivals", text, remedy))
+    for path in sorted(put_aside(store)):
+        text = f"{path} could not be read, and may hold acknowledged webhooks"
+        remedy = f"Recover what is left with `sqlite3 {path} .recover`, then remove the file."
+        found.append(warn("arrivals", text, remedy))
+    return found
+
+
 def deleted_in_use(path: Path) -> list[tuple[int, str]]:
     """Return the processes that have a deleted file of this name open, as far as visible to us.
 
@@ -59,7 +80,10 @@ def deleted_in_use(path: Path) -> list[tuple[int, str]]:
 
 def _files(settings: Settings) -> list[tuple[str, Path]]:
     both = {"store": settings.store_file, "spool": settings.spool_file}
-    return [(subject, path) for subject, path in both.items() if path is not None]
+    found = [(subject, path) for subject, path in both.items() if path is not None]
+    if settings.store_file is not None:
+        found += [("arrivals log", path) for path in sorted(logs_of(settings.store_file))]
+    return found
 
 
 def _log_size(subject: str, path: Path) -> Findings:
@@ -89,7 +113,7 @@ async def _integrity(subject: str, path: Path) -> Finding:
 def _quick_check(path: Path) -> str | None:
     """Return the first fault, or "ok"; None if the time ran out."""
     deadline = time.monotonic() + _CHECK_TIME
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(_read_only(path)) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:
             # https://www.sqlite.org/pragma.html#pragma_quick_check
@@ -99,6 +123,10 @@ def _quick_check(path: Path) -> str | None:
                 raise
             return None
     return str(found).replace("\n", " ")
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
 
 
 def _open_files() -> Iterator[tuple[int, str]]:

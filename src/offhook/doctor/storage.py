@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from offhook.arrivals.file import logs_of
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings
 
@@ -22,7 +23,7 @@ _NETWORK: Final = frozenset(
 
 _SCARCE: Final = 1_000_000_000  # bytes; a million messages with their replies take as much
 _GONE: Final = 100_000_000
-_FILES: Final = ("", "-wal", "-shm", "-lock", "-urgent")
+_FILES: Final = ("", "-wal", "-shm", "-lock")
 _OTHERS: Final = 0o077
 
 
@@ -101,7 +102,7 @@ async def file_modes(settings: Settings) -> Findings:
     path = settings.store_file
     if path is None:
         return []
-    files = [path.with_name(path.name + suffix) for suffix in _FILES]
+    files = [path.with_name(path.name + suffix) for suffix in _FILES] + sorted(logs_of(path))
     there = [file for file in files if file.exists()]
     open_ = [file for file in there if file.stat().st_mode & _OTHERS]
     if open_:

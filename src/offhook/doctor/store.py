@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from offhook.arrivals.waiting import counts
 from offhook.core.lifecycle import SendState, State
 from offhook.doctor.files import deleted_in_use
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
@@ -40,10 +41,10 @@ async def backlog(settings: Settings) -> Findings:
         return []
     try:
         async with opened(settings) as store:
-            counts = await store.counts()
+            found = await counts(store)
     except StoreError:
         return []  # reported by `reachable`
-    return [*_waiting(counts), *_unfinished(counts, settings)]
+    return [*_waiting(found), *_unfinished(found, settings)]
 
 
 async def _unready(settings: Settings) -> Finding | None:

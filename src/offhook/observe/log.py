@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Sent, Started
+from offhook.events import Answered, Event, Handled, Problem, Sent, Sorted, Started
 from offhook.observe.redaction import (
     is_ours,
     json_line,
@@ -197,7 +197,7 @@ def _level(event: Event) -> int:
             return logging.DEBUG
         case Answered(status=status):
             return logging.ERROR if status >= _HTTP_ERROR else logging.WARNING
-        case Started():
+        case Sorted() | Started():
             return logging.DEBUG
         case Handled(trigger=trigger):
             return _RUNS.get(trigger, logging.INFO)
@@ -215,6 +215,8 @@ def _sentence(event: Event) -> str:
         case Answered():
             detail = f": {printable(event.detail)}" if event.detail else ""
             return f"{event.kind} answered {event.status} {event.error}{detail}"
+        case Sorted():
+            return "webhooks sorted into the store"
         case Started():
             return f"{event.kind} is handled"
         case Handled():
@@ -232,6 +234,12 @@ def _fields(event: Event) -> dict[str, object]:
                 "sid": printable(event.sid),
                 "from": printable(mask(event.sender)),
                 "ms": _ms(event.total),
+            }
+        case Sorted():
+            found = {
+                "new": event.new,
+                "repeated": event.repeated,
+                "waited_ms": _ms(event.waited),
             }
         case Started():
             found = {

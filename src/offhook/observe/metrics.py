@@ -67,6 +67,12 @@ PHASES: Final = Metric(
     ("phase", "outcome"),
     _ANSWER,
 )
+SORTED: Final = Metric(
+    "offhook_webhooks_sorted_total",
+    _C,
+    "Webhooks moved from the arrivals logs into the store (SQLite).",
+    ("result",),
+)
 RUNS: Final = Metric(
     "offhook_handler_runs_total", _C, "Runs of handlers that have ended.", ("kind", "trigger")
 )
@@ -134,7 +140,7 @@ ALERTS: Final = Metric(
 BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("version",))
 
 COUNTED: Final = (
-    WEBHOOKS, PHASES, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, PROBLEMS, ACTIVE_PROBLEMS,
+    WEBHOOKS, PHASES, SORTED, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, PROBLEMS, ACTIVE_PROBLEMS,
 )  # fmt: skip
 """Metrics that processes count in their `SharedCounters`."""
 

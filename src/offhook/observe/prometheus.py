@@ -14,7 +14,7 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
+from offhook.events import Answered, Event, Handled, Problem, Sent, Sorted, Topic
 from offhook.observe.metrics import (
     ACTIVE_PROBLEMS,
     PHASES,
@@ -23,6 +23,7 @@ from offhook.observe.metrics import (
     RUNS,
     SEND_TIME,
     SENDS,
+    SORTED,
     WAIT,
     WEBHOOKS,
     Metric,
@@ -57,6 +58,9 @@ class PrometheusObserver:
         match event:
             case Answered():
                 self._count_answer(event)
+            case Sorted():
+                self._numbers[self._place(SORTED, "new")] += event.new
+                self._numbers[self._place(SORTED, "repeated")] += event.repeated
             case Handled():
                 self._count_run(event)
             case Sent():
@@ -131,6 +135,8 @@ class PrometheusObserver:
         for kind, code in ((Kind.MESSAGE, "200"), (Kind.STATUS, "204")):
             for result in ("stored", "repeated"):
                 self._place(WEBHOOKS, kind, code, result, "", "")
+        for result in ("new", "repeated"):
+            self._place(SORTED, result)
         for trigger in (Trigger.COMPLETE, Trigger.RETRY, Trigger.GIVE_UP):
             self._place(RUNS, Kind.MESSAGE, trigger)
         for outcome in (SendTrigger.ACCEPT, SendTrigger.REFUSE, SendTrigger.LOSE):

@@ -140,9 +140,7 @@ class WorkerRole:
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
-        sorter = None
-        if isinstance(store, SqliteStore):
-            sorter = Sorter(store, observer)
+        sorter = Sorter(store, observer) if isinstance(store, SqliteStore) else None
         try:
             async with asyncio.TaskGroup() as group:
                 if sorter is not None:

@@ -2,22 +2,31 @@
 
 import asyncio
 import sqlite3
-from contextlib import suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
-from offhook.arrivals.file import Slot
+from offhook.arrivals.file import Slot, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
 from offhook.arrivals.reader import LogReader, Round
+from offhook.arrivals.record import NS_OF_S, Arrival
 from offhook.concurrency import wait_for_event
-from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.errors import StoreBroken, StoreError, StoreUnavailable
+from offhook.events import Observer, Problem, Sorted, Topic
+from offhook.stores.api import Store
 from offhook.stores.availability import StoreWatch
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.stores.sqlite.writer import failure
 
-_ROWS: Final = 64  # commits of each log that are read at a time
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_AT_ONCE: Final = 256  # arrivals of each log: some milliseconds of a transaction
 _POLL: Final = 1.0  # seconds after which to look although no wake-up came: they may be lost
+_TEND_EVERY: Final = 10.0  # seconds
+_CATCH_UP_POLL: Final = 0.02  # seconds
 
 
 class Sorter:
@@ -25,61 +34,85 @@ class Sorter:
 
     Args:
         store: open, and of this event loop.
-        observer: called when a log can't be read.
+        observer: called with what was sorted, and when something can't be.
     """
 
     def __init__(self, store: SqliteStore, observer: Observer) -> None:
         self._store = store
         self._wake = arrivals_wake(store)
         self._work = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._observer = observer
         self._watch = StoreWatch(observer, "messages are not handled")
-        self._reader = LogReader(store.path, self._report_unreadable)
+        self._reader = LogReader(store.path, store.now, self._report_unreadable)
         self._lead: Slot | None = None
-        self._stopped = False
+        self._positions: dict[bytes, int] | None = None  # as the store has them, if it is known
+        self._next_tending = 0.0
         self._reported: set[Path] = set()
 
     def stop(self) -> None:
         """Let `run` return once it has sorted what is there."""
-        self._stopped = True
+        self._stopped.set()
         self._work.set()
 
     async def run(self) -> None:
-        """Sort until `stop` is called; wait while the store is unavailable."""
+        """Sort until `stop` is called; wait while the store is unavailable.
+
+        Raises:
+            StoreBroken: the store is gone, and does not come back by itself.
+        """
         self._work = self._wake.listen()
         try:
             while True:
                 self._work.clear()
-                stopped = self._stopped
-                more = await self._sort_once()
-                if stopped and not more:
+                stopped = self._stopped.is_set()
+                if await self._sort_once():
+                    continue
+                if stopped:
                     return
-                if not more:
-                    await wait_for_event(self._work, _POLL)
+                if self._lead is None:
+                    await wait_for_event(self._stopped, _POLL)
+                    continue
+                await wait_for_event(self._work, _POLL)
+                await self._tend()
         finally:
             self._wake.close()
-            await asyncio.to_thread(self._close)
+            await self._close()
 
-    async def sort(self) -> int:
-        """Sort what is there, unless another process does so; return how many arrivals there were.
+    async def catch_up(self, patience: float) -> bool:
+        """Have all that is in the logs now sorted, here or by the process that does; close.
+
+        Args:
+            patience: seconds, after which it is left to others.
+
+        Returns:
+            Whether all of it is in the store.
 
         Raises:
             StoreUnavailable: a log can't be read, or the store can't be written.
         """
-        sorted_ = 0
+        deadline = time.monotonic() + patience
         try:
-            while (found := await self._round()) is not None:
-                sorted_ += len(found.arrivals)
-                if not found.more:
-                    break
+            goals = await self._read(self._reader.ends)
+            while True:
+                found = await self._round()
+                positions = self._positions or await self._store.positions()
+                if all(positions.get(name, 0) >= goal for name, goal in goals.items()):
+                    await self._tend()
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+                if found is None or not found.more:
+                    await asyncio.sleep(_CATCH_UP_POLL)
         finally:
-            await asyncio.to_thread(self._close)
-        return sorted_
+            await self._close()
 
     async def _sort_once(self) -> bool:
         """Sort a round; return whether there is more."""
         try:
             found = await self._round()
+        except StoreBroken:
+            raise
         except StoreUnavailable as error:
             self._watch.away(error)
             return False
@@ -92,15 +125,81 @@ class Sorter:
         """Sort a round; return it, or None if another process sorts."""
         if not self._leads():
             return None
-        before = self._store.now()
-        positions = await self._store.positions()
+        if self._positions is None:
+            self._positions = dict(await self._store.positions())
+        found = await self._read(self._reader.read, self._positions, _AT_ONCE)
+        if found.positions:
+            known, self._positions = self._positions, None  # until it is known again
+            await self._sort(found.arrivals, found.positions)
+            self._positions = known | found.positions
+        return found
+
+    async def _sort(self, arrivals: Sequence[Arrival], positions: Mapping[bytes, int]) -> None:
         try:
-            found = await asyncio.to_thread(self._reader.read, positions, before, _ROWS)
+            new = await self._store.sort(arrivals, positions)
+        except StoreUnavailable:
+            raise
+        except StoreError:  # about one of them, which is found out by storing each by itself
+            new = await self._sort_each(arrivals)
+            await self._store.sort((), positions)
+        if arrivals:
+            waited = (self._store.now() - arrivals[0].received) / NS_OF_S
+            self._observer(Sorted(sum(new), len(new) - sum(new), waited))
+
+    async def _sort_each(self, arrivals: Sequence[Arrival]) -> Sequence[bool]:
+        """Store each by itself, and set aside those that can't be. Return which were new."""
+        results = await asyncio.gather(
+            *[self._store.sort([arrival], {}) for arrival in arrivals], return_exceptions=True
+        )
+        new: list[bool] = []
+        for arrival, result in zip(arrivals, results, strict=True):
+            if not isinstance(result, BaseException):
+                new += result
+            elif isinstance(result, StoreError) and not isinstance(result, StoreUnavailable):
+                reason = str(result)
+                path = await self._read(self._reader.set_aside, [arrival], reason)
+                text = f"{arrival.inbound.sid!a} was set aside in {path}: {reason}"
+                self._observer(Problem(Topic.ARRIVALS, text))
+            else:
+                raise result
+        return new
+
+    async def _tend(self) -> None:
+        """Trim the logs whose processes have ended, and put aside what can't be read of them."""
+        if time.monotonic() < self._next_tending or self._positions is None:
+            return
+        self._next_tending = time.monotonic() + _TEND_EVERY
+        with suppress(StoreUnavailable):  # there will be another time
+            for path in await self._read(lambda: list(logs_of(self._store.path))):
+                await self._read(self._tend_one, path, self._positions)
+
+    def _tend_one(self, path: Path, positions: Mapping[bytes, int]) -> None:
+        slot = Slot.try_take(path)
+        if slot is None:  # its process trims it
+            return
+        try:
+            with closing(slot.open()) as file:
+                file.trim(positions.get(file.name, 0))
+                file.checkpoint()
+        except sqlite3.DatabaseError as error:
+            if not is_unreadable(error):
+                raise
+            aside = slot.put_aside()
+            text = f"{path} can't be read ({error}): it was renamed {aside.name}"
+            self._observer(Problem(Topic.ARRIVALS, text))
+        finally:
+            slot.release()
+
+    async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do something with the logs, on another thread.
+
+        Raises:
+            StoreUnavailable: it can't be done at present.
+        """
+        try:
+            return await asyncio.to_thread(work, *args, **kwargs)
         except (OSError, sqlite3.Error) as error:
             raise failure("read the arrivals of", self._store.path, error) from error
-        if found.positions:
-            await self._store.sort(found.arrivals, found.positions)
-        return found
 
     def _leads(self) -> bool:
         if self._lead is None:
@@ -115,8 +214,28 @@ class Sorter:
             self._reported.add(path)
             self._observer(Problem(Topic.ARRIVALS, f"{path} can't be read: {error}"))
 
-    def _close(self) -> None:
-        self._reader.close()
+    async def _close(self) -> None:
+        await asyncio.to_thread(self._reader.close)
         if self._lead is not None:
             self._lead.release()
             self._lead = None
+        self._positions = None
+
+
+async def catch_up(store: Store, observer: Observer, *, patience: float) -> bool:
+    """Have all that has been acknowledged by now in the store, so that a command finds it.
+
+    Args:
+        store: that is open. Only one of this machine has arrivals logs.
+        observer: called when something can't be sorted.
+        patience: seconds, after which what is left is left to a worker.
+
+    Returns:
+        Whether all of it is there.
+
+    Raises:
+        StoreUnavailable: a log can't be read, or the store can't be written.
+    """
+    if not isinstance(store, SqliteStore):
+        return True
+    return await Sorter(store, observer).catch_up(patience)

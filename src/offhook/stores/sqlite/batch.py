@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -82,11 +82,6 @@ def fill(connection: sqlite3.Connection, items: Sequence[Item], now: int) -> Seq
 def refuse(items: Sequence[Item], error: StoreUnavailable) -> Sequence[Result]:
     """Return the results of a batch that was not written."""
     return [(item.future, None, error) for item in items]
-
-
-def is_urgent(items: Iterable[Item]) -> bool:
-    """Return whether one of them is a webhook, whose sender waits for the answer."""
-    return any(type(item) is Accept for item in items)
 
 
 def _write_together(

@@ -5,9 +5,6 @@ Python's global lock at each step of a statement; on a thread of its own it woul
 lock back from a busy loop ten times a batch; on the loop no other thread takes it. Only
 where another process is writing, the thread does it all, since waiting is for threads
 (docs/decisions/0003-sqlite-between-processes.md).
-
-Webhooks go first: a process that writes anything else leaves the file to them for a while when it
-has kept one waiting (docs/decisions/0018-webhooks-write-first.md).
 """
 
 import asyncio
@@ -24,7 +21,7 @@ from typing import Final, TypeVar
 
 from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
-from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, is_urgent, refuse
+from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, refuse
 from offhook.stores.sqlite.clock import StoreClock
 from offhook.stores.sqlite.files import Files, Opened
 from offhook.stores.sqlite.wakeup import Wake
@@ -37,12 +34,6 @@ MAX_QUEUED: Final = 20_000
 _BATCH: Final = (
     256  # keeps a transaction under 5 ms of work, so that other processes get their turn
 )
-# Between two batches of anything else when webhooks wait: they have the file for three quarters
-# of the time, and the others gather what they will write at once.
-_LEAVE: Final = 3.0  # times as long as the last batch took
-_LEAVE_AT_MOST: Final = 0.05  # seconds
-YIELDING: Final = 32
-"""Maximum batch size while another process's webhooks are waiting."""
 
 # The log is moved into the database in small steps, beside the writes: all at once it took 20 to
 # 60 ms, within a webhook's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
@@ -63,8 +54,6 @@ class Engine:
 
     Attributes:
         clock: the store's time.
-        yields: whether the last batch has kept another process' webhooks waiting. The next one is
-            short.
     """
 
     def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
@@ -75,9 +64,7 @@ class Engine:
         self._writer = Writer(path, self._files)
         self._items: deque[Item] = deque()
         self._busy = False
-        self._leaving: asyncio.Handle | None = None
         self._idle = asyncio.Event()
-        self.yields = False
         self._next_checkpoint = 0.0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -175,12 +162,8 @@ class Engine:
         if not self._busy:
             self._busy = True
             self._open_loop().call_soon(self._next_batch)
-        elif self._leaving is not None and type(item) is Accept:
-            self._leaving.cancel()
-            self._leaving = self._open_loop().call_soon(self._next_batch)
 
     def _next_batch(self) -> None:
-        self._leaving = None
         items = self._take()
         if not items:
             self._busy = False
@@ -200,16 +183,13 @@ class Engine:
     def _take(self) -> list[Item]:
         """Take a batch. A cancelled webhook was answered 503: it need not be stored."""
         items: list[Item] = []
-        at_most = YIELDING if self.yields else _BATCH
-        while self._items and len(items) < at_most:
+        while self._items and len(items) < _BATCH:
             item = self._items.popleft()
             if not item.future.cancelled():
                 items.append(item)
         return items
 
-    def _finished(
-        self, items: Sequence[Item], results: Sequence[Result], held: float = 0.0
-    ) -> None:
+    def _finished(self, items: Sequence[Item], results: Sequence[Result]) -> None:
         for future, result, error in results:
             if future.done():
                 continue
@@ -220,12 +200,7 @@ class Engine:
         if _is_news(items, results):
             self.wake.wake_here()
         self._checkpoint_if_due()
-        self.yields = held > 0 and not is_urgent(items)
-        if self.yields and not is_urgent(self._items):
-            loop, leave = asyncio.Future.get_loop(results[0][0]), min(_LEAVE * held, _LEAVE_AT_MOST)
-            self._leaving = loop.call_later(leave, self._next_batch)
-        else:
-            self._next_batch()
+        self._next_batch()
 
     def _checkpoint_if_due(self) -> None:
         if self._loop is not None and time.monotonic() >= self._next_checkpoint:
@@ -253,7 +228,7 @@ class Engine:
 
     def _all_at_once(self, items: Sequence[Item]) -> None:
         try:
-            connection = self._writer.begin(urgent=is_urgent(items))
+            connection = self._writer.begin()
             results = fill(connection, items, self.clock.now())
         except Exception as error:  # noqa: BLE001 - nor may it end the thread that commits
             self._deliver(items, refuse(items, self._writer.fail(error)))
@@ -261,20 +236,19 @@ class Engine:
             self._commit(items, results)
 
     def _commit(self, items: Sequence[Item], results: Sequence[Result]) -> None:
-        held = 0.0
         try:
-            held = self._writer.commit()
+            self._writer.commit()
         except Exception as error:  # noqa: BLE001 - as in `_all_at_once`
             results = refuse(items, self._writer.fail(error))
-        self._deliver(items, results, held)
+        self._deliver(items, results)
         if _is_news(items, results):
             self.wake.wake_others()
 
-    def _deliver(self, items: Sequence[Item], results: Sequence[Result], held: float = 0.0) -> None:
+    def _deliver(self, items: Sequence[Item], results: Sequence[Result]) -> None:
         """Hand a whole batch to the event loop in one call."""
         loop = asyncio.Future.get_loop(results[0][0])
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._finished, items, results, held)
+            loop.call_soon_threadsafe(self._finished, items, results)
 
     # On the reader's thread
 

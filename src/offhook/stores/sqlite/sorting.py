@@ -64,7 +64,8 @@ def sort(
 ) -> Sequence[bool]:
     """Store webhooks of arrivals logs, and how far the logs have been read. See `api.Sorting`."""
     batch = [
-        inbound._replace(age=(now - received // NS_OF_MS) / 1000) for inbound, received in arrived
+        inbound._replace(age=max(0, now - received // NS_OF_MS) / 1000)
+        for inbound, received in arrived
     ]
     new = accept(connection, batch, now) if batch else ()
     connection.executemany(_POSITION, list(positions.items()))

@@ -32,7 +32,7 @@ from offhook.stores.api import (
 )
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sorting
-from offhook.stores.sqlite.engine import YIELDING, Engine
+from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
 
 P = ParamSpec("P")
@@ -95,8 +95,6 @@ class SqliteStore:
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
     ) -> Claimed:
-        if self._engine.yields:
-            limit = min(limit, YIELDING)
         claimed = await self._engine.write(
             lambda connection, now: queue.claim(
                 connection,

@@ -48,7 +48,6 @@ class Writer:
         self._lock = WriterLock(path)
         self._opened: Opened | None = None
         self._abandoned = False
-        self._began = 0.0
         self._in_use = threading.Lock()  # by a batch; never waited for
 
     def prepare(self, migrate: Callable[[sqlite3.Connection], None]) -> None:
@@ -84,13 +83,9 @@ class Writer:
                 return None
             raise
 
-    def begin(self, *, urgent: bool = False) -> sqlite3.Connection:
-        """Begin a transaction when the others have finished theirs; blocks for a second at most.
-
-        Args:
-            urgent: a webhook waits for it; other writers should let it go first.
-        """
-        self._lock.take(urgent=urgent)
+    def begin(self) -> sqlite3.Connection:
+        """Begin a transaction when the others have finished theirs; blocks for a second at most."""
+        self._lock.take()
         deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
@@ -101,21 +96,16 @@ class Writer:
                     raise
                 time.sleep(_STEP)
 
-    def commit(self) -> float:
+    def commit(self) -> None:
         """Commit, and let the next one write. Blocks for an fsync.
 
         Raises `FileMoved` after the commit, too: in a file that is out of reach it does not count.
-
-        Returns:
-            For how many seconds the others had to wait for it, when for one of them it is urgent.
         """
         if self._opened is not None:
             self._opened.connection.execute("COMMIT")
             self._opened.check()
-        held = time.monotonic() - self._began if self._lock.is_wanted() else 0.0
         self._lock.release()
         self._in_use.release()
-        return held
 
     def fail(self, error: Exception) -> StoreUnavailable:
         """Undo what was begun, and return the error for those who waited for it."""
@@ -157,5 +147,4 @@ class Writer:
         except BaseException:
             self._in_use.release()
             raise
-        self._began = time.monotonic()
         return self._opened.connection

@@ -1,0 +1,55 @@
+"""Count what is acknowledged, and yet to be sorted into the store."""
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+
+from offhook.arrivals.file import Waiting
+from offhook.arrivals.reader import LogReader
+from offhook.arrivals.record import NS_OF_S
+from offhook.core.lifecycle import State
+from offhook.stores.api import Counts, Store
+from offhook.stores.sqlite.store import SqliteStore
+from offhook.stores.sqlite.writer import failure
+
+
+async def waiting(store: SqliteStore) -> Waiting:
+    """Return what the logs of a store hold that it does not.
+
+    Raises:
+        StoreUnavailable: it or a log can't be read.
+    """
+    positions = await store.positions()
+
+    def look() -> Waiting:
+        reader = LogReader(store.path, store.now, lambda *_: None)
+        try:
+            return reader.waiting(positions)
+        finally:
+            reader.close()
+
+    try:
+        return await asyncio.to_thread(look)
+    except (OSError, sqlite3.Error) as error:
+        raise failure("read the arrivals of", store.path, error) from error
+
+
+async def counts(store: Store) -> Counts:
+    """Return the store's counts, with what waits in the logs of this machine among the open ones.
+
+    Raises:
+        StoreUnavailable: it or a log can't be read.
+    """
+    found = await store.counts()
+    if not isinstance(store, SqliteStore):
+        return found
+    unsorted = await waiting(store)
+    if unsorted.since is None:
+        return found
+    waited = max(0.0, (store.now() - unsorted.since) / NS_OF_S)
+    live = found.messages.get(State.OPEN, 0) + unsorted.number
+    return replace(
+        found,
+        messages={**found.messages, State.OPEN: live},
+        oldest=max(found.oldest or 0.0, waited),
+    )

@@ -211,6 +211,21 @@ async def test_a_log_that_is_lost_while_it_is_in_use_is_copied(machine: Machine,
         assert sids(machine.store.with_name("offhook.db-arrivals-2")) == ["before", "after"]
 
 
+async def test_one_whose_lock_is_removed_has_no_second_writer(machine: Machine) -> None:
+    async with machine.log() as log:
+        await appended(log, "one")
+        (path,) = logs_of(machine.store)
+        Path(f"{path}-lock").unlink()
+        assert await appended(log, "two") == [True]
+        assert Slot.try_take(path, machine.store) is None
+        Path(f"{path}-lock").unlink()
+        async with machine.log() as quicker:  # it takes what is free, before the first looks
+            assert await appended(quicker, "three") == [True]
+            assert await appended(log, "four") == [True]
+            assert await appended(quicker, "five") == [True]
+    assert machine.held() == ["one", "two", "three", "five", "four"]
+
+
 async def test_a_log_that_can_not_be_read_is_put_aside_and_told(machine: Machine) -> None:
     path = machine.store.with_name("offhook.db-arrivals-1")
     path.write_bytes(b"no database at all " * 500)
@@ -246,7 +261,7 @@ async def test_a_log_of_a_newer_offhook_is_left_alone(machine: Machine) -> None:
     with pytest.raises(SchemaTooNew):
         async with machine.log():
             pass
-    assert Slot.try_take(path) is not None
+    assert Slot.try_take(path, machine.store) is not None
 
 
 async def test_only_its_owner_may_read_it(machine: Machine) -> None:

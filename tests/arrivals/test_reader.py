@@ -33,7 +33,7 @@ class Logs:
     def append(self, number: int, *received: int) -> None:
         """Write one row into a log."""
         if number not in self._slots:
-            slot = Slot.try_take(path_of(self.store, number))
+            slot = Slot.try_take(path_of(self.store, number), self.store)
             assert slot is not None
             self._slots[number] = slot, slot.open()
         batch = [Arrival(inbound(f"{number}:{at}"), at) for at in received]

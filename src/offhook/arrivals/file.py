@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from offhook.errors import SchemaTooNew
+from offhook.events import Problem, Topic
 from offhook.stores.sqlite.connection import BUSY_TIMEOUT, connect
 from offhook.stores.sqlite.files import Opened
 
@@ -228,39 +229,58 @@ class Slot:
             OSError: no file can be made there.
         """
         for number in count(1):
-            if (slot := cls.try_take(path_of(store, number))) is not None:
+            if (slot := cls.try_take(path_of(store, number), store)) is not None:
                 return slot
         raise AssertionError
 
     @classmethod
-    def try_take(cls, path: Path) -> Self | None:
-        """Take the one of a log; None if a process has it."""
+    def try_take(cls, path: Path, store: Path) -> Self | None:
+        """Take the one of a log, or of whatever else has such a path; None if a process has it."""
         lock = path.with_name(path.name + "-lock")
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            _give_to_owner(descriptor, store)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BaseException as error:
             os.close(descriptor)
-            return None
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
         return cls(path, lock, descriptor)
+
+    def is_held(self) -> bool:
+        """Return whether the lock's name still leads to it: if not, others can take it too."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.lock.stat())
+        except FileNotFoundError:
+            return False
 
     def open(self) -> LogFile:
         """Open its log, making it if need be."""
         return LogFile.make(self.path, self.lock)
 
-    def put_aside(self) -> Path:
-        """Rename a log that can't be read, so that another can be begun; return its new name."""
+    def put_aside(self, error: sqlite3.Error) -> Problem:
+        """Rename a log that can't be read, so that another can be begun; return what to report."""
         aside = self.path.with_name(f"{self.path.name}{_ASIDE}{secrets.token_hex(4)}")
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        return aside
+        text = f"{self.path} can't be read ({error}): it was renamed {aside.name}"
+        return Problem(Topic.ARRIVALS, text)
 
     def release(self) -> None:
         """Let another process have it. May be called twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _give_to_owner(descriptor: int, store: Path) -> None:
+    """Let the owner of the store use a file, where root runs a command that makes it first."""
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            owner = store.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def path_of(store: Path, number: int) -> Path:

@@ -177,28 +177,31 @@ class ArrivalsLog:
             job()
 
     def _begin(self) -> None:
-        self._slot = Slot.take(self._store)
+        slot = Slot.take(self._store)
         try:
-            self._file = self._slot.open()
+            self._file = self._open_any(slot)
+        except BaseException:
+            slot.release()
+            raise
+        self._slot = slot
+
+    def _open_any(self, slot: Slot) -> LogFile:
+        """Open a log; one that can't be read is put aside, and another begun."""
+        try:
+            return slot.open()
         except sqlite3.Error as error:
             if not is_unreadable(error):
                 raise
-            self._begin_anew(self._slot, error)
+            self._observer(slot.put_aside(error))
+            return slot.open()
 
-    def _begin_anew(self, slot: Slot, error: sqlite3.Error) -> None:
-        """Put aside a log that can't be read, and go on with another."""
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
-        aside = slot.put_aside()
-        text = f"{slot.path} can't be read ({error}): it was renamed {aside.name}"
-        self._observer(Problem(Topic.ARRIVALS, text))
-        self._file = slot.open()
 
     def _end(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close_file()
         if self._slot is not None:
             self._slot.release()
             self._slot = None
@@ -217,22 +220,18 @@ class ArrivalsLog:
 
     def _append(self, arrivals: Sequence[Arrival]) -> None:
         """Commit a row to a log that can be found."""
-        try:
-            self._writable().check()
-        except FileMoved as error:
-            self._move(error)
+        self._move_if_lost()
         row = pack(arrivals), max(received for _, received in arrivals), len(arrivals)
         try:
             self._writable().append(*row)
         except sqlite3.Error as error:
-            if self._slot is None or not is_unreadable(error):
+            if self._slot is None or self._file is None or not is_unreadable(error):
                 raise
-            self._begin_anew(self._slot, error)
-            self._writable().append(*row)
-        try:
-            self._writable().check()
-        except FileMoved as error:  # the row is durable, and is copied with the others
-            self._move(error)
+            self._close_file()
+            self._observer(self._slot.put_aside(error))
+            self._file = self._slot.open()
+            self._file.append(*row)
+        self._move_if_lost()  # the row is durable, and is copied with the others
 
     def _writable(self) -> LogFile:
         if self._file is None:
@@ -240,6 +239,18 @@ class ArrivalsLog:
         if self._file is None:
             raise StoreUnavailable("the arrivals log is closed")
         return self._file
+
+    def _move_if_lost(self) -> None:
+        try:
+            self._writable().check()
+        except FileMoved as error:
+            self._move(error)
+        if self._slot is not None and not self._slot.is_held():  # others may take it
+            self._slot.release()
+            self._slot = Slot.try_take(self._slot.path, self._store)
+            if self._slot is None:
+                self._close_file()
+                self._begin()
 
     def _move(self, error: FileMoved) -> None:
         """Go on in another log, and copy into it what is in one that nobody else finds any more."""

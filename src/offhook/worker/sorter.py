@@ -174,7 +174,7 @@ class Sorter:
                 await self._read(self._tend_one, path, self._positions)
 
     def _tend_one(self, path: Path, positions: Mapping[bytes, int]) -> None:
-        slot = Slot.try_take(path)
+        slot = Slot.try_take(path, self._store.path)
         if slot is None:  # its process trims it
             return
         try:
@@ -184,9 +184,7 @@ class Sorter:
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):
                 raise
-            aside = slot.put_aside()
-            text = f"{path} can't be read ({error}): it was renamed {aside.name}"
-            self._observer(Problem(Topic.ARRIVALS, text))
+            self._observer(slot.put_aside(error))
         finally:
             slot.release()
 
@@ -203,10 +201,9 @@ class Sorter:
 
     def _leads(self) -> bool:
         if self._lead is None:
+            path = self._store.path
             with suppress(OSError):  # there will be another time
-                self._lead = Slot.try_take(
-                    self._store.path.with_name(f"{self._store.path.name}-sorter")
-                )
+                self._lead = Slot.try_take(path.with_name(f"{path.name}-sorter"), path)
         return self._lead is not None
 
     def _report_unreadable(self, path: Path, error: Exception) -> None:

@@ -13,6 +13,7 @@ from offhook.core.lifecycle import Trigger
 from offhook.core.loop_detection import LoopRule
 from offhook.stores import open_store
 from offhook.stores.api import Claim, Draft, Settlement, Store
+from offhook.worker.sorter import catch_up
 
 DONE = Settlement(Trigger.COMPLETE)
 LOOP = LoopRule(within=3600.0, pace=30.0)  # slower than any machine
@@ -52,6 +53,14 @@ async def opened(place: Path | str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def opened_sorted(place: Path | str) -> AsyncIterator[Store]:
+    """Open the store likewise, once all that has been acknowledged is in it."""
+    async with opened(place) as store:
+        assert await catch_up(store, lambda _: None, patience=60)
+        yield store
 
 
 async def claim(

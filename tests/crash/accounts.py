@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from offhook.arrivals.waiting import counts
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.core.messages import Send
@@ -69,9 +70,9 @@ class Accounts:
     async def _is_settled(self) -> bool:
         try:
             async with opened(self._url) as store:
-                counts = await store.counts()
+                found = await counts(store)
         except StoreUnavailable:
             return False
-        live = sum(counts.messages.get(state, 0) for state in LIVE)
+        live = sum(found.messages.get(state, 0) for state in LIVE)
         on_their_way = (SendState.PENDING, SendState.SENDING)
-        return not live and not sum(counts.sends.get(state, 0) for state in on_their_way)
+        return not live and not sum(found.sends.get(state, 0) for state in on_their_way)

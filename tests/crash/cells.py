@@ -69,6 +69,7 @@ def examine(way: Way, visits: Sequence[Visit], directory: Path) -> Cell:
         service.start()
         acknowledged = _serve(visits, service, cell)
         _look(service, cell)
+        service.sort()
         stored = service.states()
         cell.lost = sum(sid not in stored for sid in acknowledged)
         service.start()

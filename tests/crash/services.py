@@ -1,5 +1,6 @@
 """Every way of running a bot on one SQLite file, as processes that can be killed and looked at."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ from offhook.dev.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home, Process, is_alive, until
 from testing.ports import free_port
+from testing.stores import opened_sorted
 from tests.crash.bystander import PATIENCE
 
 BOT: Final = """
@@ -215,6 +217,15 @@ class Service:
     def opened(self) -> str:
         """Return who has opened the database's file without SQLite."""
         return self._opened.read_text() if self._opened.exists() else ""
+
+    def sort(self) -> None:
+        """Move what was acknowledged into its database, as a command does."""
+
+        async def sort() -> None:
+            async with opened_sorted(self.database):
+                pass
+
+        asyncio.run(sort())
 
     def states(self) -> dict[str, str]:
         """Return the states of the messages in its database, by SID."""

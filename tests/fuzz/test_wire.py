@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from offhook.stores import open_store
 from offhook.stores.api import Filter
 from testing.commands import Home
 from testing.memory import Growth
+from testing.stores import opened_sorted
 from testing.webhooks import ACCOUNT, PUBLIC, TOKEN
 from tests.fuzz.shots import Gun
 from tests.fuzz.test_entry import seed
@@ -61,12 +61,8 @@ def fire(path: Path, chosen: int, count: int, *, at_once: int = 64) -> None:
 
 
 async def sids(url: str) -> set[str]:
-    store = open_store(url)
-    await store.open()
-    try:
+    async with opened_sorted(url) as store:
         return {record.sid for record in await store.find(Filter(limit=10_000_000))}
-    finally:
-        await store.close()
 
 
 def test_some_hundred_requests(tmp_path: Path) -> None:

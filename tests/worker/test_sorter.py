@@ -127,7 +127,7 @@ async def test_the_moment_of_receipt_is_kept_and_notices_count_from_it(machine: 
         assert claim.received == pytest.approx(record.received)
 
 
-async def test_one_process_of_a_machine_sorts_and_another_takes_over(machine: Machine) -> None:
+async def test_a_worker_sorts_beside_commands_and_they_without_it(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.store() as store:
         async with machine.sorter():
             await ingress.accept(inbound("SM1"))
@@ -168,6 +168,42 @@ async def test_a_store_that_is_locked_is_waited_for(machine: Machine) -> None:
         intruder.close()
         await eventually(lambda: machine.problems[-1].resolved)
         assert await machine.stored() == ["SM1"]
+
+
+async def test_one_that_is_stopped_holds_up_nothing(machine: Machine) -> None:
+    names = [f"SM{number}" for number in range(6)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SORTER, machine.path, stdout=subprocess.PIPE
+    )
+    async with machine.ingress() as ingress, machine.store() as store:
+        try:
+            await ingress.accept(inbound(names[0]))
+            await eventually(lambda: _has(store, names[0]))
+            process.send_signal(signal.SIGSTOP)
+            async with machine.sorter():
+                for name in names[1:4]:
+                    await ingress.accept(inbound(name))
+                await eventually(lambda: _has(store, names[3]))
+                process.send_signal(signal.SIGCONT)
+                for name in names[4:]:
+                    await ingress.accept(inbound(name))
+                await eventually(lambda: _has(store, names[-1]))
+        finally:
+            process.kill()
+            await process.wait()
+    assert await machine.stored() == names
+    assert all(sort.repeated == 0 for sort in machine.sorts), "what is stored is refused at once"
+
+
+async def test_several_may_sort_at_once(machine: Machine) -> None:
+    names = [f"SM{number:03}" for number in range(200)]
+    async with machine.ingress() as one, machine.ingress() as other:
+        for number, name in enumerate(names):
+            await (one if number % 3 else other).accept(inbound(name))
+    await asyncio.gather(*[machine.sorted() for _ in range(4)])
+    assert await machine.stored() == names
+    assert sum(sort.new for sort in machine.sorts) == len(names)
+    assert sum(sort.repeated for sort in machine.sorts) == 0
 
 
 async def test_what_can_not_be_sorted_is_set_aside_alone(machine: Machine) -> None:

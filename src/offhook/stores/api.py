@@ -188,6 +188,10 @@ class Entrance(Intake, Protocol):
         ...
 
 
+class Overtaken(StoreError):  # noqa: N818 - named after what is the case, as all of ours
+    """Another process has sorted what was to be sorted."""
+
+
 class Sorting(Protocol):
     """Takes in what the arrivals logs of a machine hold."""
 
@@ -200,18 +204,28 @@ class Sorting(Protocol):
         ...
 
     async def sort(
-        self, arrived: Sequence[tuple[Inbound, int]], positions: Mapping[bytes, int]
+        self,
+        arrived: Sequence[tuple[Inbound, int]],
+        positions: Mapping[bytes, int],
+        before: Mapping[bytes, int],
     ) -> Sequence[bool]:
         """Store webhooks in the order given, each with the moment of its receipt, once.
 
         In the same transaction it is noted how far the logs have been read, so that nothing is
         sorted twice, nor left out, whenever the process dies.
 
+        Args:
+            arrived: what was read from the logs.
+            positions: how far they have been read, by their names.
+            before: how far they had been, when the reading began.
+
         Returns:
             For each whether it was new.
 
         Raises:
+            Overtaken: another process has sorted meanwhile; nothing was stored.
             StoreUnavailable: nothing was stored.
+            StoreError: nothing was stored: one of the webhooks is refused.
         """
         ...
 

@@ -12,10 +12,11 @@ from offhook.arrivals.file import Slot, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
 from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
+from offhook.arrivals.waiting import waiting
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreBroken, StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Sorted, Topic
-from offhook.stores.api import Store
+from offhook.stores.api import Overtaken, Store
 from offhook.stores.availability import StoreWatch
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.stores.sqlite.writer import failure
@@ -25,12 +26,18 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 256  # arrivals of each log: some milliseconds of a transaction
 _POLL: Final = 1.0  # seconds after which to look although no wake-up came: they may be lost
+_OVERDUE: Final = 1.0  # seconds after which arrivals are sorted whoever leads
+_STANDING_IN: Final = 10.0  # seconds for which that goes on
 _TEND_EVERY: Final = 10.0  # seconds
 _CATCH_UP_POLL: Final = 0.02  # seconds
 
 
 class Sorter:
-    """Moves arrivals into the store, in the order of their receipt. One process of a machine does.
+    """Moves arrivals into the store, in the order of their receipt.
+
+    Several processes may do so at once: what one has stored, the store refuses from the others. To
+    save work, one leads, and the others look only whether something has waited for too long because
+    that one is stopped, or blocked by a handler.
 
     Args:
         store: open, and of this event loop.
@@ -46,6 +53,7 @@ class Sorter:
         self._watch = StoreWatch(observer, "messages are not handled")
         self._reader = LogReader(store.path, store.now, self._report_unreadable)
         self._lead: Slot | None = None
+        self._stands_in_until = 0.0
         self._positions: dict[bytes, int] | None = None  # as the store has them, if it is known
         self._next_tending = 0.0
         self._reported: set[Path] = set()
@@ -66,21 +74,18 @@ class Sorter:
             while True:
                 self._work.clear()
                 stopped = self._stopped.is_set()
-                if await self._sort_once():
-                    continue
-                if stopped:
+                more = await self._sort_if_due()
+                if not more and stopped:
                     return
-                if self._lead is None:
-                    await wait_for_event(self._stopped, _POLL)
-                    continue
-                await wait_for_event(self._work, _POLL)
-                await self._tend()
+                if not more:
+                    leads = self._lead is not None or time.monotonic() < self._stands_in_until
+                    await wait_for_event(self._work if leads else self._stopped, _POLL)
         finally:
             self._wake.close()
             await self._close()
 
     async def catch_up(self, patience: float) -> bool:
-        """Have all that is in the logs now sorted, here or by the process that does; close.
+        """Have all that is in the logs now in the store, whoever sorts it; close.
 
         Args:
             patience: seconds, after which it is left to others.
@@ -95,53 +100,68 @@ class Sorter:
         try:
             goals = await self._read(self._reader.ends)
             while True:
-                found = await self._round()
-                positions = self._positions or await self._store.positions()
+                more = await self._round()
+                positions = self._positions or {}
                 if all(positions.get(name, 0) >= goal for name, goal in goals.items()):
                     await self._tend()
                     return True
                 if time.monotonic() >= deadline:
                     return False
-                if found is None or not found.more:
+                if not more:
+                    self._positions = None  # others sort too
                     await asyncio.sleep(_CATCH_UP_POLL)
         finally:
             await self._close()
 
-    async def _sort_once(self) -> bool:
-        """Sort a round; return whether there is more."""
+    async def _sort_if_due(self) -> bool:
+        """Sort a round, if that is for this process to do; return whether there is more."""
         try:
-            found = await self._round()
+            if not (self._leads() or await self._stands_in()):
+                return False
+            more = await self._round()
+            await self._tend()
         except StoreBroken:
             raise
         except StoreUnavailable as error:
             self._watch.away(error)
             return False
-        if found is None:
-            return False
         self._watch.back()
+        return more
+
+    async def _stands_in(self) -> bool:
+        """Return whether to sort although another process leads: it does not get to it."""
+        if time.monotonic() < self._stands_in_until:
+            return True
+        oldest = (await waiting(self._store)).since
+        if oldest is None or self._store.now() - oldest < _OVERDUE * NS_OF_S:
+            return False
+        self._stands_in_until = time.monotonic() + _STANDING_IN
+        self._positions = None
+        return True
+
+    async def _round(self) -> bool:
+        """Sort a round; return whether there is more."""
+        before, self._positions = self._positions, None  # until it is known again
+        if before is None:
+            before = dict(await self._store.positions())
+        found = await self._read(self._reader.read, before, _AT_ONCE)
+        if found.positions:
+            try:
+                await self._sort(found, before)
+            except Overtaken:
+                return True
+        self._positions = before | found.positions
         return found.more
 
-    async def _round(self) -> Round | None:
-        """Sort a round; return it, or None if another process sorts."""
-        if not self._leads():
-            return None
-        if self._positions is None:
-            self._positions = dict(await self._store.positions())
-        found = await self._read(self._reader.read, self._positions, _AT_ONCE)
-        if found.positions:
-            known, self._positions = self._positions, None  # until it is known again
-            await self._sort(found.arrivals, found.positions)
-            self._positions = known | found.positions
-        return found
-
-    async def _sort(self, arrivals: Sequence[Arrival], positions: Mapping[bytes, int]) -> None:
+    async def _sort(self, found: Round, before: Mapping[bytes, int]) -> None:
+        arrivals = found.arrivals
         try:
-            new = await self._store.sort(arrivals, positions)
-        except StoreUnavailable:
+            new = await self._store.sort(arrivals, found.positions, before)
+        except (StoreUnavailable, Overtaken):
             raise
         except StoreError:  # about one of them, which is found out by storing each by itself
             new = await self._sort_each(arrivals)
-            await self._store.sort((), positions)
+            await self._store.sort((), found.positions, before)
         if arrivals:
             waited = (self._store.now() - arrivals[0].received) / NS_OF_S
             self._observer(Sorted(sum(new), len(new) - sum(new), waited))
@@ -149,7 +169,7 @@ class Sorter:
     async def _sort_each(self, arrivals: Sequence[Arrival]) -> Sequence[bool]:
         """Store each by itself, and set aside those that can't be. Return which were new."""
         results = await asyncio.gather(
-            *[self._store.sort([arrival], {}) for arrival in arrivals], return_exceptions=True
+            *[self._store.sort([arrival], {}, {}) for arrival in arrivals], return_exceptions=True
         )
         new: list[bool] = []
         for arrival, result in zip(arrivals, results, strict=True):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from offhook.clock import NS_OF_MS
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
+from offhook.stores.api import Overtaken
 from offhook.stores.sql import MESSAGES
 
 _CHUNK: Final = 64  # rows in one statement: 64 rows x 13 values stay far below SQLite's limit
@@ -61,8 +62,12 @@ def sort(
     now: int,
     arrived: Sequence[tuple[Inbound, int]],
     positions: Mapping[bytes, int],
+    before: Mapping[bytes, int],
 ) -> Sequence[bool]:
     """Store webhooks of arrivals logs, and how far the logs have been read. See `api.Sorting`."""
+    stored = read_positions(connection)
+    if any(stored.get(name, 0) != before.get(name, 0) for name in positions):
+        raise Overtaken("another process has sorted meanwhile")
     batch = [
         inbound._replace(age=max(0, now - received // NS_OF_MS) / 1000)
         for inbound, received in arrived
@@ -72,7 +77,7 @@ def sort(
     return new
 
 
-def positions(connection: sqlite3.Connection) -> dict[bytes, int]:
+def read_positions(connection: sqlite3.Connection) -> dict[bytes, int]:
     """Return how far the logs have been read, by their names."""
     return dict(connection.execute("SELECT name, position FROM arrival_logs").fetchall())
 

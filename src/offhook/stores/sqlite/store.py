@@ -85,12 +85,15 @@ class SqliteStore:
         return self._clock.now_ns()
 
     async def positions(self) -> Mapping[bytes, int]:
-        return await self._engine.read(sorting.positions)
+        return await self._engine.read(sorting.read_positions)
 
     async def sort(
-        self, arrived: Sequence[tuple[Inbound, int]], positions: Mapping[bytes, int]
+        self,
+        arrived: Sequence[tuple[Inbound, int]],
+        positions: Mapping[bytes, int],
+        before: Mapping[bytes, int],
     ) -> Sequence[bool]:
-        return await self._write_and_wake(sorting.sort, arrived, positions)
+        return await self._write_and_wake(sorting.sort, arrived, positions, before)
 
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None

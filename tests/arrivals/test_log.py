@@ -1,6 +1,7 @@
 """What the arrivals log promises: durable before it is told, in order, once, and never lost."""
 
 import asyncio
+import os
 import resource
 import signal
 import sqlite3
@@ -209,6 +210,24 @@ async def test_a_log_that_is_lost_while_it_is_in_use_is_copied(machine: Machine,
         (text,) = machine.told
         assert "was copied to" in text
         assert sids(machine.store.with_name("offhook.db-arrivals-2")) == ["before", "after"]
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+async def test_one_that_is_cut_in_use_is_put_aside_and_another_begun(
+    machine: Machine, size: int
+) -> None:
+    async with machine.log() as log:
+        await appended(log, *NAMES)
+        (path,) = logs_of(machine.store)
+        with sqlite3.connect(path) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert await appended(log, "seen at this size") == [True]
+        os.truncate(path, size)
+        assert await appended(log, "after") == [True]
+        assert await appended(log, "and on") == [True]
+        (text,) = machine.told
+        assert "was cut while it was in use" in text
+        assert sids(machine.store.with_name("offhook.db-arrivals-2"))[-2:] == ["after", "and on"]
 
 
 async def test_one_whose_lock_is_removed_has_no_second_writer(machine: Machine) -> None:

@@ -144,6 +144,13 @@ def test_one_that_can_not_be_read_for_now_stops_all(logs: Logs) -> None:
     assert logs.read() == ["1:10", "2:20"]
 
 
+def test_one_that_is_being_made_is_empty(logs: Logs) -> None:
+    path_of(logs.store, 2).touch()
+    logs.append(1, 10)
+    assert logs.read() == ["1:10"]
+    assert logs.unreadable == []
+
+
 def test_what_waits_is_counted(logs: Logs) -> None:
     assert logs.reader.waiting(logs.positions) == (0, None)
     logs.append(1, 10, 15)

@@ -57,9 +57,9 @@ class Service:
                 await asyncio.sleep(0.05)
 
     @contextmanager
-    def without_room(self) -> Iterator[None]:
-        """Have the process that answers write to no file, as on a full disk."""
-        (pid,) = self.process.children("process.main ingress")
+    def without_room(self, role: str) -> Iterator[None]:
+        """Have a process write to no file, as on a full disk."""
+        (pid,) = self.process.children(f"process.main {role}")
         soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
         try:
@@ -125,7 +125,7 @@ async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_bac
     database = tmp_path / "offhook.db"
     async with service(tmp_path, "run", "bot:app") as running:
         await running.is_ready()
-        with running.without_room():
+        with running.without_room("ingress"):
             await running.is_not_ready()
         await running.is_ready()
         assert await running.answer_to("before") == "You said: before"
@@ -154,6 +154,24 @@ async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_bac
         assert "Traceback" not in output
         assert output.count("store-broken: webhooks wait in the arrivals log") == 1
     assert sids(database)
+
+
+async def test_a_full_disk_refuses_webhooks_and_then_delays_their_handling_alone(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path, "run", "bot:app") as running:
+        assert await running.answer_to("before") == "You said: before"
+        with running.without_room("ingress"):
+            refused = await running.simulator.text("refused")
+            assert refused.status == 503
+        assert await running.answer_to("between") == "You said: between"
+        with running.without_room("worker"):
+            waiting = await running.simulator.text("waiting")
+            assert waiting.status == 200
+            await running.printed("store-unavailable: messages are not handled")
+        async with asyncio.timeout(60):
+            reply = await running.simulator.wait_for(to=waiting.from_, after=waiting.after)
+        assert reply.body == "You said: waiting"
 
 
 async def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with_a_backup(

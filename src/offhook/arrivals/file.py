@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Self
 from offhook.errors import SchemaTooNew
 from offhook.events import Problem, Topic
 from offhook.stores.sqlite.connection import BUSY_TIMEOUT, connect
-from offhook.stores.sqlite.files import Opened
+from offhook.stores.sqlite.files import FileMoved, Opened
 
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
@@ -85,10 +85,13 @@ class LogFile:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise SchemaTooNew(f"a newer offhook has written {path}: start that one")
+        if not version:  # it was being made when its process died
+            raise FileNotFoundError(f"{path} is empty")
         (name,) = connection.execute("SELECT name FROM log").fetchone()
         self.name: bytes = name
         self._last = self.end()
         self._opened = Opened(path, connection)
+        self._size = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -193,12 +196,15 @@ class LogFile:
         self._connection.execute("UPDATE log SET probe = randomblob(65536)")
 
     def check(self) -> None:
-        """Look whether the names of its files still lead to them.
+        """Look whether the names of its files still lead to them, and it is whole.
 
         Raises:
-            FileMoved: one does not.
+            FileMoved: one does not, or it was cut: SQLite itself never makes it shorter.
         """
         self._opened.check()
+        known, self._size = self._size, self.path.stat().st_size
+        if self._size < known:
+            raise FileMoved(f"{self.path} was cut while it was in use")
 
     def close(self) -> None:
         """Close it."""

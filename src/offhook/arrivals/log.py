@@ -259,8 +259,13 @@ class ArrivalsLog:
             return
         slot = Slot.take(self._store)
         try:
-            file = slot.open()
-            copied = _copy(lost, file)
+            file = self._open_any(slot)
+            try:
+                text = f"what it held ({_copy(lost, file)} commits) was copied to {slot.path}"
+            except sqlite3.DatabaseError as damage:
+                if not is_unreadable(damage):
+                    raise
+                text = lost_slot.put_aside(damage).text
             file.check()
         except BaseException:
             slot.release()
@@ -268,8 +273,7 @@ class ArrivalsLog:
         self._file, self._slot = file, slot
         lost.close()
         lost_slot.release()
-        text = f"{error}: what it held ({copied} commits) was copied to {slot.path}"
-        self._observer(Problem(Topic.ARRIVALS, text))
+        self._observer(Problem(Topic.ARRIVALS, f"{error}: {text}"))
 
     def _trim(self, positions: Mapping[bytes, int]) -> bool:
         if self._file is None or self._file.name not in positions:

@@ -132,6 +132,8 @@ class LogReader:
         for path in found:
             try:
                 self._reopen_if_moved(path)
+            except FileNotFoundError:  # nothing has been appended to it yet
+                continue
             except sqlite3.DatabaseError as error:
                 if not is_unreadable(error):
                     raise

@@ -18,6 +18,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
 from offhook.core.search import Phrase
+from offhook.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ async def test_whoever_else_opens_it_leaves_it_whole(machine: Machine) -> None:
         (path,) = logs_of(machine.store)
         written = Path(f"{path}-wal").stat().st_ino
         LogFile.open(path).close()  # within the process, whose locks that must not drop
-        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", VISIT, path], check=True)
+        visitor = await asyncio.create_subprocess_exec(sys.executable, "-c", VISIT, path)
+        assert await visitor.wait() == 0
         assert Path(f"{path}-wal").stat().st_ino == written
         assert await appended(log, "two") == [True]
     assert machine.told == []

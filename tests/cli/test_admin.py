@@ -82,11 +82,12 @@ async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: 
             # The others may take longer to be there again.
             await shows(machine, "offhook_processes", 2, role="ingress")
             found = await shows(machine, "offhook_processes", 2, role="worker")
-            accepted = found("offhook_webhooks_total", result="stored") + 2
-            stored = {"kind": "message", "code": "200", "error": ""}
-            assert found("offhook_webhooks_total", **stored, result="stored") == 22
-            assert found("offhook_webhooks_total", **stored, result="repeated") == 2
-            assert found("offhook_webhook_phase_seconds_count", phase="total") == accepted
+            stored, repeated = (
+                found("offhook_webhooks_total", result=result) for result in ("stored", "repeated")
+            )
+            assert found("offhook_webhooks_total", kind="message", code="200", error="") == 24
+            assert found("offhook_webhook_phase_seconds_count", phase="total") == stored + repeated
+            assert found("offhook_webhooks_sorted_total", result="repeated") + repeated >= 2
             assert found("offhook_handler_runs_total", kind="message") == 22
             assert found("offhook_sends_total", trigger="accept") == 22
             assert found("offhook_store_messages", state="dead") == 0

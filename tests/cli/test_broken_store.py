@@ -13,9 +13,11 @@ import httpx2
 from offhook.twilio.simulator import Delivered, Simulator
 from testing.commands import Home, Process
 from testing.ports import free_port
+from testing.stores import opened_sorted
 
 ACCOUNT = Simulator.credentials()
 BROKEN = "store-broken: messages are not handled"
+UNAVAILABLE = 'offhook_trouble_active{topic="store-unavailable"} 1.0'
 
 
 class Service:
@@ -168,7 +170,9 @@ async def test_a_full_disk_refuses_webhooks_and_then_delays_their_handling_alone
         with running.without_room("worker"):
             waiting = await running.simulator.text("waiting")
             assert waiting.status == 200
-            await running.printed("store-unavailable: messages are not handled")
+            async with asyncio.timeout(60):
+                while UNAVAILABLE not in await running.metrics():  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.05)
         async with asyncio.timeout(60):
             reply = await running.simulator.wait_for(to=waiting.from_, after=waiting.after)
         assert reply.body == "You said: waiting"
@@ -212,6 +216,8 @@ async def test_a_service_whose_log_is_removed_saves_what_it_holds_and_goes_on(
         assert len(acknowledged) > 10
         running.process.interrupt()
         assert await asyncio.to_thread(running.process.exit_status) == 0
+    async with opened_sorted(database):
+        pass
     assert acknowledged <= sids(database)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from offhook.core.responses import REFUSED
-from offhook.events import Answered, Event, Problem, Topic
+from offhook.events import Answered, Event, Problem, Sorted, Topic
 from offhook.ingress.role import Ingress
 from offhook.stores import store_of
+from offhook.worker.sorter import catch_up
 from testing.webhooks import TWIML, settings
 from tests.fuzz.shots import TENANT, Shot
 
@@ -32,7 +33,9 @@ class Entry:
 
     Attributes:
         answers: by status and error.
-        stored: webhooks that were told of as new.
+        accepted: webhooks that were answered 2xx, without those that the cache knew.
+        stored: webhooks that were new when they were sorted.
+        repeated: those that were not.
     """
 
     def __init__(self, path: Path, *, tenants: bool = False, **given: Any) -> None:
@@ -40,7 +43,7 @@ class Entry:
         self._ingress = Ingress(chosen, self._observe, lookup=lookup if tenants else None)
         self._store = store_of(chosen)
         self.answers: Counter[tuple[int, str]] = Counter()
-        self.stored = 0
+        self.accepted = self.stored = self.repeated = 0
         self.problems: list[Problem] = []
 
     @asynccontextmanager
@@ -56,7 +59,10 @@ class Entry:
     def _observe(self, event: Event) -> None:
         match event:
             case Answered():
-                self.stored += event.error == "" and not event.repeat
+                self.accepted += event.error == "" and not event.repeat
+            case Sorted():
+                self.stored += event.new
+                self.repeated += event.repeated
             case Problem(topic=topic):
                 assert topic not in {Topic.INTERNAL_ERROR, Topic.STORE_UNAVAILABLE}, event
                 self.problems.append(event)
@@ -74,8 +80,10 @@ class Entry:
 
     async def check_store(self) -> None:
         """Check that the store holds what was said to be stored, and nothing else."""
+        assert await catch_up(self._store, self._observe, patience=60)
         counts = await self._store.counts()
         assert sum(counts.messages.values()) == self.stored
+        assert self.accepted == self.stored + self.repeated
 
 
 class _Client:

@@ -63,10 +63,10 @@ async def test_a_mass_of_slow_messages_is_told_in_few_transactions(
     commits = 0
     commit = Writer.commit
 
-    def counted(writer: Writer) -> float:
+    def counted(writer: Writer) -> None:
         nonlocal commits
         commits += 1
-        return commit(writer)
+        commit(writer)
 
     async with opened(tmp_path, handled_by(), slow_notice=SLOW) as line:
         people = [f"+1555123{n:04}" for n in range(200)]

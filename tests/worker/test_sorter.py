@@ -14,8 +14,8 @@ import pytest
 
 from offhook.arrivals.logged import LoggedStore
 from offhook.arrivals.waiting import counts
-from offhook.events import Event, Problem, Sorted
 from offhook.core.lifecycle import State
+from offhook.events import Event, Problem, Sorted
 from offhook.stores.api import Filter
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.worker.sorter import Sorter, catch_up

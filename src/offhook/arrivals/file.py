@@ -29,7 +29,10 @@ _SCHEMA: Final = f"""
     CREATE TABLE log (name BLOB NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
     INSERT INTO log VALUES (randomblob(16), 0, NULL);
     CREATE TABLE arrivals (
-        id INTEGER PRIMARY KEY, newest INTEGER NOT NULL, number INTEGER NOT NULL, batch BLOB NOT NULL
+        id INTEGER PRIMARY KEY,
+        newest INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        batch BLOB NOT NULL
     );
     -- What can't be sorted, for people to look into.
     CREATE TABLE unsorted (id INTEGER PRIMARY KEY, reason TEXT NOT NULL, batch BLOB NOT NULL);
@@ -143,6 +146,8 @@ class LogFile:
 
     def end(self) -> int:
         """Return the place of the last row; that of what was trimmed, if there is none."""
+        last: int | None
+        trimmed: int
         last, trimmed = self._connection.execute(
             "SELECT (SELECT max(id) FROM arrivals), trimmed FROM log"
         ).fetchone()
@@ -314,4 +319,3 @@ def is_unreadable(error: Exception) -> bool:
     """Return whether an error says that a log will never be read, and not only not now."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _BROKEN
-

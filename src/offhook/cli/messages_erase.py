@@ -43,8 +43,9 @@ def command(
     """Erase a person: messages, statuses, attempts and replies, on SMS and WhatsApp alike.
 
     Waiting messages are not handled; the command waits for those being handled or sent. What was
-    just acknowledged is moved into the store first, and erased there. This can't be undone, and does not delete what Twilio stores. On a machine with a spool, run it there too,
-    with --store and the URL of the spool.
+    just acknowledged is moved into the store first, and erased there. This can't be undone, and
+    does not delete what Twilio stores. On a machine with a spool, run it there too, with --store
+    and the URL of the spool.
 
     [bold]Examples[/]
       offhook messages erase --sender +15551230001

@@ -207,14 +207,18 @@ def _level(event: Event) -> int:
             return logging.INFO if resolved else logging.WARNING
 
 
+def _sentence_of_answer(event: Answered) -> str:
+    if event.error:
+        detail = f": {printable(event.detail)}" if event.detail else ""
+        return f"{event.kind} answered {event.status} {event.error}{detail}"
+    stored = "deferred" if event.deferred else "stored"
+    return f"{event.kind} {'repeated' if event.repeat else stored}"
+
+
 def _sentence(event: Event) -> str:
     match event:
-        case Answered(error=""):
-            stored = "deferred" if event.deferred else "stored"
-            return f"{event.kind} {'repeated' if event.repeat else stored}"
         case Answered():
-            detail = f": {printable(event.detail)}" if event.detail else ""
-            return f"{event.kind} answered {event.status} {event.error}{detail}"
+            return _sentence_of_answer(event)
         case Sorted():
             return "webhooks sorted into the store"
         case Started():

@@ -207,6 +207,7 @@ def test_there_is_one_way_to_open_a_store() -> None:
         for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
+        and node.args
         and isinstance(node.func, ast.Name)
         and node.func.id in {"open_store", "PostgresStore", "SqliteStore"}
     }

@@ -78,6 +78,7 @@ ROWS: Final = (
             "Repeats",
             {
                 "repeats": _rate('offhook_webhooks_total{result="repeated"}'),
+                "repeats, when sorted": _rate('offhook_webhooks_sorted_total{result="repeated"}'),
                 "from {{cached}}": _rate('offhook_webhooks_total{cached!=""}', "cached"),
             },
             "reqps",

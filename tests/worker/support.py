@@ -170,13 +170,15 @@ def lane(sender: str) -> str:
 
 @asynccontextmanager
 async def opened(tmp_path: Path, handlers: Handlers, **changes: Any) -> AsyncIterator[Line]:
-    """Open a store; nothing works on it yet."""
+    """Open a store; nothing works on it yet. Slow notices are sent when they are due."""
     url = f"sqlite:///{tmp_path}/offhook.db"
     settings = Settings.load(env_file=None, account_sid=ACCOUNT, auth_token="t", store=url)
     store = open_store(url)
     await store.open()
     try:
-        yield Line(store, url, handlers, settings.replace(**changes))
+        yield Line(
+            store, url, handlers, settings.replace(**{"slow_notice_after": 0.001, **changes})
+        )
     finally:
         await store.close()
 

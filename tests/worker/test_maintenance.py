@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,6 +79,19 @@ async def test_a_mass_of_slow_messages_is_told_in_few_transactions(
         await working
         assert all(["notice:slow" in await line.ledger(sid) for sid in sids])
     assert commits <= 200 / 4
+
+
+async def test_what_waited_while_no_worker_ran_has_time_to_be_handled_first(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, handled_by(), slow_notice=SLOW, slow_notice_after=1.0) as line:
+        sid = await line.receive("hello", notice_after=0.0)
+        began = time.monotonic()
+        working = asyncio.create_task(line.maintenance.run())
+        await wait_for_notice(line, sid)
+        assert time.monotonic() - began >= 1.0
+        line.maintenance.stop()
+        await working
 
 
 async def test_a_store_that_is_away_is_told_once_and_once_more_when_it_is_back(

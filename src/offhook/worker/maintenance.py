@@ -58,6 +58,8 @@ class Maintenance:
         self._watch = StoreWatch(observer, "slow notices and maintenance are suspended")
         self._stopped = asyncio.Event()
         self._next_pruning = self._next_warning = time.monotonic()
+        # What has waited while no worker ran may be handled in the next moment.
+        self._notices_from = time.monotonic() + settings.slow_notice_after
 
     def stop(self) -> None:
         """Let `run` return after the current round."""
@@ -76,7 +78,9 @@ class Maintenance:
     async def _notify_and_tidy(self) -> None:
         next_tidy = time.monotonic()
         while not self._stopped.is_set():
-            notifies, tidies = bool(self._settings.slow_notice), time.monotonic() >= next_tidy
+            now = time.monotonic()
+            notifies = bool(self._settings.slow_notice) and now >= self._notices_from
+            tidies = now >= next_tidy
             more = False
             try:
                 if notifies:

@@ -94,6 +94,7 @@ class LogFile:
         self.name: bytes = name
         self._last = self.end()
         self._opened = Opened(path, connection)
+        self._name = str(path)
         self._size = 0
 
     @classmethod
@@ -207,7 +208,7 @@ class LogFile:
             FileMoved: one does not, or it was cut: SQLite itself never makes it shorter.
         """
         self._opened.check()
-        known, self._size = self._size, self.path.stat().st_size
+        known, self._size = self._size, os.stat(self._name).st_size  # noqa: PTH116 - once a commit
         if self._size < known:
             raise FileMoved(f"{self.path} was cut while it was in use")
 
@@ -227,7 +228,10 @@ class Slot:
     def __init__(self, path: Path, lock: Path, descriptor: int) -> None:
         self.path = path
         self.lock = lock
+        self._lock_name = str(lock)
         self._descriptor = descriptor
+        own = os.fstat(descriptor)
+        self._identity = own.st_dev, own.st_ino
 
     @classmethod
     def take(cls, store: Path) -> Self:
@@ -262,9 +266,10 @@ class Slot:
     def is_held(self) -> bool:
         """Return whether the lock's name still leads to it: if not, others can take it too."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), self.lock.stat())
+            found = os.stat(self._lock_name)  # noqa: PTH116 - once a commit
         except FileNotFoundError:
             return False
+        return (found.st_dev, found.st_ino) == self._identity
 
     def open(self) -> LogFile:
         """Open its log, making it if need be."""

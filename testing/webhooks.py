@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.client import parse_headers
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import uvicorn
@@ -19,8 +19,11 @@ from offhook.core.requests import Request
 from offhook.core.responses import Answer
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem
+from offhook.ingress.direct import Webhooks
+from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
+from offhook.process.server import server_for
 from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record, Store
@@ -33,6 +36,9 @@ FORM = "application/x-www-form-urlencoded"
 TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 Fields = Sequence[tuple[str, str]]
+
+Shell = Literal["asgi", "protocol"]
+"""What answers a webhook: the ASGI application under a server as users have it, or our protocol."""
 
 # The order and the blank values of a captured inbound SMS.
 MESSAGE: Fields = (
@@ -77,6 +83,7 @@ class Reply:
     headers: dict[str, str]
     body: bytes
     closed: bool = False
+    head: bytes = b""
 
     @property
     def error(self) -> str:
@@ -166,12 +173,14 @@ async def _has_ended(reader: asyncio.StreamReader) -> bool:
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
     async with asyncio.timeout(60):
-        head = BytesIO(await reader.readuntil(b"\r\n\r\n"))
+        whole = await reader.readuntil(b"\r\n\r\n")
+        head = BytesIO(whole)
         status = int(head.readline().split()[1])
         headers = {name.lower(): value for name, value in parse_headers(head).items()}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         closing = headers.get("connection") == "close"
-        return Reply(status, headers, body, closed=closing and await _has_ended(reader))
+        closed = closing and await _has_ended(reader)
+        return Reply(status, headers, body, closed, whole)
 
 
 class _Server(uvicorn.Server):
@@ -182,8 +191,13 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, *, root_path: str = "") -> AsyncIterator[int]:
-    """Serve an application as `offhook run` does; yield its port."""
+async def served(
+    app: ASGIApp, *, root_path: str = "", webhooks: Webhooks | None = None
+) -> AsyncIterator[int]:
+    """Serve an application under plain uvicorn; with `webhooks`, as `offhook run` does.
+
+    Yield its port.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
@@ -195,7 +209,9 @@ async def served(app: ASGIApp, *, root_path: str = "") -> AsyncIterator[int]:
         root_path=root_path,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config)
+    server: uvicorn.Server = _Server(config)
+    if webhooks is not None:
+        server = server_for(app, drain=1.0, lifespan="off", webhooks=lambda: webhooks)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]
@@ -211,6 +227,7 @@ async def line(
     *,
     mounted: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     root_path: str = "",
+    shell: Shell = "asgi",
     **given: Any,
 ) -> AsyncIterator[Line]:
     """Run the webhooks' routes with a store in `path`."""
@@ -226,7 +243,8 @@ async def line(
     reception = Reception(store.accept, chosen, running.observe)
     app = mounted(routes(reception, chosen, ready=ready))
     try:
-        async with served(app, root_path=root_path) as port:
+        webhooks = Webhooks(reception, Reader(chosen)) if shell == "protocol" else None
+        async with served(app, root_path=root_path, webhooks=webhooks) as port:
             running.port = port
             yield running
     finally:

@@ -155,3 +155,42 @@ async def test_it_is_for_tasks_only() -> None:
     asyncio.get_running_loop().call_soon(callback)
     await asyncio.sleep(0)
     assert refused == ["a deadline is for the code of a task"]
+
+
+async def test_futures_that_take_too_long_are_cancelled_each_from_where_it_began() -> None:
+    deadline, loop = Deadline(0.05), asyncio.get_running_loop()
+    watched: list[tuple[float, asyncio.Future[None]]] = []
+    for _ in range(3):
+        future: asyncio.Future[None] = loop.create_future()
+        deadline.watch(future)
+        watched.append((loop.time(), future))
+        await asyncio.sleep(0.02)
+    for began, future in watched:
+        await asyncio.wait({future})
+        assert future.cancelled()
+        assert loop.time() - began >= 0.045  # uvloop's clock stands still within a pass of the loop
+        assert deadline.expired(future)
+
+
+async def test_a_future_that_is_done_in_time_is_left_alone() -> None:
+    deadline, loop = Deadline(0.02), asyncio.get_running_loop()
+    done: asyncio.Future[int] = loop.create_future()
+    deadline.watch(done)
+    late: asyncio.Future[int] = loop.create_future()
+    deadline.watch(late)
+    done.set_result(1)
+    assert not deadline.expired(done)
+    await asyncio.wait({late})
+    assert deadline.expired(late)
+    assert await done == 1
+
+
+async def test_a_task_that_is_watched_is_cancelled_from_outside() -> None:
+    deadline = Deadline(0.02)
+    task = asyncio.create_task(asyncio.Event().wait())
+    deadline.watch(task)
+    with deadline:  # another one, within
+        await asyncio.sleep(0)
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert deadline.expired(task)

@@ -11,6 +11,7 @@ from offhook.core.messages import StatusUpdate
 from offhook.core.responses import REFUSED, Fault
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
+from offhook.ingress.direct import Webhooks
 from offhook.ingress.role import Ingress
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
@@ -76,6 +77,11 @@ class Offhook:
         if self._settings is None:
             self._settings = Settings.load(**self._given)
         return self._settings
+
+    @property
+    def webhooks(self) -> Webhooks | None:
+        """What answers webhooks without ASGI, for servers of offhook's; None before the start."""
+        return None if self._running is None else self._running.ingress.webhooks
 
     def configure(
         self,

@@ -27,7 +27,7 @@ from offhook.doctor import (
     store,
 )
 from offhook.doctor.finding import Check
-from offhook.ingress.http_protocol import SPARE_FILES
+from offhook.ingress.connections import SPARE_FILES
 from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.stores.api import Settlement

@@ -23,6 +23,7 @@ from testing.webhooks import (
     STATUS,
     TOKEN,
     TWIML,
+    Shell,
     changed,
     encoded,
     line,
@@ -33,8 +34,9 @@ from testing.webhooks import (
 
 async def test_a_message_is_stored_and_answered_with_twiml_that_says_nothing(
     tmp_path: Path,
+    shell: Shell,
 ) -> None:
-    async with line(tmp_path) as running:
+    async with line(tmp_path, shell=shell) as running:
         reply = await running.post()
         assert (reply.status, reply.body) == (200, TWIML)
         assert reply.headers["content-type"] == "text/xml"
@@ -45,8 +47,10 @@ async def test_a_message_is_stored_and_answered_with_twiml_that_says_nothing(
         assert record.form == encoded(MESSAGE)
 
 
-async def test_each_request_is_told_once_with_the_time_of_each_phase(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_each_request_is_told_once_with_the_time_of_each_phase(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell) as running:
         await running.post()
         told = await running.answered()
         assert (told.kind, told.status, told.error) == (Kind.MESSAGE, 200, "")
@@ -55,8 +59,10 @@ async def test_each_request_is_told_once_with_the_time_of_each_phase(tmp_path: P
         assert running.told.empty()
 
 
-async def test_a_status_is_stored_and_answered_204_without_a_body(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_a_status_is_stored_and_answered_204_without_a_body(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell) as running:
         reply = await running.post("/twilio/status", STATUS)
         assert (reply.status, reply.body) == (204, b"")
         assert "content-type" not in reply.headers
@@ -65,8 +71,8 @@ async def test_a_status_is_stored_and_answered_204_without_a_body(tmp_path: Path
         assert (record.kind, record.sid) == (Kind.STATUS, SID)
 
 
-async def test_each_status_of_a_message_is_stored_once(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_each_status_of_a_message_is_stored_once(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running:
         for status in ("sent", "delivered", "sent"):
             fields = changed(STATUS, MessageStatus=status, SmsStatus=status)
             assert (await running.post("/twilio/status", fields)).status == 204
@@ -74,8 +80,10 @@ async def test_each_status_of_a_message_is_stored_once(tmp_path: Path) -> None:
         assert len(await running.stored()) == 2
 
 
-async def test_a_status_keeps_the_number_of_the_send_that_its_url_carries(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_a_status_keeps_the_number_of_the_send_that_its_url_carries(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell) as running:
         await running.post("/twilio/status?send=17&MessageStatus=failed", STATUS)
         (record,) = await running.stored()
         form = decode_form(record.form)
@@ -83,10 +91,10 @@ async def test_a_status_keeps_the_number_of_the_send_that_its_url_carries(tmp_pa
         assert form.get("MessageStatus") == "delivered"
 
 
-async def test_a_query_and_a_form_together_stay_readable(tmp_path: Path) -> None:
+async def test_a_query_and_a_form_together_stay_readable(tmp_path: Path, shell: Shell) -> None:
     many = (*MESSAGE, *((f"Extra{n}", "1") for n in range(970)))
 
-    async with line(tmp_path) as running:
+    async with line(tmp_path, shell=shell) as running:
         query = "&".join(f"q{n}=1" for n in range(20))
         reply = await running.post(f"/twilio/messages?{query}", many)
         assert (reply.status, reply.error) == (400, "too-many-fields")
@@ -95,8 +103,8 @@ async def test_a_query_and_a_form_together_stay_readable(tmp_path: Path) -> None
         assert decode_form(record.form).get("bot") == "1"
 
 
-async def test_a_message_may_come_as_a_get(tmp_path: Path) -> None:
-    async with line(tmp_path) as running, httpx2.AsyncClient() as client:
+async def test_a_message_may_come_as_a_get(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
         target = f"/twilio/messages?{encoded(MESSAGE).decode()}"
         headers = {"X-Twilio-Signature": sign(url=PUBLIC + target, auth_token=TOKEN)}
         reply = await client.get(running.base + target, headers=headers)
@@ -115,9 +123,9 @@ async def test_a_message_may_come_as_a_get(tmp_path: Path) -> None:
     ],
 )
 async def test_another_method_is_told_which_are_allowed(
-    tmp_path: Path, method: str, target: str, allowed: str
+    tmp_path: Path, shell: Shell, method: str, target: str, allowed: str
 ) -> None:
-    async with line(tmp_path) as running, httpx2.AsyncClient() as client:
+    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
         reply = await client.request(method, running.base + target)
         assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
         assert reply.headers["x-offhook-error"] == "method-not-allowed"
@@ -127,8 +135,8 @@ async def test_another_method_is_told_which_are_allowed(
 
 
 @pytest.mark.parametrize("path", ["/", "/twilio", "/twilio/messages/", "/twilio/../etc", "//"])
-async def test_an_unknown_path_is_not_found(tmp_path: Path, path: str) -> None:
-    async with line(tmp_path) as running:
+async def test_an_unknown_path_is_not_found(tmp_path: Path, shell: Shell, path: str) -> None:
+    async with line(tmp_path, shell=shell) as running:
         reply = await running.post(path)
         assert (reply.status, reply.error, reply.body) == (404, "not-found", TWIML)
         assert running.told.empty()
@@ -143,25 +151,29 @@ async def test_an_unknown_path_is_not_found(tmp_path: Path, path: str) -> None:
         "/twilio/%6dessages?path=%2Ftwilio%2f",
     ],
 )
-async def test_the_url_is_taken_as_it_came_over_the_wire(tmp_path: Path, target: str) -> None:
-    async with line(tmp_path) as running:
+async def test_the_url_is_taken_as_it_came_over_the_wire(
+    tmp_path: Path, shell: Shell, target: str
+) -> None:
+    async with line(tmp_path, shell=shell) as running:
         assert (await running.post(target)).status == 200
 
 
 @pytest.mark.parametrize("parameter", ["; charset=UTF-8", ";charset=utf-8", "; charset=us-ascii"])
-async def test_a_form_may_name_its_charset(tmp_path: Path, parameter: str) -> None:
-    async with line(tmp_path) as running:
+async def test_a_form_may_name_its_charset(tmp_path: Path, shell: Shell, parameter: str) -> None:
+    async with line(tmp_path, shell=shell) as running:
         reply = await running.post(headers={"Content-Type": FORM + parameter})
         assert reply.status == 200
 
 
-async def test_either_token_of_a_rotation_may_have_signed(tmp_path: Path) -> None:
-    async with line(tmp_path, auth_token=f"newer{TOKEN},{TOKEN}") as running:
+async def test_either_token_of_a_rotation_may_have_signed(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell, auth_token=f"newer{TOKEN},{TOKEN}") as running:
         assert (await running.post()).status == 200
 
 
-async def test_with_signatures_off_a_webhook_is_believed_as_it_is(tmp_path: Path) -> None:
-    async with line(tmp_path, signature="off", auth_token="") as running:
+async def test_with_signatures_off_a_webhook_is_believed_as_it_is(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell, signature="off", auth_token="") as running:
         body = encoded(MESSAGE)
         send = request("POST", "/twilio/messages", body, {"Content-Type": FORM})
         assert (await running.exchange(send)).status == 200
@@ -172,8 +184,8 @@ async def test_with_signatures_off_a_webhook_is_believed_as_it_is(tmp_path: Path
         assert len(await running.stored()) == 1
 
 
-async def test_a_connection_carries_many_webhooks(tmp_path: Path) -> None:
-    async with line(tmp_path) as running, httpx2.AsyncClient() as client:
+async def test_a_connection_carries_many_webhooks(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
         url = f"{running.base}/twilio/messages"
 
         async def send(number: int) -> int:

@@ -20,6 +20,7 @@ from testing.webhooks import (
     Fields,
     Line,
     Reply,
+    Shell,
     changed,
     encoded,
     line,
@@ -163,14 +164,16 @@ BAD: list[tuple[str, Send, int, str]] = [
 
 @pytest.mark.parametrize(("send", "status", "error"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 async def test_bad_input_is_refused_by_name_and_the_next_request_is_answered(
-    tmp_path: Path, send: Send, status: int, error: str
+    tmp_path: Path, shell: Shell, send: Send, status: int, error: str
 ) -> None:
-    async with line(tmp_path) as running:
+    async with line(tmp_path, shell=shell) as running:
         await refused(running, send(running), status, error)
 
 
-async def test_a_body_too_large_is_answered_before_it_has_been_sent(tmp_path: Path) -> None:
-    async with line(tmp_path) as running, running.connection() as (reader, writer):
+async def test_a_body_too_large_is_answered_before_it_has_been_sent(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell) as running, running.connection() as (reader, writer):
         headers = {"Content-Type": FORM, "Content-Length": "10000000"}
         writer.write(request("POST", "/twilio/messages", b"Body=", headers))
         got = await asyncio.wait_for(reader.readuntil(TWIML), 10)
@@ -182,16 +185,16 @@ async def test_a_body_too_large_is_answered_before_it_has_been_sent(tmp_path: Pa
 
 
 async def test_a_client_that_sends_it_all_first_still_reads_why_it_was_too_large(
-    tmp_path: Path,
+    tmp_path: Path, shell: Shell
 ) -> None:
-    async with line(tmp_path) as running:
+    async with line(tmp_path, shell=shell) as running:
         reply = await running.post(fields=changed(MESSAGE, Body="x" * 900_000))
         assert (reply.status, reply.error) == (413, "body-too-large")
         assert reply.closed
 
 
-async def test_a_body_as_large_as_the_limit_is_stored(tmp_path: Path) -> None:
-    async with line(tmp_path, body_limit=2048) as running:
+async def test_a_body_as_large_as_the_limit_is_stored(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell, body_limit=2048) as running:
         room = 2048 - len(encoded(changed(MESSAGE, Body="")))
         fits, exceeds = (changed(MESSAGE, Body="x" * size) for size in (room, room + 1))
         assert (await running.post(fields=exceeds)).status == 413
@@ -200,8 +203,8 @@ async def test_a_body_as_large_as_the_limit_is_stored(tmp_path: Path) -> None:
         assert record.form == encoded(fits)
 
 
-async def test_a_body_cut_short_is_told_and_not_stored(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_a_body_cut_short_is_told_and_not_stored(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running:
         async with running.connection() as (_, writer):
             headers = {"Content-Type": FORM, "Content-Length": "500"}
             writer.write(request("POST", "/twilio/messages", b"MessageSid=SM1&Bo", headers))
@@ -212,8 +215,8 @@ async def test_a_body_cut_short_is_told_and_not_stored(tmp_path: Path) -> None:
         assert (await running.post()).status == 200
 
 
-async def test_a_body_that_dribbles_in_ends_after_its_time(tmp_path: Path) -> None:
-    async with line(tmp_path, body_timeout=0.3) as running:
+async def test_a_body_that_dribbles_in_ends_after_its_time(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell, body_timeout=0.3) as running:
         async with running.connection() as (reader, writer):
             headers = {"Content-Type": FORM, "Content-Length": "500"}
             writer.write(request("POST", "/twilio/messages", b"", headers))
@@ -232,8 +235,8 @@ async def test_a_body_that_dribbles_in_ends_after_its_time(tmp_path: Path) -> No
         assert (await running.post()).status == 200
 
 
-async def test_a_known_message_with_another_body_is_a_repeat(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_a_known_message_with_another_body_is_a_repeat(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running:
         first = await running.post()
         again = await running.post(fields=changed(MESSAGE, Body="another text"))
         assert (first.status, again.status) == (200, 200)
@@ -242,8 +245,8 @@ async def test_a_known_message_with_another_body_is_a_repeat(tmp_path: Path) -> 
         assert record.form == encoded(MESSAGE)
 
 
-async def test_twilios_fallback_request_is_a_repeat(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_twilios_fallback_request_is_a_repeat(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running:
         await running.post()
         fallback = changed(MESSAGE, ErrorCode="11200", ErrorUrl=URL)
         reply = await running.post(fields=fallback)
@@ -251,8 +254,8 @@ async def test_twilios_fallback_request_is_a_repeat(tmp_path: Path) -> None:
         assert [record.sid for record in await running.stored()] == [SID]
 
 
-async def test_a_closed_store_is_answered_503(tmp_path: Path) -> None:
-    async with line(tmp_path) as running:
+async def test_a_closed_store_is_answered_503(tmp_path: Path, shell: Shell) -> None:
+    async with line(tmp_path, shell=shell) as running:
         await running.store.close()
         reply = await running.post()
         assert (reply.status, reply.error, reply.body) == (503, "store-unavailable", TWIML)
@@ -262,9 +265,9 @@ async def test_a_closed_store_is_answered_503(tmp_path: Path) -> None:
 
 
 async def test_a_database_locked_by_a_stranger_is_answered_503_until_it_is_free(
-    tmp_path: Path,
+    tmp_path: Path, shell: Shell
 ) -> None:
-    async with line(tmp_path) as running:
+    async with line(tmp_path, shell=shell) as running:
         stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         stranger.execute("BEGIN IMMEDIATE")
         reply = await running.post()
@@ -275,8 +278,10 @@ async def test_a_database_locked_by_a_stranger_is_answered_503_until_it_is_free(
         assert len(await running.stored()) == 1
 
 
-async def test_a_store_that_does_not_answer_in_time_is_answered_503(tmp_path: Path) -> None:
-    async with line(tmp_path, enqueue_timeout=0.2) as running:
+async def test_a_store_that_does_not_answer_in_time_is_answered_503(
+    tmp_path: Path, shell: Shell
+) -> None:
+    async with line(tmp_path, shell=shell, enqueue_timeout=0.2) as running:
         stranger = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         stranger.execute("BEGIN IMMEDIATE")
         reply = await running.post()

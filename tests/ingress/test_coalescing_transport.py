@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from offhook.ingress.http_protocol import CoalescingTransport
+from offhook.ingress.transport import CoalescingTransport
 
 
 class Recorder(asyncio.Transport):

@@ -10,14 +10,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from offhook.ingress.http_protocol import (
-    BLANK_BYTES,
-    HEAD_BYTES,
-    HEADERS,
-    PIPELINED,
-    Bounds,
-    limited_http_protocol,
-)
+from offhook.ingress.connections import Bounds
+from offhook.ingress.http_protocol import limited_http_protocol
+from offhook.ingress.request_limits import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED
 from offhook.process.server import listen, server_for, serving
 from testing.webhooks import TWIML, Reply, read_reply, request
 

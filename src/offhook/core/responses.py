@@ -5,7 +5,7 @@ too; their reason stands in a header.
 https://www.twilio.com/docs/messaging/twiml and https://www.twilio.com/docs/api/errors/11206
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -15,6 +15,8 @@ from offhook.core.forms import Refusal
 from offhook.core.keys import Kind
 
 ERROR_HEADER: Final = b"x-offhook-error"
+
+_CLOSE: Final = (b"connection", b"close")
 
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML that says nothing: the reply comes later, through the REST API."""
@@ -54,9 +56,12 @@ class Fault(StrEnum):
 Reason = Fault | Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A whole HTTP answer; `error` is what `X-Offhook-Error` says, empty when it was stored."""
+    """A whole HTTP answer; `error` is what `X-Offhook-Error` says, empty when it was stored.
+
+    Equal to itself alone, so that it costs little as the key of what was made of it.
+    """
 
     status: int
     error: str
@@ -128,7 +133,7 @@ STORED: Final[Mapping[Kind, Answer]] = {
 
 
 def _refusal(reason: Reason, status: int) -> Answer:
-    closing = ((b"connection", b"close"),) if reason in _CLOSING else ()
+    closing = (_CLOSE,) if reason in _CLOSING else ()
     headers = (*_TWIML_HEADERS, (ERROR_HEADER, reason.encode()), *closing)
     return Answer(status, reason.value, headers, EMPTY_TWIML)
 
@@ -143,3 +148,22 @@ def method_not_allowed(allowed: tuple[str, ...]) -> Answer:
     """Return the 405 of a route, which names the methods that it does allow (RFC 9110, 15.5.6)."""
     answer = REFUSED[Fault.METHOD_NOT_ALLOWED]
     return replace(answer, headers=(*answer.headers, (b"allow", ", ".join(allowed).encode())))
+
+
+def encode(
+    answer: Answer, fields: Iterable[tuple[bytes, bytes]] = (), *, close: bool = False
+) -> bytes:
+    """Return an answer as it goes over the wire, byte for byte as uvicorn writes it.
+
+    Args:
+        answer: the answer.
+        fields: of the server, such as `date`; they precede those of the answer.
+        close: the connection ends with it.
+    """
+    status = HTTPStatus(answer.status)
+    headers = [*fields, *answer.headers]
+    if close and _CLOSE not in headers:
+        headers.append(_CLOSE)
+    lines = [b"HTTP/1.1 %d %b" % (status, status.phrase.encode())]
+    lines += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*lines, b"", answer.body])

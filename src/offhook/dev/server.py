@@ -135,7 +135,9 @@ async def dev_server(
             metrics=_metrics(monitor),
         )
         async with (
-            serving(server_for(entrance, drain=_DRAIN), listener) as served,
+            serving(
+                server_for(entrance, drain=_DRAIN, webhooks=lambda: app.webhooks), listener
+            ) as served,
             phone.listening(memory),
             dashboard.running(),
         ):

@@ -1,462 +1,502 @@
 """HTTP/1.1 on uvicorn's `http=` hook, with limits on what a client may send and how slowly.
 
-uvicorn bounds neither the size of a request's head nor the time it takes to arrive, nor the bytes
-around a body's, nor how many requests are sent ahead of their answers, nor how long answers are
-not read. It adds trailers to the headers, and above its limit of connections it refuses the next
-one, genuine or not.
+uvicorn's own protocols bound neither the size of a request's head nor the time it takes to arrive,
+nor the bytes around a body's, nor how many requests are sent ahead of their answers, nor how long
+answers are not read. They add trailers to the headers, and above their limit of connections they
+refuse the next one, genuine or not. And each request takes a scope, a task and several coroutines.
 
-The state of a connection is what comes next from the client, and whether the application has
-answered the last request:
+A request becomes an exchange: a webhook is answered directly (`direct`), everything else by the
+ASGI application (`exchange`). Exchanges take turns in the order of their requests: `_current` is
+being answered, those in `_queue` wait for it, and `_incoming` is the one whose body is being
+received.
 
-* HEAD, from a request's first byte to the end of its headers. A timer runs; the head's bytes and
-  headers are counted. Too slow: 408. Too large: 431.
-* BODY, up to the end of the request, chunk sizes and trailers included. The application bounds the
-  body and its time (`ingress.reading`); here only the bytes around it are counted. Once the
-  request has been answered, the rest is read for a while and thrown away, so that the client gets
-  the answer before the connection is closed.
-* NOTHING, between requests. While the last one is not answered, the server is busy and nothing is
-  due from the client. Otherwise uvicorn's keep-alive timer runs, or ours for blank lines.
-
-`refused` ends all of them: an answer of ours has been written, what still arrives is thrown away,
-and the connection is closed when the client closes it, or after 2 s or 1 MiB. Beside these states,
-another timer runs while the client does not read its answers.
-
-A connection is in `ConnectionLimits.waiting` whenever something is due from its client; above the
-limit of connections the one that has been there longest is cut.
+`connection_state` has what a connection goes through. Once it is lingering, what still arrives is
+thrown away, and it is closed when the client closes it, or after 2 s or 1 MiB. A connection is in
+`ConnectionLimits.waiting` whenever something is due from its client; above the limit of connections
+the one that has been there longest is cut.
 """
 
 import asyncio
-import logging
-import resource
-from collections import OrderedDict
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from collections import deque
+from collections.abc import Callable, Coroutine
 from functools import partial
-from http import HTTPStatus
-from itertools import chain
-from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
 from offhook.core.responses import REFUSED, Answer, Fault
+from offhook.ingress.connection_state import BETWEEN, TRANSITIONS, Event, State
+from offhook.ingress.connections import Bounds, ConnectionLimits
+from offhook.ingress.direct import Webhooks, parsed
+from offhook.ingress.exchange import AsgiExchange, Exchange, Refusal
+from offhook.ingress.request_limits import (
+    BLANK_BYTES,
+    FRAMING_BYTES,
+    HEAD_BYTES,
+    HEADERS,
+    PIPELINED,
+    SLICE,
+    Trailers,
+    check_head,
+)
+from offhook.ingress.transport import AnswerBytes, CoalescingTransport
 from offhook.web.asgi import LINGER_BYTES, LINGER_SECONDS
 
-HEAD_BYTES: Final = 64 * 1024
-"""Of a request's line and headers. A GET has the message in its line: 1,600 characters, each of
-which takes up to 12 when it is encoded."""
 
-FRAMING_BYTES: Final = 16 * 1024
-"""Of a request, beyond its head and its body: the sizes and extensions of chunks, and trailers. A
-body of 64 KiB needs a few hundred, unless it is cut into tiny chunks."""
+def limited_http_protocol(
+    bounds: Bounds, webhooks: Callable[[], Webhooks | None] = lambda: None
+) -> type[asyncio.Protocol]:
+    """Return what `uvicorn.Config(http=...)` takes: a factory for one process's connections.
 
-TRAILERS: Final = 100
-"""Trailers of a request."""
-
-BLANK_BYTES: Final = 1024
-"""Of blank lines before a request, which a server should ignore (RFC 9112, 2.2)."""
-
-HEADERS: Final = 100
-"""Headers of a request. Twilio sends about ten, and a proxy adds as many."""
-
-HEAD_TIMEOUT: Final = 10.0
-"""Seconds from a head's first byte to its last; and for which a client may leave answers unread."""
-
-PIPELINED: Final = 8
-"""Requests that may wait for the answers to earlier ones of their connection. A chunk of 256 KB can
-hold ten thousand, and each takes 2 KB of memory."""
-
-SPARE_FILES: Final = 64
-"""For the store, logs and everything else that a process opens."""
-
-_WARN_EVERY: Final = 10.0  # seconds
-
-# Bytes that the parser gets at a time, with a check in between: uvloop reads 256 KB at once, which
-# may be 50,000 headers and take 40 ms.
-_SLICE: Final = 16 * 1024
-
-_log = logging.getLogger("offhook")
-# uvicorn warns of each malformed request: a flood of them must not flood the log.
-_uvicorn_log = logging.getLogger("uvicorn.error.http_protocol")
-_uvicorn_log.setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The limits that can be set.
-
-    Attributes:
-        connections: of one process.
-        head_timeout: seconds; see `HEAD_TIMEOUT`.
+    Args:
+        bounds: of the connections.
+        webhooks: returns what answers webhooks without the application; None for nothing. It is
+            called for each connection, since an application is started after its server was made.
     """
-
-    connections: int
-    head_timeout: float = HEAD_TIMEOUT
-
-
-DEFAULT_BOUNDS: Final = Bounds(1000)
-"""Of a server that only its own user is meant to reach."""
-
-
-@dataclass(slots=True)
-class ConnectionLimits:
-    """The limits of a process's connections, and the state that they share.
-
-    Attributes:
-        bounds: the limits.
-        waiting: connections that wait for their client, the longest waiting first.
-        warned: when too many connections were last logged, by `time.monotonic`.
-    """
-
-    bounds: Bounds
-    waiting: "OrderedDict[LimitedHttpProtocol, None]" = field(default_factory=OrderedDict)
-    warned: float = -_WARN_EVERY
-
-    def make_room(self, held: int) -> bool:
-        """Cut the connection that has waited longest if there are too many; False if none waits.
-
-        A genuine request arrives at once, so that its connection hardly ever waits, and is never
-        the one that has waited longest.
-
-        Args:
-            held: how many connections there are, the new one included.
-        """
-        if held <= self.bounds.connections:
-            return True
-        self._warn()
-        if not self.waiting:
-            return False
-        longest, _ = self.waiting.popitem(last=False)
-        longest.transport.abort()
-        return True
-
-    def _warn(self) -> None:
-        if monotonic() - self.warned > _WARN_EVERY:
-            self.warned = monotonic()
-            _log.warning(
-                "%d connections are open: those that send nothing are cut, the longest first "
-                "(OFFHOOK_MAX_CONNECTIONS)",
-                self.bounds.connections,
-            )
-
-
-def limited_http_protocol(bounds: Bounds) -> type[asyncio.Protocol]:
-    """Return what `uvicorn.Config(http=...)` takes: a factory for one process's connections."""
-    files = _raise_file_limit(bounds.connections + SPARE_FILES)
-    connections = max(1, min(bounds.connections, files - SPARE_FILES))
-    limits = ConnectionLimits(Bounds(connections, bounds.head_timeout))
+    limits = ConnectionLimits.within_files(bounds)
     # uvicorn only calls it.
-    return cast("type[asyncio.Protocol]", partial(LimitedHttpProtocol, limits))
+    return cast("type[asyncio.Protocol]", partial(HttpProtocol, limits, AnswerBytes(), webhooks))
 
 
-def _raise_file_limit(wanted: int) -> int:
-    """Raise how many files this process may open to `wanted`, as far as allowed; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted
-    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return files
-
-
-class _Part(Enum):
-    """What comes next from the client; see above."""
-
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
-
-
-class _Trailers(list[tuple[bytes, bytes]]):
-    """Drops a request's trailers, and counts them.
-
-    uvicorn would add them to the headers that the application reads. No proxy has checked them,
-    and Twilio sends none (RFC 9110, 6.5.1).
-    """
-
-    seen = 0
-
-    def append(self, _field: tuple[bytes, bytes], /) -> None:
-        """Count one.
-
-        Raises:
-            _LimitExceeded: there are too many.
-        """
-        self.seen += 1
-        if self.seen > TRAILERS:
-            raise _LimitExceeded
-
-
-class _LimitExceeded(Exception):  # noqa: N818 - the parser turns it into an error of its own
-    """A request exceeds a limit."""
-
-
-class LimitedHttpProtocol(HttpToolsProtocol):
+class HttpProtocol(asyncio.Protocol):
     """A connection within limits.
 
     Args:
         limits: of the process.
-        given: uvicorn's arguments.
+        answers: as bytes.
+        webhooks: as of `limited_http_protocol`.
+        config: of uvicorn's server.
+        server_state: of uvicorn's server.
+        app_state: what the application's lifespan has left for its requests.
+        _loop: unused; uvicorn passes it.
     """
 
-    def __init__(self, limits: ConnectionLimits, **given: Any) -> None:
-        super().__init__(**given)
-        self.logger = _uvicorn_log
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        answers: AnswerBytes,
+        webhooks: Callable[[], Webhooks | None],
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self._limits = limits
-        self._part = _Part.NOTHING
-        self._head_bytes = 0  # of the line, and of the headers' names and values
-        self._fed = 0  # bytes given to the parser since the last request was complete
-        self._body_bytes = 0
+        self._answers = answers
+        self._webhooks = webhooks()
+        self._config = config
+        self._server = server_state
+        self._connections = cast("set[HttpProtocol]", server_state.connections)
+        self._app_state = app_state
+        self._loop = asyncio.get_running_loop()
+        self._state = State.IDLE
+        self._parser = httptools.HttpRequestParser(self)
+        # Else requests behind one that says `Connection: close` would be refused before that one
+        # has been answered.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._transport: CoalescingTransport
+        self._flow: FlowControl
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._trailers = _Trailers()
-        self._fault = Fault.MALFORMED_REQUEST
-        self._refused = False
+        self._keep_alive_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self.scheme = "http"
+        self._peer: tuple[str, int] | None = None
+        self._peer_known = False
+        # Of the request that is being received
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._trailers = Trailers()
+        self._fed = 0  # bytes given to the parser since the last request was complete
+        self._body_bytes = 0
+        self._burst = 0  # requests that came at once
+        # Exchanges
+        self._current: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._incoming: Exchange | None = None
+        self._refusal: Answer | None = None  # to be written once the others have been answered
 
-    def connection_made(self, transport: Any) -> None:
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The address of the peer, where it has one."""
+        if not self._peer_known:
+            self._peer, self._peer_known = get_remote_addr(cast("Any", self._transport)), True
+        return self._peer
+
+    # The transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, in place of another connection if there are too many."""
-        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
-        if not self._limits.make_room(len(self.connections)):
-            self._write(REFUSED[Fault.TOO_MANY_CONNECTIONS])
-            self._refused = True
-            self.transport.close()
+        self._transport = CoalescingTransport(transport, self._loop)
+        self._flow = FlowControl(cast("Any", self._transport))
+        self.scheme = "https" if is_ssl(cast("Any", transport)) else "http"
+        self._connections.add(self)
+        if not self._limits.make_room(len(self._connections)):
+            self._state = TRANSITIONS[self._state][Event.REFUSE]
+            self._write(REFUSED[Fault.TOO_MANY_CONNECTIONS], close=True)
+            self._transport.close()
             return
         self._limits.waiting[self] = None
-        self._await_more()
+        self._await_request()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """Give up what has not been answered, and stop the timers."""
+        self._state = TRANSITIONS[self._state][Event.LOSE]
+        self._connections.discard(self)
         self._limits.waiting.pop(self, None)
         self._disarm()
         self._disarm_unread()
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
+        if self._keep_alive_timer is not None:
+            self._keep_alive_timer.cancel()
+        self._flow.resume_writing()  # whoever waits for it sees that it is in vain
+        current, self._current, self._incoming = self._current, None, None
+        self._queue.clear()
+        del self._parser  # it has methods of ours
+        if current is not None:
+            current.abandon(Fault.CLIENT_GONE)
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, as long as it is within the limits."""
-        if len(data) <= _SLICE:
+        self._burst = 0
+        if len(data) <= SLICE:
             self._feed(data)
             return
-        for at in range(0, len(data), _SLICE):
-            if not self.transport.is_closing():
-                self._feed(data[at : at + _SLICE])
+        for at in range(0, len(data), SLICE):
+            if not self._transport.is_closing():
+                self._feed(data[at : at + SLICE])
+
+    def pause_writing(self) -> None:
+        """Read nothing from a client that does not read its answers, and not for ever."""
+        self._flow.pause_writing()
+        self._flow.pause_reading()
+        self._limits.waiting.setdefault(self)
+        self._unread_timer = self._loop.call_later(self._limits.bounds.head_timeout, self.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._disarm_unread()
+        if self._current is not None and self._current is not self._incoming:
+            self._limits.waiting.pop(self, None)
+        self._flow.resume_writing()
+        if not self._queue:
+            self._flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """Close once all requests have been answered: the server ends."""
+        last = self._queue[-1] if self._queue else self._current
+        if last is None:
+            self._transport.close()
+        else:
+            last.keep_alive = False
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
 
     def _feed(self, data: bytes) -> None:
         self._fed += len(data)
-        if self._refused:
+        if self._state is State.LINGERING:
             if self._fed > LINGER_BYTES:
-                self.transport.abort()
+                self.abort()
             return
-        super().data_received(data)
-        if not self._refused:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, Refusal):
+                raise  # a mistake of ours
+            self._refuse(error.__context__.fault)
+        except httptools.HttpParserError:
+            self._refuse(Fault.MALFORMED_REQUEST)
+        except httptools.HttpParserUpgrade:
+            pass  # the request is answered as any other, and what follows it is not
+        if self._fed or self._state not in BETWEEN:
             self._check()
 
     def _check(self) -> None:
         """Check the limits after each piece, and start the timer for what comes next."""
-        answered = self.cycle is None or self.cycle.response_complete
-        match self._part:
-            # By the bytes fed: the parser does not show an incomplete header, however long.
-            case _Part.HEAD if self._fed > HEAD_BYTES or len(self.headers) > HEADERS:
-                self._refuse(Fault.HEAD_TOO_LARGE)
-            case _Part.HEAD:
-                self._arm()
-            case _Part.BODY if answered:  # the rest of it is not wanted
-                self._drain_body()
-            case _Part.BODY if self._fed - self._body_bytes > HEAD_BYTES + FRAMING_BYTES:
-                self._refuse(Fault.FRAMING_TOO_LARGE)
-            case _Part.NOTHING if self._fed > BLANK_BYTES:
+        framing = self._fed - self._body_bytes
+        match self._state:
+            case State.IDLE | State.WAITING if self._fed > BLANK_BYTES:
                 self._refuse(Fault.MALFORMED_REQUEST)
-            case _Part.NOTHING if answered and self._fed:  # blank lines
-                self._arm()
-            case _Part.NOTHING if answered:  # after the end of such a body
-                self._await_more()
+            case State.IDLE if self._fed:  # blank lines
+                self._arm(self._limits.bounds.head_timeout)
+            # By the bytes fed: the parser does not show an incomplete header, however long.
+            case State.HEAD if self._fed > HEAD_BYTES or len(self._headers) > HEADERS:
+                self._refuse(Fault.HEAD_TOO_LARGE)
+            case State.HEAD:
+                self._arm(self._limits.bounds.head_timeout)
+            case State.BODY if framing > HEAD_BYTES + FRAMING_BYTES:
+                self._refuse(Fault.FRAMING_TOO_LARGE)
+            case State.BODY:
+                self._await_body()
+            case State.DRAINING if self._fed > LINGER_BYTES or framing > FRAMING_BYTES:
+                self.abort()
+            case State.DRAINING:
+                self._arm(self._limits.bounds.head_timeout)
+
+    # The parser's calls
 
     def on_message_begin(self) -> None:
         """Begin a head."""
-        super().on_message_begin()
-        self._part = _Part.HEAD
-        self._head_bytes = self._body_bytes = 0
+        if self._transport.is_closing():  # the answer to the request before it was the last
+            raise Refusal(Fault.MALFORMED_REQUEST)
+        self._state = TRANSITIONS[self._state][Event.BEGIN]
+        self._target = b""
+        self._headers = []
+        self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Count the target in the request's line."""
-        super().on_url(url)
-        self._count(len(url))
+        """Take a part of the target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Give the request to the application."""
-        # All at once: header by header would take six times as long, and until the last one they
-        # are bounded by the bytes fed.
-        if len(self.headers) > HEADERS:
-            self._count(HEAD_BYTES + 1)
-        self._count(sum(map(len, chain.from_iterable(self.headers))))
+        """Make an exchange of the request."""
+        check_head(self._target, self._headers, self._fed)
+        exchange = self._exchange()
+        self._take(exchange)
         self._disarm()
-        super().on_headers_complete()
-        self._part = _Part.BODY  # not before: a URL that can't be parsed is refused as a head
         self._trailers.seen = 0
-        self.headers = self._trailers  # the application has the real ones
-        if len(self.pipeline) > PIPELINED:
-            raise _LimitExceeded
+        self._headers = self._trailers  # the exchange has the real ones
+        self._state = TRANSITIONS[self._state][Event.HEADERS]
+        self._incoming = exchange
+        if exchange is self._current:
+            exchange.start()
 
     def on_body(self, body: bytes) -> None:
-        """Count a part of the body."""
+        """Take a part of the body."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        if self._incoming is not None:
+            self._incoming.feed(body)
 
     def on_message_complete(self) -> None:
         """Note the end of a request."""
-        self._part = _Part.NOTHING
+        self._state = TRANSITIONS[self._state][Event.END]
         self._fed = 0
         self._disarm()
-        if not self.cycle.response_complete:
+        exchange, self._incoming = self._incoming, None
+        if exchange is None:  # answered before
+            self._await_request()
+        else:
             self._limits.waiting.pop(self, None)
-        super().on_message_complete()
+            exchange.end()
 
-    def on_response_complete(self) -> None:
-        """Wait for the client again, unless it has sent its next request already."""
-        more = bool(self.pipeline)  # before the next one is taken out of it
-        if self._part is _Part.BODY and not more:
-            self._fed = self._body_bytes = 0  # the rest of the body is drained
-        super().on_response_complete()
-        if self in self.connections and not more:
-            self._limits.waiting[self] = None
+    def _exchange(self) -> Exchange:
+        parser = self._parser
+        version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
+        if (
+            self._webhooks is not None
+            and version == "1.1"
+            and parser.get_method() == b"POST"
+            and not parser.should_upgrade()
+        ):
+            direct = self._webhooks.take(self, self._target, self._headers)
+            if direct is not None:
+                direct.keep_alive = keep_alive
+                return direct
+        return self._asgi_exchange(version, keep_alive=keep_alive and version != "1.0")
 
-    def pause_writing(self) -> None:
-        """Start the timer for a client that does not read its answers."""
-        super().pause_writing()
-        self._limits.waiting.setdefault(self)
-        self._unread_timer = self.loop.call_later(
-            self._limits.bounds.head_timeout, self.transport.abort
+    def _asgi_exchange(self, version: str, *, keep_alive: bool) -> Exchange:
+        raw_path, query = parsed(self._target)
+        scope = {
+            "type": "http",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": get_local_addr(cast("Any", self._transport)),
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": self._parser.get_method().decode("ascii"),
+            "root_path": "",
+            "path": unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+            "state": self._app_state.copy(),
+        }
+        return AsgiExchange(
+            scope,
+            self._config.loaded_app,
+            self._server,
+            self._transport,
+            self._flow,
+            keep_alive=keep_alive,
+            ended=self.ended,
         )
 
-    def resume_writing(self) -> None:
-        """Stop that timer."""
-        self._disarm_unread()
-        if not self.cycle.response_complete:
-            self._limits.waiting.pop(self, None)
-        super().resume_writing()
+    def _take(self, exchange: Exchange) -> None:
+        """Have a request answered in its turn.
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, not for Twilio
-        """Refuse what is malformed, or exceeds a limit while it is parsed."""
-        over = self._part is _Part.BODY and self._trailers.seen > TRAILERS
-        self._refuse(Fault.FRAMING_TOO_LARGE if over else self._fault)
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > HEAD_BYTES:
-            self._fault = Fault.HEAD_TOO_LARGE
-            raise _LimitExceeded
-
-    def _time_out(self) -> None:
-        self._timer = None
-        match self._part:
-            case _Part.HEAD:
-                self._refuse(Fault.HEAD_TIMEOUT)
-            case _Part.BODY:
-                self.transport.abort()
-            case _Part.NOTHING:
-                self.transport.close()
-
-    def _drain_body(self) -> None:
-        """Throw away the rest of a body that the application did not read, within limits."""
-        framing = self._fed - self._body_bytes
-        if self._fed > LINGER_BYTES or framing > FRAMING_BYTES:
-            self.transport.abort()
+        Raises:
+            Refusal: too many were sent ahead.
+        """
+        self._burst += 1
+        if self._burst > PIPELINED + 1 or len(self._queue) == PIPELINED:
+            self._forget()
+            raise Refusal(Fault.MALFORMED_REQUEST)
+        if self._current is None:
+            self._current = exchange
         else:
-            self._arm()
+            self._flow.pause_reading()
+            self._queue.append(exchange)
+
+    # The exchanges' calls
+
+    def respond(self, answer: Answer, *, close: bool) -> None:
+        """See `direct.Connection`."""
+        if self._transport.is_closing():
+            return
+        self._write(answer, close=close)
+        if close:
+            self._transport.close()
+
+    def ended(self) -> None:
+        """See `direct.Connection`."""
+        self._current = None
+        self._server.total_requests += 1
+        if self._transport.is_closing():
+            return
+        if self._queue:
+            self._turn(self._queue.popleft())
+            return
+        self._state = TRANSITIONS[self._state][Event.ANSWER]
+        self._limits.waiting[self] = None
+        self._resume_reading()
+        match self._state:
+            case State.IDLE:
+                self._await_request()
+            case State.DRAINING:
+                self._incoming = None
+                self._fed = self._body_bytes = 0
+            case State.LINGERING:
+                self._linger()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `direct.Connection`."""
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._server.tasks.discard)
+        self._server.tasks.add(task)
+
+    def _turn(self, exchange: Exchange) -> None:
+        self._current = exchange
+        if not self._queue:
+            self._resume_reading()
+        if exchange is self._incoming:
+            self._limits.waiting[self] = None
+            self._await_body()
+        exchange.start()
+
+    def _forget(self) -> None:
+        """Answer none of the requests: of a flood only its end is."""
+        current, self._current = self._current, None
+        self._queue.clear()
+        if current is not None:
+            if current.begun:
+                self.abort()
+            current.abandon(Fault.CLIENT_GONE)
 
     def _refuse(self, fault: Fault) -> None:
-        """Answer, and close when the client has: see `web.asgi.respond`."""
+        """Refuse what came, and close when the client has: see `web.asgi.respond`."""
         self._disarm()
-        last = self.cycle
-        in_body = self._part is _Part.BODY
-        if last is not None and last.response_started and (in_body or not last.response_complete):
-            self.transport.abort()  # ours would land inside or after that answer
-        if self.transport.is_closing():
+        exchange = self._incoming
+        if self._state is State.DRAINING or (exchange is not None and exchange.begun):
+            self.abort()  # ours would land inside or after that answer
+        if self._transport.is_closing():
             return
-        if in_body:  # the application that reads it sees the client as disconnected
-            last.disconnected = True
-            last.message_event.set()
-        self._refused = True
+        self._incoming = None
+        if exchange is not None and exchange is self._current:
+            self._current = None
+        elif exchange is not None:
+            self._queue.pop()
+        self._state = TRANSITIONS[self._state][Event.REFUSE]
+        self._fed = 0
+        self._refusal = REFUSED[fault]
+        if self._current is None:
+            self._linger()
+        if exchange is not None:
+            exchange.abandon(fault)
+
+    def _linger(self) -> None:
+        """Write the refusal, now that all before it has been answered."""
+        answer, self._refusal = self._refusal, None
+        if answer is None:
+            return
         self._fed = 0
         self._limits.waiting[self] = None
-        self._write(REFUSED[fault])
-        if last is None or last.response_complete or (last.disconnected and not self.pipeline):
-            self.transport.write_eof()  # unless an earlier answer is still to come
-        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self._flow.resume_reading()
+        self._write(answer, close=True)
+        self._transport.write_eof()
+        self._arm(LINGER_SECONDS)
 
-    def _write(self, answer: Answer) -> None:
-        status = HTTPStatus(answer.status)
-        headers = dict(answer.headers) | {b"connection": b"close"}
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-        lines += [name + b": " + value for name, value in headers.items()]
-        self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
+    def _write(self, answer: Answer, *, close: bool) -> None:
+        self._transport.write_whole(
+            self._answers.get(answer, self._server.default_headers, close=close)
+        )
 
-    def _await_more(self) -> None:
-        if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+    # Timers
 
-    def _arm(self) -> None:
+    def _await_request(self) -> None:
+        """Close the connection if no request comes within uvicorn's `timeout_keep_alive`.
+
+        The timer is not stopped when one does: that would take 2 us for each. It goes on until it
+        finds out how long the connection has been idle.
+        """
+        self._idle_since = self._loop.time()
+        if self._keep_alive_timer is None:
+            self._start_keep_alive(self._config.timeout_keep_alive)
+
+    def _start_keep_alive(self, seconds: float) -> None:
+        self._keep_alive_timer = self._loop.call_later(seconds, self._end_keep_alive)
+
+    def _end_keep_alive(self) -> None:
+        self._keep_alive_timer = None
+        if self._state is not State.IDLE:
+            return
+        left = self._idle_since + self._config.timeout_keep_alive - self._loop.time()
+        if left > 0:
+            self._start_keep_alive(left)
+        else:
+            self._transport.close()
+
+    def _await_body(self) -> None:
+        exchange = self._incoming
+        if exchange is not None and exchange is self._current and exchange.body_timeout is not None:
+            self._arm(exchange.body_timeout)
+
+    def _arm(self, seconds: float) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self._limits.bounds.head_timeout, self._time_out)
-
-    def _disarm_unread(self) -> None:
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
-            self._unread_timer = None
+            self._timer = self._loop.call_later(seconds, self._time_out)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _disarm_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
-class CoalescingTransport:
-    """A transport that joins what is written in one turn of the loop into one write.
+    def _time_out(self) -> None:
+        self._timer = None
+        match self._state:
+            case State.HEAD:
+                self._refuse(Fault.HEAD_TIMEOUT)
+            case State.BODY:
+                self._refuse(Fault.BODY_TIMEOUT)
+            case State.IDLE:
+                self._transport.close()
+            case State.DRAINING | State.LINGERING:
+                self.abort()
 
-    uvicorn writes an answer's head and body separately, and uvloop gives each to the kernel at
-    once. A write to a socket costs 4 us of system time, and each wakes the client
-    (docs/decisions/0015-hot-path.md).
-
-    Args:
-        transport: of the connection.
-        loop: of the transport.
-    """
-
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held: list[bytes] = []
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-
-    def write(self, data: bytes) -> None:
-        """Send with whatever else is written in this turn."""
-        if not self._held:
-            self._loop.call_soon(self._flush)
-        self._held.append(data)
-
-    def write_eof(self) -> None:
-        """Send what is held, then the end."""
-        self._flush()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        """Send what is held, then close."""
-        self._flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._held.clear()
-        self._transport.abort()
-
-    def _flush(self) -> None:
-        if self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            if not self._transport.is_closing():
-                self._transport.write(data)
+    def _resume_reading(self) -> None:
+        if not self._flow.write_paused:
+            self._flow.resume_reading()

@@ -1,4 +1,4 @@
-"""Read a webhook's request from ASGI, within limits of size and time."""
+"""Make a request of what a webhook's client sends; read it from ASGI within limits."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,13 +22,18 @@ class Reader:
     Args:
         settings: `public_url`, `trusted_proxies`, `body_limit` and `body_timeout` are read, once.
 
+    Attributes:
+        body_limit: bytes of a body.
+        body_timeout: seconds for one.
+
     Raises:
         SettingsError: `trusted_proxies` cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.body_limit = settings.body_limit
+        self.body_timeout = settings.body_timeout
         self._public_url = PublicUrl(settings)
-        self._body_limit = settings.body_limit
         self._body_deadline = Deadline(settings.body_timeout)
 
     async def read(self, kind: Kind, scope: Scope, receive: Receive, started: float) -> Request:
@@ -44,12 +49,25 @@ class Reader:
             Unreadable: its body does not end within the limits.
         """
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        method = scope["method"]
-        body = b"" if method == "GET" else await self._read(headers, receive)
+        body = b"" if scope["method"] == "GET" else await self._read(headers, receive)
+        return self.request(kind, scope, headers, body, started)
+
+    def request(
+        self, kind: Kind, scope: Scope, headers: Mapping[bytes, bytes], body: bytes, started: float
+    ) -> Request:
+        """Return a request whose body has been read.
+
+        Args:
+            kind: of the route.
+            scope: of ASGI; `method`, `scheme`, `client`, `raw_path` and `query_string` are read.
+            headers: its headers, by lower-case name.
+            body: its body.
+            started: when it arrived, by `time.perf_counter`.
+        """
         content_type = headers.get(b"content-type")
         return Request(
             kind,
-            method,
+            scope["method"],
             self._public_url.base(scope, headers),
             raw_path(scope),
             scope["query_string"],
@@ -61,7 +79,7 @@ class Reader:
         )
 
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        if _declared_length(headers) > self._body_limit:
+        if declared_length(headers) > self.body_limit:
             raise Unreadable(Fault.BODY_TOO_LARGE, more=True)
         try:
             with self._body_deadline:
@@ -78,7 +96,7 @@ class Reader:
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             length += len(chunk)
-            if length > self._body_limit:
+            if length > self.body_limit:
                 raise Unreadable(Fault.BODY_TOO_LARGE, more=more)
             chunks.append(chunk)
         return b"".join(chunks)
@@ -93,7 +111,8 @@ class Unreadable(Exception):  # noqa: N818 - always caught by the endpoint
         self.more = more
 
 
-def _declared_length(headers: Mapping[bytes, bytes]) -> int:
+def declared_length(headers: Mapping[bytes, bytes]) -> int:
+    """Return the bytes that a body is said to have."""
     try:
         return int(headers.get(b"content-length", b"0"))
     except ValueError:

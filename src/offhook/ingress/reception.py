@@ -1,10 +1,16 @@
-"""Validate a webhook, append it and return the answer; report it once the answer has left."""
+"""Validate a webhook, append it and return the answer; report it once the answer has left.
 
+Nothing here waits but `Reception.receive`, for servers that have a task for each request. Others
+call the three steps that it takes: `judge`, `append` and `appended`.
+"""
+
+import asyncio
 import time
+from collections.abc import Awaitable, Coroutine
 from pathlib import PurePath
 from time import perf_counter
 from traceback import extract_tb
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from offhook.concurrency import Deadline
 from offhook.core.forms import Refusal
@@ -70,10 +76,32 @@ class Outcome(NamedTuple):
     problem: Problem | None = None
 
 
+class Validated(NamedTuple):
+    """A webhook that is to be appended.
+
+    A named tuple, because one is made for each request (see `Request`).
+
+    Attributes:
+        request: as it came.
+        inbound: what to append.
+        at: when it had been validated.
+        key: as of `Outcome`.
+    """
+
+    request: Request
+    inbound: Inbound
+    at: float
+    key: bytes | None
+
+
+Judged = Outcome | Validated
+
+
 class Reception:
     """Answers webhooks: 2xx only for what is stored, and for nothing that is not Twilio's.
 
-    It does not send: a server calls `receive`, sends the answer, and then calls `report`.
+    It does not send: a server calls `receive`, or what that consists of, sends the answer, and then
+    calls `report`.
 
     Args:
         append: stores webhooks.
@@ -113,29 +141,60 @@ class Reception:
 
         Raises nothing but `asyncio.CancelledError`.
         """
+        judged = self.judge(request)
+        if not isinstance(judged, Judged):
+            judged = await judged
+        if isinstance(judged, Outcome):
+            return judged
+        new = True
+        failure: Exception | None = None
+        try:
+            with self._append_deadline:
+                new = await self._appending(judged.inbound)
+        except Exception as error:  # noqa: BLE001 - see decide
+            failure = error
+        return self._outcome(judged, new, failure)
+
+    def judge(self, request: Request) -> Judged | Coroutine[Any, Any, Judged]:
+        """Return the answer to a webhook, or what to append. Raises nothing.
+
+        Where that has to be waited for (tokens, Redis): what returns it when it is awaited.
+        """
         cache, key = self._cache, None
         if cache is not None:
             key = request.fingerprint(cache.secret)
-            entry, cached = cache.get(key), "memory"
-            if entry is None and (asked := cache.ask(key)) is not None:
-                entry, cached = await asked, "redis"
+            entry = cache.get(key)
             if entry is not None:
-                return _remembered(request, entry, cached)
+                return _remembered(request, entry, "memory")
+            asked = cache.ask(key)
+            if asked is not None:
+                return self._ask(request, key, asked)
         decided = self.decide(request)
-        if decided is None:
-            decided = await self._look_up(request)
-        if self._hosts is not None and isinstance(decided, Inbound):
-            host = request.host
-            if host not in self._hosts:
-                decided = _of_another_host(request, host)
-        validated = perf_counter()
-        if isinstance(decided, Rejection):
-            answer, (_, detail, sid, sender) = REFUSED[decided.reason], decided
-            return Outcome(
-                request.kind, answer, request.started, validated, validated,
-                sid=sid, sender=sender, detail=detail, key=key,
-            )  # fmt: skip
-        return await self._store(request, decided, validated, key)
+        return (
+            self._look_up(request, key) if decided is None else self._judged(request, decided, key)
+        )
+
+    def append(self, validated: Validated) -> "asyncio.Future[bool]":
+        """Begin to append a webhook. Raises nothing.
+
+        The future is cancelled after OFFHOOK_ENQUEUE_TIMEOUT. Once it is done, `appended` is due.
+        """
+        future: asyncio.Future[bool]
+        try:
+            future = asyncio.ensure_future(self._appending(validated.inbound))
+        except Exception as error:  # noqa: BLE001 - see decide
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        self._append_deadline.watch(future)
+        return future
+
+    def appended(self, validated: Validated, future: "asyncio.Future[bool]") -> Outcome | None:
+        """Return the answer to a webhook whose appending has ended; None if it was cancelled."""
+        expired = self._append_deadline.expired(future)
+        if future.cancelled():
+            return self._outcome(validated, True, TimeoutError()) if expired else None
+        error = future.exception()
+        return self._outcome(validated, error is not None or future.result(), error)
 
     def decide(self, request: Request) -> Inbound | Rejection | None:
         """Return what to store, or why not; None if tokens have to be looked up.
@@ -195,7 +254,23 @@ class Reception:
             )
             self._observe(Problem(Topic.ASTRAY, text))
 
-    async def _look_up(self, request: Request) -> Inbound | Rejection:
+    async def _ask(
+        self, request: Request, key: bytes, asked: Awaitable[ValidationCacheEntry | None]
+    ) -> Judged:
+        """Judge a request once other processes have said whether they remember it."""
+        entry = await asked
+        if entry is not None:
+            return _remembered(request, entry, "redis")
+        decided = self.decide(request)
+        if decided is None:
+            return await self._look_up(request, key)
+        return self._judged(request, decided, key)
+
+    async def _look_up(self, request: Request, key: bytes | None) -> Judged:
+        """Judge a request whose tokens have to be looked up."""
+        return self._judged(request, await self._verify(request), key)
+
+    async def _verify(self, request: Request) -> Inbound | Rejection:
         """Validate a request whose tokens have to be looked up; defer it if they can't be."""
         try:
             with self._signature_deadline:
@@ -208,40 +283,60 @@ class Reception:
             return defer(request, self._validator.claimed_account(request))
         return Rejection(Fault.CREDENTIALS_UNAVAILABLE, detail)
 
-    async def _store(
-        self, request: Request, inbound: Inbound, validated: float, key: bytes | None
-    ) -> Outcome:
-        kind, deferred = request.kind, inbound.kind is Kind.DEFERRED
-        append = self._defer if deferred else self._append
-        new, detail = True, ""
-        try:
-            with self._append_deadline:
-                new = await append(inbound)
-        except StoreUnavailable as error:
-            self._watch.away(error)
-            answer, detail = REFUSED[Fault.STORE_UNAVAILABLE], str(error)
-        except BacklogFull as error:
-            answer, detail = REFUSED[Fault.BACKLOG_FULL], str(error)
-        except TimeoutError:
-            answer = REFUSED[Fault.STORE_TIMEOUT]
-        except Exception as error:  # noqa: BLE001 - see decide
-            answer, detail = REFUSED[Fault.INTERNAL_ERROR], self._unexpected(error)
-        else:
-            self._watch.back()
-            answer = STORED[kind]
+    def _judged(self, request: Request, decided: Inbound | Rejection, key: bytes | None) -> Judged:
+        if self._hosts is not None and isinstance(decided, Inbound):
+            host = request.host
+            if host not in self._hosts:
+                decided = _of_another_host(request, host)
+        now = perf_counter()
+        if isinstance(decided, Inbound):
+            return Validated(request, decided, now, key)
+        answer, (_, detail, sid, sender) = REFUSED[decided.reason], decided
+        return Outcome(
+            request.kind, answer, request.started, now, now,
+            sid=sid, sender=sender, detail=detail, key=key,
+        )  # fmt: skip
+
+    def _appending(self, inbound: Inbound) -> Awaitable[bool]:
+        append = self._defer if inbound.kind is Kind.DEFERRED else self._append
+        return append(inbound)
+
+    def _outcome(self, validated: Validated, new: bool, failure: BaseException | None) -> Outcome:
+        """Return the outcome of an appending that has ended.
+
+        Args:
+            validated: what was to be appended.
+            new: whether it was not known yet.
+            failure: why it was not appended; None if it was.
+        """
+        request, inbound, at, key = validated
+        kind, detail = request.kind, ""
+        match failure:
+            case None:
+                self._watch.back()
+                answer = STORED[kind]
+            case StoreUnavailable():
+                self._watch.away(failure)
+                answer, detail = REFUSED[Fault.STORE_UNAVAILABLE], str(failure)
+            case BacklogFull():
+                answer, detail = REFUSED[Fault.BACKLOG_FULL], str(failure)
+            case TimeoutError():
+                answer = REFUSED[Fault.STORE_TIMEOUT]
+            case _:
+                answer, detail = REFUSED[Fault.INTERNAL_ERROR], self._unexpected(failure)
         problem = None if inbound.kind is kind else self._misdirected(request, inbound)
         return Outcome(
             kind,
             answer,
             request.started,
-            validated,
+            at,
             perf_counter(),
             not new,
             inbound.sid,
             inbound.sender,
             detail,
             "",
-            deferred and not answer.error,
+            inbound.kind is Kind.DEFERRED and not answer.error,
             key,
             problem,
         )
@@ -273,10 +368,12 @@ class Reception:
         elif answer.error in _CACHEABLE_REFUSALS:
             cache.put(key, ValidationCacheEntry(CachedVerdict.REFUSED, answer, time.time()))
 
-    def _unexpected(self, error: Exception) -> str:
+    def _unexpected(self, error: BaseException) -> str:
         """Report a mistake of ours; return its type and place, not its text, which may quote."""
-        frame = extract_tb(error.__traceback__)[-1]
-        where = f"{PurePath(frame.filename).name}:{frame.lineno}"
+        frames = extract_tb(error.__traceback__)  # none of an error that was not raised here
+        where = (
+            f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "the store"
+        )
         text = f"{type(error).__name__} at {where} while answering a webhook"
         self._observe(Problem(Topic.INTERNAL_ERROR, text))
         return text

@@ -13,6 +13,8 @@ from offhook.events import Observer, Problem, Topic
 from offhook.ingress.admission import BacklogLimit
 from offhook.ingress.credentials import Credentials, Lookup
 from offhook.ingress.deferral import DeferralLimit
+from offhook.ingress.direct import Webhooks
+from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
 from offhook.settings import Settings, SignaturePolicy
@@ -34,6 +36,10 @@ class Ingress:
         observer: called with every event.
         lookup: returns the auth tokens of an account; None for those of the settings.
         create_store: whether to make the store where there is none.
+
+    Attributes:
+        asgi: answers every request.
+        webhooks: answers most webhooks, for less, where the server is ours.
 
     Raises:
         SettingsError: `store`, `spool` or `cache` cannot be read.
@@ -66,6 +72,7 @@ class Ingress:
             defer=DeferralLimit(self._intake.append, self._intake.store).admit,
         )
         self.asgi: ASGIApp = routes(reception, settings, ready=self._intake.ready)
+        self.webhooks = Webhooks(reception, Reader(settings))
 
     async def start(self) -> None:
         """Open the store, and the spool if there is one.

@@ -15,7 +15,7 @@ from pathlib import Path
 from offhook.app import Offhook
 from offhook.concurrency import done_before
 from offhook.errors import OffhookError
-from offhook.ingress.http_protocol import Bounds
+from offhook.ingress.connections import Bounds
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import SharedCounters
@@ -90,7 +90,12 @@ async def _serve_ingress(
 ) -> None:
     app.configure(worker="external")
     settings = app.settings
-    server = server_for(app, drain=settings.drain_timeout, bounds=Bounds(settings.max_connections))
+    server = server_for(
+        app,
+        drain=settings.drain_timeout,
+        bounds=Bounds(settings.max_connections),
+        webhooks=lambda: app.webhooks,
+    )
     async with serving(server, listener) as served:
         _tune_garbage_collector()
         lifeline.beat()

@@ -14,7 +14,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from offhook.errors import ConfigurationError
-from offhook.ingress.http_protocol import DEFAULT_BOUNDS, Bounds, limited_http_protocol
+from offhook.ingress.connections import DEFAULT_BOUNDS, Bounds
+from offhook.ingress.direct import Webhooks
+from offhook.ingress.http_protocol import limited_http_protocol
 
 
 def on_signals(act: Callable[[], None]) -> None:
@@ -83,6 +85,7 @@ def server_for(
     drain: float,
     lifespan: Literal["on", "off"] = "on",
     bounds: Bounds = DEFAULT_BOUNDS,
+    webhooks: Callable[[], Webhooks | None] = lambda: None,
 ) -> Server:
     """Return a server for an app, yet to be given its sockets.
 
@@ -91,10 +94,11 @@ def server_for(
         drain: seconds that requests which have begun may take to end.
         lifespan: whether the application has one.
         bounds: of its connections.
+        webhooks: as of `limited_http_protocol`.
     """
     config = uvicorn.Config(
         app,
-        http=limited_http_protocol(bounds),
+        http=limited_http_protocol(bounds, webhooks),
         ws="none",
         lifespan=lifespan,
         log_config=None,

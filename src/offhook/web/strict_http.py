@@ -47,14 +47,15 @@ def _fault(scope: Scope) -> Fault | None:
     host = fields.get(b"host")
     # As nearly all requests are, for less.
     if scope["http_version"] == "1.1" and host and len(fields) == len(scope["headers"]):
-        return None if _is_host(host) else Fault.BAD_HOST
+        return None if is_host(host) else Fault.BAD_HOST
     if scope["http_version"] not in _VERSIONS:
         return Fault.UNSUPPORTED_VERSION
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if not hosts:
         return Fault.BAD_HOST if scope["http_version"] == "1.1" else None
-    return None if len(hosts) == 1 and _is_host(hosts[0]) else Fault.BAD_HOST
+    return None if len(hosts) == 1 and is_host(hosts[0]) else Fault.BAD_HOST
 
 
-def _is_host(value: bytes) -> bool:
+def is_host(value: bytes) -> bool:
+    """Return whether a Host header names a host that can exist."""
     return len(value) <= _MAX_HOST and host_name(value.decode("latin-1")) is not None

@@ -78,11 +78,6 @@ class Offhook:
             self._settings = Settings.load(**self._given)
         return self._settings
 
-    @property
-    def webhooks(self) -> Webhooks | None:
-        """What answers webhooks without ASGI, for servers of offhook's; None before the start."""
-        return None if self._running is None else self._running.ingress.webhooks
-
     def configure(
         self,
         *,
@@ -296,6 +291,12 @@ class Offhook:
         await receive()
         await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def webhooks_of(app: Offhook) -> Webhooks | None:
+    """Return what answers an app's webhooks without ASGI; None before the app is started."""
+    running = app._running  # noqa: SLF001 - for servers of offhook's, no part of what users see
+    return None if running is None else running.ingress.webhooks
 
 
 class _Running:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from offhook import __version__
 from offhook.admin import Dashboard
 from offhook.admin.metrics import MetricsEndpoint
 from offhook.alerts import RULES, AlertWatcher
-from offhook.app import Offhook
+from offhook.app import Offhook, webhooks_of
 from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
 from offhook.dev.control import ControlApi, TextSender
@@ -136,7 +137,7 @@ async def dev_server(
         )
         async with (
             serving(
-                server_for(entrance, drain=_DRAIN, webhooks=lambda: app.webhooks), listener
+                server_for(entrance, drain=_DRAIN, webhooks=partial(webhooks_of, app)), listener
             ) as served,
             phone.listening(memory),
             dashboard.running(),

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
-from offhook.app import Offhook
+from offhook.app import Offhook, webhooks_of
 from offhook.concurrency import done_before
 from offhook.errors import OffhookError
 from offhook.ingress.connections import Bounds
@@ -94,7 +95,7 @@ async def _serve_ingress(
         app,
         drain=settings.drain_timeout,
         bounds=Bounds(settings.max_connections),
-        webhooks=lambda: app.webhooks,
+        webhooks=partial(webhooks_of, app),
     )
     async with serving(server, listener) as served:
         _tune_garbage_collector()

@@ -314,6 +314,22 @@ async def test_one_is_not_judged_before_those_ahead_of_it_are_answered() -> None
         assert await client.statuses(4) == [200] * 4
 
 
+async def test_what_is_sent_while_others_wait_is_read_later() -> None:
+    async with running(append := Appends()) as at:
+        append.at_once = False
+        client = await at.client()
+        client.writer.write(numbered(0))
+        await append.until(1)
+        for number in range(1, PIPELINED + 2):
+            client.writer.write(numbered(number))
+            await asyncio.sleep(0.01)
+        for count in range(1, PIPELINED + 3):
+            await append.until(count)
+            append.finish()
+        assert await client.statuses(PIPELINED + 2) == [200] * (PIPELINED + 2)
+        assert append.sids == [f"SM{number:032d}" for number in range(PIPELINED + 2)]
+
+
 async def test_a_flood_of_requests_at_once_is_refused() -> None:
     async with running(append := Appends()) as at:
         client = await at.client()
@@ -400,6 +416,14 @@ async def test_a_client_that_says_so_gets_the_last_answer_and_the_end() -> None:
             reply = await client.reply()
             assert (reply.status, reply.headers["connection"], reply.closed) == (200, "close", True)
             assert append.sids == [f"SM{1:032d}"], "what follows is not handled"
+        append.stored.clear()
+        client = await at.client()
+        client.writer.write(
+            UNSIGNED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + numbered(2)
+        )
+        answer = await client.rest()
+        assert (answer.count(b" 403 "), answer.count(b"HTTP/1.1")) == (1, 1)
+        assert append.stored == []
         assert at.by_asgi == []
 
 

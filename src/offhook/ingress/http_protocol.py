@@ -97,8 +97,8 @@ class HttpProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._state = State.IDLE
         self._parser = httptools.HttpRequestParser(self)
-        # Else requests behind one that says `Connection: close` would be refused before that one
-        # has been answered.
+        # What follows a request that says `Connection: close` is ignored, not refused before that
+        # request has been answered.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._transport: CoalescingTransport
         self._flow: FlowControl
@@ -244,8 +244,6 @@ class HttpProtocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a head."""
-        if self._transport.is_closing():  # the answer to the request before it was the last
-            raise Refusal(Fault.MALFORMED_REQUEST)
         self._state = TRANSITIONS[self._state][Event.BEGIN]
         self._target = b""
         self._headers = []

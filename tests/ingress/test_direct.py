@@ -1,6 +1,7 @@
 """A webhook that needs no ASGI: answered in its turn, durable by then, whatever else happens."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -551,6 +552,37 @@ async def test_with_signatures_off_nothing_is_looked_up() -> None:
         assert (await client.reply()).status == 200
         assert len(append.stored) == 1
         assert not [one for one in at.events if isinstance(one, Problem)]
+
+
+# Memory
+
+
+async def test_neither_a_request_nor_a_connection_leaves_cycles_for_the_collector() -> None:
+    async with running(append := Appends()) as at:
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for data, count in (
+                (webhook() * 3, 3),
+                (webhook(Connection="close"), 1),
+                (UNSIGNED + HEALTH, 2),
+                (numbered(1) + b"garbage\r\n\r\n", 2),
+            ):
+                client = await at.client()
+                client.writer.write(data)
+                await client.statuses(count)
+                client.writer.close()
+                while at.server.server_state.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            append.stored.clear()
+            gc.collect()
+            ours = [one for one in gc.garbage if type(one).__module__.startswith("offhook")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert ours == []
 
 
 # Mistakes of ours

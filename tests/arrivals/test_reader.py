@@ -168,9 +168,9 @@ def test_what_a_disk_has_changed_is_set_aside_and_the_rest_goes_on(logs: Logs) -
     logs.append(1, 20)
     path = path_of(logs.store, 1)
     with sqlite3.connect(path) as disk:
-        (batch,) = disk.execute("SELECT batch FROM arrivals WHERE id = 1").fetchone()
+        (batch,) = disk.execute("SELECT batch FROM arrivals WHERE number = 2").fetchone()
         changed = batch[:60] + bytes([batch[60] ^ 1]) + batch[61:]
-        disk.execute("UPDATE arrivals SET batch = ? WHERE id = 1", (changed,))
+        disk.execute("UPDATE arrivals SET batch = ? WHERE number = 2", (changed,))
     disk.close()
     assert logs.read() == ["1:20"]
     assert logs.unreadable == [path]

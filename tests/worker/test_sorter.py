@@ -234,6 +234,22 @@ async def test_what_waits_in_the_logs_counts(machine: Machine) -> None:
         assert (await counts(store)).messages[State.OPEN] == 3
 
 
+async def test_a_log_from_a_backup_older_than_the_store_loses_nothing(machine: Machine) -> None:
+    log = machine.path.with_name("offhook.db-arrivals-1")
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM0"))
+    backup = log.read_bytes()
+    async with machine.ingress() as ingress:
+        for number in range(5):
+            await ingress.accept(inbound(f"SM{number}"))
+    await machine.sorted()
+    log.write_bytes(backup)
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM5"))
+    await machine.sorted()
+    assert await machine.stored() == [f"SM{number}" for number in range(6)]
+
+
 async def test_the_log_of_a_process_that_has_ended_is_trimmed_too(machine: Machine) -> None:
     async with machine.ingress() as ingress:
         await ingress.accept(inbound("SM1")._replace(form=b"Body=secret+words"))

@@ -132,12 +132,17 @@ class LogFile:
         return cls._of(path, connection)
 
     def append(self, batch: bytes, newest: int, number: int) -> int:
-        """Commit a row durably; return its place."""
+        """Commit a row durably; return its place.
+
+        Places go by the time: a log that comes from a backup, older than what the store has read of
+        it, does not give them again to what would then count as read.
+        """
+        place = max(self._last + 1, newest)
         self._connection.execute(
-            "INSERT INTO arrivals VALUES (?, ?, ?, ?)", (self._last + 1, newest, number, batch)
+            "INSERT INTO arrivals VALUES (?, ?, ?, ?)", (place, newest, number, batch)
         )
-        self._last += 1
-        return self._last
+        self._last = place
+        return place
 
     def set_aside(self, batch: bytes, reason: str) -> None:
         """Keep a batch that can't be sorted, whatever is trimmed."""

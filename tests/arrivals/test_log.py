@@ -213,6 +213,20 @@ async def test_a_log_that_is_lost_while_it_is_in_use_is_copied(machine: Machine,
         assert sids(machine.store.with_name("offhook.db-arrivals-2")) == ["before", "after"]
 
 
+async def test_a_log_that_is_lost_while_nothing_arrives_is_copied_before_its_process_ends(
+    machine: Machine,
+) -> None:
+    async with machine.log() as log:
+        await appended(log, "one")
+        (path,) = logs_of(machine.store)
+        path.unlink()
+        await log.look()
+        assert machine.held() == ["one"]
+        for path in machine.store.parent.glob("offhook.db-arrivals-*"):
+            path.unlink()
+    assert machine.held() == ["one"]
+
+
 @pytest.mark.parametrize("size", [0, 5000])
 async def test_one_that_is_cut_in_use_is_put_aside_and_another_begun(
     machine: Machine, size: int

@@ -234,6 +234,17 @@ async def test_what_waits_in_the_logs_counts(machine: Machine) -> None:
         assert (await counts(store)).messages[State.OPEN] == 3
 
 
+async def test_a_log_that_is_removed_is_sorted_though_nothing_more_arrives(
+    machine: Machine,
+) -> None:
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM1"))
+        machine.path.with_name("offhook.db-arrivals-1").unlink()
+        await eventually(lambda: bool(machine.problems))
+        await machine.sorted()
+        assert await machine.stored() == ["SM1"]
+
+
 async def test_a_log_from_a_backup_older_than_the_store_loses_nothing(machine: Machine) -> None:
     log = machine.path.with_name("offhook.db-arrivals-1")
     async with machine.ingress() as ingress:

@@ -5,6 +5,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -113,6 +114,14 @@ class ArrivalsLog:
         """
         return await self._call(lambda: self._trim(positions))
 
+    async def look(self) -> None:
+        """Look whether the log can still be found, and copy it into another one if not.
+
+        Raises:
+            StoreUnavailable: it can't be copied at present.
+        """
+        await self._call(self._move_if_lost)
+
     async def check(self) -> None:
         """Write as much as a webhook can take, and change nothing by it.
 
@@ -201,6 +210,9 @@ class ArrivalsLog:
             self._file = None
 
     def _end(self) -> None:
+        if self._file is not None:
+            with suppress(OSError, sqlite3.Error, StoreUnavailable):
+                self._move_if_lost()  # or what it holds ends with the process
         self._close_file()
         if self._slot is not None:
             self._slot.release()

@@ -93,6 +93,7 @@ class LoggedStore:
     async def _trim(self) -> bool:
         """Trim what has been sorted; return whether the log is empty then."""
         try:
+            await self._log.look()
             empty = await self._log.trim(await self._store.positions())
         except StoreUnavailable as error:
             self._watch.away(error)

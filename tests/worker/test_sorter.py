@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from offhook.arrivals.file import put_aside
 from offhook.arrivals.logged import LoggedStore
 from offhook.arrivals.waiting import counts
 from offhook.core.lifecycle import State
@@ -267,6 +268,41 @@ async def test_the_log_of_a_process_that_has_ended_is_trimmed_too(machine: Machi
     log = machine.path.with_name("offhook.db-arrivals-1")
     await machine.sorted()
     assert b"secret" not in log.read_bytes()
+
+
+def damage(log: Path, text: bytes) -> None:
+    """Overwrite the page that holds a text."""
+    data = log.read_bytes()
+    with log.open("r+b") as file:
+        file.seek(data.index(text) // 4096 * 4096)
+        file.write(b"\xff" * 200)
+
+
+@pytest.mark.parametrize("name", ["SM000", "SM100", "SM199"])
+@pytest.mark.parametrize("adopted", [True, False])
+async def test_a_damaged_page_of_a_log_stops_nothing_else(
+    machine: Machine, name: str, *, adopted: bool
+) -> None:
+    names = [f"SM{number:03}" for number in range(200)]
+    log = machine.path.with_name("offhook.db-arrivals-1")
+    async with machine.ingress() as ingress:
+        for each in names:
+            await ingress.accept(inbound(each))
+    damage(log, name.encode())
+    if adopted:
+        async with machine.sorter(), machine.sorter(), machine.ingress() as ingress:
+            await ingress.accept(inbound("SM200"))
+            await eventually(lambda: sum(sort.new for sort in machine.sorts) > 160)
+        names.append("SM200")
+    await machine.sorted()
+    await machine.sorted()
+    stored = await machine.stored()
+    missing = set(names) - set(stored)
+    assert stored == [each for each in names if each not in missing]
+    assert name in missing
+    assert len(missing) < 40, "those of one page"
+    assert any("unreadable" in problem.text for problem in machine.problems)
+    assert len(list(put_aside(machine.path))) == 1
 
 
 async def test_one_that_can_not_be_read_is_put_aside_when_its_process_has_ended(

@@ -10,8 +10,8 @@ import glob
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -40,6 +40,7 @@ _SCHEMA: Final = f"""
     COMMIT;
 """
 
+_COPIED: Final = 256  # rows that are copied with one commit
 _INFIX: Final = "-arrivals-"
 _ASIDE: Final = "-unreadable-"
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -92,7 +93,13 @@ class LogFile:
             raise FileNotFoundError(f"{path} is empty")
         (name,) = connection.execute("SELECT name FROM log").fetchone()
         self.name: bytes = name
-        self._last = self.end()
+        self._trimmed = 0
+        self._last = 0
+        try:
+            self._last = self.end()
+        except sqlite3.DatabaseError as error:
+            if not is_unreadable(error):
+                raise  # else what can be read of it is copied
         self._opened = Opened(path, connection)
         self._name = str(path)
         self._size = 0
@@ -174,19 +181,84 @@ class LogFile:
             "SELECT id, newest, number, batch FROM arrivals WHERE id > ? ORDER BY id", (after,)
         )
         with closing(cursor):
-            for found in cursor:
-                rows.append(Row(*found))
-                number += rows[-1].number
-                if number >= limit:
-                    break
+            try:
+                for found in cursor:
+                    rows.append(Row(*found))
+                    number += rows[-1].number
+                    if number >= limit:
+                        break
+            except sqlite3.DatabaseError as error:
+                if not (rows and is_unreadable(error)):
+                    raise  # else the next read begins where it is damaged
         return rows
+
+    def look_at(self, after: int) -> None:
+        """Look whether what comes behind a place can be read.
+
+        Raises:
+            sqlite3.DatabaseError: it can't; see `is_unreadable`.
+        """
+        self.read(after, 1)
+
+    def _beyond(self, after: int) -> int | None:
+        """Return the place behind which more may be read, where what follows `after` can't be."""
+        first: int | None = None
+        query = "SELECT id FROM arrivals WHERE id > ? ORDER BY id DESC"
+        try:
+            with closing(self._connection.execute(query, (after,))) as cursor:
+                for (found,) in cursor:
+                    first = found
+        except sqlite3.DatabaseError:  # it is the page before that of `first` which is damaged
+            return None if first is None else max(first - 1, after + 1)
+        return first
+
+    def copy_to(self, other: "LogFile") -> tuple[int, Exception | None]:
+        """Append all rows that can be read to another log.
+
+        Returns:
+            How many they are, and why others can't be read.
+        """
+        copied, damage = 0, None
+        after: int | None = 0
+        while after is not None:
+            try:
+                rows = self.read(after, _COPIED)
+            except sqlite3.DatabaseError as error:
+                if not is_unreadable(error):
+                    raise
+                after, damage = self._beyond(after), error
+                continue
+            if not rows:
+                break
+            other.append_all(rows)
+            copied, after = copied + len(rows), rows[-1].id
+        return copied, damage
+
+    def append_all(self, rows: Sequence[Row]) -> None:
+        """Append rows of another log with one commit."""
+        last = self._last
+        try:
+            with self._transaction():
+                for row in rows:
+                    self.append(row.batch, row.newest, row.number)
+        except BaseException:
+            self._last = last
+            raise
 
     def trim(self, position: int) -> None:
         """Remove all rows up to a place."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        if position <= self._trimmed:
+            return
+        with self._transaction():
             self._connection.execute("UPDATE log SET trimmed = max(trimmed, ?)", (position,))
             self._connection.execute("DELETE FROM arrivals WHERE id <= ?", (position,))
+        self._trimmed = position
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -280,7 +352,7 @@ class Slot:
         """Open its log, making it if need be."""
         return LogFile.make(self.path, self.lock)
 
-    def put_aside(self, error: sqlite3.Error) -> Problem:
+    def put_aside(self, error: Exception) -> Problem:
         """Rename a log that can't be read, so that another can be begun; return what to report."""
         aside = self.path.with_name(f"{self.path.name}{_ASIDE}{secrets.token_hex(4)}")
         for suffix in ("-wal", "-shm", ""):
@@ -288,6 +360,26 @@ class Slot:
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
         text = f"{self.path} can't be read ({error}): it was renamed {aside.name}"
         return Problem(Topic.ARRIVALS, text)
+
+    def move(self, file: LogFile, to: LogFile, error: Exception) -> Problem:
+        """Copy what its log holds to another one, as far as it can be read, and close it.
+
+        Args:
+            file: its log.
+            to: another one.
+            error: why. A log that is damaged is put aside as well.
+
+        Returns:
+            What to report.
+        """
+        copied, damage = file.copy_to(to)
+        if is_unreadable(error):
+            damage = damage or error
+        text = f"what could be read of it ({copied} commits) was copied to {to.path}"
+        if damage is not None:
+            text = f"{text}; {self.put_aside(damage).text}"
+        file.close()
+        return Problem(Topic.ARRIVALS, f"{error}: {text}")
 
     def release(self) -> None:
         """Let another process have it. May be called twice."""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from offhook.arrivals.file import LogFile, Slot, is_unreadable
 from offhook.arrivals.record import Arrival, pack
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Problem, Topic
+from offhook.events import Observer
 from offhook.stores.sqlite.files import FileMoved
 from offhook.stores.sqlite.writer import failure
 
@@ -24,7 +24,6 @@ MAX_GATHERED: Final = 20_000
 """Arrivals that may wait for a commit; beyond it the log counts as unavailable."""
 
 _BATCH: Final = 256  # arrivals of one row: as many as the sorter stores in one transaction
-_COPIED: Final = 1024  # arrivals that are copied at a time
 
 
 class ArrivalsLog:
@@ -237,13 +236,15 @@ class ArrivalsLog:
         try:
             self._writable().append(*row)
         except sqlite3.Error as error:
-            if self._slot is None or self._file is None or not is_unreadable(error):
-                raise
-            self._close_file()
-            self._observer(self._slot.put_aside(error))
-            self._file = self._slot.open()
-            self._file.append(*row)
+            self._replace_damaged(error)
+            self._writable().append(*row)
         self._move_if_lost()  # the row is durable, and is copied with the others
+
+    def _replace_damaged(self, error: sqlite3.Error) -> None:
+        """Go on in another log, or raise the error again if the log is not damaged."""
+        if self._file is None or not is_unreadable(error):
+            raise error
+        self._move(error)
 
     def _writable(self) -> LogFile:
         if self._file is None:
@@ -264,45 +265,34 @@ class ArrivalsLog:
                 self._close_file()
                 self._begin()
 
-    def _move(self, error: FileMoved) -> None:
-        """Go on in another log, and copy into it what is in one that nobody else finds any more."""
+    def _move(self, error: Exception) -> None:
+        """Go on in another log, and copy into it what is in one that others can't find or read."""
         lost, lost_slot = self._file, self._slot
         if lost is None or lost_slot is None:
             return
         slot = Slot.take(self._store)
         try:
             file = self._open_any(slot)
-            try:
-                text = f"what it held ({_copy(lost, file)} commits) was copied to {slot.path}"
-            except sqlite3.DatabaseError as damage:
-                if not is_unreadable(damage):
-                    raise
-                text = lost_slot.put_aside(damage).text
+            problem = lost_slot.move(lost, file, error)
             file.check()
         except BaseException:
             slot.release()
             raise
         self._file, self._slot = file, slot
-        lost.close()
         lost_slot.release()
-        self._observer(Problem(Topic.ARRIVALS, f"{error}: {text}"))
+        self._observer(problem)
 
     def _trim(self, positions: Mapping[bytes, int]) -> bool:
-        if self._file is None or self._file.name not in positions:
+        if self._file is None:
             return False
-        self._file.trim(positions[self._file.name])
-        self._file.checkpoint()
-        return self._file.is_empty()
-
-
-def _copy(from_: LogFile, to: LogFile) -> int:
-    """Append all rows of one log to another; return how many."""
-    copied = after = 0
-    while rows := from_.read(after, _COPIED):
-        for row in rows:
-            to.append(row.batch, row.newest, row.number)
-        copied, after = copied + len(rows), rows[-1].id
-    return copied
+        position = positions.get(self._file.name, 0)
+        try:
+            self._file.trim(position)
+            self._file.checkpoint()
+            self._file.look_at(position)  # what is appended behind a damaged page is never sorted
+        except sqlite3.Error as error:
+            self._replace_damaged(error)
+        return self._writable().is_empty()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *given: object) -> None:

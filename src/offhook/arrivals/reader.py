@@ -9,11 +9,14 @@ was received after it began: all processes of a machine go by one clock (`StoreC
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from offhook.arrivals.file import LogFile, Row, Waiting, is_unreadable, logs_of
 from offhook.arrivals.record import Arrival, pack, unpack
 from offhook.stores.sqlite.files import FileMoved
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Round(NamedTuple):
@@ -63,7 +66,10 @@ class LogReader:
                 sorted without what the others do.
         """
         before = self._clock()
-        rows = {file: self._read(file, positions, limit) for file in self._refreshed()}
+        rows = {
+            file: self._try([], file, file.read, positions.get(file.name, 0), limit)
+            for file in self._refreshed()
+        }
         # What is later than now is older than all: the clock went on from an earlier moment, since
         # the machine was started with a wrong one, or another store is in the place of the first.
         now = self._clock()
@@ -93,13 +99,16 @@ class LogReader:
 
     def waiting(self, positions: Mapping[bytes, int]) -> Waiting:
         """Return what all logs hold behind the positions. Raises as `read` does."""
-        found = [file.waiting(positions.get(file.name, 0)) for file in self._refreshed()]
+        found = [
+            self._try(Waiting(0, None), file, file.waiting, positions.get(file.name, 0))
+            for file in self._refreshed()
+        ]
         since = [waiting.since for waiting in found if waiting.since is not None]
         return Waiting(sum(waiting.number for waiting in found), min(since, default=None))
 
     def ends(self) -> dict[bytes, int]:
         """Return the place of each log's last row. Raises as `read` does."""
-        return {file.name: file.end() for file in self._refreshed()}
+        return {file.name: self._try(0, file, file.end) for file in self._refreshed()}
 
     def close(self) -> None:
         """Close them."""
@@ -107,14 +116,17 @@ class LogReader:
             file.close()
         self._files.clear()
 
-    def _read(self, file: LogFile, positions: Mapping[bytes, int], limit: int) -> list[Row]:
+    def _try(
+        self, otherwise: T, file: LogFile, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read something of a log; of one that is damaged, its owner copies what can be read."""
         try:
-            return file.read(positions.get(file.name, 0), limit)
+            return read(*args, **kwargs)
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):
                 raise
-            self._unreadable(file.path, error)  # its owner puts it aside
-            return []
+            self._unreadable(file.path, error)
+            return otherwise
 
     def _unpack(self, file: LogFile, row: Row) -> list[Arrival]:
         try:

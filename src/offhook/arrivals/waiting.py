@@ -3,14 +3,15 @@
 import asyncio
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 from offhook.arrivals.file import Waiting
 from offhook.arrivals.reader import LogReader
 from offhook.arrivals.record import NS_OF_S
 from offhook.core.lifecycle import State
+from offhook.errors import StoreUnavailable
 from offhook.stores.api import Counts, Store
 from offhook.stores.sqlite.store import SqliteStore
-from offhook.stores.sqlite.writer import failure
 
 
 async def waiting(store: SqliteStore) -> Waiting:
@@ -31,7 +32,12 @@ async def waiting(store: SqliteStore) -> Waiting:
     try:
         return await asyncio.to_thread(look)
     except (OSError, sqlite3.Error) as error:
-        raise failure("read the arrivals of", store.path, error) from error
+        raise unavailable(store.path, error) from error
+
+
+def unavailable(store: Path, error: Exception) -> StoreUnavailable:
+    """Return the error of a log that can't be read. It doesn't say that the store is broken."""
+    return StoreUnavailable(f"cannot read the arrivals of {store}: {error}")
 
 
 async def counts(store: Store) -> Counts:

@@ -8,18 +8,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from offhook.arrivals.file import Slot, is_unreadable, logs_of
+from offhook.arrivals.file import LogFile, Slot, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
 from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
-from offhook.arrivals.waiting import waiting
+from offhook.arrivals.waiting import unavailable, waiting
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreBroken, StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Sorted, Topic
 from offhook.stores.api import Overtaken, Store
 from offhook.stores.availability import StoreWatch
 from offhook.stores.sqlite.store import SqliteStore
-from offhook.stores.sqlite.writer import failure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,12 +97,17 @@ class Sorter:
         """
         deadline = time.monotonic() + patience
         try:
-            goals = await self._read(self._reader.ends)
+            goals: Mapping[bytes, int] = {}
             while True:
+                ends = await self._read(self._reader.ends)
+                # Of one that is gone, another one holds what is to be sorted.
+                goals = {name: goals.get(name, end) for name, end in ends.items()}
                 more = await self._round()
                 positions = self._positions or {}
-                if all(positions.get(name, 0) >= goal for name, goal in goals.items()):
+                done = all(positions.get(name, 0) >= goal for name, goal in goals.items())
+                if done or not more:
                     await self._tend()
+                if done:
                     return True
                 if time.monotonic() >= deadline:
                     return False
@@ -199,14 +203,28 @@ class Sorter:
             return
         try:
             with closing(slot.open()) as file:
-                file.trim(positions.get(file.name, 0))
-                file.checkpoint()
+                self._trim(slot, file, positions.get(file.name, 0))
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):
                 raise
             self._observer(slot.put_aside(error))
         finally:
             slot.release()
+
+    def _trim(self, slot: Slot, file: LogFile, position: int) -> None:
+        try:
+            file.trim(position)
+            file.checkpoint()
+            file.look_at(position)
+        except sqlite3.DatabaseError as error:
+            if not is_unreadable(error):
+                raise
+            other = Slot.take(self._store.path)
+            try:
+                with closing(other.open()) as to:
+                    self._observer(slot.move(file, to, error))
+            finally:
+                other.release()
 
     async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something with the logs, on another thread.
@@ -217,7 +235,7 @@ class Sorter:
         try:
             return await asyncio.to_thread(work, *args, **kwargs)
         except (OSError, sqlite3.Error) as error:
-            raise failure("read the arrivals of", self._store.path, error) from error
+            raise unavailable(self._store.path, error) from error
 
     def _leads(self) -> bool:
         if self._lead is None:

@@ -25,6 +25,13 @@ _POLL_INTERVAL: Final = 0.5  # seconds
 class _Erased:
     erased: int = 0
     busy: int = 0
+    unsorted: str = ""
+
+    def left(self) -> str:
+        """Return what may be left of the person, as a sentence; empty if nothing is."""
+        if self.busy:
+            return f"{self.busy} are still being handled or sent: run the command again"
+        return self.unsorted and f"{self.unsorted}: run the command again"
 
 
 def command(
@@ -62,10 +69,8 @@ def command(
         print_json({"erased": result.erased, "busy": result.busy})
     else:
         console().print(f"{result.erased:,} messages and sends of {shown} erased")
-    if result.busy:
-        console(stderr=True).print(
-            f"{result.busy} are still being handled or sent: run the command again", style="red"
-        )
+    if left := result.left():
+        console(stderr=True).print(left, style="red")
         raise typer.Exit(1)
 
 
@@ -80,7 +85,11 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
     stop = asyncio.Event()
     on_signals(stop.set)
     result = _Erased()
-    async with existing(settings, patience=wait) as store:
+
+    def note(unsorted: str) -> None:
+        result.unsorted = unsorted
+
+    async with existing(settings, patience=wait, unsorted=note) as store:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             step = await store.erase(sender, _BATCH)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from offhook.core.connection_uri import ConnectionUri
 from offhook.dev.session import running
 from offhook.dev.store import FOLDER
-from offhook.errors import ConfigurationError
+from offhook.errors import ConfigurationError, StoreUnavailable
 from offhook.events import Event, Problem
 from offhook.settings import Settings
 from offhook.stores import opened, place_of
@@ -73,7 +73,10 @@ def _stores_of_dev(folder: Path) -> list[str]:
 
 @asynccontextmanager
 async def existing(
-    settings: Settings, *, patience: float = _CATCH_UP_TIMEOUT
+    settings: Settings,
+    *,
+    patience: float = _CATCH_UP_TIMEOUT,
+    unsorted: Callable[[str], None] = complain,
 ) -> AsyncIterator[Store]:
     """Open the store within the context, if it exists or is created within a second.
 
@@ -82,6 +85,7 @@ async def existing(
     Args:
         settings: name it.
         patience: seconds until what is still in the arrivals logs is not waited for any more.
+        unsorted: called with a sentence if some of that is not in the store.
 
     Raises:
         ConfigurationError: it does not exist.
@@ -94,8 +98,11 @@ async def existing(
             f"or name the store with --store or OFFHOOK_STORE{_left_by_dev()}"
         )
     async with opened(settings) as store:
-        if not await catch_up(store, _complain_of, patience=patience):
-            complain(_UNSORTED)
+        try:
+            if not await catch_up(store, _complain_of, patience=patience):
+                unsorted(_UNSORTED)
+        except StoreUnavailable as error:  # a store that can't be written may still be read
+            unsorted(f"{_UNSORTED} ({error})")
         yield store
 
 

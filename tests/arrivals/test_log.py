@@ -305,6 +305,17 @@ async def test_only_its_owner_may_read_it(machine: Machine) -> None:
     assert modes == {0o600}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_makes_is_of_the_owner_of_the_store(machine: Machine) -> None:
+    machine.store.touch()
+    os.chown(machine.store, 65534, 65534)
+    async with machine.log() as log:
+        await appended(log, "one")
+        owners = {file.name: file.stat().st_uid for file in machine.store.parent.iterdir()}
+    assert set(owners.values()) == {65534}, owners
+    assert len(owners) == 5
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path

@@ -350,7 +350,24 @@ class Slot:
 
     def open(self) -> LogFile:
         """Open its log, making it if need be."""
+        if os.geteuid() == 0:
+            self._make_for_owner()
         return LogFile.make(self.path, self.lock)
+
+    def _make_for_owner(self) -> None:
+        """Make a file for the owner of the lock: sorting needs all logs, and root's would stop it.
+
+        SQLite makes a database as the one who runs it, and its log and index as the database.
+        """
+        with suppress(FileExistsError):
+            descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+            try:
+                owner = self.lock.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            finally:
+                os.close(descriptor)
 
     def put_aside(self, error: Exception) -> Problem:
         """Rename a log that can't be read, so that another can be begun; return what to report."""

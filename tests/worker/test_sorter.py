@@ -246,6 +246,31 @@ async def test_a_log_that_is_removed_is_sorted_though_nothing_more_arrives(
         assert await machine.stored() == ["SM1"]
 
 
+async def test_processes_that_name_the_store_by_different_links_find_the_same_logs(
+    machine: Machine, tmp_path: Path
+) -> None:
+    async with machine.store():
+        pass
+    (tmp_path / "elsewhere").mkdir()
+    link = Machine(tmp_path / "elsewhere")
+    link.path.symlink_to(machine.path)
+    async with link.ingress() as ingress:
+        await ingress.accept(inbound("SM1"))
+        await machine.sorted()
+        assert await machine.stored() == ["SM1"]
+        other = Machine(tmp_path / "elsewhere" / "other")
+        other.path.parent.mkdir()
+        async with other.store():
+            pass
+        link.path.unlink()
+        await ingress.accept(inbound("SM2"))
+        link.path.symlink_to(other.path)
+        await ingress.accept(inbound("SM3"))
+        await eventually(lambda: bool(link.problems))
+        await link.sorted()
+        assert (await link.stored())[-2:] == ["SM2", "SM3"]
+
+
 async def test_a_log_from_a_backup_older_than_the_store_loses_nothing(machine: Machine) -> None:
     log = machine.path.with_name("offhook.db-arrivals-1")
     async with machine.ingress() as ingress:

@@ -340,6 +340,17 @@ class Slot:
             raise
         return cls(path, lock, descriptor)
 
+    def check(self, store: Path) -> None:
+        """Look whether its log is where others look for those of the store.
+
+        Raises:
+            FileMoved: it is not: the store is a link, which leads to another one.
+        """
+        home = _home(store)
+        found = home.parent == self.path.parent and self.path.name.startswith(home.name + _INFIX)
+        if not found and home.exists():
+            raise FileMoved(f"{store} leads to {home} now, not to what {self.path} is beside")
+
     def is_held(self) -> bool:
         """Return whether the lock's name still leads to it: if not, others can take it too."""
         try:
@@ -415,21 +426,33 @@ def _give_to_owner(descriptor: int, store: Path) -> None:
 
 def path_of(store: Path, number: int) -> Path:
     """Return the path of a store's log."""
-    return store.with_name(f"{store.name}{_INFIX}{number}")
+    return beside(store, f"{_INFIX}{number}")
+
+
+def beside(store: Path, suffix: str) -> Path:
+    """Return a path beside the file itself: processes may name a store by different links."""
+    home = _home(store)
+    return home.with_name(f"{home.name}{suffix}")
+
+
+def _home(store: Path) -> Path:
+    return Path(os.path.realpath(store))
 
 
 def logs_of(store: Path) -> Iterator[Path]:
     """Yield the paths of a store's logs, whoever writes them."""
-    prefix = f"{store.name}{_INFIX}"
+    first = path_of(store, 1)
+    prefix = first.name.removesuffix("1")
     with suppress(FileNotFoundError):
-        for entry in os.scandir(store.parent):
+        for entry in os.scandir(first.parent):
             if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdecimal():
                 yield Path(entry.path)
 
 
 def put_aside(store: Path) -> Iterator[Path]:
     """Yield the paths of a store's logs that could not be read."""
-    for path in store.parent.glob(f"{glob.escape(store.name)}{_INFIX}*{_ASIDE}*"):
+    home = _home(store)
+    for path in home.parent.glob(f"{glob.escape(home.name)}{_INFIX}*{_ASIDE}*"):
         if not path.name.endswith(("-wal", "-shm")):
             yield path
 

@@ -119,7 +119,7 @@ class ArrivalsLog:
         Raises:
             StoreUnavailable: it can't be copied at present.
         """
-        await self._call(self._move_if_lost)
+        await self._call(self._look)
 
     async def check(self) -> None:
         """Write as much as a webhook can take, and change nothing by it.
@@ -211,7 +211,7 @@ class ArrivalsLog:
     def _end(self) -> None:
         if self._file is not None:
             with suppress(OSError, sqlite3.Error, StoreUnavailable):
-                self._move_if_lost()  # or what it holds ends with the process
+                self._look()  # or what it holds ends with the process
         self._close_file()
         if self._slot is not None:
             self._slot.release()
@@ -252,6 +252,14 @@ class ArrivalsLog:
         if self._file is None:
             raise StoreUnavailable("the arrivals log is closed")
         return self._file
+
+    def _look(self) -> None:
+        self._move_if_lost()
+        try:
+            if self._slot is not None:
+                self._slot.check(self._store)
+        except FileMoved as error:
+            self._move(error)
 
     def _move_if_lost(self) -> None:
         try:

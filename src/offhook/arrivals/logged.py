@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from offhook.arrivals.file import beside
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival
 from offhook.arrivals.waiting import waiting
@@ -19,7 +20,7 @@ _TRIM_EVERY: Final = 0.25  # seconds
 
 def arrivals_wake(store: SqliteStore) -> Wake:
     """Return what wakes the sorter of a store."""
-    return Wake(store.path.with_name(f"{store.path.name}-arrivals"))
+    return Wake(beside(store.path, "-arrivals"))
 
 
 class LoggedStore:

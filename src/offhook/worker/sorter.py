@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from offhook.arrivals.file import LogFile, Slot, is_unreadable, logs_of
+from offhook.arrivals.file import LogFile, Slot, beside, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
 from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
@@ -239,9 +239,9 @@ class Sorter:
 
     def _leads(self) -> bool:
         if self._lead is None:
-            path = self._store.path
+            store = self._store.path
             with suppress(OSError):  # there will be another time
-                self._lead = Slot.try_take(path.with_name(f"{path.name}-sorter"), path)
+                self._lead = Slot.try_take(beside(store, "-sorter"), store)
         return self._lead is not None
 
     def _report_unreadable(self, path: Path, error: Exception) -> None:

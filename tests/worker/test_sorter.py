@@ -271,6 +271,18 @@ async def test_processes_that_name_the_store_by_different_links_find_the_same_lo
         assert (await link.stored())[-2:] == ["SM2", "SM3"]
 
 
+async def test_a_worker_ends_although_much_is_left(machine: Machine) -> None:
+    async with machine.ingress() as ingress:
+        await asyncio.gather(*[ingress.accept(inbound(f"SM{number}")) for number in range(3000)])
+    async with machine.store() as store:
+        sorter = Sorter(store, machine.observe)
+        sorter.stop(patience=0.0)
+        await sorter.run()
+    assert 0 < len(await machine.stored()) < 3000
+    await machine.sorted()
+    assert len(await machine.stored()) == 3000
+
+
 async def test_a_log_from_a_backup_older_than_the_store_loses_nothing(machine: Machine) -> None:
     log = machine.path.with_name("offhook.db-arrivals-1")
     async with machine.ingress() as ingress:

@@ -1,6 +1,7 @@
 """Sort what the arrivals logs of a machine hold into its store."""
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ _POLL: Final = 1.0  # seconds after which to look although no wake-up came: they
 _OVERDUE: Final = 1.0  # seconds after which arrivals are sorted whoever leads
 _STANDING_IN: Final = 10.0  # seconds for which that goes on
 _TEND_EVERY: Final = 10.0  # seconds
+_LAST: Final = 1.0  # seconds for what is left when a worker ends: tens of thousands of messages
 _CATCH_UP_POLL: Final = 0.02  # seconds
 
 
@@ -48,6 +50,7 @@ class Sorter:
         self._wake = arrivals_wake(store)
         self._work = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._stop_by = math.inf
         self._observer = observer
         self._watch = StoreWatch(observer, "messages are not handled")
         self._reader = LogReader(store.path, store.now, self._report_unreadable)
@@ -57,8 +60,13 @@ class Sorter:
         self._next_tending = 0.0
         self._reported: set[Path] = set()
 
-    def stop(self) -> None:
-        """Let `run` return once it has sorted what is there."""
+    def stop(self, patience: float = _LAST) -> None:
+        """Let `run` return once it has sorted what is there.
+
+        Args:
+            patience: seconds, after which it is left to others, or to the next start.
+        """
+        self._stop_by = time.monotonic() + patience
         self._stopped.set()
         self._work.set()
 
@@ -74,7 +82,7 @@ class Sorter:
                 self._work.clear()
                 stopped = self._stopped.is_set()
                 more = await self._sort_if_due()
-                if not more and stopped:
+                if stopped and (not more or time.monotonic() >= self._stop_by):
                     return
                 if not more:
                     leads = self._lead is not None or time.monotonic() < self._stands_in_until

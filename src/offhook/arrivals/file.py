@@ -152,9 +152,11 @@ class LogFile:
         return place
 
     def set_aside(self, batch: bytes, reason: str) -> None:
-        """Keep a batch that can't be sorted, whatever is trimmed."""
+        """Keep a batch that can't be sorted, whatever is trimmed; once, though it is read again."""
         self._connection.execute(
-            "INSERT INTO unsorted (reason, batch) VALUES (?, ?)", (reason, batch)
+            "INSERT INTO unsorted (reason, batch) SELECT ?1, ?2 "
+            "WHERE NOT EXISTS (SELECT 1 FROM unsorted WHERE batch = ?2)",
+            (reason, batch),
         )
 
     def end(self) -> int:

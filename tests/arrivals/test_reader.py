@@ -106,6 +106,18 @@ def test_what_is_left_of_a_long_log_is_not_overtaken(logs: Logs) -> None:
     assert logs.read(limit=2) == ["1:30", "2:35", "1:40"]
 
 
+def test_nor_is_it_if_it_comes_from_a_time_that_is_yet_to_come(logs: Logs) -> None:
+    for at in (10, 20, 30, 40):
+        logs.append(1, LATER + at)
+    logs.append(2, LATER + 15)
+    logs.append(2, LATER + 35)
+    logs.append(2, 7)
+    first = [f"1:{LATER + 10}", f"2:{LATER + 15}", f"1:{LATER + 20}"]
+    second = [f"1:{LATER + 30}", f"2:{LATER + 35}", f"1:{LATER + 40}"]
+    read = [logs.read(limit=2) for _ in range(3)]
+    assert read == [first, second, ["2:7"]]
+
+
 def test_a_log_that_another_process_begins_meanwhile_is_found(logs: Logs) -> None:
     logs.append(1, 10)
     assert logs.read() == ["1:10"]

@@ -8,6 +8,7 @@ was received after it began: all processes of a machine go by one clock (`StoreC
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -73,17 +74,24 @@ class LogReader:
         # What is later than now is older than all: the clock went on from an earlier moment, since
         # the machine was started with a wrong one, or another store is in the place of the first.
         now = self._clock()
+
         # Of a log that goes on behind what was read, the rest may be older than what others hold.
-        full = [found[-1].newest for found in rows.values() if _number(found) >= limit]
-        until = min([before - 1, *full])
-        taken = {file: _until(found, until, now) for file, found in rows.items()}
+        def age(received: int) -> tuple[bool, int]:
+            return received <= now, received
+
+        full = [age(found[-1].newest) for found in rows.values() if _number(found) >= limit]
+        until = min([(True, before - 1), *full])
+        taken = {
+            file: list(takewhile(lambda row: age(row.newest) <= until, found))
+            for file, found in rows.items()
+        }
         arrivals = [
             arrival
             for file, found in taken.items()
             for row in found
             for arrival in self._unpack(file, row)
         ]
-        arrivals.sort(key=lambda arrival: (arrival.received <= now, arrival.received))
+        arrivals.sort(key=lambda arrival: age(arrival.received))
         places = {file.name: found[-1].id for file, found in taken.items() if found}
         return Round(arrivals, places, more=bool(full))
 
@@ -166,11 +174,3 @@ class LogReader:
 
 def _number(rows: list[Row]) -> int:
     return sum(row.number for row in rows)
-
-
-def _until(rows: list[Row], newest: int, now: int) -> list[Row]:
-    """Return the first rows, up to one that holds what was received later, but before now."""
-    for number, row in enumerate(rows):
-        if newest < row.newest <= now:
-            return rows[:number]
-    return rows

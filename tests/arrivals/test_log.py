@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from offhook.arrivals.file import LogFile, Slot, logs_of
+from offhook.arrivals.file import LogFile, Slot, logs_of, path_of
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival, unpack
 from offhook.errors import SchemaTooNew, StoreUnavailable
@@ -258,6 +258,35 @@ async def test_one_whose_lock_is_removed_has_no_second_writer(machine: Machine) 
             assert await appended(log, "four") == [True]
             assert await appended(quicker, "five") == [True]
     assert machine.held() == ["one", "two", "three", "five", "four"]
+
+
+FORKING = """
+import os, signal, sys
+from pathlib import Path
+from offhook.arrivals.file import Slot
+
+slot = Slot.take(Path(sys.argv[1]))
+if not os.fork():
+    print("forked", flush=True)
+signal.pause()
+"""
+
+
+def test_a_child_of_its_process_does_not_keep_it(machine: Machine) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKING, machine.store], stdout=subprocess.PIPE, process_group=0
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"forked\n"
+        path = path_of(machine.store, 1)
+        assert Slot.try_take(path, machine.store) is None
+        try:
+            process.kill()
+            process.wait()
+            assert Slot.try_take(path, machine.store) is not None
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def test_a_log_that_can_not_be_read_is_put_aside_and_told(machine: Machine) -> None:

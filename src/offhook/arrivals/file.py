@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple, Self
+from weakref import WeakSet
 
 from offhook.errors import SchemaTooNew
 from offhook.events import Problem, Topic
@@ -299,6 +300,8 @@ class LogFile:
 class Slot:
     """The right to write one of a store's logs, which ends with the process that has it.
 
+    Not with its children: a forked one, such as a process pool of a handler's, may live on.
+
     Attributes:
         path: of the log.
         lock: of the lock's file.
@@ -311,6 +314,7 @@ class Slot:
         self._descriptor = descriptor
         own = os.fstat(descriptor)
         self._identity = own.st_dev, own.st_ino
+        _held.add(self)
 
     @classmethod
     def take(cls, store: Path) -> Self:
@@ -416,6 +420,17 @@ class Slot:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+_held: Final = WeakSet[Slot]()
+
+
+def _forget_in_child() -> None:
+    for slot in list(_held):
+        slot.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _give_to_owner(descriptor: int, store: Path) -> None:

@@ -146,7 +146,13 @@ async def test_a_check_writes_and_leaves_nothing(machine: Machine) -> None:
         with no_room(64 * 1024), pytest.raises(StoreUnavailable, match="disk"):
             await log.check()
         await log.check()
+        for _ in range(30):
+            await log.check()
+        (path,) = logs_of(machine.store)
+        assert Path(f"{path}-wal").stat().st_size < 1_000_000, "it does not grow with each"
     assert machine.held() == []
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await log.check()
 
 
 VISIT = """

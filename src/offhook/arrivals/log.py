@@ -127,7 +127,7 @@ class ArrivalsLog:
         Raises:
             StoreUnavailable: it can't be written at present.
         """
-        await self._call(lambda: self._writable().probe())
+        await self._call(self._probe)
 
     # On the event loop
 
@@ -156,6 +156,8 @@ class ArrivalsLog:
         """Run something on the thread, between two commits."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        if self._closed:
+            raise StoreUnavailable("the arrivals log is closed")
 
         def settle(act: Callable[[], None]) -> None:
             if not future.cancelled():
@@ -252,6 +254,11 @@ class ArrivalsLog:
         if self._file is None:
             raise StoreUnavailable("the arrivals log is closed")
         return self._file
+
+    def _probe(self) -> None:
+        file = self._writable()
+        file.probe()
+        file.checkpoint()  # else an ingress that is asked whether it is ready, and idle, fills it
 
     def _look(self) -> None:
         self._move_if_lost()

@@ -168,8 +168,12 @@ def test_what_waits_is_counted(logs: Logs) -> None:
     logs.append(1, 10, 15)
     logs.append(2, 20)
     assert logs.reader.waiting(logs.positions) == (3, 15)
+    logs.append(1, 30)
+    logs.append(1, 40)
+    assert logs.reader.waiting(logs.positions, at_most=1) == (3, 15), "no more is read of each"
+    assert logs.reader.waiting(logs.positions) == (5, 15)
     logs.read(limit=1)
-    assert logs.reader.waiting(logs.positions) == (1, 20)
+    assert logs.reader.waiting(logs.positions) == (3, 20)
     logs.read()
     assert logs.reader.waiting(logs.positions) == (0, None)
     assert logs.positions == logs.reader.ends()

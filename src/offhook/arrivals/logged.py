@@ -77,7 +77,7 @@ class LoggedStore:
     async def backlog(self, at_most: int) -> int:
         """See `api.Entrance.backlog`: what is in the store, and what waits in the logs."""
         stored = await self._store.backlog(at_most)
-        return min(at_most, stored + (await waiting(self._store)).number)
+        return min(at_most, stored + (await waiting(self._store, at_most)).number)
 
     async def check(self) -> None:
         """See `api.Store.check`: of the store and of the log."""

@@ -105,10 +105,14 @@ class LogReader:
         file.set_aside(pack(arrivals), reason)
         return path
 
-    def waiting(self, positions: Mapping[bytes, int]) -> Waiting:
-        """Return what all logs hold behind the positions. Raises as `read` does."""
+    def waiting(self, positions: Mapping[bytes, int], at_most: int | None = None) -> Waiting:
+        """Return what all logs hold behind the positions, as `LogFile.waiting` does of each.
+
+        Raises:
+            sqlite3.Error, OSError: see `read`.
+        """
         found = [
-            self._try(Waiting(0, None), file, file.waiting, positions.get(file.name, 0))
+            self._try(Waiting(0, None), file, file.waiting, positions.get(file.name, 0), at_most)
             for file in self._refreshed()
         ]
         since = [waiting.since for waiting in found if waiting.since is not None]

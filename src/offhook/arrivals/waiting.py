@@ -14,8 +14,12 @@ from offhook.stores.api import Counts, Store
 from offhook.stores.sqlite.store import SqliteStore
 
 
-async def waiting(store: SqliteStore) -> Waiting:
+async def waiting(store: SqliteStore, at_most: int | None = None) -> Waiting:
     """Return what the logs of a store hold that it does not.
+
+    Args:
+        store: open.
+        at_most: arrivals of each log, beyond which they need not be counted.
 
     Raises:
         StoreUnavailable: it or a log can't be read.
@@ -25,7 +29,7 @@ async def waiting(store: SqliteStore) -> Waiting:
     def look() -> Waiting:
         reader = LogReader(store.path, store.now, lambda *_: None)
         try:
-            return reader.waiting(positions)
+            return reader.waiting(positions, at_most)
         finally:
             reader.close()
 

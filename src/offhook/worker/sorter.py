@@ -144,7 +144,7 @@ class Sorter:
         """Return whether to sort although another process leads: it does not get to it."""
         if time.monotonic() < self._stands_in_until:
             return True
-        oldest = (await waiting(self._store)).since
+        oldest = (await waiting(self._store, at_most=1)).since
         if oldest is None or self._store.now() - oldest < _OVERDUE * NS_OF_S:
             return False
         self._stands_in_until = time.monotonic() + _STANDING_IN

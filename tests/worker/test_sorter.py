@@ -6,18 +6,22 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from offhook.arrivals.file import put_aside
+from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.logged import LoggedStore
+from offhook.arrivals.record import Arrival
 from offhook.arrivals.waiting import counts
+from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
 from offhook.events import Event, Problem, Sorted
-from offhook.stores.api import Filter
+from offhook.stores.api import Filter, Overtaken
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.worker.sorter import Sorter, catch_up
 from testing.spools import eventually
@@ -205,6 +209,42 @@ async def test_several_may_sort_at_once(machine: Machine) -> None:
     assert await machine.stored() == names
     assert sum(sort.new for sort in machine.sorts) == len(names)
     assert sum(sort.repeated for sort in machine.sorts) == 0
+
+
+class Counting(SqliteStore):
+    """Counts what it refused because another process had sorted meanwhile."""
+
+    overtaken = 0
+
+    async def sort(
+        self,
+        arrived: Sequence[tuple[Inbound, int]],
+        positions: Mapping[bytes, int],
+        before: Mapping[bytes, int],
+    ) -> Sequence[bool]:
+        try:
+            return await super().sort(arrived, positions, before)
+        except Overtaken:
+            self.overtaken += 1
+            raise
+
+
+async def test_a_long_backlog_is_not_read_by_all_at_once(machine: Machine) -> None:
+    log = ArrivalsLog(machine.path, machine.observe, lambda: None)
+    await log.open()
+    await asyncio.gather(*[log.append(Arrival(inbound(f"SM{n}"), 1)) for n in range(10_000)])
+    await log.close()
+    other = Counting(machine.path)
+    began = time.monotonic()
+    async with machine.sorter():
+        await other.open()
+        sorter = Sorter(other, machine.observe)
+        running = asyncio.create_task(sorter.run())
+        await eventually(lambda: sum(sort.new for sort in machine.sorts) == 10_000)
+        sorter.stop()
+        await running
+        await other.close()
+    assert other.overtaken <= 2 + time.monotonic() - began, "once in each second at most"
 
 
 async def test_what_can_not_be_sorted_is_set_aside_alone(machine: Machine) -> None:

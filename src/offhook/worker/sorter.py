@@ -161,7 +161,8 @@ class Sorter:
             try:
                 await self._sort(found, before)
             except Overtaken:
-                return True
+                self._stands_in_until = 0.0  # another process gets to it after all
+                return self._lead is not None
         self._positions = before | found.positions
         return found.more
 

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -96,6 +97,18 @@ async def test_what_arrives_is_sorted_at_once(machine: Machine) -> None:
             await asyncio.wait_for(found.wait(), 10)
             found.clear()
         assert await machine.stored() == ["SM0", "SM1", "SM2"]
+
+
+async def test_handlers_that_keep_all_threads_busy_hold_up_nothing(machine: Machine) -> None:
+    release = threading.Event()
+    async with machine.ingress() as ingress, machine.sorter():
+        busy = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(100)]
+        try:
+            await ingress.accept(inbound("SM1"))
+            await eventually(lambda: bool(machine.sorts))
+        finally:
+            release.set()
+            await asyncio.gather(*busy)
 
 
 async def test_a_repeat_is_stored_once(machine: Machine) -> None:

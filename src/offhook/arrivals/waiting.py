@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from offhook.stores.api import Counts, Store
 from offhook.stores.sqlite.store import SqliteStore
 
 
-async def waiting(store: SqliteStore, at_most: int | None = None) -> Waiting:
+async def waiting(
+    store: SqliteStore, at_most: int | None = None, *, thread: Executor | None = None
+) -> Waiting:
     """Return what the logs of a store hold that it does not.
 
     Args:
         store: open.
         at_most: arrivals of each log, beyond which they need not be counted.
+        thread: where to look; None for the event loop's executor.
 
     Raises:
         StoreUnavailable: it or a log can't be read.
@@ -34,7 +38,7 @@ async def waiting(store: SqliteStore, at_most: int | None = None) -> Waiting:
             reader.close()
 
     try:
-        return await asyncio.to_thread(look)
+        return await asyncio.get_running_loop().run_in_executor(thread, look)
     except (OSError, sqlite3.Error) as error:
         raise unavailable(store.path, error) from error
 

@@ -5,7 +5,9 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -54,6 +56,8 @@ class Sorter:
         self._observer = observer
         self._watch = StoreWatch(observer, "messages are not handled")
         self._reader = LogReader(store.path, store.now, self._report_unreadable)
+        # Of its own: handlers may keep all threads of the event loop's executor busy.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="offhook-sorter")
         self._lead: Slot | None = None
         self._stands_in_until = 0.0
         self._positions: dict[bytes, int] | None = None  # as the store has them, if it is known
@@ -144,7 +148,7 @@ class Sorter:
         """Return whether to sort although another process leads: it does not get to it."""
         if time.monotonic() < self._stands_in_until:
             return True
-        oldest = (await waiting(self._store, at_most=1)).since
+        oldest = (await waiting(self._store, at_most=1, thread=self._thread)).since
         if oldest is None or self._store.now() - oldest < _OVERDUE * NS_OF_S:
             return False
         self._stands_in_until = time.monotonic() + _STANDING_IN
@@ -242,7 +246,8 @@ class Sorter:
             StoreUnavailable: it can't be done at present.
         """
         try:
-            return await asyncio.to_thread(work, *args, **kwargs)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
         except (OSError, sqlite3.Error) as error:
             raise unavailable(self._store.path, error) from error
 
@@ -259,11 +264,14 @@ class Sorter:
             self._observer(Problem(Topic.ARRIVALS, f"{path} can't be read: {error}"))
 
     async def _close(self) -> None:
-        await asyncio.to_thread(self._reader.close)
-        if self._lead is not None:
-            self._lead.release()
-            self._lead = None
-        self._positions = None
+        try:
+            await self._read(self._reader.close)
+        finally:
+            self._thread.shutdown(wait=False)
+            if self._lead is not None:
+                self._lead.release()
+                self._lead = None
+            self._positions = None
 
 
 async def catch_up(store: Store, observer: Observer, *, patience: float) -> bool:

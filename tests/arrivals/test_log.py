@@ -122,6 +122,26 @@ async def test_what_was_sorted_is_trimmed_and_its_places_are_not_given_again(
     assert b"secret words" not in path.read_bytes()
 
 
+async def test_what_a_long_backlog_took_of_the_disk_is_given_back(machine: Machine) -> None:
+    async with machine.log() as log:
+        (path,) = logs_of(machine.store)
+        reader = LogFile.open(path)
+        big = inbound("big")._replace(form=bytes(1_000_000))
+        await asyncio.gather(*[log.append(Arrival(big, 1)) for _ in range(100)])
+        with sqlite3.connect(path) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.close()
+        assert await appended(log, "one") == [True]
+        assert path.stat().st_size > 90_000_000
+        assert await log.trim({reader.name: reader.end()})
+        assert path.stat().st_size < 1_000_000
+        assert await appended(log, "two") == [True]
+        await log.look()
+        assert sids(path) == ["two"]
+        reader.close()
+    assert machine.told == []
+
+
 async def test_closing_commits_what_was_appended(machine: Machine) -> None:
     async with machine.log() as log:
         future = log.append(arrival("last"))

@@ -41,6 +41,7 @@ _SCHEMA: Final = f"""
     COMMIT;
 """
 
+_FREE: Final = 16_384  # pages, 64 MB: a log that is as good as always empty needs some dozens
 _COPIED: Final = 256  # rows that are copied with one commit
 _INFIX: Final = "-arrivals-"
 _ASIDE: Final = "-unreadable-"
@@ -104,6 +105,7 @@ class LogFile:
         self._opened = Opened(path, connection)
         self._name = str(path)
         self._size = 0
+        self._shrinks = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -278,6 +280,14 @@ class LogFile:
         (held,) = self._connection.execute("SELECT EXISTS (SELECT 1 FROM arrivals)").fetchone()
         return not held
 
+    def shrink(self) -> None:
+        """Give back what a long backlog took of the disk, once it is empty."""
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        if free > _FREE and self.is_empty():
+            self._connection.execute("VACUUM")
+            self._shrinks = True  # with the checkpoint that no reader holds up
+            self.checkpoint()
+
     def checkpoint(self) -> None:
         """Move what its write-ahead log holds into the database, as far as no reader needs it."""
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -290,11 +300,13 @@ class LogFile:
         """Look whether the names of its files still lead to them, and it is whole.
 
         Raises:
-            FileMoved: one does not, or it was cut: SQLite itself never makes it shorter.
+            FileMoved: one does not, or it was cut: only `shrink` makes it shorter.
         """
         self._opened.check()
         known, self._size = self._size, os.stat(self._name).st_size  # noqa: PTH116 - once a commit
-        if self._size < known:
+        if self._size < known and self._shrinks:
+            self._shrinks = False
+        elif self._size < known:
             raise FileMoved(f"{self.path} was cut while it was in use")
 
     def close(self) -> None:

@@ -304,6 +304,7 @@ class ArrivalsLog:
         try:
             self._file.trim(position)
             self._file.checkpoint()
+            self._file.shrink()
             self._file.look_at(position)  # what is appended behind a damaged page is never sorted
         except sqlite3.Error as error:
             self._replace_damaged(error)

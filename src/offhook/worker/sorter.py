@@ -228,6 +228,7 @@ class Sorter:
         try:
             file.trim(position)
             file.checkpoint()
+            file.shrink()
             file.look_at(position)
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):

@@ -50,6 +50,7 @@ class Logs:
         for slot, file in self._slots.values():
             file.close()
             slot.release()
+        self._slots.clear()
 
 
 @pytest.fixture
@@ -154,6 +155,18 @@ def test_one_that_can_not_be_read_for_now_stops_all(logs: Logs) -> None:
         logs.read()
     path_of(logs.store, 3).rmdir()
     assert logs.read() == ["1:10", "2:20"]
+
+
+@pytest.mark.parametrize("change", ["PRAGMA user_version = 99", "ALTER TABLE log RENAME TO other"])
+def test_one_of_another_version_is_told_and_stops_no_other(logs: Logs, change: str) -> None:
+    logs.append(1, 10)
+    logs.append(2, 20)
+    logs.close()
+    with sqlite3.connect(path_of(logs.store, 2)) as other:
+        other.execute(change)
+    other.close()
+    assert logs.read() == ["1:10"]
+    assert logs.unreadable == [path_of(logs.store, 2)]
 
 
 def test_one_that_is_being_made_is_empty(logs: Logs) -> None:

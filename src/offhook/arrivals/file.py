@@ -45,7 +45,8 @@ _FREE: Final = 16_384  # pages, 64 MB: a log that is as good as always empty nee
 _COPIED: Final = 256  # rows that are copied with one commit
 _INFIX: Final = "-arrivals-"
 _ASIDE: Final = "-unreadable-"
-_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# The last is what a query gets of a database that has other tables.
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
 class Row(NamedTuple):

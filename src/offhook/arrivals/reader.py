@@ -14,6 +14,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from offhook.arrivals.file import LogFile, Row, Waiting, is_unreadable, logs_of
 from offhook.arrivals.record import Arrival, pack, unpack
+from offhook.errors import SchemaTooNew
 from offhook.stores.sqlite.files import FileMoved
 
 P = ParamSpec("P")
@@ -158,6 +159,8 @@ class LogReader:
                 self._reopen_if_moved(path)
             except FileNotFoundError:  # nothing has been appended to it yet
                 continue
+            except SchemaTooNew as error:  # a worker of that version sorts it
+                self._unreadable(path, error)
             except sqlite3.DatabaseError as error:
                 if not is_unreadable(error):
                     raise

@@ -82,7 +82,7 @@ def _files(settings: Settings) -> list[tuple[str, Path]]:
     both = {"store": settings.store_file, "spool": settings.spool_file}
     found = [(subject, path) for subject, path in both.items() if path is not None]
     if settings.store_file is not None:
-        found += [("arrivals log", path) for path in sorted(logs_of(settings.store_file))]
+        found += [("arrivals", path) for path in sorted(logs_of(settings.store_file))]
     return found
 
 

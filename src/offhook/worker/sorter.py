@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _AT_ONCE: Final = 256  # arrivals of each log: some milliseconds of a transaction
+_REST: Final = 2.0  # times as long as it took to sort a part of a backlog
 _POLL: Final = 1.0  # seconds after which to look although no wake-up came: they may be lost
 _OVERDUE: Final = 1.0  # seconds after which arrivals are sorted whoever leads
 _STANDING_IN: Final = 10.0  # seconds for which that goes on
@@ -85,10 +86,15 @@ class Sorter:
             while True:
                 self._work.clear()
                 stopped = self._stopped.is_set()
+                began = time.monotonic()
                 more = await self._sort_if_due()
                 if stopped and (not more or time.monotonic() >= self._stop_by):
                     return
-                if not more:
+                if more:
+                    # A backlog is handled in the order of its receipt, sorted or not: the handlers
+                    # of what comes first need the time more.
+                    await wait_for_event(self._stopped, _REST * (time.monotonic() - began))
+                else:
                     leads = self._lead is not None or time.monotonic() < self._stands_in_until
                     await wait_for_event(self._work if leads else self._stopped, _POLL)
         finally:

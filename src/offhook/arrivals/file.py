@@ -42,6 +42,8 @@ _SCHEMA: Final = f"""
 """
 
 _FREE: Final = 16_384  # pages, 64 MB: a log that is as good as always empty needs some dozens
+# Rows are written and read once, one after another.
+_CACHE_KIB: Final = 2048
 _COPIED: Final = 256  # rows that are copied with one commit
 _INFIX: Final = "-arrivals-"
 _ASIDE: Final = "-unreadable-"
@@ -89,6 +91,7 @@ class LogFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise SchemaTooNew(f"a newer offhook has written {path}: start that one")

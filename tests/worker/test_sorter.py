@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -89,12 +89,15 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-async def test_what_arrives_is_sorted_at_once(machine: Machine) -> None:
+async def test_what_arrives_is_sorted_at_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offhook.worker.sorter._POLL", 3600.0)  # the wake-up alone does it
     async with machine.ingress() as ingress, machine.sorter(), machine.store() as looking:
         found = looking.listen()
         for number in range(3):
             assert await ingress.accept(inbound(f"SM{number}"))
-            await asyncio.wait_for(found.wait(), 10)
+            await asyncio.wait_for(found.wait(), 60)
             found.clear()
         assert await machine.stored() == ["SM0", "SM1", "SM2"]
 
@@ -406,6 +409,24 @@ async def test_one_that_can_not_be_read_is_put_aside_when_its_process_has_ended(
     assert await machine.stored() == ["SM1"]
     assert not log.exists()
     assert len(list(log.parent.glob("*-arrivals-2-unreadable-*"))) == 1
+
+
+async def test_one_of_a_newer_version_is_left_to_its_worker_and_ends_none(machine: Machine) -> None:
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM1"))
+    log = machine.path.with_name("offhook.db-arrivals-1")
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    newer = machine.path.with_name("offhook.db-arrivals-2")
+    log.rename(newer)
+    async with machine.ingress() as ingress:
+        await ingress.accept(inbound("SM2"))
+    await machine.sorted()
+    async with machine.sorter():
+        pass
+    assert await machine.stored() == ["SM2"]
+    assert newer.exists()
+    assert any("newer offhook" in problem.text for problem in machine.problems)
 
 
 SORTER = """

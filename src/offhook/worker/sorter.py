@@ -17,7 +17,7 @@ from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
 from offhook.arrivals.waiting import unavailable, waiting
 from offhook.concurrency import wait_for_event
-from offhook.errors import StoreBroken, StoreError, StoreUnavailable
+from offhook.errors import SchemaTooNew, StoreBroken, StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Sorted, Topic
 from offhook.stores.api import Overtaken, Store
 from offhook.stores.availability import StoreWatch
@@ -223,6 +223,8 @@ class Sorter:
         try:
             with closing(slot.open()) as file:
                 self._trim(slot, file, positions.get(file.name, 0))
+        except SchemaTooNew:  # a worker of that version trims it; the reader has reported it
+            return
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):
                 raise

@@ -16,6 +16,7 @@ from offhook.admin import Dashboard
 from offhook.admin.metrics import MetricsEndpoint
 from offhook.alerts import RULES, AlertWatcher
 from offhook.app import Offhook, webhooks_of
+from offhook.arrivals.waiting import counts
 from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
 from offhook.dev.control import ControlApi, TextSender
@@ -162,7 +163,7 @@ def _monitor(app: Offhook, store: Store) -> SystemMonitor:
     """Return the surveyor of an app that runs in this process."""
     counters = SharedCounters.alone()
     app.observe(PrometheusObserver(counters))
-    return SystemMonitor({"dev-1": counters.memory}, store.counts)
+    return SystemMonitor({"dev-1": counters.memory}, partial(counts, store))
 
 
 def _metrics(monitor: SystemMonitor) -> ASGIApp:

@@ -140,7 +140,7 @@ PEERS: Final = (
         _INGRESS,
         worker=_WORKER,
         quick=True,
-        returns="after the lease, 30 s",
+        returns="at once",
     ),
     Peer(
         "postgres",
@@ -156,7 +156,7 @@ PEERS: Final = (
         "offhook, SQLite, 2 ingresses",
         f"{_INGRESS} --ingresses 2",
         worker=_WORKER,
-        returns="after the lease, 30 s",
+        returns="at once",
     ),
     Peer(
         "postgres-2",

@@ -166,8 +166,8 @@ class Topic(StrEnum):
     STORE_UNAVAILABLE = (
         "store-unavailable",
         (
-            "the store is unavailable, or available again (`resolved`); with a spool, webhooks are "
-            "kept there meanwhile"
+            "the store is unavailable, or available again (`resolved`); meanwhile, webhooks are "
+            "kept in the arrivals logs of a SQLite store, or in the spool if there is one"
         ),
         _LASTING,
     )
@@ -181,7 +181,10 @@ class Topic(StrEnum):
     )
     ARRIVALS = (
         "arrivals",
-        "an arrivals log could not be read and was put aside, or had to be copied to another file",
+        (
+            "an arrivals log can't be read, was renamed, or had to be copied to another file; or a "
+            "webhook in it could not be sorted, and was set aside"
+        ),
     )
     SPOOL = (
         "spool",
@@ -287,7 +290,8 @@ class Problem:
 
 Event = Answered | Sorted | Started | Handled | Sent | Problem
 Observer = Callable[[Event], None]
-"""Called on the event loop, or on a worker's heartbeat thread; must be quick and must not raise."""
+"""Called on the event loop, or on another thread of offhook's (a worker's heartbeat, an arrivals
+log); must be quick and must not raise."""
 
 
 def fan_out(*observers: Observer) -> Observer:

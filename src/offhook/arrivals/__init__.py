@@ -1,4 +1,4 @@
-"""The spool: webhooks are kept on this machine's disk while the store is unavailable."""
+"""Webhooks on their way into the store: the arrivals logs of a SQLite store, and the spool."""
 
 from offhook.arrivals.breaker import Breaker
 from offhook.arrivals.spooling import Spooling

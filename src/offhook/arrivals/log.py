@@ -34,7 +34,7 @@ class ArrivalsLog:
 
     Args:
         store: the path of the store's file, beside which the log is.
-        observer: called when a log was put aside, or found its way to another file.
+        observer: called on the log's thread when a log was renamed, or copied to another file.
         wake: called after each commit, on the log's thread: there is something to sort.
     """
 

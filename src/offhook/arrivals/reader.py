@@ -28,7 +28,7 @@ class Round(NamedTuple):
         arrivals: of all logs, in the order in which they were received.
         positions: how far that is, by the names of the logs; those of which nothing is read are
             left out.
-        more: whether as much was left as was read, or more.
+        more: whether a log may hold more than was read of it.
     """
 
     arrivals: list[Arrival]

@@ -124,7 +124,11 @@ class _Intake(NamedTuple):
 
 
 def _direct(settings: Settings, observer: Observer, *, create_store: bool) -> _Intake:
-    """Return the intake without a spool: while the store is unavailable, webhooks get a 503."""
+    """Return the intake without a spool.
+
+    On SQLite, webhooks are appended to an arrivals log, whether or not the store is available. On
+    PostgreSQL they are answered 503 while it is not.
+    """
     opened = store_of(settings, create=create_store)
     store = LoggedStore(opened, observer) if isinstance(opened, SqliteStore) else opened
     limit = BacklogLimit(store, settings.max_backlog, observer)

@@ -95,7 +95,12 @@ ACTIVE_PROBLEMS: Final = Metric(
     "offhook_trouble_active", _G, "Processes with a problem that is not resolved.", ("topic",)
 )
 STORE_UP: Final = Metric("offhook_store_up", _G, "1 if the store could be read.")
-MESSAGES: Final = Metric("offhook_store_messages", _G, "Webhooks in the store.", ("state",))
+MESSAGES: Final = Metric(
+    "offhook_store_messages",
+    _G,
+    "Webhooks in the store; those in this machine's arrivals logs count as open.",
+    ("state",),
+)
 LEDGER: Final = Metric("offhook_store_sends", _G, "Replies and notices in the store.", ("state",))
 OLDEST: Final = Metric(
     "offhook_store_oldest_seconds",

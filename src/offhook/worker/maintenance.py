@@ -29,7 +29,7 @@ _NOTICES: Final = 10
 """Notices in one transaction, which takes SQLite half a millisecond.
 
 One by one, each would wait for the lock and for the disk: many of them would be late, and would
-delay webhooks.
+delay other writers.
 """
 
 _DAY: Final = 86_400.0

@@ -117,7 +117,7 @@ class SendLoop:
 
     async def _claim(self, limit: int) -> tuple[Sequence[SendClaim], float | None]:
         # Most wake-ups are for messages. A read delays nothing; a claim that finds nothing may
-        # delay webhooks.
+        # delay other writers.
         due = await self._store.next_send_due()
         if due != 0.0:
             return (), due

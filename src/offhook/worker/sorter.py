@@ -45,7 +45,7 @@ class Sorter:
 
     Args:
         store: open, and of this event loop.
-        observer: called with what was sorted, and when something can't be.
+        observer: called with what was sorted, and when something can't be; in part on a thread.
     """
 
     def __init__(self, store: SqliteStore, observer: Observer) -> None:

@@ -36,7 +36,7 @@ _BATCH: Final = (
 )
 
 # The log is moved into the database in small steps, beside the writes: all at once it took 20 to
-# 60 ms, within a webhook's commit (docs/decisions/0019-checkpoints-in-small-steps.md).
+# 60 ms, within one commit (docs/decisions/0019-checkpoints-in-small-steps.md).
 _CHECKPOINT_EVERY: Final = 0.02  # seconds
 _CHECKPOINT_REST: Final = 10.0  # times as long as the last took: a slow disk has more to do
 

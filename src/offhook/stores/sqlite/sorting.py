@@ -1,4 +1,4 @@
-"""Storing webhooks: the hot path's statements.
+"""Store webhooks: a batch of an arrivals log, or what a process accepts itself.
 
 Each statement that SQLite steps through releases Python's global lock and has to win it back from
 the event loop. So a batch is written by few statements of many rows, not by many of one row

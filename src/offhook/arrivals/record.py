@@ -22,7 +22,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         inbound: the webhook, whose `age` counts from `received`.
-        received: nanoseconds of the store's clock: one ends before the next begins.
+        received: when it was, in nanoseconds of the store's clock.
     """
 
     inbound: Inbound

@@ -172,14 +172,14 @@ class HttpProtocol(asyncio.Protocol):
                 self._feed(data[at : at + SLICE])
 
     def pause_writing(self) -> None:
-        """Read nothing from a client that does not read its answers, and not for ever."""
+        """Stop reading from a client that does not read its answers; close if it goes on so."""
         self._flow.pause_writing()
         self._flow.pause_reading()
         self._limits.waiting.setdefault(self)
         self._unread_timer = self._loop.call_later(self._limits.bounds.head_timeout, self.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Read on, now that the client reads its answers."""
         self._disarm_unread()
         if self._current is not None and self._current is not self._incoming:
             self._limits.waiting.pop(self, None)
@@ -393,7 +393,7 @@ class HttpProtocol(asyncio.Protocol):
         exchange.start()
 
     def _forget(self) -> None:
-        """Answer none of the requests: of a flood only its end is."""
+        """Answer none of the requests that came at once: the refusal is the only answer."""
         current, self._current = self._current, None
         self._queue.clear()
         if current is not None:

@@ -18,7 +18,7 @@ class AnswerBytes:
 
         Args:
             answer: one of those that are made once.
-            fields: uvicorn's default headers: another list, if they are others.
+            fields: uvicorn's default headers; it makes another list when they change.
             close: as of `core.responses.encode`.
         """
         if fields is not self._fields:

@@ -216,7 +216,7 @@ class Sorting(Protocol):
         sorted twice, nor left out, whenever the process dies.
 
         Args:
-            arrived: what was read from the logs.
+            arrived: what was read from the logs; the moments are of `now`, in nanoseconds.
             positions: how far they have been read, by their names.
             before: how far they had been, when the reading began.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from offhook.stores.api import Store
-from offhook.worker.takeover import Takeover
+from offhook.worker.takeover import Takeover, folder_of
 from testing.stores import claim, inbound, opened
 
 LEASE = 3600.0
@@ -102,6 +102,16 @@ async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
                 await asyncio.sleep(0.05)
         taking.stop()
         await running
+
+
+def test_processes_that_name_the_store_by_different_links_look_into_one_folder(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.database.touch()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(machine.database)
+    assert folder_of(link) == folder_of(machine.database) == tmp_path / "offhook.db-workers"
 
 
 async def test_one_that_ends_leaves_nothing_behind(machine: Machine) -> None:

@@ -26,7 +26,7 @@ from offhook.worker.maintenance import Maintenance
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
-from offhook.worker.takeover import Takeover
+from offhook.worker.takeover import Takeover, folder_of
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
@@ -144,7 +144,7 @@ class WorkerRole:
         sorter = takeover = None
         if isinstance(store, SqliteStore):
             sorter = Sorter(store, observer)
-            takeover = Takeover(store, store.path.with_name(f"{store.path.name}-workers"), owner)
+            takeover = Takeover(store, folder_of(store.path), owner)
         try:
             async with asyncio.TaskGroup() as group:
                 if sorter is not None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from offhook.arrivals.file import beside
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreUnavailable
 from offhook.stores.api import Queue
@@ -26,7 +27,7 @@ class Takeover:
 
     Args:
         store: open; has the leases.
-        folder: of the files, beside the store's.
+        folder: of the files; see `folder_of`.
         owner: names this process in leases.
     """
 
@@ -86,6 +87,11 @@ class Takeover:
             for path in self._folder.iterdir():
                 if path != own and (owner := _owner_if_dead(path)):
                     yield path, owner
+
+
+def folder_of(store: Path) -> Path:
+    """Return the folder of a store's workers; the same for all links that lead to its file."""
+    return beside(store, "-workers")
 
 
 def _owner_if_dead(path: Path) -> str:

@@ -206,14 +206,6 @@ class LogFile:
                     raise  # else the next read begins where it is damaged
         return rows
 
-    def look_at(self, after: int) -> None:
-        """Look whether what comes behind a place can be read.
-
-        Raises:
-            sqlite3.DatabaseError: it can't; see `is_unreadable`.
-        """
-        self.read(after, 1)
-
     def _beyond(self, after: int) -> int | None:
         """Return the place behind which more may be read, where what follows `after` can't be."""
         first: int | None = None
@@ -259,7 +251,18 @@ class LogFile:
             self._last = last
             raise
 
-    def trim(self, position: int) -> None:
+    def tidy(self, position: int) -> None:
+        """Remove all rows up to a place, and what they took of the disk; look at what follows.
+
+        Raises:
+            sqlite3.DatabaseError: what is appended behind a damaged page can't be read.
+        """
+        self._trim(position)
+        self.checkpoint()
+        self._shrink()
+        self.read(position, 1)
+
+    def _trim(self, position: int) -> None:
         """Remove all rows up to a place."""
         if position <= self._trimmed:
             return
@@ -284,7 +287,7 @@ class LogFile:
         (held,) = self._connection.execute("SELECT EXISTS (SELECT 1 FROM arrivals)").fetchone()
         return not held
 
-    def shrink(self) -> None:
+    def _shrink(self) -> None:
         """Give back what a long backlog took of the disk, once it is empty."""
         (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         if free > _FREE and self.is_empty():

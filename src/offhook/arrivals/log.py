@@ -302,10 +302,7 @@ class ArrivalsLog:
             return False
         position = positions.get(self._file.name, 0)
         try:
-            self._file.trim(position)
-            self._file.checkpoint()
-            self._file.shrink()
-            self._file.look_at(position)  # what is appended behind a damaged page is never sorted
+            self._file.tidy(position)
         except sqlite3.Error as error:
             self._replace_damaged(error)
         return self._writable().is_empty()

@@ -234,10 +234,7 @@ class Sorter:
 
     def _trim(self, slot: Slot, file: LogFile, position: int) -> None:
         try:
-            file.trim(position)
-            file.checkpoint()
-            file.shrink()
-            file.look_at(position)
+            file.tidy(position)
         except sqlite3.DatabaseError as error:
             if not is_unreadable(error):
                 raise

@@ -138,9 +138,10 @@ class PostgresServer:
         self._until_followed(name, gone=True)
 
     def _until_followed(self, name: str, *, gone: bool = False) -> None:
+        # It counts as a synchronous standby only from the first time it says what it has flushed.
         question = (
             "SELECT count(*) FROM pg_stat_replication "
-            f"WHERE application_name = '{name}' AND state = 'streaming'"
+            f"WHERE application_name = '{name}' AND flush_lsn IS NOT NULL"
         )
         until = time.monotonic() + _PATIENCE
         while (self.execute(question).strip() == "0") is not gone:

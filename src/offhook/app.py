@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -11,15 +11,17 @@ from offhook.core.messages import StatusUpdate
 from offhook.core.responses import REFUSED, Fault
 from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
-from offhook.ingress.direct import Webhooks
-from offhook.ingress.role import Ingress
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
-from offhook.startup import startup_warnings
 from offhook.web.asgi import respond
 from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.message import Message
-from offhook.worker.role import WorkerRole, owner_name
+
+# The ingress and the worker are imported when they start: a process of `offhook run` has one of
+# them, or none, and their imports take a third of its start.
+if TYPE_CHECKING:
+    from offhook.ingress.direct import Webhooks
+    from offhook.running_app import RunningApp
 
 Where = Literal["inline", "external"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +67,7 @@ class Offhook:
         self._settings: Settings | None = None
         self._observer = fan_out(LogObserver(), *observers)
         self._starting = asyncio.Lock()
-        self._running: _Running | None = None
+        self._running: RunningApp | None = None
 
     @property
     def settings(self) -> Settings:
@@ -251,6 +253,8 @@ class Offhook:
             StoreBroken: the file of the store is missing, replaced or damaged.
             StoreError: the store cannot be used.
         """
+        from offhook.worker.role import WorkerRole, owner_name  # noqa: PLC0415 - see above
+
         role = WorkerRole(
             self.settings,
             self.handlers,
@@ -260,14 +264,16 @@ class Offhook:
         )
         await role.run(stop)
 
-    async def _start(self) -> "_Running":
+    async def _start(self) -> "RunningApp":
+        from offhook.running_app import RunningApp  # noqa: PLC0415 - see above
+
         async with self._starting:
             if self._running is None:
-                running = _Running(
+                running = RunningApp(
                     self.settings,
                     self.handlers,
                     self._observer,
-                    self._worker,
+                    inline_worker=self._worker == "inline",
                     create_store=self._create_store,
                 )
                 await running.start()
@@ -293,57 +299,7 @@ class Offhook:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def webhooks_of(app: Offhook) -> Webhooks | None:
+def webhooks_of(app: Offhook) -> "Webhooks | None":
     """Return what answers an app's webhooks without ASGI; None before the app is started."""
     running = app._running  # noqa: SLF001 - for servers of offhook's, no part of what users see
     return None if running is None else running.ingress.webhooks
-
-
-class _Running:
-    """The ingress and the worker of a started app."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        handlers: Handlers,
-        observer: Observer,
-        worker: Where,
-        *,
-        create_store: bool,
-    ) -> None:
-        self.ingress = Ingress(
-            settings, observer, lookup=handlers.credentials, create_store=create_store
-        )
-        self._role = (
-            WorkerRole(settings, handlers, observer, owner=owner_name(), create_store=create_store)
-            if worker == "inline"
-            else None
-        )
-        self._settings = settings
-        self._handlers = handlers
-        self._observer = observer
-        self._stop = asyncio.Event()
-        self._working: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        await self.ingress.start()
-        if self._role is not None:
-            self._observer(
-                Problem(
-                    Topic.WORKER_INLINE,
-                    "handlers run in the process that answers: one that blocks delays answers "
-                    "(offhook run keeps them apart)",
-                )
-            )
-            # Under `offhook run`, its parent tells it.
-            for problem in startup_warnings(self._settings, self._handlers):
-                self._observer(problem)
-            self._working = asyncio.create_task(
-                self._role.run_for_ever(self._stop), name="offhook worker"
-            )
-
-    async def stop(self) -> None:
-        self._stop.set()
-        if self._working is not None:
-            await self._working
-        await self.ingress.stop()

@@ -15,7 +15,8 @@ from offhook.alerts import Alert, AlertChange, AlertWatcher, Level, Transition, 
 from offhook.alerts.webhook import SIGNATURE_HEADER, AlertWebhook
 from offhook.core.lifecycle import State
 from offhook.events import Event, Problem, Topic
-from offhook.process.server import listen, server_for, serving, url_of
+from offhook.process.server import server_for, serving
+from offhook.process.sockets import listen, url_of
 from tests.alerts.support import ANSWERED, Machine
 
 SECRET = "a secret of the operator's"

@@ -13,7 +13,7 @@ from offhook.dev.conversation import Acknowledged, Settled
 from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session
 from offhook.process.app_loader import AppName
-from offhook.process.server import listen, url_of
+from offhook.process.sockets import listen, url_of
 from tests.docs.pages import DOCS, PAGES, Block, blocks
 
 PYTHON = [block for block in blocks(*PAGES) if block.language == "python"]

@@ -24,7 +24,8 @@ from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
 from offhook.ingress.request_limits import PIPELINED
 from offhook.ingress.routes import routes
-from offhook.process.server import listen, server_for, serving
+from offhook.process.server import server_for, serving
+from offhook.process.sockets import listen
 from testing.webhooks import (
     FORM,
     MESSAGE,

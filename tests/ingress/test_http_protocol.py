@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from offhook.ingress.connections import Bounds
 from offhook.ingress.http_protocol import limited_http_protocol
 from offhook.ingress.request_limits import BLANK_BYTES, HEAD_BYTES, HEADERS, PIPELINED
-from offhook.process.server import listen, server_for, serving
+from offhook.process.server import server_for, serving
+from offhook.process.sockets import listen
 from testing.webhooks import TWIML, Reply, read_reply, request
 
 PATIENCE = 30.0

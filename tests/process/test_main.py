@@ -92,8 +92,9 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
             assert "can't report the delivery of replies" in worker.output
 
 
-def test_a_child_loads_no_command_line() -> None:
-    script = "import sys, offhook.process.main; print({'typer', 'rich'} & sys.modules.keys())"
+def test_a_child_loads_neither_a_command_line_nor_what_another_role_needs() -> None:
+    unused = {"typer", "rich", "uvicorn", "httpx2"}
+    script = f"import sys, offhook.process.main; print({unused} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

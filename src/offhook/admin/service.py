@@ -5,6 +5,7 @@ import mmap
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -12,7 +13,6 @@ from offhook.admin import PATH, Dashboard
 from offhook.admin.login import Login
 from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatcher, to_log
-from offhook.alerts.webhook import AlertWebhook
 from offhook.arrivals.spool import open_spool
 from offhook.arrivals.waiting import counts
 from offhook.concurrency import wait_for_event
@@ -26,6 +26,9 @@ from offhook.stores.api import Counts, Spool, Store
 from offhook.stores.availability import POLL, wait_until_available
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
+
+if TYPE_CHECKING:
+    from offhook.alerts.webhook import AlertWebhook
 
 
 class Admin:
@@ -156,10 +159,14 @@ class Admin:
         return await counts(self.store)
 
 
-def _webhook(settings: Settings, observer: Observer) -> AlertWebhook | None:
+def _webhook(settings: Settings, observer: Observer) -> "AlertWebhook | None":
     url = settings.alert_webhook.get_secret_value()
-    secret = settings.alert_secret.get_secret_value()
-    return AlertWebhook(url, secret, observer) if url else None
+    if not url:
+        return None
+    # Imported on demand: most have none, and it imports an HTTP client.
+    from offhook.alerts.webhook import AlertWebhook  # noqa: PLC0415
+
+    return AlertWebhook(url, settings.alert_secret.get_secret_value(), observer)
 
 
 def _disks(settings: Settings) -> dict[str, Path]:

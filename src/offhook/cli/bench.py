@@ -17,7 +17,7 @@ from offhook.cli.bench_view import announce, live, show
 from offhook.cli.options import JsonOption
 from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
-from offhook.process.server import on_signals, run_loop
+from offhook.process.event_loop import on_signals, run_loop
 from offhook.settings import Settings
 from offhook.terminal import INTERRUPTED, console, print_json
 

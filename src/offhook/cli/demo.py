@@ -21,8 +21,9 @@ from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, announced
 from offhook.dev.transcript import Transcript
 from offhook.errors import ConfigurationError
+from offhook.process.event_loop import on_signals, run_loop
 from offhook.process.log_setup import configure_for_development, mute
-from offhook.process.server import listen, on_signals, run_loop, url_of
+from offhook.process.sockets import listen, url_of
 from offhook.settings import Settings
 from offhook.terminal import INTERRUPTED, console, milliseconds
 

@@ -16,9 +16,10 @@ from offhook.dev.store import own_store
 from offhook.dev.transcript import Transcript
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
+from offhook.process.event_loop import on_signals, run_loop
 from offhook.process.log_setup import configure_for_development, log_startup_warnings
 from offhook.process.machine import app_named
-from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
+from offhook.process.sockets import is_public, listen, url_of
 from offhook.settings import variable
 from offhook.startup import given_variables
 from offhook.terminal import console

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from offhook.cli.messages_view import ahead_in_words, record_object, records_table
 from offhook.cli.stores import existing
-from offhook.process.server import on_signals
+from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
 from offhook.stores import bulk
 from offhook.stores.api import Filter, Inbox

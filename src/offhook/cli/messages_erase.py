@@ -13,7 +13,7 @@ from offhook.concurrency import wait_for_event
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
 from offhook.observe.redaction import mask
-from offhook.process.server import on_signals
+from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
 

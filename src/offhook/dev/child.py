@@ -13,9 +13,8 @@ from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
+from offhook.process.event_loop import run_loop, stop_on_sigterm
 from offhook.process.log_setup import configure_for_development, log_startup_warnings
-from offhook.process.main import stop_on_sigterm
-from offhook.process.server import run_loop
 from offhook.terminal import console
 
 

@@ -14,9 +14,9 @@ from offhook.observe.log import LogObserver
 from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import inherited
 from offhook.process.child import Lifeline
+from offhook.process.event_loop import run_loop, stop_on_sigterm
 from offhook.process.log_setup import configure
-from offhook.process.main import stop_on_sigterm
-from offhook.process.server import run_loop, server_for, serving
+from offhook.process.server import server_for, serving
 from offhook.settings import Settings
 
 _DRAIN = 1.0  # seconds for requests under way; scrapers and browsers retry

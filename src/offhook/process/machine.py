@@ -15,11 +15,11 @@ from offhook.app import Offhook
 from offhook.errors import SettingsError, StoreUnavailable
 from offhook.observe.shared_counters import SharedMemory
 from offhook.process.app_loader import AppName
+from offhook.process.event_loop import on_signals, run_loop
 from offhook.process.log_setup import configure, log_startup_warnings
 from offhook.process.migration import BackgroundMigration
 from offhook.process.plan import Limits, ProcessSlot, Role
-from offhook.process.server import is_public, listen, on_signals, run_loop, url_of
-from offhook.process.sockets import Sockets, admin_socket
+from offhook.process.sockets import Sockets, admin_socket, is_public, listen, url_of
 from offhook.process.spawn import Spawner
 from offhook.process.supervisor import Supervisor
 from offhook.settings import Settings, SignaturePolicy

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import gc
 import os
-import signal
 import socket
 import sys
 from functools import partial
@@ -22,9 +21,9 @@ from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import SharedCounters
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline, exit_status
+from offhook.process.event_loop import run_loop, stop_on_sigterm
 from offhook.process.log_setup import configure
 from offhook.process.plan import Role
-from offhook.process.server import run_loop, server_for, serving
 
 # The thresholds of the three generations (CPython: 700, 10, 10). Collecting took 6 % of a webhook's
 # CPU time (docs/decisions/0015-hot-path.md).
@@ -72,23 +71,11 @@ async def _run_role(app: Offhook, given: argparse.Namespace) -> None:
             await _run_worker(app, given.owner, lifeline, stop)
 
 
-def stop_on_sigterm() -> asyncio.Event:
-    """Return an event that SIGTERM sets.
-
-    Ctrl-C reaches all processes of a terminal; a child ignores it and waits for its parent.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # Not SIG_IGN: processes that handlers start would inherit it.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `Child.start`
-    return stop
-
-
 async def _serve_ingress(
     app: Offhook, listener: socket.socket, lifeline: Lifeline, stop: asyncio.Event
 ) -> None:
+    from offhook.process.server import server_for, serving  # noqa: PLC0415 - no worker needs uvicorn
+
     app.configure(worker="external")
     settings = app.settings
     server = server_for(

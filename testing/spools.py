@@ -64,16 +64,18 @@ class Machine:
         return [problem.text for problem in self.problems if problem.topic == topic]
 
     @asynccontextmanager
-    async def ingress(self, *, patience: float = 1.0) -> AsyncIterator["Way"]:
-        """Be one more process of this machine.
+    async def ingress(self, *, patience: float = PATIENCE) -> AsyncIterator["Way"]:
+        """Be one more process of this machine, which has found its store, unless that is away.
 
-        The store has to answer within `patience` seconds; without an outage, a busy machine has to
-        be given that long.
+        The store has to answer within `patience` seconds: a busy machine may need some without an
+        outage. One that is locked fails sooner, for SQLite gives up after a second.
         """
         store = Breaker(self.open_store, self.observe, patience=patience)
         way = Way(self, store, open_spool(self.spool_url))
         await way.spooling.start()
         try:
+            if self.folder.exists():
+                await eventually(lambda: store.up)
             yield way
         finally:
             await way.spooling.stop()

@@ -23,7 +23,7 @@ from offhook.stores.api import Filter, Record, Store
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 from testing.roles import ended, in_thread, listening, site, working
-from testing.spools import eventually, sids
+from testing.spools import PATIENCE, eventually, sids
 from testing.stores import inbound
 
 EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(90)]
@@ -43,13 +43,13 @@ def url(server: PostgresServer) -> str:
 class Ingress:
     """One process' way to a store, over a network that can be cut."""
 
-    def __init__(self, path: Path, url: str, proxy: Proxy) -> None:
+    def __init__(self, path: Path, url: str, proxy: Proxy, patience: float) -> None:
         self.url = url
         self.proxy = proxy
         self.problems: list[Problem] = []
-        store = Breaker(lambda: open_store(proxy.url), self._observe, patience=0.5)
-        spool = open_spool(f"sqlite:///{path}/spool.db")
-        self.spooling = Spooling(store, store.accept, spool, self._observe)
+        self.store = Breaker(lambda: open_store(proxy.url), self._observe, patience=patience)
+        self.spool = open_spool(f"sqlite:///{path}/spool.db")
+        self.spooling = Spooling(self.store, self.store.accept, self.spool, self._observe)
 
     def _observe(self, event: Event) -> None:
         assert isinstance(event, Problem)
@@ -64,20 +64,26 @@ class Ingress:
 
         On a busy machine there may be more outages than the one that is made.
         """
-        await eventually(
-            lambda: (
-                [one.resolved for one in self.problems if one.topic is Topic.SPOOL][-1:] == [True]
-            )
-        )
+
+        def is_empty() -> bool:
+            told = [one.resolved for one in self.problems if one.topic is Topic.SPOOL]
+            return self.spool.is_empty() and told[-1:] == [True]
+
+        await eventually(is_empty)
         return await stored(self.url)
 
 
 @asynccontextmanager
-async def ingress(path: Path, url: str) -> AsyncIterator[Ingress]:
+async def ingress(path: Path, url: str, *, patience: float = PATIENCE) -> AsyncIterator[Ingress]:
+    """Be an ingress that has found its store.
+
+    Only where nothing says that the network is cut does it need a patience that comes to an end.
+    """
     async with Proxy(url).serve() as proxy:
-        one = Ingress(path, url, proxy)
+        one = Ingress(path, url, proxy, patience)
         await one.spooling.start()
         try:
+            await eventually(lambda: one.store.up)
             yield one
         finally:
             await one.spooling.stop()
@@ -132,11 +138,11 @@ async def test_a_network_that_is_cut(tmp_path: Path, url: str) -> None:
 async def test_a_network_in_which_everything_vanishes_and_arrives_late(
     tmp_path: Path, url: str
 ) -> None:
-    async with ingress(tmp_path, url) as here:
+    async with ingress(tmp_path, url, patience=1.0) as here:
         await here.accept(*EVERYTHING[:30])
         here.proxy.partition()
         await here.accept(*EVERYTHING[30:60])
-        assert "does not answer in time" in here.problems[0].text
+        assert any("does not answer in time" in one.text for one in here.problems)
         here.proxy.mend()
         await here.accept(*EVERYTHING[60:])
         check(await here.forwarded(), EVERYTHING)
@@ -153,7 +159,7 @@ async def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url:
         await here.accept(inbound("SM3"))
         records = await here.forwarded()
         assert sids(records) == ["SM1", "SM2", "SM3"]
-        assert any("of which it had" in one.text for one in here.problems)
+        await eventually(lambda: any("of which it had" in one.text for one in here.problems))
 
 
 async def test_without_a_spool_a_lost_answer_is_a_refusal_and_the_repeat_a_repeat(url: str) -> None:
@@ -239,7 +245,7 @@ async def test_an_ingress_whose_answer_is_lost_stores_once_and_spools(
             await here.reply()
             proxy.lose_answer_to(b"vanishing")
             assert (await here.simulator.text("vanishing")).status == 200
-            assert proxy.swallowed.is_set()
+            await eventually(proxy.swallowed.is_set)  # it may have been given up before that
             await eventually(lambda: len(here.simulator.sent) == 2)  # it was committed
             proxy.mend()
             assert (await here.simulator.text("last")).status == 200
@@ -256,7 +262,11 @@ SIDS = ("MessageSid", "SmsMessageSid", "SmsSid")
 async def test_an_ingress_without_a_spool_refuses_then_and_knows_the_repeat(
     tmp_path: Path, url: str
 ) -> None:
-    async with Proxy(url).serve() as proxy, site(tmp_path, OFFHOOK_STORE=proxy.url) as here:
+    environment = {"OFFHOOK_ENQUEUE_TIMEOUT": "60"}  # it is not given up before that
+    async with (
+        Proxy(url).serve() as proxy,
+        site(tmp_path, OFFHOOK_STORE=proxy.url, **environment) as here,
+    ):
         with here.ingress() as machine:
             await listening(machine)
             sid = "SM" + "1" * 32

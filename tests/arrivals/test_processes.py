@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from offhook.arrivals.spool import open_spool
+from offhook.errors import StoreUnavailable
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record
-from testing.commands import until
+from testing.commands import is_alive, until
 from testing.roles import Site, ended, in_thread, listening, site
 from testing.spools import eventually
 
@@ -42,7 +43,10 @@ async def stored(here: Site) -> Sequence[Record]:
 
 async def until_stored(here: Site, count: int) -> Sequence[Record]:
     async def enough() -> bool:
-        return here.store.exists() and len(await stored(here)) >= count
+        try:
+            return here.store.exists() and len(await stored(here)) >= count
+        except StoreUnavailable:  # an ingress is making it, and the disk is slow
+            return False
 
     await eventually(enough)
     return await stored(here)
@@ -124,6 +128,7 @@ async def test_two_processes_on_one_spool_keep_the_order_when_the_forwarder_dies
             here.store.mkdir()
             for child in ingress.children("process.main ingress"):
                 os.kill(child, signal.SIGKILL)
+                await in_thread(lambda pid=child: until(lambda: not is_alive(pid)))  # type: ignore[misc]
                 await in_thread(
                     lambda: until(lambda: len(ingress.children("process.main ingress")) == 2)
                 )

@@ -16,6 +16,7 @@ from offhook.settings import Settings
 from offhook.web.asgi import respond
 from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.message import Message
+from offhook.worker.owner import owner_name
 
 # The ingress and the worker are imported when they start: a process of `offhook run` has one of
 # them, or none, and their imports take a third of its start.
@@ -253,7 +254,7 @@ class Offhook:
             StoreBroken: the file of the store is missing, replaced or damaged.
             StoreError: the store cannot be used.
         """
-        from offhook.worker.role import WorkerRole, owner_name  # noqa: PLC0415 - see above
+        from offhook.worker.role import WorkerRole  # noqa: PLC0415 - see above
 
         role = WorkerRole(
             self.settings,

@@ -8,6 +8,7 @@ from offhook.ingress.role import Ingress
 from offhook.settings import Settings
 from offhook.startup import startup_warnings
 from offhook.worker.handlers import Handlers
+from offhook.worker.owner import owner_name
 
 if TYPE_CHECKING:
     from offhook.worker.role import WorkerRole
@@ -82,6 +83,6 @@ def _inline_worker(
     settings: Settings, handlers: Handlers, observer: Observer, *, create_store: bool
 ) -> "WorkerRole":
     # Imported on demand: a process of `offhook run` that answers webhooks has no worker.
-    from offhook.worker.role import WorkerRole, owner_name  # noqa: PLC0415
+    from offhook.worker.role import WorkerRole  # noqa: PLC0415
 
     return WorkerRole(settings, handlers, observer, owner=owner_name(), create_store=create_store)

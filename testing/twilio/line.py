@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # the SDK has no types
 
 from offhook.twilio.simulator import (
     Credentials,
     Simulator,
 )
+from testing.plain_http import PlainAsyncClient
 from testing.signatures import verify
 from testing.twilio.helpers import (
     EMPTY_TWIML,
@@ -60,7 +60,7 @@ async def create(url: str, credentials: Credentials = CREDENTIALS, **fields: Any
     """Send through the REST API as a client does; return the response."""
     given = {"To": PERSON, "From": "+15005550006", "Body": "hello"} | fields
     data = {name: value for name, value in given.items() if value is not None}
-    async with httpx2.AsyncClient(auth=credentials) as client:
+    async with PlainAsyncClient(auth=credentials) as client:
         return await client.post(
             f"{url}/2010-04-01/Accounts/{CREDENTIALS.account_sid}/Messages.json", data=data
         )

@@ -40,6 +40,7 @@ from offhook.stores.api import (
     Store,
 )
 from offhook.web.design.formats import span
+from testing.plain_http import PlainAsyncClient
 from testing.stores import claim, claim_one, inbound, opened
 
 EMPTY = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
@@ -235,7 +236,7 @@ async def visited(path: Path) -> AsyncIterator[tuple[httpx2.AsyncClient, Store]]
         transport = httpx2.ASGITransport(app=dashboard.app)
         async with (
             dashboard.running(),
-            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+            PlainAsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
         ):
             yield client, store
 
@@ -350,7 +351,7 @@ async def test_a_store_that_is_away_is_said_and_the_overview_is_there() -> None:
     transport = httpx2.ASGITransport(app=dashboard.app)
     async with (
         dashboard.running(),
-        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        PlainAsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
     ):
         inbox = await client.get("/dashboard/messages")
         assert inbox.status_code == HTTPStatus.SERVICE_UNAVAILABLE

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from offhook.admin.dashboard import CSRF, read_body
 from offhook.admin.login import COOKIE, LOGIN, LOGOUT, SESSION_SECONDS, Login
 from offhook.admin.pages import Pages
+from testing.plain_http import PlainAsyncClient
 
 NAME = f"{COOKIE}_"  # on a host without a port
 TOKEN = "correct horse battery"
@@ -41,7 +42,7 @@ async def visited(token: str = TOKEN) -> AsyncIterator[tuple[Visitor, Clock]]:
     clock = Clock()
     access = Login(dashboard, token, Pages().render, clock=clock)
     transport = httpx2.ASGITransport(app=access)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as visitor:
+    async with PlainAsyncClient(transport=transport, base_url="http://127.0.0.1") as visitor:
         yield visitor, clock
 
 

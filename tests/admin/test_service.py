@@ -17,6 +17,7 @@ from offhook.events import Event, Problem
 from offhook.observe.shared_counters import SharedCounters
 from offhook.settings import Settings
 from offhook.stores.api import Settlement
+from testing.plain_http import PlainAsyncClient
 from testing.stores import claim_one, inbound, opened
 
 VERSION = "1.2.3"
@@ -52,7 +53,7 @@ async def ready(admin: Admin) -> bool:
 
 async def get(admin: Admin, path: str) -> httpx2.Response:
     transport = httpx2.ASGITransport(admin.asgi)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://admin") as client:
+    async with PlainAsyncClient(transport=transport, base_url="http://admin") as client:
         return await client.get(path)
 
 

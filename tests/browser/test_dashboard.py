@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from testing.commands import PATIENCE, Home, dev
+from testing.plain_http import PlainClient
 from tests.browser.support import Visit, base_of, link_of, page_of, visiting
 from tests.browser.test_accessibility import violations
 
@@ -65,7 +65,7 @@ def text(home: Home, body: str, sender: str = ADA, *, wait: float = PATIENCE) ->
     """Do as `offhook text` does, without its start: send, and wait for what becomes of it."""
     (file,) = (home.runtime / "offhook").glob("dev-*.json")
     session = Session.read(file)
-    with httpx2.Client(base_url=session.url, trust_env=False, timeout=PATIENCE) as client:
+    with PlainClient(base_url=session.url, timeout=PATIENCE) as client:
         order = {"body": body, "from_": sender, "timeout": wait}
         answer = client.post(TEXTS, json=order, headers={TOKEN_HEADER: session.token})
         assert answer.is_success, answer.text
@@ -244,7 +244,7 @@ def test_the_pages_are_passed_through_by_keyboard(visit: Visit, home: Home) -> N
 )
 def test_others_see_nothing(link: str, headers: dict[str, str], status: int) -> None:
     base = link.partition("/dashboard")[0]
-    with httpx2.Client(base_url=base, headers=headers, trust_env=False) as client:
+    with PlainClient(base_url=base, headers=headers) as client:
         for path in ("/dashboard", "/dashboard/messages", "/dashboard/static/dashboard.js"):
             assert client.get(path).status_code == status
         assert client.post("/dashboard/messages/1/replay").status_code in {status, 403}

@@ -12,6 +12,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from testing.commands import Process, until
+from testing.plain_http import PlainAsyncClient, plain_get
 from testing.roles import Site, ended, in_thread, listening, site, working
 
 ANY = "127.0.0.1:0"
@@ -25,7 +26,7 @@ def admin_of(process: Process) -> str:
 
 
 async def get(process: Process, path: str) -> httpx2.Response:
-    async with httpx2.AsyncClient() as client:
+    async with PlainAsyncClient() as client:
         return await client.get(admin_of(process) + path, timeout=30)
 
 
@@ -50,7 +51,7 @@ async def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
 
 async def ready(process: Process) -> None:
     url = f"{admin_of(process)}/readyz"
-    await in_thread(lambda: until(lambda: httpx2.get(url, timeout=30).status_code == 200))
+    await in_thread(lambda: until(lambda: plain_get(url, timeout=30).status_code == 200))
 
 
 async def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: Path) -> None:

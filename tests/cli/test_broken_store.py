@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
-import httpx2
-
 from offhook.twilio.simulator import Delivered, Simulator
 from testing.commands import Home, Process
+from testing.plain_http import PlainAsyncClient
 from testing.ports import free_port
 from testing.stores import opened_sorted
 
@@ -45,7 +44,7 @@ class Service:
             return (await self.simulator.wait_for(to=delivered.from_, after=delivered.after)).body
 
     async def ready(self) -> int:
-        async with httpx2.AsyncClient() as client:
+        async with PlainAsyncClient() as client:
             return (await client.get(f"{self._url}/readyz")).status_code
 
     async def is_ready(self) -> None:
@@ -70,7 +69,7 @@ class Service:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     async def metrics(self) -> str:
-        async with httpx2.AsyncClient() as client:
+        async with PlainAsyncClient() as client:
             return (await client.get(f"{self.admin}/metrics")).text
 
     async def printed(self, text: str) -> None:

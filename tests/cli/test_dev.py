@@ -6,7 +6,6 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx2
 import pytest
 
 from offhook.arrivals.spool import open_spool
@@ -16,6 +15,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Spool, Store
 from offhook.web.local_only import is_loopback
 from testing.commands import ECHO, Call, Home, Process, dev, is_alive, until
+from testing.plain_http import PlainClient
 from testing.spools import keep
 from tests.cli.test_inbox import inbound
 
@@ -256,7 +256,7 @@ def test_real_credentials_are_ignored(
 
 def test_metrics_are_for_this_machine(shared: Shared, beside: Call, number: str) -> None:
     url = f"{session(shared.home).url}/metrics"
-    with httpx2.Client(trust_env=False) as client:
+    with PlainClient() as client:
         before = handled(client.get(url).text)
         assert beside("text", "hello", "--from", number).status == 0
         text = client.get(url).text
@@ -281,7 +281,7 @@ def test_the_control_api_is_for_who_knows_the_token_and_calls_this_machine_by_na
     url, order = known.url + TEXTS, {"body": "hello", "from_": number}
     token = {TOKEN_HEADER: known.token}
     foreign = {**token, "Host": "bot.example.com"}
-    with httpx2.Client(trust_env=False) as client:
+    with PlainClient() as client:
         assert client.post(url, json=order).status_code == 403
         assert client.post(url, json=order, headers={TOKEN_HEADER: "x"}).status_code == 403
         assert client.post(url, json=order, headers=foreign).status_code == 403
@@ -467,7 +467,7 @@ def test_what_waits_is_tried_at_once_after_a_reload_and_when_it_is_asked_for(
     home.write_bot(BUSY)
     with dev(home, reload=True) as running:
         known = session(home)
-        with httpx2.Client(base_url=known.url, trust_env=False) as client:
+        with PlainClient(base_url=known.url) as client:
             for body in ("one", "two"):
                 order = {"body": body, "timeout": 0.1}
                 client.post(TEXTS, json=order, headers={TOKEN_HEADER: known.token})

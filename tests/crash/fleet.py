@@ -9,6 +9,7 @@ from typing import Protocol
 import httpx2
 
 from testing.commands import Home, Process, is_alive, until
+from testing.plain_http import plain_get
 from testing.ports import free_port
 from testing.postgres import StopMode
 from tests.crash.plan import Target
@@ -214,7 +215,7 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/readyz", timeout=5.0, trust_env=False).is_success
+        return plain_get(f"{url}/readyz", timeout=5.0).is_success
     except httpx2.TransportError:
         return False
 

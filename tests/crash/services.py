@@ -15,6 +15,7 @@ import httpx2
 from offhook.dev.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
 from testing.commands import Home, Process, is_alive, until
+from testing.plain_http import plain_get
 from testing.ports import free_port
 from testing.stores import opened_sorted
 from tests.crash.bystander import PATIENCE
@@ -250,7 +251,7 @@ class Service:
 
     def _answers(self) -> bool:
         try:
-            return httpx2.get(
+            return plain_get(
                 f"{self.url}{self.way.path}/readyz", timeout=5.0, trust_env=False
             ).is_success
         except httpx2.TransportError:

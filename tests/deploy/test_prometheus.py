@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from testing.commands import until
+from testing.plain_http import PlainAsyncClient
 from testing.ports import free_port
 from testing.roles import in_thread, listening, site
 from tests.deploy.support import program
@@ -79,7 +80,7 @@ async def prometheus(directory: Path, target: str) -> AsyncIterator[Prometheus]:
     )
     try:
         await in_thread(lambda: until(lambda: "ready to receive" in log.read_text(), log.read_text))
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with PlainAsyncClient() as client:
             yield Prometheus(f"http://{address}", client)
     finally:
         process.terminate()

@@ -28,6 +28,7 @@ from offhook.events import Handled, Sent
 from offhook.stores import open_store
 from offhook.twilio.simulator import RestCall, Texted
 from offhook.twilio.simulator.payloads import Text, inbound
+from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import Webhook
 from testing.twilio.line import CREDENTIALS, on_the_line
 
@@ -221,7 +222,7 @@ async def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() 
         phone = Phone(sim, never, url=f"http://{HOST}", token="t")
         transport = httpx2.ASGITransport(phone.app, client=("127.0.0.1", 50_000))
         origin = {"Origin": f"http://{HOST}"}
-        async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+        async with PlainAsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             await client.get("/phone?token=t")
             kept = await client.post(
                 "/phone/attachments?name=a%2F../b.html", content=b"<script>", headers=origin
@@ -230,7 +231,7 @@ async def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() 
                 "/phone/attachments", content=bytes(6 * 1024 * 1024), headers=origin
             )
             assert too_long.status_code == 413
-        async with httpx2.AsyncClient(transport=transport) as bot:
+        async with PlainAsyncClient(transport=transport) as bot:
             found = await bot.get(kept.json()["url"])
             assert found.content == b"<script>"
             assert "sandbox" in found.headers["Content-Security-Policy"]

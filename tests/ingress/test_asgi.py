@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
+from testing.plain_http import PlainAsyncClient
 from testing.webhooks import (
     ACCOUNT,
     FORM,
@@ -104,7 +104,7 @@ async def test_a_query_and_a_form_together_stay_readable(tmp_path: Path, shell: 
 
 
 async def test_a_message_may_come_as_a_get(tmp_path: Path, shell: Shell) -> None:
-    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
+    async with line(tmp_path, shell=shell) as running, PlainAsyncClient() as client:
         target = f"/twilio/messages?{encoded(MESSAGE).decode()}"
         headers = {"X-Twilio-Signature": sign(url=PUBLIC + target, auth_token=TOKEN)}
         reply = await client.get(running.base + target, headers=headers)
@@ -125,7 +125,7 @@ async def test_a_message_may_come_as_a_get(tmp_path: Path, shell: Shell) -> None
 async def test_another_method_is_told_which_are_allowed(
     tmp_path: Path, shell: Shell, method: str, target: str, allowed: str
 ) -> None:
-    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
+    async with line(tmp_path, shell=shell) as running, PlainAsyncClient() as client:
         reply = await client.request(method, running.base + target)
         assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
         assert reply.headers["x-offhook-error"] == "method-not-allowed"
@@ -185,7 +185,7 @@ async def test_with_signatures_off_a_webhook_is_believed_as_it_is(
 
 
 async def test_a_connection_carries_many_webhooks(tmp_path: Path, shell: Shell) -> None:
-    async with line(tmp_path, shell=shell) as running, httpx2.AsyncClient() as client:
+    async with line(tmp_path, shell=shell) as running, PlainAsyncClient() as client:
         url = f"{running.base}/twilio/messages"
 
         async def send(number: int) -> int:
@@ -239,7 +239,7 @@ class _Stamping:
 
 
 async def test_what_a_host_adds_to_one_answer_is_not_in_the_next(tmp_path: Path) -> None:
-    async with line(tmp_path, mounted=_Stamping) as running, httpx2.AsyncClient() as client:
+    async with line(tmp_path, mounted=_Stamping) as running, PlainAsyncClient() as client:
         for _ in range(3):
             reply = await client.post(running.base + "/twilio/messages")
             assert reply.headers.get_list("x-stamp") == ["1"]

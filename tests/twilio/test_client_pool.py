@@ -2,13 +2,12 @@
 
 from contextlib import ExitStack
 
-import httpx2
-
 from offhook.twilio.client_pool import Clients
+from testing.plain_http import PlainAsyncClient
 
 
 def clients(count: int) -> Clients:
-    return Clients(lambda: httpx2.AsyncClient(trust_env=False), count=count)
+    return Clients(PlainAsyncClient, count=count)
 
 
 async def test_requests_at_once_are_shared_out_evenly() -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx2
 import pytest
 
 from offhook.alerts.evaluation import Alert, AlertChange, Transition
@@ -19,6 +18,7 @@ from offhook.events import Event
 from offhook.twilio.client import TwilioClient
 from offhook.twilio.responses import MAX_BYTES
 from offhook.twilio.simulator import Simulator
+from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import Handler, answering, http, raw_server, read_request
 from tests.twilio.test_sender import claim, send_once, settings
 
@@ -87,7 +87,7 @@ async def alerts(url: str) -> str:
     change = AlertChange(
         Transition.RAISED, Alert("disk", Level.WARNING, 0.9, "text", "remedy", 0.0)
     )
-    async with httpx2.AsyncClient(timeout=PATIENCE) as client:
+    async with PlainAsyncClient(timeout=PATIENCE) as client:
         return await webhook._post(client, json.dumps(change.stage).encode())
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Simulator
+from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import Webhook, simulator
 from testing.twilio.line import CREDENTIALS, on_the_line, valid
 
@@ -16,7 +17,7 @@ SECOND = Simulator.credentials().auth_token
 
 
 def client(url: str, token: str = CREDENTIALS.auth_token) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=url, auth=(CREDENTIALS.account_sid, token))
+    return PlainAsyncClient(base_url=url, auth=(CREDENTIALS.account_sid, token))
 
 
 def error(response: httpx2.Response) -> tuple[int, int]:

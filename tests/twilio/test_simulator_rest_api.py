@@ -14,6 +14,7 @@ from offhook.twilio.simulator import (
     Simulator,
     Trouble,
 )
+from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import (
     Requested,
     Webhook,
@@ -31,7 +32,7 @@ async def test_a_created_message_is_shown_as_twilio_shows_it() -> None:
     async with (
         on_the_line() as (sim, _),
         sim.serve() as url,
-        httpx2.AsyncClient(auth=CREDENTIALS) as client,
+        PlainAsyncClient(auth=CREDENTIALS) as client,
     ):
         created = await create(url, MediaUrl=["https://m/1", "https://m/2"])
         assert created.status_code == 201

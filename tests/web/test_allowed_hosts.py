@@ -12,6 +12,7 @@ from offhook.admin.routes import admin_routes
 from offhook.core.hosts import HostNames
 from offhook.errors import SettingsError
 from offhook.events import Problem
+from testing.plain_http import PlainAsyncClient
 from testing.webhooks import (
     ACCOUNT,
     FORM,
@@ -99,7 +100,7 @@ async def test_metrics_are_not_shown_by_a_name_that_a_stranger_led_here() -> Non
 
     async def status_of(path: str, host: str) -> tuple[int, Any]:
         app = admin_routes(ready=ready, metrics=metrics, hosts=HostNames(["bot.example.com"]))
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as client:
+        async with PlainAsyncClient(transport=httpx2.ASGITransport(app)) as client:
             answer = await client.get(f"http://127.0.0.1{path}", headers={"Host": host})
             assert ("secret" in answer.text) is (answer.status_code == 200 and path == "/metrics")
             return answer.status_code, answer.headers.get("x-offhook-error")

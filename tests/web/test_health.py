@@ -1,15 +1,15 @@
 import asyncio
 from pathlib import Path
 
-import httpx2
 from starlette.types import Message
 
 from offhook.web.health import READY_TIMEOUT, REMEMBERED, Health
+from testing.plain_http import PlainAsyncClient
 from testing.webhooks import line
 
 
 async def test_a_process_is_alive_and_ready_while_its_store_is_there(tmp_path: Path) -> None:
-    async with line(tmp_path) as running, httpx2.AsyncClient(base_url=running.base) as client:
+    async with line(tmp_path) as running, PlainAsyncClient(base_url=running.base) as client:
         assert (await client.get("/healthz")).text == "alive\n"
         assert (await client.get("/readyz")).text == "ready\n"
         await running.store.close()
@@ -23,7 +23,7 @@ async def test_a_process_is_alive_and_ready_while_its_store_is_there(tmp_path: P
 
 
 async def test_a_health_check_may_be_a_head_and_nothing_else(tmp_path: Path) -> None:
-    async with line(tmp_path) as running, httpx2.AsyncClient(base_url=running.base) as client:
+    async with line(tmp_path) as running, PlainAsyncClient(base_url=running.base) as client:
         head = await client.head("/readyz")
         assert (head.status_code, head.content) == (200, b"")
         post = await client.post("/healthz")

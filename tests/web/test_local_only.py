@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from offhook.web.local_only import SECURITY_HEADERS, TokenAuth, is_loopback
+from testing.plain_http import PlainAsyncClient
 
 TOKEN = "the-token-of-this-start"
 HOST = "127.0.0.1:8000"
@@ -30,7 +31,7 @@ def ask(
 
     async def scenario() -> httpx2.Response:
         transport = httpx2.ASGITransport(TokenAuth(pages, TOKEN), client=(peer, 50_000))
-        async with httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+        async with PlainAsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             for method, path in requests[:-1]:
                 await client.request(method, path)
             method, path = requests[-1]

@@ -14,8 +14,9 @@ from offhook.core.signature import sign
 from offhook.core.urls import MESSAGES_PATH
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings, SignaturePolicy
-from offhook.twilio.client import is_elsewhere
+from offhook.twilio.client import is_elsewhere, is_encrypted
 from offhook.twilio.responses import IDENTITY, bounded, error_text, one_line
+from offhook.twilio.tls import tls_context
 from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 
@@ -59,13 +60,15 @@ async def webhook(settings: Settings) -> Findings:
         return []  # reported by `configuration.public_url`
     url = messages_url(settings)
     tokens = settings.auth_tokens
+    elsewhere = is_elsewhere(url)
     async with httpx2.AsyncClient(
         timeout=_TIMEOUT,
+        verify=tls_context(encrypted=is_encrypted(url), trust_env=elsewhere),
         limits=httpx2.Limits(max_keepalive_connections=0),  # not the same process each time
         follow_redirects=False,
         headers=IDENTITY,
         event_hooks=bounded(),
-        trust_env=is_elsewhere(url),
+        trust_env=elsewhere,
     ) as client:
         try:
             unsigned = await _probe(client, url, "")

@@ -11,7 +11,7 @@ from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
 from offhook.process.child import STORE_BROKEN, Child, describe_exit
 from offhook.process.plan import Limits, Plan, ProcessSlot, Role, Situation, plan
-from offhook.worker.role import owner_name
+from offhook.worker.owner import owner_name
 
 _log = logging.getLogger("offhook.supervisor")
 

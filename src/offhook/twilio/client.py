@@ -16,6 +16,7 @@ from offhook.errors import TwilioError
 from offhook.settings import Settings
 from offhook.twilio.error_codes import meaning
 from offhook.twilio.responses import IDENTITY, bounded, code_of, error_text, object_of, text_of
+from offhook.twilio.tls import tls_context
 
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
 TOTAL_TIMEOUT: Final = 20.0
@@ -46,6 +47,11 @@ def is_elsewhere(url: str) -> bool:
     return urlsplit(url).hostname not in _THIS_MACHINE
 
 
+def is_encrypted(url: str) -> bool:
+    """Return whether a URL is https."""
+    return urlsplit(url).scheme == "https"
+
+
 def host_of(api: str, product: str) -> str:
     """Return the base URL of one of Twilio's products.
 
@@ -73,13 +79,15 @@ class TwilioClient:
     def __init__(self, settings: Settings, auth: tuple[str, str] | None = None) -> None:
         self._api = settings.twilio_api
         self.account_sid = settings.account_sid
+        elsewhere = is_elsewhere(settings.twilio_api)
         self._client = httpx2.AsyncClient(
             auth=auth or credentials(settings),
+            verify=tls_context(encrypted=is_encrypted(settings.twilio_api), trust_env=elsewhere),
             timeout=TIMEOUT,
             follow_redirects=False,
             headers=IDENTITY,
             event_hooks=bounded(_LONGEST_PAGE),
-            trust_env=is_elsewhere(settings.twilio_api),
+            trust_env=elsewhere,
         )
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,7 @@ from offhook.core.backoff import CAP, delay
 from offhook.core.lifecycle import SendTrigger
 from offhook.settings import Settings
 from offhook.stores.api import Draft, SendClaim, SendOutcome
-from offhook.twilio.client import credentials, is_elsewhere
+from offhook.twilio.client import credentials, is_elsewhere, is_encrypted
 from offhook.twilio.client_pool import Clients
 from offhook.twilio.error_codes import meaning
 from offhook.twilio.responses import (
@@ -30,6 +30,7 @@ from offhook.twilio.responses import (
     status_of,
     text_of,
 )
+from offhook.twilio.tls import tls_context
 
 # Seconds. Without a connection after 5 s, the send can be repeated without a risk. The timeout for
 # the answer is Twilio's own for webhooks: a read that times out makes a send unknown.
@@ -91,7 +92,7 @@ class TwilioSender:
         self._status_callback = status_callback
         self._jitter = jitter
         elsewhere = is_elsewhere(settings.twilio_api)
-        trusted = httpx2.create_ssl_context(trust_env=elsewhere)  # 20 ms and 1 MB: one for all
+        trusted = tls_context(encrypted=is_encrypted(settings.twilio_api), trust_env=elsewhere)
         self._clients = Clients(
             lambda: httpx2.AsyncClient(
                 auth=credentials(settings),

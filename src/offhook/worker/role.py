@@ -1,9 +1,6 @@
 """A worker, wired to its adapters: it runs handlers, sends replies and keeps the store tidy."""
 
 import asyncio
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable
 
@@ -23,6 +20,7 @@ from offhook.twilio.sender import TwilioSender
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
+from offhook.worker.owner import owner_name
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
@@ -32,11 +30,6 @@ from offhook.worker.takeover import Takeover, folder_of
 # worked for a minute begins anew with the first.
 _RESTART_AFTER = 1.0
 _LAST_RESTART_AFTER = 60.0
-
-
-def owner_name() -> str:
-    """Return a name for this process that no other has, now or after a restart."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 class WorkerRole:

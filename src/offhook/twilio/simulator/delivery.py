@@ -18,6 +18,7 @@ from offhook.core.urls import without_fragment
 from offhook.twilio.responses import MAX_BYTES, bounded
 from offhook.twilio.simulator.connection_overrides import Overrides
 from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, Params
+from offhook.twilio.tls import tls_context
 
 # The number at which Twilio gives up is not documented: https://www.twilio.com/docs/api/errors/11215
 MAX_REDIRECTS: Final = 10
@@ -113,6 +114,7 @@ class WebhookClient:
             # No cookies: this client stands for all senders, who do not share any.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx2.Limits(max_keepalive_connections=0),
+            verify=tls_context(trust_env=False),
             follow_redirects=False,
             event_hooks=bounded(MAX_BYTES + 1, encoded=True),
             trust_env=False,  # an HTTP proxy can't reach this machine

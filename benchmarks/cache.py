@@ -33,6 +33,7 @@ from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ports import ValidationCache
 from offhook.settings import Settings
 from offhook.stores import open_store
@@ -103,7 +104,9 @@ class Bench:
             if isinstance(event, Answered):
                 told.append(event)
 
-        reception = Reception(self._store.accept, self.settings("memory://"), observe, cache=cache)
+        reception = Reception(
+            reading(self._store.accept), self.settings("memory://"), observe, cache=cache
+        )
         cpu = time.process_time()
         due = perf_counter()
         async with asyncio.TaskGroup() as group:

@@ -32,6 +32,7 @@ from offhook.bench.load import Load
 from offhook.bench.requests import Mix, RequestKind, SignedRequest
 from offhook.bench.results import Results
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.settings import Settings
 from offhook.stores import store_of
 from testing.ports import free_port
@@ -109,7 +110,7 @@ async def _fill(database: Path, count: int) -> None:
     )
     store = store_of(settings)
     await store.open()
-    reception = Reception(store.accept, settings, lambda _event: None)
+    reception = Reception(reading(store.accept), settings, lambda _event: None)
     supply = load.supply(conversations=100_000)
     for start in range(0, count, _AT_ONCE):
         some = itertools.islice(supply, min(_AT_ONCE, count - start))

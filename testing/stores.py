@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
+from urllib.parse import urlencode
 
 import asyncpg
 
-from offhook.core.inbound import Inbound
+from offhook.core.deferred import Deferred
+from offhook.core.inbound import Inbound, Webhook
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Trigger
 from offhook.core.loop_detection import LoopRule
+from offhook.core.requests import Request
 from offhook.stores import open_store
 from offhook.stores.api import Claim, Draft, Settlement, Store
 from offhook.worker.sorter import catch_up
@@ -38,6 +41,24 @@ def inbound(
         form=f"MessageSid={sid}".encode(),
         notice_after=notice_after,
     )
+
+
+def webhook(
+    sid: str,
+    lane: str = "lane",
+    *,
+    kind: Kind = Kind.MESSAGE,
+    notice_after: float | None = None,
+    **more: str,
+) -> Webhook:
+    """Return what an ingress appends, of the same message as `inbound`."""
+    fields = {"AccountSid": "AC1", "MessageSid": sid, "From": f"+1555{lane}", "To": "+15005550006"}
+    return Webhook(kind, urlencode(fields | more).encode(), notice_after)
+
+
+def deferred(request: Request, account_sid: str) -> Inbound:
+    """Return what a store gets of a request that can't be verified yet."""
+    return Inbound.of(Webhook(Kind.DEFERRED, Deferred(request, account_sid).form))
 
 
 def draft(identity: str = "reply:0", body: str = "hello", *, once_in: float = 0.0) -> Draft:

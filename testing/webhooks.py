@@ -22,6 +22,7 @@ from offhook.events import Answered, Event, Problem
 from offhook.ingress.direct import Webhooks
 from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.process.server import server_for
 from offhook.settings import Settings
@@ -240,7 +241,7 @@ async def line(
         await store.find(Filter(limit=1))
         return True
 
-    reception = Reception(store.accept, chosen, running.observe)
+    reception = Reception(reading(store.accept), chosen, running.observe)
     app = mounted(routes(reception, chosen, ready=ready))
     try:
         webhooks = Webhooks(reception, Reader(chosen)) if shell == "protocol" else None

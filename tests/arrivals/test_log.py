@@ -16,9 +16,10 @@ import pytest
 from offhook.arrivals.file import LogFile, Slot, logs_of, path_of
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival, unpack
+from offhook.core.inbound import Inbound
 from offhook.errors import SchemaTooNew, StoreUnavailable
 from offhook.events import Event, Problem
-from testing.stores import inbound
+from testing.stores import webhook
 
 
 class Machine:
@@ -54,7 +55,7 @@ def sids(path: Path) -> list[str]:
     file = LogFile.open(path)
     try:
         rows = file.read(0, 1_000_000)
-        return [arrival.inbound.sid for row in rows for arrival in unpack(row.batch)]
+        return [Inbound.of(arrival.webhook).sid for row in rows for arrival in unpack(row.batch)]
     finally:
         file.close()
 
@@ -65,7 +66,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def arrival(sid: str) -> Arrival:
-    return Arrival(inbound(sid), 1)
+    return Arrival(webhook(sid), 1)
 
 
 async def appended(log: ArrivalsLog, *names: str) -> list[bool | BaseException]:
@@ -126,7 +127,7 @@ async def test_what_a_long_backlog_took_of_the_disk_is_given_back(machine: Machi
     async with machine.log() as log:
         (path,) = logs_of(machine.store)
         reader = LogFile.open(path)
-        big = inbound("big")._replace(form=bytes(1_000_000))
+        big = webhook("big", Body="x" * 1_000_000)
         await asyncio.gather(*[log.append(Arrival(big, 1)) for _ in range(100)])
         with sqlite3.connect(path) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -376,7 +377,7 @@ import asyncio, sys
 from pathlib import Path
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival
-from testing.stores import inbound
+from testing.stores import webhook
 
 async def main():
     log = ArrivalsLog(Path(sys.argv[1]), print, lambda: None)
@@ -388,7 +389,7 @@ async def main():
         for _ in range(7):
             number += 1
             name = f"{sys.argv[2]}-{number}"
-            log.append(Arrival(inbound(name), number)).add_done_callback(told(name))
+            log.append(Arrival(webhook(name), number)).add_done_callback(told(name))
         await asyncio.sleep(0.001)
 
 asyncio.run(main())

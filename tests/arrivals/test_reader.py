@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from offhook.arrivals.file import LogFile, Slot, path_of
 from offhook.arrivals.reader import LogReader
 from offhook.arrivals.record import Arrival, pack
-from testing.stores import inbound
+from offhook.core.inbound import Inbound
+from testing.stores import webhook
 
 LATER = 1_000_000
 
@@ -36,14 +37,14 @@ class Logs:
             slot = Slot.try_take(path_of(self.store, number), self.store)
             assert slot is not None
             self._slots[number] = slot, slot.open()
-        batch = [Arrival(inbound(f"{number}:{at}"), at) for at in received]
+        batch = [Arrival(webhook(f"{number}:{at}"), at) for at in received]
         self._slots[number][1].append(pack(batch), max(received), len(batch))
 
     def read(self, limit: int = 100) -> list[str]:
         """Read a round, and note its positions."""
         found = self.reader.read(self.positions, limit)
         self.positions |= found.positions
-        return [arrival.inbound.sid for arrival in found.arrivals]
+        return [Inbound.of(arrival.webhook).sid for arrival in found.arrivals]
 
     def close(self) -> None:
         self.reader.close()

@@ -11,6 +11,7 @@ from offhook.cache import open_cache
 from offhook.core.requests import Request
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ports import ValidationCache
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
@@ -34,7 +35,8 @@ class Load:
         chosen = settings(cache=url, store="sqlite:///load.db")
         self.caches: list[ValidationCache] = [open_cache(chosen, self.observe) for _ in range(2)]
         self._receptions = [
-            Reception(store.accept, chosen, self.observe, cache=cache) for cache in self.caches
+            Reception(reading(store.accept), chosen, self.observe, cache=cache)
+            for cache in self.caches
         ]
         self._numbers = itertools.count()
 

@@ -24,6 +24,7 @@ from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Event
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from testing.valkey import Valkey, valkey
@@ -65,7 +66,7 @@ class Deployment:
             await cache.start()
             self.caches.append(cache)
             self.receptions.append(
-                Reception(self.store.accept, settings(), self.events.append, cache=cache)
+                Reception(reading(self.store.accept), settings(), self.events.append, cache=cache)
             )
 
     async def stop(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from offhook.arrivals.logged import LoggedStore
 from offhook.stores.sqlite.store import SqliteStore
 from testing.commands import Call
-from testing.stores import inbound
+from testing.stores import inbound, webhook
 
 
 def acknowledge(directory: Path, number: int) -> str:
@@ -17,7 +17,7 @@ def acknowledge(directory: Path, number: int) -> str:
     async def main() -> None:
         ingress = LoggedStore(SqliteStore(directory / "offhook.db"), lambda _: None)
         await ingress.open()
-        await asyncio.gather(*[ingress.accept(inbound(f"SM{n}")) for n in range(number)])
+        await asyncio.gather(*[ingress.accept(webhook(f"SM{n}")) for n in range(number)])
         await ingress.close()
 
     asyncio.run(main())

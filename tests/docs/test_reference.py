@@ -22,6 +22,7 @@ from offhook.core.responses import REFUSED
 from offhook.dev.phone.switches import LABELS
 from offhook.dev.server import _Router
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.settings import Settings, variable
 from offhook.stores import open_store
@@ -124,7 +125,7 @@ def test_routes() -> None:
     async def ready() -> bool:
         return True
 
-    router = routes(Reception(store.accept, settings, print), settings, ready=ready)
+    router = routes(Reception(reading(store.accept), settings, print), settings, ready=ready)
     assert table(REFERENCE / "http.md", "route").keys() >= router.paths
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from offhook.core.inbound import Inbound
+from offhook.core.inbound import Inbound, Webhook
 from offhook.core.keys import Kind
 from offhook.core.signature import sign
 from offhook.errors import BacklogFull, StoreUnavailable
@@ -26,6 +26,7 @@ from offhook.ingress.request_limits import PIPELINED
 from offhook.ingress.routes import routes
 from offhook.process.server import server_for, serving
 from offhook.process.sockets import listen
+from offhook.stores.api import Append
 from testing.webhooks import (
     FORM,
     MESSAGE,
@@ -68,12 +69,12 @@ class Appends:
     """
 
     def __init__(self) -> None:
-        self.stored: list[tuple[Inbound, asyncio.Future[bool]]] = []
+        self.stored: list[tuple[Webhook, asyncio.Future[bool]]] = []
         self.at_once = True
 
-    def __call__(self, inbound: Inbound) -> "asyncio.Future[bool]":
+    def __call__(self, webhook: Webhook) -> "asyncio.Future[bool]":
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.stored.append((inbound, future))
+        self.stored.append((webhook, future))
         if self.at_once:
             future.set_result(True)
         return future
@@ -89,7 +90,7 @@ class Appends:
 
     @property
     def sids(self) -> list[str]:
-        return [inbound.sid for inbound, _ in self.stored]
+        return [Inbound.of(webhook).sid for webhook, _ in self.stored]
 
 
 class Client:
@@ -165,7 +166,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    append: Callable[[Inbound], Awaitable[bool]],
+    append: Append[Webhook],
     lookup: Callable[[str], Awaitable[str | None]] | None = None,
     **given: Any,
 ) -> AsyncIterator[Running]:
@@ -200,7 +201,7 @@ async def test_a_webhook_as_twilio_sends_it_needs_no_asgi() -> None:
         client.writer.write(webhook(status, "/twilio/status?send=17"))
         assert (await client.reply()).status == 204
         assert at.by_asgi == []
-        kinds = [inbound.kind for inbound, _ in append.stored]
+        kinds = [one.kind for one, _ in append.stored]
         assert kinds == [Kind.MESSAGE, Kind.STATUS]
 
 
@@ -258,7 +259,7 @@ async def test_it_may_come_byte_by_byte_and_in_chunks() -> None:
                 client.writer.write(bytes([byte]))
                 await asyncio.sleep(0)
             assert (await client.reply()).status == 200
-        assert [inbound.form for inbound, _ in append.stored] == [body, body]
+        assert [one.form for one, _ in append.stored] == [body, body]
         assert at.by_asgi == []
 
 
@@ -499,7 +500,7 @@ async def test_a_store_that_fails_is_told_by_name(failure: Exception, error: str
         await asyncio.sleep(0)
         raise failure
 
-    def append(_inbound: Inbound) -> Awaitable[bool]:
+    def append(_webhook: Webhook) -> Awaitable[bool]:
         if how == "at once":
             raise failure
         if how == "in a task":
@@ -539,7 +540,7 @@ async def test_one_that_has_to_wait_for_its_tokens_is_answered_in_its_turn() -> 
         known.set()
         assert await client.statuses(2) == [200, 403]
         assert (await other.reply()).status == 403
-        assert [inbound.account_sid for inbound, _ in append.stored] == [tenant]
+        assert [Inbound.of(one).account_sid for one, _ in append.stored] == [tenant]
         assert at.by_asgi == []
 
 

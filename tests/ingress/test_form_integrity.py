@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from offhook.cache.memory import MemoryCache
+from offhook.core.deferred import Deferred
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import Fault
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
-from offhook.ingress.deferral import defer, restore
 from offhook.ingress.reception import Reception
 from offhook.ingress.validation import Rejection, Validator
 from testing.webhooks import ACCOUNT, FORM, PUBLIC, TOKEN, encoded, line, refused, settings
@@ -59,7 +59,7 @@ async def test_the_cache_lets_no_form_in_that_was_cut_anew(
 
     async with watching(tmp_path) as watched:
         watched.reception = Reception(
-            watched.accept, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
+            watched.append, settings(), watched.events.append, cache=MemoryCache(ttl=300.0)
         )
         assert (await watched.process(captured(kind, fields, fields))).status < 300
         for cached in ("", "memory"):
@@ -72,7 +72,9 @@ async def test_the_cache_lets_no_form_in_that_was_cut_anew(
 @EACH
 def test_what_was_deferred_is_judged_alike(attack: tuple[Kind, dict[str, str], Pairs]) -> None:
     kind, genuine, forged = attack
-    later = restore(defer(captured(kind, tuple(genuine.items()), forged), ACCOUNT).form)
+    later = Deferred.of(
+        Deferred(captured(kind, tuple(genuine.items()), forged), ACCOUNT).form
+    ).request
     judged = Validator(settings(), Credentials(settings(), None, print)).at_once(later)
     assert isinstance(judged, Rejection)
     assert judged.reason is Fault.RECUT_FIELDS

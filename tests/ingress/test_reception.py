@@ -18,6 +18,7 @@ from offhook.core.responses import REFUSED, STORED, Answer, Fault
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.settings import Settings
 from offhook.stores import open_store
@@ -48,7 +49,8 @@ class Watched:
         self.answers: list[Answer] = []
         self.events: list[Event] = []
         self._accept = accept or store.accept
-        self.reception = Reception(self.accept, chosen, self.events.append)
+        self.append = reading(self.accept)
+        self.reception = Reception(self.append, chosen, self.events.append)
 
     async def accept(self, inbound: Inbound) -> bool:
         self.accepted.append(inbound)

@@ -35,7 +35,7 @@ async def remembering(
     chosen = settings(**given)
     watched = Watched(store, chosen, accept(store))
     watched.reception = Reception(
-        watched.accept, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
+        watched.append, chosen, watched.events.append, cache=MemoryCache(ttl=300.0)
     )
     try:
         yield watched

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from offhook.cache.memory import MemoryCache
+from offhook.core.deferred import Deferred
 from offhook.core.forms import Refusal
-from offhook.core.inbound import Inbound
+from offhook.core.inbound import Webhook
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Fault
@@ -20,11 +21,10 @@ from offhook.ingress.deferral import (
     DEFERRED_LIMIT,
     DEFERRED_RATE,
     DeferralLimit,
-    defer,
-    restore,
 )
 from offhook.ingress.reception import Reception
 from offhook.stores import open_store
+from testing.stores import deferred
 from testing.webhooks import (
     ACCOUNT,
     MESSAGE,
@@ -54,7 +54,7 @@ class TenantReception(Watched):
         self.now = 0.0
         self.credentials = Credentials(chosen, source, self.events.append, clock=lambda: self.now)
         self.reception = Reception(
-            self.accept,
+            self.append,
             chosen,
             self.events.append,
             cache=MemoryCache(ttl=300.0),
@@ -163,9 +163,9 @@ async def test_a_source_that_takes_too_long_defers_the_request_as_it_came(tmp_pa
         (inbound,) = at.accepted
         assert (inbound.kind, inbound.notice_after) == (Kind.DEFERRED, None)
         assert (inbound.account_sid, inbound.sid) == (TENANT, SID)
-        assert restore(inbound.form)._replace(started=request.started) == request._replace(
-            other_bases=restore(inbound.form).other_bases
-        )
+        assert Deferred.of(inbound.form).request._replace(
+            started=request.started
+        ) == request._replace(other_bases=Deferred.of(inbound.form).request.other_bases)
 
 
 async def test_a_source_that_fails_defers_too(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ async def test_a_forged_deferred_request_does_not_take_the_place_of_a_genuine_on
 def test_deferred_requests_of_one_conversation_stand_in_one_line_of_bounded_length() -> None:
     other = changed(THEIRS, From="+1" + "9" * 60_000)
     requests = [webhook(THEIRS), webhook(changed(THEIRS, Body="b")), webhook(other)]
-    first, second, third = (defer(request, TENANT) for request in requests)
+    first, second, third = (deferred(request, TENANT) for request in requests)
     assert first.lane == second.lane != third.lane
     assert first.key != second.key
     assert len(third.lane) < 64
@@ -227,7 +227,7 @@ def test_any_request_survives_being_deferred() -> None:
         0.0,
     )
     fit = odd._replace(query=b"AccountSid=x&b=%C3%A9")
-    restored = restore(defer(fit, "").form)
+    restored = Deferred.of(deferred(fit, "").form).request
     assert restored == fit._replace(other_bases=restored.other_bases)
 
 
@@ -246,7 +246,7 @@ class Counted:
             raise StoreUnavailable("away")
         return min(self.live, at_most)
 
-    async def accept(self, _inbound: Inbound) -> bool:
+    async def accept(self, _webhook: Webhook) -> bool:
         self.accepted += 1
         return True
 
@@ -254,14 +254,14 @@ class Counted:
 async def test_what_nobody_has_verified_is_bounded() -> None:
     now = 0.0
     store: Any = Counted(DEFERRED_LIMIT - 2)
-    limit = DeferralLimit(store.accept, store, clock=lambda: now)
-    inbound = defer(webhook(THEIRS), TENANT)
+    limit = DeferralLimit(store.accept, store.backlog, clock=lambda: now)
+    unverified = Webhook(Kind.DEFERRED, b"")
 
     async def admitted(count: int) -> int:
         before = store.accepted
         for _ in range(count):
             with suppress(BacklogFull):
-                await limit.admit(inbound)
+                await limit.admit(unverified)
         return int(store.accepted - before)
 
     assert await admitted(5) == 2
@@ -275,14 +275,14 @@ async def test_what_nobody_has_verified_is_bounded() -> None:
 async def test_a_worker_that_keeps_up_does_not_let_a_flood_through() -> None:
     now = 0.0
     store: Any = Counted(0)
-    limit = DeferralLimit(store.accept, store, clock=lambda: now)
-    inbound = defer(webhook(THEIRS), TENANT)
+    limit = DeferralLimit(store.accept, store.backlog, clock=lambda: now)
+    unverified = Webhook(Kind.DEFERRED, b"")
 
     refused = 0
     for _ in range(2 * DEFERRED_LIMIT):
         now += 0.001
         try:
-            await limit.admit(inbound)
+            await limit.admit(unverified)
         except BacklogFull:
             refused += 1
     earned = 2 * DEFERRED_LIMIT * 0.001 * DEFERRED_RATE
@@ -295,11 +295,11 @@ async def test_beyond_the_limit_a_request_is_answered_503(tmp_path: Path) -> Non
         at.source.error = OSError("away")
         full: Any = Counted(DEFERRED_LIMIT)
         reception = Reception(
-            at.accept,
+            at.append,
             settings(),
             at.events.append,
             credentials=at.credentials,
-            defer=DeferralLimit(full.accept, full).admit,
+            defer=DeferralLimit(full.accept, full.backlog).admit,
         )
         answer = await answered(reception, webhook(THEIRS, token="tenant's"))
         assert answer == REFUSED[Fault.BACKLOG_FULL]
@@ -315,7 +315,7 @@ async def test_with_signatures_off_nobody_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_deferred_request_hides_what_was_written() -> None:
-    inbound = defer(webhook(THEIRS), TENANT)
+    inbound = deferred(webhook(THEIRS), TENANT)
     assert b"lsaecke" not in inbound.form
     assert inbound._asdict()["account_sid"] == TENANT
     assert ACCOUNT not in inbound.lane

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from offhook.core.signature import sign
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.stores import open_store
 from offhook.stores.api import Store
@@ -216,7 +217,7 @@ def routes_of(store: Store, setting: Setting, base: str, observe: object) -> ASG
     async def ready() -> bool:
         return True
 
-    return routes(Reception(store.accept, chosen, observe), chosen, ready=ready)
+    return routes(Reception(reading(store.accept), chosen, observe), chosen, ready=ready)
 
 
 @asynccontextmanager

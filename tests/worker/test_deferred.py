@@ -14,11 +14,11 @@ from offhook.core.requests import Request
 from offhook.core.signature import sign
 from offhook.events import Handled
 from offhook.ingress.credentials import Credentials
-from offhook.ingress.deferral import defer
 from offhook.stores import open_store
 from offhook.stores.api import Filter
 from offhook.worker.message import Message
 from offhook.worker.service import Worker
+from testing.stores import deferred as arrived
 from tests.ingress.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
@@ -86,7 +86,7 @@ async def test_a_genuine_one_is_handled_once_and_marked_as_late(tmp_path: Path) 
     bot = Bot()
 
     async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-        assert await line.store.accept(defer(request(), TENANT))
+        assert await line.store.accept(arrived(request(), TENANT))
         async with serving(line):
             await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
         assert await states(line) == {SID: State.DONE}
@@ -103,7 +103,7 @@ async def test_a_forged_one_is_discarded_with_the_reason_and_no_handler_runs(
     bot = Bot()
 
     async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-        await line.store.accept(defer(request(token="guessed"), TENANT))
+        await line.store.accept(arrived(request(token="guessed"), TENANT))
         async with serving(line):
             (event,) = await line.told.runs(1)
         assert event.trigger is Trigger.DISCARD
@@ -111,7 +111,7 @@ async def test_a_forged_one_is_discarded_with_the_reason_and_no_handler_runs(
         assert (record.kind, record.state) == (Kind.DEFERRED, State.DISCARDED)
         assert record.error == Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH)
         # And the genuine one is not taken for its repeat.
-        assert await line.store.accept(defer(request(), TENANT))
+        assert await line.store.accept(arrived(request(), TENANT))
     assert bot.seen == []
 
 
@@ -121,8 +121,8 @@ async def test_it_waits_for_the_credentials_without_holding_up_anybody(tmp_path:
     source = Source(**{TENANT: "tenant's"})
     source.error = OSError("away")
     async with bench(tmp_path, bot, source) as line:
-        await line.store.accept(defer(request(), TENANT))
-        await line.store.accept(defer(request(SECOND), TENANT))
+        await line.store.accept(arrived(request(), TENANT))
+        await line.store.accept(arrived(request(SECOND), TENANT))
         async with serving(line):
             (first, *_) = await line.told.runs(1)
             assert first.trigger is Trigger.RETRY
@@ -139,7 +139,7 @@ async def test_one_that_was_accepted_meanwhile_is_not_handled_twice(tmp_path: Pa
 
     async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
         for one in (request(), request(ErrorCode="11200")):  # and its fallback request
-            await line.store.accept(defer(one, TENANT))
+            await line.store.accept(arrived(one, TENANT))
         async with serving(line):
             await line.told.until(lambda: len(handled(line, Kind.DEFERRED)) == 2)
             await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
@@ -153,7 +153,7 @@ async def test_a_worker_that_dies_between_accepting_and_settling_does_no_harm(
     bot = Bot()
 
     async with bench(tmp_path, bot, Source(**{TENANT: "tenant's"})) as line:
-        await line.store.accept(defer(request(), TENANT))
+        await line.store.accept(arrived(request(), TENANT))
         async with serving(line):
             await line.told.until(lambda: bool(handled(line, Kind.MESSAGE)))
         (deferred,) = await line.store.find(Filter(kind=Kind.DEFERRED))

@@ -14,19 +14,23 @@ from pathlib import Path
 
 import pytest
 
-from offhook.arrivals.file import put_aside
+from offhook.arrivals.file import logs_of, put_aside
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.logged import LoggedStore
-from offhook.arrivals.record import Arrival
+from offhook.arrivals.record import Arrival, unpack
 from offhook.arrivals.waiting import counts
-from offhook.core.inbound import Inbound
+from offhook.core.deferred import Deferred
+from offhook.core.forms import MAX_FIELDS
+from offhook.core.inbound import Inbound, Webhook
+from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
+from offhook.core.requests import Request
 from offhook.events import Event, Problem, Sorted
 from offhook.stores.api import Filter, Overtaken
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.worker.sorter import Sorter, catch_up
 from testing.spools import eventually
-from testing.stores import inbound
+from testing.stores import webhook
 
 
 class Machine:
@@ -83,6 +87,15 @@ class Machine:
         async with self.store() as store:
             return [record.sid for record in reversed(await store.find(Filter(limit=100_000)))]
 
+    def set_aside(self) -> list[Webhook]:
+        """Return what the logs keep for people to look into."""
+        found = []
+        for path in logs_of(self.path):
+            with closing(sqlite3.connect(path)) as connection:
+                rows = connection.execute("SELECT batch FROM unsorted").fetchall()
+            found += [arrival.webhook for (batch,) in rows for arrival in unpack(batch)]
+        return found
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
@@ -96,7 +109,7 @@ async def test_what_arrives_is_sorted_at_once(
     async with machine.ingress() as ingress, machine.sorter(), machine.store() as looking:
         found = looking.listen()
         for number in range(3):
-            assert await ingress.accept(inbound(f"SM{number}"))
+            assert await ingress.accept(webhook(f"SM{number}"))
             await asyncio.wait_for(found.wait(), 60)
             found.clear()
         assert await machine.stored() == ["SM0", "SM1", "SM2"]
@@ -107,7 +120,7 @@ async def test_handlers_that_keep_all_threads_busy_hold_up_nothing(machine: Mach
     async with machine.ingress() as ingress, machine.sorter():
         busy = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(100)]
         try:
-            await ingress.accept(inbound("SM1"))
+            await ingress.accept(webhook("SM1"))
             await eventually(lambda: bool(machine.sorts))
         finally:
             release.set()
@@ -117,7 +130,7 @@ async def test_handlers_that_keep_all_threads_busy_hold_up_nothing(machine: Mach
 async def test_a_repeat_is_stored_once(machine: Machine) -> None:
     async with machine.ingress() as one, machine.ingress() as other:
         for ingress in (one, other, one):
-            await ingress.accept(inbound("SM1"))
+            await ingress.accept(webhook("SM1"))
     await machine.sorted()
     assert await machine.stored() == ["SM1"]
     assert [(sort.new, sort.repeated) for sort in machine.sorts] == [(1, 2)]
@@ -130,7 +143,7 @@ async def test_what_waits_is_sorted_when_a_worker_comes_in_the_order_of_receipt(
     chance = random.Random(7)
     async with machine.ingress() as one, machine.ingress() as other:
         for name in names:
-            await chance.choice([one, other]).accept(inbound(name))
+            await chance.choice([one, other]).accept(webhook(name))
     async with machine.sorter():
         pass
     assert await machine.stored() == names
@@ -138,7 +151,7 @@ async def test_what_waits_is_sorted_when_a_worker_comes_in_the_order_of_receipt(
 
 async def test_the_moment_of_receipt_is_kept_and_notices_count_from_it(machine: Machine) -> None:
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM1", notice_after=0.0005))
+        await ingress.accept(webhook("SM1", notice_after=0.0005))
     await asyncio.sleep(0.3)
     await machine.sorted()
     async with machine.store() as store:
@@ -151,11 +164,11 @@ async def test_the_moment_of_receipt_is_kept_and_notices_count_from_it(machine: 
 async def test_a_worker_sorts_beside_commands_and_they_without_it(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.store() as store:
         async with machine.sorter():
-            await ingress.accept(inbound("SM1"))
+            await ingress.accept(webhook("SM1"))
             await machine.sorted()
             assert await _has(store, "SM1")
             assert len(machine.sorts) == 1
-        await ingress.accept(inbound("SM2"))
+        await ingress.accept(webhook("SM2"))
         await machine.sorted()
         assert await _has(store, "SM2")
 
@@ -166,7 +179,7 @@ async def _has(store: SqliteStore, sid: str) -> bool:
 
 async def test_what_was_sorted_is_trimmed(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.sorter():
-        await ingress.accept(inbound("SM1"))
+        await ingress.accept(webhook("SM1"))
         log = machine.path.with_name("offhook.db-arrivals-1")
 
         def is_empty() -> bool:
@@ -183,7 +196,7 @@ async def test_a_store_that_is_locked_is_waited_for(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.sorter():
         intruder = sqlite3.connect(machine.path, isolation_level=None)
         intruder.execute("BEGIN IMMEDIATE")
-        assert await ingress.accept(inbound("SM1")), "no lock of the store delays an answer"
+        assert await ingress.accept(webhook("SM1")), "no lock of the store delays an answer"
         await eventually(lambda: bool(machine.problems))
         intruder.execute("ROLLBACK")
         intruder.close()
@@ -198,16 +211,16 @@ async def test_one_that_is_stopped_holds_up_nothing(machine: Machine) -> None:
     )
     async with machine.ingress() as ingress, machine.store() as store:
         try:
-            await ingress.accept(inbound(names[0]))
+            await ingress.accept(webhook(names[0]))
             await eventually(lambda: _has(store, names[0]))
             process.send_signal(signal.SIGSTOP)
             async with machine.sorter():
                 for name in names[1:4]:
-                    await ingress.accept(inbound(name))
+                    await ingress.accept(webhook(name))
                 await eventually(lambda: _has(store, names[3]))
                 process.send_signal(signal.SIGCONT)
                 for name in names[4:]:
-                    await ingress.accept(inbound(name))
+                    await ingress.accept(webhook(name))
                 await eventually(lambda: _has(store, names[-1]))
         finally:
             process.kill()
@@ -220,7 +233,7 @@ async def test_several_may_sort_at_once(machine: Machine) -> None:
     names = [f"SM{number:03}" for number in range(200)]
     async with machine.ingress() as one, machine.ingress() as other:
         for number, name in enumerate(names):
-            await (one if number % 3 else other).accept(inbound(name))
+            await (one if number % 3 else other).accept(webhook(name))
     await asyncio.gather(*[machine.sorted() for _ in range(4)])
     assert await machine.stored() == names
     assert sum(sort.new for sort in machine.sorts) == len(names)
@@ -248,7 +261,7 @@ class Counting(SqliteStore):
 async def test_a_long_backlog_is_not_read_by_all_at_once(machine: Machine) -> None:
     log = ArrivalsLog(machine.path, machine.observe, lambda: None)
     await log.open()
-    await asyncio.gather(*[log.append(Arrival(inbound(f"SM{n}"), 1)) for n in range(10_000)])
+    await asyncio.gather(*[log.append(Arrival(webhook(f"SM{n}"), 1)) for n in range(10_000)])
     await log.close()
     other = Counting(machine.path)
     began = time.monotonic()
@@ -263,25 +276,89 @@ async def test_a_long_backlog_is_not_read_by_all_at_once(machine: Machine) -> No
     assert other.overtaken <= 2 + time.monotonic() - began, "once in each second at most"
 
 
-async def test_what_can_not_be_sorted_is_set_aside_alone(machine: Machine) -> None:
+REQUEST = Request(Kind.MESSAGE, "POST", "https://b", "/m", b"", None, "signed", b"a=b", 0.0)
+UNREADABLE = [
+    Webhook(Kind.MESSAGE, b"From=%2B15551230001&Body=names+no+message"),
+    Webhook(Kind.STATUS, b"MessageSid=SM0&MessageStatus=names+no+account"),
+    Webhook(Kind.MESSAGE, b"AccountSid=AC1&MessageSid=SM0&Body=%C3"),
+    Webhook(Kind.MESSAGE, b"AccountSid=AC1&MessageSid=SM0&" + b"&" * MAX_FIELDS),
+    Webhook(Kind.DEFERRED, b"AccountSid=AC1&MessageSid=SM0"),
+    Webhook(Kind.DEFERRED, Deferred(REQUEST, "AC1").form.replace(b"base=", b"base=%")),
+]
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+async def test_what_can_not_be_read_is_set_aside_alone(
+    machine: Machine, unreadable: Webhook
+) -> None:
     async with machine.ingress() as ingress:
-        await asyncio.gather(
-            *[ingress.accept(inbound(name)) for name in ("SM1", "SM2")],
-            ingress.accept(inbound("SM0")._replace(sid="\ud800")),
-            ingress.accept(inbound("SM3")),
+        for arriving in (webhook("SM1"), unreadable, webhook("SM2")):
+            await ingress.accept(arriving)
+    for _ in range(2):
+        await machine.sorted()
+        assert await machine.stored() == ["SM1", "SM2"]
+    (problem,) = machine.problems
+    assert problem.text.startswith("a webhook was set aside in ")
+    assert machine.set_aside() == [unreadable]
+
+
+async def test_what_a_store_refuses_is_set_aside_alone(machine: Machine) -> None:
+    async with machine.store():
+        with closing(sqlite3.connect(machine.path)) as other:
+            other.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN new.sid = 'SM0' "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+    async with machine.ingress() as ingress:
+        await asyncio.gather(*[ingress.accept(webhook(f"SM{number}")) for number in (1, 2, 0, 3)])
+    for _ in range(2):
+        await machine.sorted()
+        assert await machine.stored() == ["SM1", "SM2", "SM3"]
+    (problem,) = machine.problems
+    assert problem.text.startswith("'SM0' was set aside in ")
+    assert machine.set_aside() == [webhook("SM0")]
+
+
+INGRESS = """
+import asyncio, sys
+from pathlib import Path
+from offhook.arrivals.logged import LoggedStore
+from offhook.stores.sqlite.store import SqliteStore
+from testing.stores import webhook
+
+async def main():
+    ingress = LoggedStore(SqliteStore(Path(sys.argv[1])), print)
+    await ingress.open()
+    for name in sys.argv[2:]:
+        await ingress.accept(webhook(name))
+    print("appended", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_repeats_of_a_killed_ingress_are_stored_once(machine: Machine) -> None:
+    for names in (["SM1", "SM2", "SM1"], ["SM2", "SM3"]):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", INGRESS, machine.path, *names, stdout=subprocess.PIPE
         )
+        try:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"appended\n"
+        finally:
+            process.kill()
+            await process.wait()
+        assert await machine.stored() == []
     await machine.sorted()
     assert await machine.stored() == ["SM1", "SM2", "SM3"]
-    (problem,) = machine.problems
-    assert "set aside" in problem.text
-    await machine.sorted()
-    assert len(machine.problems) == 1
+    assert [(sort.new, sort.repeated) for sort in machine.sorts] == [(3, 2)]
 
 
 async def test_what_waits_in_the_logs_counts(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.store() as store:
         for name in ("SM1", "SM2", "SM3"):
-            await ingress.accept(inbound(name))
+            await ingress.accept(webhook(name))
         await asyncio.sleep(0.3)
         assert [await ingress.backlog(most) for most in (2, 100)] == [2, 3]
         found = await counts(store)
@@ -295,7 +372,7 @@ async def test_a_log_that_is_removed_is_sorted_though_nothing_more_arrives(
     machine: Machine,
 ) -> None:
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM1"))
+        await ingress.accept(webhook("SM1"))
         machine.path.with_name("offhook.db-arrivals-1").unlink()
         await eventually(lambda: bool(machine.problems))
         await machine.sorted()
@@ -311,7 +388,7 @@ async def test_processes_that_name_the_store_by_different_links_find_the_same_lo
     link = Machine(tmp_path / "elsewhere")
     link.path.symlink_to(machine.path)
     async with link.ingress() as ingress:
-        await ingress.accept(inbound("SM1"))
+        await ingress.accept(webhook("SM1"))
         await machine.sorted()
         assert await machine.stored() == ["SM1"]
         other = Machine(tmp_path / "elsewhere" / "other")
@@ -319,9 +396,9 @@ async def test_processes_that_name_the_store_by_different_links_find_the_same_lo
         async with other.store():
             pass
         link.path.unlink()
-        await ingress.accept(inbound("SM2"))
+        await ingress.accept(webhook("SM2"))
         link.path.symlink_to(other.path)
-        await ingress.accept(inbound("SM3"))
+        await ingress.accept(webhook("SM3"))
         await eventually(lambda: bool(link.problems))
         await link.sorted()
         assert (await link.stored())[-2:] == ["SM2", "SM3"]
@@ -329,7 +406,7 @@ async def test_processes_that_name_the_store_by_different_links_find_the_same_lo
 
 async def test_a_worker_ends_although_much_is_left(machine: Machine) -> None:
     async with machine.ingress() as ingress:
-        await asyncio.gather(*[ingress.accept(inbound(f"SM{number}")) for number in range(3000)])
+        await asyncio.gather(*[ingress.accept(webhook(f"SM{number}")) for number in range(3000)])
     async with machine.store() as store:
         sorter = Sorter(store, machine.observe)
         sorter.stop(patience=0.0)
@@ -342,22 +419,22 @@ async def test_a_worker_ends_although_much_is_left(machine: Machine) -> None:
 async def test_a_log_from_a_backup_older_than_the_store_loses_nothing(machine: Machine) -> None:
     log = machine.path.with_name("offhook.db-arrivals-1")
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM0"))
+        await ingress.accept(webhook("SM0"))
     backup = log.read_bytes()
     async with machine.ingress() as ingress:
         for number in range(5):
-            await ingress.accept(inbound(f"SM{number}"))
+            await ingress.accept(webhook(f"SM{number}"))
     await machine.sorted()
     log.write_bytes(backup)
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM5"))
+        await ingress.accept(webhook("SM5"))
     await machine.sorted()
     assert await machine.stored() == [f"SM{number}" for number in range(6)]
 
 
 async def test_the_log_of_a_process_that_has_ended_is_trimmed_too(machine: Machine) -> None:
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM1")._replace(form=b"Body=secret+words"))
+        await ingress.accept(webhook("SM1", Body="secret words"))
     log = machine.path.with_name("offhook.db-arrivals-1")
     await machine.sorted()
     assert b"secret" not in log.read_bytes()
@@ -380,11 +457,11 @@ async def test_a_damaged_page_of_a_log_stops_nothing_else(
     log = machine.path.with_name("offhook.db-arrivals-1")
     async with machine.ingress() as ingress:
         for each in names:
-            await ingress.accept(inbound(each))
+            await ingress.accept(webhook(each))
     damage(log, name.encode())
     if adopted:
         async with machine.sorter(), machine.sorter(), machine.ingress() as ingress:
-            await ingress.accept(inbound("SM200"))
+            await ingress.accept(webhook("SM200"))
             await eventually(lambda: sum(sort.new for sort in machine.sorts) > 160)
         names.append("SM200")
     await machine.sorted()
@@ -402,7 +479,7 @@ async def test_one_that_can_not_be_read_is_put_aside_when_its_process_has_ended(
     machine: Machine,
 ) -> None:
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM1"))
+        await ingress.accept(webhook("SM1"))
     log = machine.path.with_name("offhook.db-arrivals-2")
     log.write_bytes(b"no database at all " * 500)
     await machine.sorted()
@@ -413,14 +490,14 @@ async def test_one_that_can_not_be_read_is_put_aside_when_its_process_has_ended(
 
 async def test_one_of_a_newer_version_is_left_to_its_worker_and_ends_none(machine: Machine) -> None:
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM1"))
+        await ingress.accept(webhook("SM1"))
     log = machine.path.with_name("offhook.db-arrivals-1")
     with closing(sqlite3.connect(log)) as connection:
         connection.execute("PRAGMA user_version = 99")
     newer = machine.path.with_name("offhook.db-arrivals-2")
     log.rename(newer)
     async with machine.ingress() as ingress:
-        await ingress.accept(inbound("SM2"))
+        await ingress.accept(webhook("SM2"))
     await machine.sorted()
     async with machine.sorter():
         pass
@@ -455,7 +532,7 @@ async def test_a_sorter_that_is_killed_at_any_moment_repeats_and_leaves_nothing(
         async def write() -> None:
             while True:
                 name = f"SM{len(names):05}"
-                await chance.choice([one, other]).accept(inbound(name, f"lane{len(names) % 5}"))
+                await chance.choice([one, other]).accept(webhook(name, f"lane{len(names) % 5}"))
                 names.append(name)
 
         writing = asyncio.create_task(write())

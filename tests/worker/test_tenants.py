@@ -19,6 +19,7 @@ from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.reception import Reception
+from offhook.ingress.role import reading
 from offhook.stores.api import SendClaim
 from offhook.worker.handlers import Handlers
 from testing.stores import inbound
@@ -60,7 +61,7 @@ class Bench:
         self.handlers = handlers
         self.credentials = Credentials(settings, Source(**TOKENS), line.told)
         self.reception = Reception(
-            line.store.accept, settings, line.told, credentials=self.credentials
+            reading(line.store.accept), settings, line.told, credentials=self.credentials
         )
         self.answers: list[Answer] = []
 

@@ -8,7 +8,7 @@ from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival
 from offhook.arrivals.waiting import waiting
 from offhook.concurrency import cancel_and_wait
-from offhook.core.inbound import Inbound
+from offhook.core.inbound import Inbound, Webhook
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
 from offhook.stores.availability import StoreWatch
@@ -24,7 +24,9 @@ def arrivals_wake(store: SqliteStore) -> Wake:
 
 
 class LoggedStore:
-    """Keeps `api.Entrance` before a store of this machine: the sorter of a worker fills that.
+    """Keeps `api.Entrance` before a store of this machine, into which a worker's sorter reads it.
+
+    Nothing of a webhook is read here but its kind: it is appended as it came.
 
     Args:
         store: where the webhooks go in the end; opened and closed here.
@@ -61,18 +63,18 @@ class LoggedStore:
         self._wake.close()
         await self._store.close()
 
-    def accept(self, inbound: Inbound) -> "asyncio.Future[bool]":
+    def accept(self, webhook: Webhook) -> "asyncio.Future[bool]":
         """Append a webhook durably. Whether it is new is known when it is sorted: always True.
 
         Raises:
             StoreUnavailable: it can't be appended.
         """
         self._appended = True
-        return self._log.append(Arrival(inbound, self._store.now()))
+        return self._log.append(Arrival(webhook, self._store.now()))
 
-    async def knows(self, inbound: Inbound) -> bool:
+    async def knows(self, webhook: Webhook) -> bool:
         """See `api.Entrance.knows`. What is yet to be sorted is not known."""
-        return await self._store.knows(inbound)
+        return await self._store.knows(Inbound.of(webhook))
 
     async def backlog(self, at_most: int) -> int:
         """See `api.Entrance.backlog`: what is in the store, and what waits in the logs."""

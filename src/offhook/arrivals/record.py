@@ -1,16 +1,16 @@
-"""An arrival, as the log keeps it: a webhook that was acknowledged, and is yet to be sorted."""
+"""An arrival, as the log keeps it: a webhook as it came, acknowledged, and yet to be sorted."""
 
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from offhook.core.inbound import Inbound
-from offhook.core.keys import KEY_BYTES, Kind
+from offhook.core.inbound import Webhook
+from offhook.core.keys import Kind
 
-# The kind; when it was received; when its notice is due, 0 for never; the key; and how long the
-# texts are that follow, and the form.
-_HEAD: Final = struct.Struct(f">Bqq{KEY_BYTES}sIIIIII")
+# The kind; when it was received; when its notice is due, 0 for never; and how long the form is that
+# follows.
+_HEAD: Final = struct.Struct(">BqqI")
 _CHECKSUM: Final = struct.Struct(">I")
 NS_OF_S: Final = 1_000_000_000
 _KINDS: Final = (Kind.MESSAGE, Kind.STATUS, Kind.DEFERRED)  # their places are in files: append only
@@ -21,11 +21,11 @@ class Arrival(NamedTuple):
     """A webhook that was acknowledged.
 
     Attributes:
-        inbound: the webhook, whose `age` counts from `received`.
+        webhook: as it came; what it says of itself is read when it is sorted.
         received: when it was, in nanoseconds of the store's clock.
     """
 
-    inbound: Inbound
+    webhook: Webhook
     received: int
 
 
@@ -47,31 +47,18 @@ def unpack(batch: bytes) -> Iterator[Arrival]:
     while at < len(batch):
         begin = at + _HEAD.size
         try:
-            number, received, notice, key, *lengths, length = _HEAD.unpack_from(batch, at)
+            number, received, notice, length = _HEAD.unpack_from(batch, at)
             kind = _KINDS[number]
         except (struct.error, IndexError):
             raise ValueError(f"no arrival begins at byte {at}") from None
-        at = begin + sum(lengths) + length
+        at = begin + length
         if at > len(batch):
             raise ValueError(f"the arrival that ends at byte {at} is cut")
-        texts = []
-        for size in lengths:
-            texts.append(batch[begin : begin + size].decode("utf-8", "surrogatepass"))
-            begin += size
-        lane, account_sid, sid, sender, recipient = texts
-        inbound = Inbound(
-            kind, key, lane, account_sid, sid, sender, recipient, batch[begin:at],
-            (notice - received) / NS_OF_S if notice else None,
-        )  # fmt: skip
-        yield Arrival(inbound, received)
+        notice_after = (notice - received) / NS_OF_S if notice else None
+        yield Arrival(Webhook(kind, batch[begin:at], notice_after), received)
 
 
-def _parts(inbound: Inbound, received: int) -> tuple[bytes, ...]:
-    kind, key, lane, account_sid, sid, sender, recipient, form, notice_after, _, _ = inbound
-    texts = [
-        text.encode("utf-8", "surrogatepass")
-        for text in (lane, account_sid, sid, sender, recipient)
-    ]
+def _parts(webhook: Webhook, received: int) -> tuple[bytes, bytes]:
+    kind, form, notice_after = webhook
     notice = 0 if notice_after is None else received + round(notice_after * NS_OF_S)
-    head = _HEAD.pack(_NUMBERS[kind], received, notice, key, *map(len, texts), len(form))
-    return head, *texts, form
+    return _HEAD.pack(_NUMBERS[kind], received, notice, len(form)), form

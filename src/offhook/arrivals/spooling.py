@@ -24,7 +24,9 @@ class Spooling:
         observer: called when webhooks were forwarded, and when they can't be.
     """
 
-    def __init__(self, breaker: Breaker, store: Append, spool: Spool, observer: Observer) -> None:
+    def __init__(
+        self, breaker: Breaker, store: Append[Inbound], spool: Spool, observer: Observer
+    ) -> None:
         self._breaker = breaker
         self._store = store
         self._spool = spool

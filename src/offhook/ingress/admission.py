@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from offhook.core.inbound import Inbound
+from offhook.core.inbound import Inbound, Webhook
 from offhook.core.keys import Kind
 from offhook.errors import BacklogFull, StoreUnavailable
 from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Entrance
+
+W = TypeVar("W", bound=Webhook | Inbound)
 
 _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may exceed the limit
 # Of the limit: messages are admitted again once the backlog has shrunk to this part of it, so that
@@ -17,7 +19,7 @@ _INTERVAL: Final = 1.0  # seconds between two counts; what comes in between may 
 _RELIEF: Final = 0.9
 
 
-class BacklogLimit:
+class BacklogLimit(Generic[W]):
     """Admits webhooks to a store while its backlog is below a limit.
 
     Above it, only new messages are refused. A repeat of a stored one is answered as usual, since it
@@ -30,22 +32,22 @@ class BacklogLimit:
         observer: called when messages begin to be refused, and when they are admitted again.
     """
 
-    def __init__(self, store: Entrance, limit: int | None, observer: Observer) -> None:
+    def __init__(self, store: Entrance[W], limit: int | None, observer: Observer) -> None:
         self._store = store
         self._limit = limit
         self._full = Incident(observer, Topic.BACKLOG_FULL)
         self._watching: asyncio.Task[None] | None = None
 
-    def admit(self, inbound: Inbound) -> Awaitable[bool]:
+    def admit(self, webhook: W) -> Awaitable[bool]:
         """Store a webhook, unless it is new and too many wait. See `api.Append`."""
-        if self._full.lasts and inbound.kind is not Kind.STATUS:
-            return self._admit_known(inbound)
-        return self._store.accept(inbound)
+        if self._full.lasts and webhook.kind is not Kind.STATUS:
+            return self._admit_known(webhook)
+        return self._store.accept(webhook)
 
-    async def _admit_known(self, inbound: Inbound) -> bool:
-        if not await self._store.knows(inbound):
+    async def _admit_known(self, webhook: W) -> bool:
+        if not await self._store.knows(webhook):
             raise BacklogFull(f"OFFHOOK_MAX_BACKLOG is {self._limit}")
-        return await self._store.accept(inbound)
+        return await self._store.accept(webhook)
 
     async def start(self) -> None:
         """Count, then go on counting in the background."""

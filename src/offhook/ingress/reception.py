@@ -13,8 +13,9 @@ from traceback import extract_tb
 from typing import Any, Final, NamedTuple
 
 from offhook.concurrency import Deadline
+from offhook.core.deferred import Deferred
 from offhook.core.forms import Refusal
-from offhook.core.inbound import Inbound
+from offhook.core.inbound import Inbound, Webhook
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import REFUSED, STORED, Answer, Fault
@@ -22,8 +23,7 @@ from offhook.core.urls import MESSAGES_PATH, STATUS_PATH
 from offhook.errors import BacklogFull, CredentialsUnavailable, StoreUnavailable
 from offhook.events import Answered, Observer, Problem, Topic
 from offhook.ingress.credentials import Credentials
-from offhook.ingress.deferral import defer
-from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Rejection, Validator
+from offhook.ingress.validation import DIAGNOSIS_INTERVAL, Genuine, Rejection, Validator
 from offhook.ports import CachedVerdict, ValidationCache, ValidationCacheEntry
 from offhook.settings import Settings, TimeoutPolicy
 from offhook.stores.api import Append
@@ -83,13 +83,13 @@ class Validated(NamedTuple):
 
     Attributes:
         request: as it came.
-        inbound: what to append.
+        genuine: what to append.
         at: when it had been validated.
         key: as of `Outcome`.
     """
 
     request: Request
-    inbound: Inbound
+    genuine: Genuine
     at: float
     key: bytes | None
 
@@ -116,13 +116,13 @@ class Reception:
 
     def __init__(
         self,
-        append: Append,
+        append: Append[Webhook],
         settings: Settings,
         observer: Observer,
         *,
         cache: ValidationCache | None = None,
         credentials: Credentials | None = None,
-        defer: Append | None = None,
+        defer: Append[Webhook] | None = None,
     ) -> None:
         self._append = append
         self._defer = defer or append
@@ -150,7 +150,7 @@ class Reception:
         failure: Exception | None = None
         try:
             with self._append_deadline:
-                new = await self._appending(judged.inbound)
+                new = await self._appending(judged.genuine.webhook)
         except Exception as error:  # noqa: BLE001 - see decide
             failure = error
         return self._outcome(judged, new, failure)
@@ -181,7 +181,7 @@ class Reception:
         """
         future: asyncio.Future[bool]
         try:
-            future = asyncio.ensure_future(self._appending(validated.inbound))
+            future = asyncio.ensure_future(self._appending(validated.genuine.webhook))
         except Exception as error:  # noqa: BLE001 - see decide
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
@@ -196,8 +196,8 @@ class Reception:
         error = future.exception()
         return self._outcome(validated, error is not None or future.result(), error)
 
-    def decide(self, request: Request) -> Inbound | Rejection | None:
-        """Return what to store, or why not; None if tokens have to be looked up.
+    def decide(self, request: Request) -> Genuine | Rejection | None:
+        """Return what to append, or why not; None if tokens have to be looked up.
 
         No I/O, and raises nothing.
         """
@@ -270,7 +270,7 @@ class Reception:
         """Judge a request whose tokens have to be looked up."""
         return self._judged(request, await self._verify(request), key)
 
-    async def _verify(self, request: Request) -> Inbound | Rejection:
+    async def _verify(self, request: Request) -> Genuine | Rejection:
         """Validate a request whose tokens have to be looked up; defer it if they can't be."""
         try:
             with self._signature_deadline:
@@ -280,16 +280,16 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - see decide
             return Rejection(Fault.INTERNAL_ERROR, self._unexpected(error))
         if self._defers:
-            return defer(request, self._validator.claimed_account(request))
+            return _deferred(Deferred(request, self._validator.claimed_account(request)))
         return Rejection(Fault.CREDENTIALS_UNAVAILABLE, detail)
 
-    def _judged(self, request: Request, decided: Inbound | Rejection, key: bytes | None) -> Judged:
-        if self._hosts is not None and isinstance(decided, Inbound):
+    def _judged(self, request: Request, decided: Genuine | Rejection, key: bytes | None) -> Judged:
+        if self._hosts is not None and isinstance(decided, Genuine):
             host = request.host
             if host not in self._hosts:
                 decided = _of_another_host(request, host)
         now = perf_counter()
-        if isinstance(decided, Inbound):
+        if isinstance(decided, Genuine):
             return Validated(request, decided, now, key)
         answer, (_, detail, sid, sender) = REFUSED[decided.reason], decided
         return Outcome(
@@ -297,9 +297,9 @@ class Reception:
             sid=sid, sender=sender, detail=detail, key=key,
         )  # fmt: skip
 
-    def _appending(self, inbound: Inbound) -> Awaitable[bool]:
-        append = self._defer if inbound.kind is Kind.DEFERRED else self._append
-        return append(inbound)
+    def _appending(self, webhook: Webhook) -> Awaitable[bool]:
+        append = self._defer if webhook.kind is Kind.DEFERRED else self._append
+        return append(webhook)
 
     def _outcome(self, validated: Validated, new: bool, failure: BaseException | None) -> Outcome:
         """Return the outcome of an appending that has ended.
@@ -309,7 +309,7 @@ class Reception:
             new: whether it was not known yet.
             failure: why it was not appended; None if it was.
         """
-        request, inbound, at, key = validated
+        request, (webhook, sid, sender), at, key = validated
         kind, detail = request.kind, ""
         match failure:
             case None:
@@ -324,7 +324,7 @@ class Reception:
                 answer = REFUSED[Fault.STORE_TIMEOUT]
             case _:
                 answer, detail = REFUSED[Fault.INTERNAL_ERROR], self._unexpected(failure)
-        problem = None if inbound.kind is kind else self._misdirected(request, inbound)
+        problem = None if webhook.kind is kind else self._misdirected(request, webhook.kind)
         return Outcome(
             kind,
             answer,
@@ -332,18 +332,18 @@ class Reception:
             at,
             perf_counter(),
             not new,
-            inbound.sid,
-            inbound.sender,
+            sid,
+            sender,
             detail,
             "",
-            inbound.kind is Kind.DEFERRED and not answer.error,
+            webhook.kind is Kind.DEFERRED and not answer.error,
             key,
             problem,
         )
 
-    def _misdirected(self, request: Request, inbound: Inbound) -> Problem | None:
+    def _misdirected(self, request: Request, kind: Kind) -> Problem | None:
         """Return what to report of a status callback to the URL of messages, once a second."""
-        if inbound.kind is not Kind.STATUS or request.started < self._next_misdirected:
+        if kind is not Kind.STATUS or request.started < self._next_misdirected:
             return None
         self._next_misdirected = request.started + DIAGNOSIS_INTERVAL
         right = request.base + request.path.removesuffix(MESSAGES_PATH) + STATUS_PATH
@@ -383,6 +383,13 @@ def refused(kind: Kind, answer: Answer, started: float) -> Outcome:
     """Return the outcome of a request that was not read, or not to its end."""
     now = perf_counter()
     return Outcome(kind, answer, started, now, now)
+
+
+def _deferred(deferred: Deferred) -> Genuine:
+    """Return what to append of a request that can't be verified yet, with what it claims to be."""
+    webhook = Webhook(Kind.DEFERRED, deferred.form)
+    claimed = Inbound.of(webhook)
+    return Genuine(webhook, claimed.sid, claimed.sender)
 
 
 def _of_another_host(request: Request, host: str | None) -> Rejection:

@@ -1,7 +1,7 @@
 """Wire the reception to its store, spool, cache and tokens: the ingress role."""
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
@@ -9,6 +9,7 @@ from offhook.arrivals import Breaker, Spooling
 from offhook.arrivals.logged import LoggedStore
 from offhook.arrivals.spool import open_spool
 from offhook.cache import open_cache
+from offhook.core.inbound import Inbound, Webhook
 from offhook.events import Observer, Problem, Topic
 from offhook.ingress.admission import BacklogLimit
 from offhook.ingress.credentials import Credentials, Lookup
@@ -19,7 +20,7 @@ from offhook.ingress.reception import Reception
 from offhook.ingress.routes import routes
 from offhook.settings import Settings, SignaturePolicy
 from offhook.stores import store_of
-from offhook.stores.api import Append, Entrance
+from offhook.stores.api import Append, Store
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.web.allowed_hosts import allowed_hosts
 
@@ -69,7 +70,7 @@ class Ingress:
             observer,
             cache=self._cache,
             credentials=self._credentials,
-            defer=DeferralLimit(self._intake.append, self._intake.store).admit,
+            defer=DeferralLimit(self._intake.append, self._intake.backlog).admit,
         )
         self.asgi: ASGIApp = routes(reception, settings, ready=self._intake.ready)
         self.webhooks = Webhooks(reception, Reader(settings))
@@ -110,14 +111,14 @@ class _Intake(NamedTuple):
 
     Attributes:
         append: stores a webhook.
-        store: where they go, to be counted.
+        backlog: counts the live messages. See `api.Entrance.backlog`.
         limit: of the store's backlog; started once the store is open.
         ready: returns True if a webhook could be stored, or raises.
     """
 
-    append: Append
-    store: Entrance
-    limit: BacklogLimit
+    append: Append[Webhook]
+    backlog: Callable[[int], Awaitable[int]]
+    limit: BacklogLimit[Any]
     open: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     ready: Callable[[], Awaitable[bool]]
@@ -129,15 +130,23 @@ def _direct(settings: Settings, observer: Observer, *, create_store: bool) -> _I
     On SQLite, webhooks are appended to an arrivals log, whether or not the store is available. On
     PostgreSQL they are answered 503 while it is not.
     """
-    opened = store_of(settings, create=create_store)
-    store = LoggedStore(opened, observer) if isinstance(opened, SqliteStore) else opened
+    store = store_of(settings, create=create_store)
+    if isinstance(store, SqliteStore):
+        logged = LoggedStore(store, observer)
+        of_log = BacklogLimit(logged, settings.max_backlog, observer)
+        return _without_spool(of_log.admit, logged, of_log)
     limit = BacklogLimit(store, settings.max_backlog, observer)
+    return _without_spool(reading(limit.admit), store, limit)
 
+
+def _without_spool(
+    append: Append[Webhook], store: LoggedStore | Store, limit: BacklogLimit[Any]
+) -> _Intake:
     async def ready() -> bool:
         await store.check()
         return True
 
-    return _Intake(limit.admit, store, limit, store.open, store.close, ready)
+    return _Intake(append, store.backlog, limit, store.open, store.close, ready)
 
 
 def _through_spool(
@@ -152,4 +161,12 @@ def _through_spool(
     )
     limit = BacklogLimit(breaker, settings.max_backlog, observer)
     spooling = Spooling(breaker, limit.admit, open_spool(spool_url), observer)
-    return _Intake(spooling.append, breaker, limit, spooling.start, spooling.stop, spooling.ready)
+    return _Intake(
+        reading(spooling.append), breaker.backlog, limit,
+        spooling.start, spooling.stop, spooling.ready,
+    )  # fmt: skip
+
+
+def reading(append: Append[Inbound]) -> Append[Webhook]:
+    """Return what reads webhooks before it appends them; those in a log are read by the sorter."""
+    return lambda webhook: append(Inbound.of(webhook))

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 from offhook.core.addresses import folded
 from offhook.core.form_integrity import flaw
 from offhook.core.forms import Form, FormError, Refusal
-from offhook.core.inbound import Inbound
-from offhook.core.keys import Kind, dedupe_key, is_status, lane_of
+from offhook.core.inbound import Webhook
+from offhook.core.keys import Kind, is_status
 from offhook.core.messages import message_sid, message_status
 from offhook.core.requests import Request
 from offhook.core.responses import Fault, Reason
@@ -34,6 +34,19 @@ _OF_JSON: Final = (
 DIAGNOSIS_INTERVAL: Final = 1.0
 
 
+class Genuine(NamedTuple):
+    """A webhook to be appended.
+
+    Attributes:
+        webhook: as it came.
+        sid, sender: as of `events.Answered`.
+    """
+
+    webhook: Webhook
+    sid: str
+    sender: str
+
+
 class Rejection(NamedTuple):
     """Why a webhook is not stored; `detail` is for the operator, who sees it in the log."""
 
@@ -44,7 +57,7 @@ class Rejection(NamedTuple):
 
 
 class Validator:
-    """Verifies requests, and reads what to store.
+    """Tells genuine requests from others, and from those that no store could take.
 
     Args:
         settings: `signature`, `account_sid`, `public_url`, `opt_outs`, `slow_notice` and
@@ -61,15 +74,15 @@ class Validator:
         self._opt_outs = settings.opt_outs
         self._next_diagnosis = 0.0
 
-    def at_once(self, request: Request) -> Inbound | Rejection | None:
-        """Return what to store, or why not; None if tokens have to be looked up. No I/O."""
+    def at_once(self, request: Request) -> Genuine | Rejection | None:
+        """Return what to append, or why not; None if tokens have to be looked up. No I/O."""
         tokens = self._credentials.everywhere
         if tokens is None and self._signed:
             return None
         return self._validate(request, tokens or ())
 
-    async def verify(self, request: Request) -> Inbound | Rejection:
-        """Return what to store, or why not.
+    async def verify(self, request: Request) -> Genuine | Rejection:
+        """Return what to append, or why not.
 
         A token that does not fit is looked up again, in case it has been rotated, at most once a
         second for an account.
@@ -114,14 +127,14 @@ class Validator:
         account = form.get("AccountSid") or self._account_sid
         return account if account == self._account_sid or _ACCOUNT_SID.fullmatch(account) else ""
 
-    def _validate(self, request: Request, tokens: tuple[str, ...]) -> Inbound | Rejection:
+    def _validate(self, request: Request, tokens: tuple[str, ...]) -> Genuine | Rejection:
         verdict = verify(request, tokens) if self._signed else read(request)
         if verdict.reason is not None:
             return self._rejected(request, verdict.reason, tokens)
         if verdict.form is None:
             return Rejection(Fault.JSON_BODY, _OF_JSON)
         try:
-            return self._inbound(request, verdict.form, verdict.text)
+            return self._judge(request, verdict.form, verdict.text)
         except FormError as error:
             return Rejection(error.refusal)
 
@@ -140,7 +153,7 @@ class Validator:
             case _:
                 return Rejection(reason)
 
-    def _inbound(self, request: Request, form: Form, text: str) -> Inbound | Rejection:
+    def _judge(self, request: Request, form: Form, text: str) -> Genuine | Rejection:
         raw = form.first
         if _is_conversations_event(raw):
             return Rejection(Fault.CONVERSATIONS_EVENT, _OF_CONVERSATIONS)
@@ -152,20 +165,15 @@ class Validator:
         if missing is not None:
             return Rejection(missing, sid=message_sid(raw), sender=raw.get("From", ""))
         quiet = kind is Kind.STATUS or self._notice_after is None or self._opt_outs.kind(raw)
-        return Inbound(
-            kind,
-            dedupe_key(kind, raw),
-            lane_of(kind, raw),
-            raw["AccountSid"],
-            message_sid(raw),
+        notice_after = None if quiet else self._notice_after
+        return Genuine(
+            Webhook(kind, request.parameters(), notice_after),
+            raw["MessageSid"],
             folded(raw.get("From", "")),
-            folded(raw.get("To", "")),
-            request.parameters(),
-            None if quiet else self._notice_after,
         )
 
 
-def _mismatches(validated: Inbound | Rejection) -> bool:
+def _mismatches(validated: Genuine | Rejection) -> bool:
     return isinstance(validated, Rejection) and validated.reason is Refusal.SIGNATURE_MISMATCH
 
 

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
@@ -155,14 +155,17 @@ class SendOutcome:
     delay: float = 0.0
 
 
-Append = Callable[[Inbound], Awaitable[bool]]
+W_contra = TypeVar("W_contra", contravariant=True)
+"""A webhook: as it came (`core.inbound.Webhook`), or as a store takes it (`Inbound`)."""
+
+Append = Callable[[W_contra], Awaitable[bool]]
 """Stores a webhook, or a request that is yet to be verified; contract and errors as of `Intake`."""
 
 
-class Intake(Protocol):
+class Intake(Protocol[W_contra]):
     """Accepts webhooks."""
 
-    def accept(self, inbound: Inbound) -> Awaitable[bool]:
+    def accept(self, webhook: W_contra, /) -> Awaitable[bool]:
         """Store a webhook durably, once. Return False when its key is known already.
 
         To be awaited at once: a future or a coroutine, whichever costs the store less.
@@ -177,10 +180,10 @@ class Intake(Protocol):
         ...
 
 
-class Entrance(Intake, Protocol):
+class Entrance(Intake[W_contra], Protocol[W_contra]):
     """Accepts webhooks, and answers what admission depends on."""
 
-    async def knows(self, inbound: Inbound) -> bool:
+    async def knows(self, webhook: W_contra, /) -> bool:
         """Return whether a webhook's key is known already. Reads only."""
         ...
 
@@ -231,7 +234,7 @@ class Sorting(Protocol):
         ...
 
 
-class Queue(Entrance, Protocol):
+class Queue(Entrance[Inbound], Protocol):
     """Messages in lanes, from accepted to settled."""
 
     async def claim(

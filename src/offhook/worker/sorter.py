@@ -17,6 +17,7 @@ from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
 from offhook.arrivals.waiting import unavailable, waiting
 from offhook.concurrency import wait_for_event
+from offhook.core.inbound import Inbound
 from offhook.errors import SchemaTooNew, StoreBroken, StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Sorted, Topic
 from offhook.stores.api import Overtaken, Store
@@ -177,35 +178,51 @@ class Sorter:
         return found.more
 
     async def _sort(self, found: Round, before: Mapping[bytes, int]) -> None:
-        arrivals = found.arrivals
+        webhooks = await self._read_each(found.arrivals)
+        arrived = [(inbound, arrival.received) for arrival, inbound in webhooks]
         try:
-            new = await self._store.sort(arrivals, found.positions, before)
+            new = await self._store.sort(arrived, found.positions, before)
         except (StoreUnavailable, Overtaken):
             raise
         except StoreError:  # about one of them, which is found out by storing each by itself
-            new = await self._sort_each(arrivals)
+            new = await self._sort_each(webhooks)
             await self._store.sort((), found.positions, before)
-        if arrivals:
-            waited = (self._store.now() - arrivals[0].received) / NS_OF_S
+        if arrived:
+            waited = (self._store.now() - arrived[0][1]) / NS_OF_S
             self._observer(Sorted(sum(new), len(new) - sum(new), waited))
 
-    async def _sort_each(self, arrivals: Sequence[Arrival]) -> Sequence[bool]:
+    async def _read_each(self, arrivals: Sequence[Arrival]) -> Sequence[tuple[Arrival, Inbound]]:
+        """Read what each says of itself, and set aside those that can't be read."""
+        read = []
+        for arrival in arrivals:
+            try:
+                read.append((arrival, Inbound.of(arrival.webhook)))
+            except ValueError as error:
+                await self._set_aside(arrival, "a webhook", str(error))
+        return read
+
+    async def _sort_each(self, webhooks: Sequence[tuple[Arrival, Inbound]]) -> Sequence[bool]:
         """Store each by itself, and set aside those that can't be. Return which were new."""
         results = await asyncio.gather(
-            *[self._store.sort([arrival], {}, {}) for arrival in arrivals], return_exceptions=True
+            *[
+                self._store.sort([(inbound, arrival.received)], {}, {})
+                for arrival, inbound in webhooks
+            ],
+            return_exceptions=True,
         )
         new: list[bool] = []
-        for arrival, result in zip(arrivals, results, strict=True):
+        for (arrival, inbound), result in zip(webhooks, results, strict=True):
             if not isinstance(result, BaseException):
                 new += result
             elif isinstance(result, StoreError) and not isinstance(result, StoreUnavailable):
-                reason = str(result)
-                path = await self._read(self._reader.set_aside, [arrival], reason)
-                text = f"{arrival.inbound.sid!a} was set aside in {path}: {reason}"
-                self._observer(Problem(Topic.ARRIVALS, text))
+                await self._set_aside(arrival, ascii(inbound.sid), str(result))
             else:
                 raise result
         return new
+
+    async def _set_aside(self, arrival: Arrival, name: str, reason: str) -> None:
+        path = await self._read(self._reader.set_aside, [arrival], reason)
+        self._observer(Problem(Topic.ARRIVALS, f"{name} was set aside in {path}: {reason}"))
 
     async def _tend(self) -> None:
         """Trim the logs whose processes have ended, and put aside what can't be read of them."""

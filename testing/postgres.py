@@ -138,11 +138,11 @@ class PostgresServer:
         self._until_followed(name, gone=True)
 
     def _until_followed(self, name: str, *, gone: bool = False) -> None:
-        # It counts as a synchronous standby only from the first time it says what it has flushed.
-        question = (
-            "SELECT count(*) FROM pg_stat_replication "
-            f"WHERE application_name = '{name}' AND flush_lsn IS NOT NULL"
-        )
+        question = f"SELECT count(*) FROM pg_stat_replication WHERE application_name = '{name}'"
+        if not gone:
+            # Until both hold it does not count as a synchronous standby: syncrep.c,
+            # SyncRepGetCandidateStandbys
+            question += " AND state = 'streaming' AND flush_lsn IS NOT NULL"
         until = time.monotonic() + _PATIENCE
         while (self.execute(question).strip() == "0") is not gone:
             if time.monotonic() > until:

@@ -11,23 +11,25 @@ from pathlib import Path
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from testing.commands import Process, until
-from testing.plain_http import PlainAsyncClient, plain_get
+from testing.commands import PATIENCE, Process, until
+from testing.plain_http import PlainAsyncClient
 from testing.roles import Site, ended, in_thread, listening, site, working
 
 ANY = "127.0.0.1:0"
 
 
 def admin_of(process: Process) -> str:
-    """Return the URL that a command has printed."""
+    """Return the URL that a command prints, which may be after what its processes print."""
+    process.wait_for("metrics on ")
     match = re.search(r"metrics on (http://[\d.:]+)", process.output)
     assert match, process.explain()
     return match[1]
 
 
 async def get(process: Process, path: str) -> httpx2.Response:
+    base = await in_thread(lambda: admin_of(process))
     async with PlainAsyncClient() as client:
-        return await client.get(admin_of(process) + path, timeout=30)
+        return await client.get(base + path, timeout=PATIENCE)
 
 
 async def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
@@ -50,8 +52,9 @@ async def test_each_command_tells_how_its_machine_does(tmp_path: Path) -> None:
 
 
 async def ready(process: Process) -> None:
-    url = f"{admin_of(process)}/readyz"
-    await in_thread(lambda: until(lambda: plain_get(url, timeout=30).status_code == 200))
+    async with asyncio.timeout(PATIENCE):
+        while (await get(process, "/readyz")).status_code != 200:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
 
 
 async def test_it_is_replaced_on_the_same_address_and_nobody_else_is(tmp_path: Path) -> None:
@@ -75,11 +78,16 @@ async def test_what_several_processes_count_adds_up_and_outlives_them(tmp_path: 
                 await here.simulator.text("hello", from_=f"+155512300{number:02}")
             await here.simulator.text("again", duplicates=2)
             await shows(machine, "offhook_sends_total", 21, trigger="accept")
+            # What is done is seen before it is counted; who is killed between the two never counts.
+            await shows(machine, "offhook_webhooks_total", 23, kind="message", code="200")
+            await shows(machine, "offhook_handler_runs_total", 21, kind="message")
+            await all_are_sorted(machine)
 
             for child in machine.children("process.main"):
                 os.kill(child, signal.SIGKILL)
             await here.simulator.text("hello", from_="+15551239999")
             await shows(machine, "offhook_sends_total", 22, trigger="accept")
+            await shows(machine, "offhook_handler_runs_total", 22, kind="message")
             # The others may take longer to be there again.
             await shows(machine, "offhook_processes", 2, role="ingress")
             found = await shows(machine, "offhook_processes", 2, role="worker")
@@ -109,6 +117,17 @@ async def shows(process: Process, name: str, value: float, **labels: str) -> Cal
             await asyncio.sleep(0.05)
             found = await metrics(process)
     return found
+
+
+async def all_are_sorted(process: Process) -> None:
+    """Wait until what was stored, statuses included, has been counted again by the sorter."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await metrics(process)
+            stored = found("offhook_webhooks_total", result="stored")
+            if found("offhook_webhooks_sorted_total") == stored:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def metrics(process: Process) -> Callable[..., float]:

@@ -50,5 +50,8 @@ class FakedClock:
 
     def set(self, seconds: int) -> None:
         """Set it so many seconds ahead of what it would show, or back."""
-        self._path.write_text(f"{seconds:+}\n")
-        self._path.chmod(0o644)
+        # At once: a program that reads an empty file believes that nothing is to be added.
+        written = self._path.with_name(f"{self._path.name}.new")
+        written.write_text(f"{seconds:+}\n")
+        written.chmod(0o644)
+        written.rename(self._path)

@@ -1,5 +1,6 @@
 """A command on a pseudo-terminal of its own, and a person who types there."""
 
+import codecs
 import os
 import pty
 import select
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from testing.commands import Home
 
 CTRL_C, CTRL_D = "\x03", "\x04"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _AGAIN = 1.0
 
 
@@ -20,6 +21,7 @@ class Terminal:
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
         self._process = process
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end amid a character
         self.shown = ""
 
     def until_shown(self, text: str) -> None:
@@ -56,7 +58,7 @@ class Terminal:
             part = os.read(self._descriptor, 65536)
         except OSError:  # how a terminal says that nobody is left at its other end
             return False
-        self.shown += part.decode()
+        self.shown += self._decoder.decode(part)
         return bool(part)
 
 

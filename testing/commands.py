@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-PATIENCE = 30.0  # seconds; for machines that do other things too
+PATIENCE = 60.0  # seconds; for machines that do other things too
 
 ECHO = """
 from offhook import Message, Offhook

@@ -174,7 +174,7 @@ class Way:
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Keep all others from writing to a database."""
-    intruder = sqlite3.connect(database, isolation_level=None)
+    intruder = sqlite3.connect(database, isolation_level=None, timeout=PATIENCE)
     intruder.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -110,7 +110,7 @@ class Line:
         return f"http://127.0.0.1:{self.port}"
 
     async def answered(self) -> Answered:
-        return await asyncio.wait_for(self.told.get(), 10)
+        return await asyncio.wait_for(self.told.get(), 60)
 
     async def stored(self) -> Sequence[Record]:
         return await self.store.find(Filter())

@@ -13,7 +13,7 @@ from testing.twilio.helpers import Webhook, simulator
 from testing.twilio.line import CREDENTIALS
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from offhook.twilio.simulator import Delivered, Simulator
-from testing.commands import Home, Process
+from testing.commands import PATIENCE, Home, Process
 from testing.plain_http import PlainAsyncClient
 from testing.ports import free_port
 from testing.stores import opened_sorted
@@ -45,7 +45,7 @@ class Service:
 
     async def ready(self) -> int:
         async with PlainAsyncClient() as client:
-            return (await client.get(f"{self._url}/readyz")).status_code
+            return (await client.get(f"{self._url}/readyz", timeout=PATIENCE)).status_code
 
     async def is_ready(self) -> None:
         async with asyncio.timeout(60):
@@ -70,7 +70,7 @@ class Service:
 
     async def metrics(self) -> str:
         async with PlainAsyncClient() as client:
-            return (await client.get(f"{self.admin}/metrics")).text
+            return (await client.get(f"{self.admin}/metrics", timeout=PATIENCE)).text
 
     async def printed(self, text: str) -> None:
         await asyncio.to_thread(self.process.wait_for, text)

@@ -14,7 +14,7 @@ from tests.crash.crowd import Crowd
 from tests.crash.services import Service, Way
 from tests.crash.visits import Visit
 
-_SETTLING: Final = 20.0  # seconds; ten leases
+_SETTLING: Final = 60.0  # seconds; thirty leases
 _OPENING: Final = 10.0  # seconds; a lock that was dropped does not come back
 
 HEADING: Final = (

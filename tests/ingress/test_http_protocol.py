@@ -21,6 +21,7 @@ PATIENCE = 30.0
 LARGE = 1_000_000
 LARGE_GET = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
 PATIENT = Bounds(1000, head_timeout=PATIENCE)
+HASTY = Bounds(1000, head_timeout=1.0)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -246,7 +247,7 @@ async def test_a_body_in_many_chunks_is_read() -> None:
 
 
 async def test_blank_lines_before_a_request_are_bounded_in_bytes_and_time() -> None:
-    async with running(Bounds(1000, head_timeout=0.2)) as server:
+    async with running(HASTY) as server:
         for blank in (b"\r\n", b"\n"):
             client = await server.client()
             await client.send(blank * (BLANK_BYTES + 1))
@@ -274,7 +275,7 @@ async def test_who_does_not_read_the_answer_makes_room() -> None:
 
 
 async def test_who_does_not_read_the_answer_is_cut_off() -> None:
-    async with running(Bounds(1000, head_timeout=0.2)) as server:
+    async with running(HASTY) as server:
         client = await server.client()
         await client.send(LARGE_GET)
         await server.app.done.wait()
@@ -316,7 +317,7 @@ async def cancelled(dripping: "asyncio.Task[None]") -> None:
 
 
 async def test_a_head_that_comes_slowly_is_cut_off() -> None:
-    async with running(Bounds(1000, head_timeout=0.2)) as server:
+    async with running(HASTY) as server:
         client = await server.client()
 
         async def drip() -> None:
@@ -333,7 +334,7 @@ async def test_a_head_that_comes_slowly_is_cut_off() -> None:
 
 
 async def test_a_body_that_nobody_wants_can_not_be_dripped_for_ever() -> None:
-    async with running(Bounds(1000, head_timeout=0.2)) as server:
+    async with running(HASTY) as server:
         client = await server.client()
         await client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
         assert (await client.reply()).status == 200

@@ -75,7 +75,12 @@ async def post(app: Offhook, fields: Fields, *, token: str = TOKEN) -> int:
         return reply.status
 
 
-async def test_what_one_process_answered_the_next_knows_by_way_of_redis(tmp_path: Path) -> None:
+async def test_what_one_process_answered_the_next_knows_by_way_of_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("redis", "redis_connection"):  # a busy machine may need more than 20 ms
+        monkeypatch.setattr(f"offhook.cache.{module}.EXCHANGE_TIMEOUT", 60.0)
+
     with valkey(tmp_path / "valkey") as server:
         told = Told()
         for _ in range(2):
@@ -115,7 +120,7 @@ async def test_a_tenants_message_is_deferred_verified_and_handled(tmp_path: Path
         assert await post(app, theirs, token="tenant's") == 200
         assert await post(app, theirs, token="guessed") == 200  # nobody knows yet
         source.error = None
-        await asyncio.wait_for(seen.wait(), 20)
+        await asyncio.wait_for(seen.wait(), 60)
         await told.until_error(Cause.NOT_TWILIOS(Refusal.SIGNATURE_MISMATCH))
     messages = [one for one in await told.until(Handled, 1) if one.kind is Kind.MESSAGE]
     assert len(messages) == 1

@@ -84,9 +84,9 @@ async def test_a_mass_of_slow_messages_is_told_in_few_transactions(
 async def test_what_waited_while_no_worker_ran_has_time_to_be_handled_first(
     tmp_path: Path,
 ) -> None:
+    began = time.monotonic()
     async with opened(tmp_path, handled_by(), slow_notice=SLOW, slow_notice_after=1.0) as line:
         sid = await line.receive("hello", notice_after=0.0)
-        began = time.monotonic()
         working = asyncio.create_task(line.maintenance.run())
         await wait_for_notice(line, sid)
         assert time.monotonic() - began >= 1.0

@@ -54,20 +54,22 @@ async def test_with_on_retry_skip_later_messages_overtake(tmp_path: Path) -> Non
     def answer(message: Message) -> None:
         seen.append(message.body)
         if message.attempt == 1 and message.body == "first":
-            raise RetryLater(0.3)
+            raise RetryLater(3600)
 
     handlers = handled_by(answer, on_retry="skip")
     async with opened(tmp_path, handlers) as line:
-        await line.receive("first")
+        sid = await line.receive("first")
         await line.receive("second")
         async with serving(line):
+            await line.told.runs(2)
+            assert await line.store.replay((await line.record(sid)).id)  # now is later
             await line.told.runs(3)
     assert seen == ["first", "second", "first"]
 
 
 async def test_no_more_run_at_once_than_allowed(tmp_path: Path) -> None:
     running, most = 0, 0
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=PATIENCE)
 
     def answer() -> None:
         nonlocal running, most
@@ -314,9 +316,9 @@ async def test_a_store_that_takes_small_writes_only_is_not_asked_in_a_busy_loop(
 
 async def test_a_handler_that_blocks_the_loop_is_told_and_keeps_its_lease(tmp_path: Path) -> None:
     async def blocks() -> None:
-        time.sleep(1.5)  # noqa: ASYNC251 - the subject
+        time.sleep(3.5)  # noqa: ASYNC251 - the subject
 
-    async with opened(tmp_path, handled_by(blocks), lease=1.0) as line:
+    async with opened(tmp_path, handled_by(blocks), lease=3.0) as line:
         sid = await line.receive("hello")
         async with serving(line):
             (handled,) = await line.told.runs(1)
@@ -331,7 +333,7 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
 
     async with opened(tmp_path, handled_by()) as line:
         await line.receive("hello")
-        (claim,) = (await line.store.claim(1, lease=1.0, owner="worker", alone=False)).claims
+        (claim,) = (await line.store.claim(1, lease=3.0, owner="worker", alone=False)).claims
         lost: list[frozenset[int]] = []
         lasts: list[float] = []
         told = Told()
@@ -348,12 +350,12 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
             renewed=lambda _tokens, until: lasts.append(until),
             lost=lose,
             observer=told,
-            lease=1.0,
-            stall_limit=0.5,
+            lease=3.0,
+            stall_limit=1.5,
         )
         heartbeat.start()
         async with asyncio.timeout(PATIENCE):
-            while not lasts or lasts[-1] < lasts[0] + 1.0:  # longer than the first lease
+            while not lasts or lasts[-1] < lasts[0] + 3.0:  # longer than the first lease
                 assert not (await line.store.claim(1, lease=30.0, owner="o", alone=False)).claims
                 await asyncio.sleep(0.05)
         successor: list[Claim] = []
@@ -456,11 +458,11 @@ async def test_a_handler_in_a_thread_goes_on_if_nobody_has_taken_its_message(
 
     def answer(message: Message) -> None:
         begun.set()
-        go.wait(20)
+        go.wait(PATIENCE)
 
     async with unrenewed(tmp_path, answer) as line:
         await line.receive("hello")
-        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.to_thread(begun.wait, PATIENCE)
         (running,) = line.worker._loop.running.values()
         running.until = 0.0
         time.sleep(1.0)  # noqa: ASYNC251 - the process stands still

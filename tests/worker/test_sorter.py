@@ -167,7 +167,7 @@ async def test_a_worker_sorts_beside_commands_and_they_without_it(machine: Machi
             await ingress.accept(webhook("SM1"))
             await machine.sorted()
             assert await _has(store, "SM1")
-            assert len(machine.sorts) == 1
+        assert len(machine.sorts) == 1
         await ingress.accept(webhook("SM2"))
         await machine.sorted()
         assert await _has(store, "SM2")
@@ -212,7 +212,9 @@ async def test_one_that_is_stopped_holds_up_nothing(machine: Machine) -> None:
     async with machine.ingress() as ingress, machine.store() as store:
         try:
             await ingress.accept(webhook(names[0]))
-            await eventually(lambda: _has(store, names[0]))
+            assert process.stdout is not None
+            for said in (b"sorting", b"Sorted"):  # so it is not in the middle of its transaction
+                assert (await process.stdout.readline()).startswith(said)
             process.send_signal(signal.SIGSTOP)
             async with machine.sorter():
                 for name in names[1:4]:
@@ -516,7 +518,7 @@ async def main():
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
     print("sorting", flush=True)
-    await Sorter(store, print).run()
+    await Sorter(store, lambda event: print(event, flush=True)).run()
 
 asyncio.run(main())
 """

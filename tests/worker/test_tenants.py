@@ -23,7 +23,7 @@ from offhook.ingress.role import reading
 from offhook.stores.api import SendClaim
 from offhook.worker.handlers import Handlers
 from testing.stores import inbound
-from testing.webhooks import answered
+from testing.webhooks import PATIENT, answered
 from tests.ingress.test_credentials import Source
 from tests.worker.support import ANN, OURS, Line, handled_by, opened, serving
 
@@ -56,7 +56,7 @@ class Bench:
     """An ingress and a worker of two tenants; whatever comes in has been handled."""
 
     def __init__(self, line: Line, handlers: Handlers) -> None:
-        settings = line.settings.replace(public_url="https://bot.example.com")
+        settings = line.settings.replace(public_url="https://bot.example.com", **PATIENT)
         self.line = line
         self.handlers = handlers
         self.credentials = Credentials(settings, Source(**TOKENS), line.told)

@@ -110,7 +110,11 @@ async def test_a_file_locked_by_another_program_refuses_and_recovers(tmp_path: P
         assert await store.accept(inbound("SM1"))
 
 
-async def test_what_nobody_waits_for_any_more_is_not_stored(tmp_path: Path) -> None:
+async def test_what_nobody_waits_for_any_more_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offhook.stores.sqlite.writer.BUSY_TIMEOUT", 60.0)
+
     async with opened(f"sqlite:///{tmp_path}/offhook.db") as store:
         intruder = sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)
         intruder.execute("BEGIN IMMEDIATE")

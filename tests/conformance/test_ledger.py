@@ -97,7 +97,7 @@ async def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
         first, _ = await claim_sends(store)
         await store.settle_send(first, SendOutcome(SendTrigger.POSTPONE, delay=60))
         assert await claim_sends(store) == []
-        assert await store.next_send_due() == pytest.approx(30, abs=2)  # the other's lease
+        assert await store.next_send_due() == pytest.approx(30, abs=15)  # the other's lease
 
 
 async def test_a_postponed_send_comes_again_and_counts_its_tries(url: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import statistics
-import time
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -72,15 +71,15 @@ async def sends_of(store: Store, sid: str) -> tuple[Send, ...]:
 async def test_a_spooled_message_is_as_old_as_it_is(url: str) -> None:
     async with opened(url) as store:
         await store.accept(inbound("SM1", "1"))
-        late = inbound("SM2", "2", notice_after=10.0)._replace(age=60.0, spooled=True)
+        late = inbound("SM2", "2", notice_after=10.0)._replace(age=600.0, spooled=True)
         await store.accept(late)
         first, second = await record_of(store, "SM1"), await record_of(store, "SM2")
         assert (first.spooled, second.spooled) == (False, True)
-        assert 59 < first.received - second.received < 61
+        assert 550 < first.received - second.received < 601
         assert [one.id for one in await store.overdue(10)] == [second.id]
         counts = await store.counts()
         assert counts.oldest is not None
-        assert counts.oldest >= 60
+        assert counts.oldest >= 600
 
 
 # Counting
@@ -254,27 +253,28 @@ async def test_writers_go_on_while_a_thousand_messages_are_pruned(url: str) -> N
             await asyncio.gather(*(store.settle(one, DONE) for one in claims))
         pruning = asyncio.Event()
         accepted: list[str] = []
-        took: list[float] = []
+        batches = 0
+        behind: list[int] = []
 
         async def write() -> None:
             while not pruning.is_set():
                 sid = f"new{len(accepted)}"
-                started = time.perf_counter()
+                before = batches
                 await store.accept(inbound(sid, sid))
-                took.append(time.perf_counter() - started)
+                behind.append(batches - before)
                 accepted.append(sid)
 
         async def prune() -> None:
-            pruned = 1
-            while pruned:
-                pruned = await store.prune(SETTLED, 50)
+            nonlocal batches
+            while await store.prune(SETTLED, 50):
+                batches += 1
             pruning.set()
 
         await asyncio.gather(write(), prune())
         assert sorted(await listed(store)) == sorted(accepted)
         assert len(accepted) >= 10
-        # Far above what a batch takes and far below what all would: no writer waited for the rest.
-        assert statistics.median(took) < 0.25
+        assert batches == 20
+        assert statistics.median(behind) <= 5, "no writer waited for the rest"
 
 
 # Reducing

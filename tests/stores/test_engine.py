@@ -23,8 +23,9 @@ def broken(_connection: sqlite3.Connection, _now: int) -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["on the loop", "on the thread"])
 async def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committed(
-    tmp_path: Path, elsewhere: bool
+    tmp_path: Path, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("offhook.stores.sqlite.writer.BUSY_TIMEOUT", 60.0)
     engine = Engine(tmp_path / "offhook.db")
     await engine.open(migrate)
     try:
@@ -93,8 +94,10 @@ async def test_the_log_is_moved_into_the_database_while_webhooks_go_on_coming(
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["on the loop", "on the thread"])
 async def test_of_a_batch_only_the_write_that_fails_is_refused(
-    tmp_path: Path, elsewhere: bool
+    tmp_path: Path, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("offhook.stores.sqlite.writer.BUSY_TIMEOUT", 60.0)
+
     def half_done(connection: sqlite3.Connection, _now: int) -> None:
         connection.execute("UPDATE sequences SET value = 4711 WHERE name = 'token'")
         connection.execute("INSERT INTO dedupe_keys (key, message, received) VALUES ('k', 1, NULL)")

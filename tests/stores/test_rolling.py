@@ -125,14 +125,14 @@ async def test_a_migration_may_take_longer_than_a_statement(
     server.execute(
         f"DROP INDEX offhook.messages_sender; "
         f"DELETE FROM offhook.migrations WHERE version >= 2; "
-        f"ALTER DATABASE {database} SET statement_timeout = '1s'",
+        f"ALTER DATABASE {database} SET statement_timeout = '5s'",
         database=database,
     )
     other = await asyncpg.connect(url)
     await other.execute("BEGIN; LOCK TABLE offhook.messages IN ROW EXCLUSIVE MODE")
-    store = PostgresStore(url, timeout=1.0)
+    store = PostgresStore(url, timeout=5.0)
     opening = asyncio.create_task(store.open())
-    done, _ = await asyncio.wait({opening}, timeout=2.5)  # beyond both limits
+    done, _ = await asyncio.wait({opening}, timeout=7.0)  # beyond both limits
     await other.close()
     assert not done
     await opening

@@ -40,13 +40,15 @@ class Sessions:
 
 
 @asynccontextmanager
-async def listening(server: PostgresServer) -> AsyncIterator[tuple[Sessions, Wake, asyncio.Event]]:
+async def listening(
+    server: PostgresServer, *, patience: float = 60.0
+) -> AsyncIterator[tuple[Sessions, Wake, asyncio.Event]]:
     async def nobody(_statement: str, _channel: str, _name: str) -> None:
         return
 
     async with asyncio.timeout(60):
         connection = await asyncpg.connect(server.url)
-        told = Wake(server.url, nobody, timeout=0.5)
+        told = Wake(server.url, nobody, timeout=patience)
         try:
             event = told.listen()
             await event.wait()  # it listens
@@ -68,7 +70,7 @@ async def test_a_session_that_stopped_answering_is_given_up_for_another(
 ) -> None:
     monkeypatch.setattr(wakeup, "_ALIVE", 0.02)
 
-    async with listening(server) as (sessions, _, event):
+    async with listening(server, patience=2.0) as (sessions, _, event):
         (pid,) = await sessions.pids()
         event.clear()
         os.kill(pid, signal.SIGSTOP)

@@ -38,7 +38,7 @@ async def test_an_error_within_passes() -> None:
 
 
 async def test_tasks_are_timed_from_where_each_began() -> None:
-    deadline = Deadline(0.1)
+    deadline = Deadline(0.5)
     loop = asyncio.get_running_loop()
 
     async def wait() -> float:
@@ -60,8 +60,8 @@ async def test_tasks_are_timed_from_where_each_began() -> None:
         await asyncio.gather(*(quick() for _ in range(20)))
         await asyncio.sleep(0.03)
     took = await asyncio.gather(*tasks)
-    assert round(min(took), 6) >= 0.1  # the clock counts milliseconds, as a float
-    assert max(took) < 5
+    assert round(min(took), 6) >= 0.5  # the clock counts milliseconds, as a float
+    assert max(took) < 60
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -127,7 +127,7 @@ async def test_a_cancellation_from_outside_wins_over_the_deadline() -> None:
 
 
 def test_a_second_event_loop_has_its_own_timer() -> None:
-    deadline = Deadline(0.05)
+    deadline = Deadline(0.5)
 
     async def in_time() -> None:
         with deadline:
@@ -139,7 +139,7 @@ def test_a_second_event_loop_has_its_own_timer() -> None:
 
     asyncio.run(in_time())
     with pytest.raises(TimeoutError):
-        asyncio.run(asyncio.wait_for(too_long(), 10))
+        asyncio.run(asyncio.wait_for(too_long(), 60))
 
 
 async def test_it_is_for_tasks_only() -> None:
@@ -186,7 +186,7 @@ async def test_a_future_that_is_done_in_time_is_left_alone() -> None:
 
 
 async def test_a_task_that_is_watched_is_cancelled_from_outside() -> None:
-    deadline = Deadline(0.02)
+    deadline = Deadline(0.5)
     task = asyncio.create_task(asyncio.Event().wait())
     deadline.watch(task)
     with deadline:  # another one, within

@@ -132,5 +132,5 @@ async def test_no_answer_depends_on_redis(tmp_path: Path) -> None:
         assert acknowledged <= set(sids)
 
     with valkey(tmp_path / "valkey") as server:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(4 * PATIENCE):
             await scenario(server)

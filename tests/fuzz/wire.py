@@ -11,7 +11,7 @@ from io import BytesIO
 from offhook.core.responses import REFUSED
 from tests.fuzz.shots import Gun, Shot
 
-PATIENCE = 0.3
+PATIENCE = 1.0
 """Seconds for an answer to what may be half a request. The server waits for longer."""
 
 _VERSION = b"HTTP/1.1 "

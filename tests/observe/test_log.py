@@ -124,7 +124,8 @@ def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:
     assert "RuntimeError: broken" in text
 
 
-def test_a_flood_of_refusals_is_no_flood_of_the_log() -> None:
+def test_a_flood_of_refusals_is_no_flood_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offhook.observe.log._SECOND", 60.0)
     lines = logged(*[REFUSED] * 1000, STORED, REFUSED._replace(error="missing-signature"))
     assert [("signature-mismatch" in line) for line in lines] == [True] * LINES_PER_SECOND + [False]
 

@@ -28,7 +28,7 @@ async def test_a_text_is_posted_as_it_was_captured() -> None:
         delivered = await sim.text("Hällo & hi +1", from_=PERSON)
         assert (delivered.status, delivered.error, delivered.attempts) == (200, None, 1)
         assert delivered.ok
-        assert 0 < delivered.seconds < 5
+        assert 0 < delivered.seconds < 60
     (request,) = webhook.requests
     assert " ".join(name for name, _ in request.form.fields) == (
         "ToCountry ToState SmsMessageSid NumMedia ToCity FromZip SmsSid FromState SmsStatus "

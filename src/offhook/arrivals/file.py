@@ -166,6 +166,18 @@ class LogFile:
             (reason, batch),
         )
 
+    def all_set_aside(self) -> list[tuple[int, bytes]]:
+        """Return the batches that were set aside, and where they are."""
+        return self._connection.execute("SELECT id, batch FROM unsorted ORDER BY id").fetchall()
+
+    def erase_set_aside(self, id_: int, rest: bytes | None) -> None:
+        """Leave the rest of a batch that was set aside, or nothing of it; overwrite what goes."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        if rest is None:
+            self._connection.execute("DELETE FROM unsorted WHERE id = ?", (id_,))
+        else:
+            self._connection.execute("UPDATE unsorted SET batch = ? WHERE id = ?", (rest, id_))
+
     def end(self) -> int:
         """Return the place of the last row; that of what was trimmed, if there is none."""
         last: int | None

@@ -2,11 +2,14 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from offhook.arrivals import set_aside
 from offhook.cli.options import JsonOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.concurrency import wait_for_event
@@ -15,6 +18,7 @@ from offhook.core.privacy import spellings
 from offhook.observe.redaction import mask
 from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
+from offhook.stores.sqlite.store import SqliteStore
 from offhook.terminal import console, print_json
 
 _BATCH: Final = 100  # messages, and as many sends: a few ms of the store's time
@@ -26,12 +30,18 @@ class _Erased:
     erased: int = 0
     busy: int = 0
     unsorted: str = ""
+    unread: Sequence[Path] = ()
 
     def left(self) -> str:
         """Return what may be left of the person, as a sentence; empty if nothing is."""
         if self.busy:
             return f"{self.busy} are still being handled or sent: run the command again"
-        return self.unsorted and f"{self.unsorted}: run the command again"
+        if self.unsorted:
+            return f"{self.unsorted}: run the command again"
+        if self.unread:
+            files = ", ".join(map(str, self.unread))
+            return f"what can't be read may be theirs: look into {files} (see `offhook doctor`)"
+        return ""
 
 
 def command(
@@ -102,4 +112,8 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
                 break
             await wait_for_event(stop, _POLL_INTERVAL)
         await store.tidy()  # from the write-ahead log too, unless a reader still needs it
+        if isinstance(store, SqliteStore):
+            aside = await asyncio.to_thread(set_aside.erase, store.path, sender)
+            result.erased += aside.number
+            result.unread = aside.unread
     return result

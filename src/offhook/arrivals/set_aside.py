@@ -1,0 +1,86 @@
+"""Erase a person from what was set aside: acknowledged webhooks that could not be sorted."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from offhook.arrivals.file import LogFile, logs_of, put_aside
+from offhook.arrivals.record import Arrival, pack, unpack
+from offhook.core.addresses import folded
+from offhook.core.deferred import Deferred
+from offhook.core.forms import parameters
+from offhook.core.keys import Kind
+from offhook.core.privacy import spellings
+from offhook.errors import SchemaTooNew
+
+
+class Erased(NamedTuple):
+    """The result of erasing a person from what was set aside.
+
+    Attributes:
+        number: of webhooks that are gone.
+        unread: files with something that can't be read, so that it may be that person's.
+    """
+
+    number: int
+    unread: list[Path]
+
+
+def erase(store: Path, address: str) -> Erased:
+    """Erase what was set aside of a person, in the logs of a store. Blocks.
+
+    Args:
+        store: the path of the store's file.
+        address: see `core.privacy.spellings`.
+    """
+    person = frozenset(spellings(address))
+    number, unread = 0, list(put_aside(store))
+    for path in logs_of(store):
+        try:
+            with closing(LogFile.open(path)) as file:
+                gone, whole = _erase_from(file, person)
+        except FileNotFoundError:  # nothing has been appended to it yet
+            continue
+        except (OSError, sqlite3.Error, SchemaTooNew):
+            whole = False
+        else:
+            number += gone
+        if not whole:
+            unread.append(path)
+    return Erased(number, sorted(unread))
+
+
+def _erase_from(file: LogFile, person: frozenset[str]) -> tuple[int, bool]:
+    """Return how many webhooks are gone, and whether all could be read."""
+    gone, whole = 0, True
+    for id_, batch in file.all_set_aside():
+        try:
+            arrivals = list(unpack(batch))
+            others = [one for one in arrivals if person.isdisjoint(_addresses(one))]
+        except ValueError:
+            whole = False
+            continue
+        if len(others) < len(arrivals):
+            file.erase_set_aside(id_, pack(others) if others else None)
+            gone += len(arrivals) - len(others)
+    if gone:
+        file.checkpoint()
+    return gone, whole
+
+
+def _addresses(arrival: Arrival) -> set[str]:
+    """Return who a webhook is from, and to.
+
+    Raises:
+        ValueError: it says neither.
+    """
+    form = arrival.webhook.form
+    if arrival.webhook.kind is Kind.DEFERRED:
+        request, _ = Deferred.of(form)
+        form = request.query if request.bodiless else request.body
+    named = parameters(form)
+    addresses = {named[name] for name in ("From", "To") if name in named}
+    if not addresses:
+        raise ValueError("its form names nobody")
+    return addresses | {folded(address) for address in addresses}

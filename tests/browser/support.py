@@ -21,7 +21,7 @@ from playwright.sync_api import (
 )
 
 from offhook.dev.phone.switches import FaultSwitch
-from testing.commands import PATIENCE, Process
+from testing.commands import PATIENCE, Process, until
 
 BOT = """
 import asyncio
@@ -137,9 +137,11 @@ class Visit:
             self.order("switches", {"switch": switch, "on": False})
 
     def say(self, text: str) -> None:
-        """Write as the person whose conversation is open."""
-        self.page.get_by_role("textbox", name="Message as").fill(text)
+        """Write as the person whose conversation is open, and wait until it has been sent."""
+        box = self.page.get_by_role("textbox", name="Message as")
+        box.fill(text)
         self.page.keyboard.press("Enter")
+        expect(box).to_have_value("")
 
     def talk_to(self, name: str) -> None:
         self.page.locator("#entries").get_by_role("link", name=re.compile(name)).click()
@@ -162,10 +164,18 @@ class Visit:
 
     def line_of(self, bubble: Locator) -> Locator:
         """Open what happened on the line for a bubble."""
-        bubble.locator(".bubble-box").click()
         title = bubble.locator(".bubble-text").inner_text()
-        expect(self.page.locator("#line .line-title")).to_have_text(title)
+        until(lambda: self._opens(bubble, title))
         return self.page.locator("#line")
+
+    def _opens(self, bubble: Locator, title: str) -> bool:
+        """Click a bubble; one that is drawn anew while the mouse is pressed does not notice."""
+        bubble.locator(".bubble-box").click()
+        try:
+            expect(self.page.locator("#line .line-title")).to_have_text(title, timeout=5000)
+        except AssertionError:
+            return False
+        return True
 
     def order(self, kind: str, body: Mapping[str, object] | None = None) -> APIResponse:
         """Ask the phone for something, as its page does."""

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from offhook.core.signature import sign
 from offhook.dev.session import Session
@@ -20,7 +20,7 @@ PIXEL = bytes.fromhex(
 
 def test_a_text_is_answered_and_the_ticks_arrive(visit: Visit) -> None:
     visit.say("hello")
-    expect(visit.mine("hello")).to_contain_text(re.compile(r"acknowledged [\d.]+\sms"))
+    expect(visit.mine("hello")).to_contain_text(re.compile(r"acknowledged [\d.]+\sm?s"))
     reply = visit.theirs("You said: hello")
     expect(reply).to_have_attribute("data-state", "delivered")
     expect(reply.get_by_role("img", name="delivered")).to_be_visible()
@@ -128,11 +128,42 @@ def test_statuses_out_of_order_do_not_move_a_reply_backwards(visit: Visit) -> No
     expect(reply).to_have_attribute("data-state", "delivered")
 
 
+# Notes each state that a message of the person's is shown in, however short.
+NOTE = """
+window.states = [];
+new MutationObserver(() => {
+  for (const bubble of document.querySelectorAll(".mine")) states.push(bubble.dataset.state);
+}).observe(document.getElementById("talk"), { childList: true, subtree: true });
+"""
+
+
 def test_a_slow_network_slows_the_line(visit: Visit) -> None:
     visit.turn("Slow network", on=True)
+    visit.page.evaluate(NOTE)
     visit.say("hello")
-    expect(visit.mine("hello")).to_have_attribute("data-state", "sending")
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_have_attribute("data-state", "delivered")
+    assert "sending" in visit.page.evaluate("states")
+    expect(visit.line_of(reply)).to_contain_text(re.compile(r"REST call, [\d.]+\ss: 201"))
+
+
+def test_what_is_written_while_a_message_is_sent_stays(visit: Visit) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.page.route("**/phone/texts", hold, times=1)
+    box = visit.page.get_by_role("textbox", name="Message as")
+    box.fill("hello")
+    with visit.page.expect_request("**/phone/texts"):
+        visit.page.keyboard.press("Enter")
+    box.fill("goodbye")
+    held[0].continue_()
     expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+    expect(box).to_have_value("goodbye")
+    visit.page.keyboard.press("Enter")
+    expect(visit.theirs("You said: goodbye")).to_be_visible()
 
 
 def test_twenty_people_write_at_once_and_all_are_answered(visit: Visit) -> None:
@@ -260,6 +291,7 @@ def test_all_can_be_done_from_the_keyboard(visit: Visit) -> None:
     page.keyboard.type("hello")
     page.keyboard.press("Enter")
     expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
+    expect(page.get_by_role("textbox", name="Message as")).to_have_value("")
     expect(page.get_by_role("textbox", name="Message as")).to_be_focused()
     opener = visit.theirs("You said: hello").get_by_role("link")
     for _ in range(2):  # past the button that attaches

@@ -39,9 +39,12 @@ async function submit(form) {
   if (!content) return;
   const answer = await send(form, content);
   if (!answer) return;
+  const body = form.elements.body;
+  const next = body.value === content.body ? "" : body.value; // written meanwhile
   form.reset();
+  body.value = next;
   unfold(form, false);
-  form.elements.body.focus();
+  body.focus();
   toEnd();
 }
 

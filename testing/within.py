@@ -13,6 +13,8 @@ def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Return a function that runs a command in this process, with its directory and environment."""
     # No other process creates the store.
     monkeypatch.setattr("offhook.cli.stores._CREATION_TIMEOUT", 0.0)
+    # This process goes on after the command, and its garbage shall be found.
+    monkeypatch.setattr("gc.freeze", lambda: None)
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["offhook", *arguments])

@@ -1,5 +1,6 @@
 """The commands of `offhook`, each loaded only when it is called."""
 
+import gc
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -44,7 +45,11 @@ def main() -> None:
     Exit codes: 0 done, 1 it failed, 2 wrong usage, 130 interrupted.
     """
     try:
-        _application(sys.argv[1:])(prog_name="offhook")
+        application = _application(sys.argv[1:])
+        # What is loaded stays to the end: nothing has to scan it, neither meanwhile nor at exit.
+        # That is a tenth of a short command's time.
+        gc.freeze()
+        application(prog_name="offhook")
     except OffhookError as error:
         # The message says what to do; a traceback would bury it.
         typer.secho(f"offhook: {printable(str(error))}", fg="red", err=True)

@@ -1,6 +1,7 @@
 """The process that `offhook dev` restarts on each change, started as a module."""
 
 import argparse
+import gc
 import socket
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def main() -> None:
         configure(app, session)
         configure_for_development(app.settings)
         log_startup_warnings(app.settings, app.handlers)
+        gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
         print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -33,6 +34,7 @@ def main() -> None:
         settings = Settings.from_json(sys.stdin.buffer.read())
         configure(settings)
         os.nice(settings.worker_nice)
+        gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
         run_loop(lambda: _serve(settings, given))
     except OffhookError as error:
         print(f"offhook admin: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from offhook.app import Offhook, webhooks_of
@@ -38,6 +39,9 @@ def main() -> None:
         app = AppName.parse(given.app, Path.cwd()).load()
         app.configure(create_store=not given.no_create_store)
         configure(app.settings)
+        if given.role is Role.WORKER:
+            import_module("offhook.worker.role")
+            gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
         if given.counters >= 0:
             app.observe(PrometheusObserver(SharedCounters.inherited(given.counters)))
         run_loop(lambda: _run_role(app, given))

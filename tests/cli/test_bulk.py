@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -71,9 +72,17 @@ async def fill(store: Store) -> None:
     await store.accept(inbound("B2", BOB, "bob"))
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the store that each test has a copy of."""
+    directory = tmp_path_factory.mktemp("filled")
+    ask(directory, fill)
+    return directory
+
+
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path) -> None:
-    ask(tmp_path, fill)
+def store(filled: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
 
 
 def summary(text: str) -> dict[str, Any]:

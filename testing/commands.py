@@ -130,6 +130,11 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def kill(self) -> None:
+        """Kill the whole group, if the command has not ended."""
+        if not self.has_ended():
+            os.killpg(self.pid, signal.SIGKILL)
+
     def signals_are_taken(self) -> bool:
         """Return whether it has taken the signals sent to it: equal ones that wait become one."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -159,8 +164,9 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.has_ended():
-            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
+        # What its children hold, ports and locks, is free once they have ended.
+        until(lambda: self.pid not in _groups())
         self._process.wait()
 
 
@@ -191,6 +197,18 @@ def dev(
     with home.start("dev", app, "--port", "0", option, **environment) as process:
         process.wait_for("In another terminal")
         yield process
+
+
+def _groups() -> Iterator[int]:
+    """Yield the process groups of all processes that run."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, group, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended meanwhile
+            if state != "Z":
+                yield int(group)
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:

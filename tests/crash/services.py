@@ -266,10 +266,10 @@ class Service:
 
 
 def _kill(processes: Sequence[Process]) -> None:
-    groups = {process.pid for process in processes}
+    for process in processes:
+        process.kill()
     for process in processes:
         process.__exit__(None, None, None)
-    until(lambda: not any(group in groups for _, group in _groups()))
 
 
 def _groups() -> Iterator[tuple[int, int]]:

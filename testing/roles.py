@@ -111,6 +111,7 @@ async def site(path: Path, bot: str = BOT, **environment: str) -> AsyncIterator[
             "OFFHOOK_PUBLIC_URL": url,
             "OFFHOOK_TWILIO_API": api,
             "OFFHOOK_STORE": f"sqlite:///{path}/store/offhook.db",
+            "OFFHOOK_SLOW_NOTICE": "",  # a machine that is slow would send it before the reply
         }
         yield Site(path, simulator, bot, **{**own, **environment})
 

@@ -94,6 +94,7 @@ async def service(directory: Path, *command: str) -> AsyncIterator[Service]:
             TWILIO_AUTH_TOKEN=ACCOUNT.auth_token,
             OFFHOOK_PUBLIC_URL=url,
             OFFHOOK_TWILIO_API=api,
+            OFFHOOK_SLOW_NOTICE="",  # a machine that is slow would send it before the reply
             OFFHOOK_ADMIN_BIND=f"127.0.0.1:{admin}",
         )
         with home.start(*command, "--port", str(port)) as process:

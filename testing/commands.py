@@ -150,7 +150,7 @@ class Process:
 
     def children(self, role: str = "") -> list[int]:
         """Return the ids of its child processes."""
-        return [pid for pid, parent, line in _processes() if parent == self.pid and role in line]
+        return [pid for pid, line in _children(self.pid) if role in line]
 
     def explain(self) -> str:
         return f"it printed:\n{self.output}"
@@ -211,11 +211,13 @@ def _groups() -> Iterator[int]:
                 yield int(group)
 
 
-def _processes() -> Iterator[tuple[int, int, str]]:
+def _children(parent: int) -> Iterator[tuple[int, str]]:
+    """Yield the ids of a process's children, each with its command line."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                yield int(entry.name), parent, (entry / "cmdline").read_text().replace("\0", " ")
+                stat = (entry / "stat").read_text()
+                if int(stat.rpartition(")")[2].split(maxsplit=2)[1]) == parent:
+                    yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended meanwhile

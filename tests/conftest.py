@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Callable
 
 import hypothesis
@@ -32,6 +33,17 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, LoopFactory]:
     if item.path.parent.name in _ON_UVLOOP:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection() -> None:
+    """Collect no garbage while the tests are collected: there is none."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection scan the thousands of tests, which stay to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -109,9 +109,10 @@ def parameters(form: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-# `&`, `=`, `+` and `%` become the separators of fields and of names, a space, and the escape of
+# `&` and `=` become the separator of names and values, `+` a space, and `%` the escape of
 # quoted-printable (RFC 2045, 6.7), which is decoded in C.
-_QUOTED_PRINTABLE: Final = bytes.maketrans(b"&=+%", b"\1\0 =")
+_QUOTED_PRINTABLE: Final = bytes.maketrans(b"&=+%", b"\0\0 =")
+_NO_SEPARATORS: Final = bytes(set(range(256)) - set(b"&="))
 
 
 def _plain(body: bytes, segments: int) -> dict[str, str] | None:
@@ -123,18 +124,21 @@ def _plain(body: bytes, segments: int) -> dict[str, str] | None:
     # In quoted-printable, `=` before a line end is a soft line break.
     if b"\n" in body or b"\r" in body:
         return None
+    if body.translate(None, _NO_SEPARATORS) != (b"=&" * segments)[:-1]:
+        return None
     quoted = body.translate(_QUOTED_PRINTABLE)
     plain = a2b_qp(quoted)
     # A valid escape has become two bytes shorter, a malformed one shorter by one at most.
     if len(quoted) - len(plain) != 2 * quoted.count(b"="):
         return None
-    # As many `=` as fields, and no escaped NUL: then each field has one, or the next step fails.
-    if not plain.count(0) == body.count(b"=") == segments:
-        return None
     try:
-        first = dict([pair.split("\0", 1) for pair in plain.decode().split("\1")])
-    except ValueError:  # a field without `=`; UnicodeDecodeError is one too
+        parts = plain.decode().split("\0")
+    except UnicodeDecodeError:
         return None
+    if len(parts) != 2 * segments:  # there is a NUL, raw or escaped
+        return None
+    each = iter(parts)
+    first = dict(zip(each, each, strict=True))
     return first if len(first) == segments else None
 
 

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -10,12 +10,6 @@ V = TypeVar("V")
 # Up to two expired entries are removed for each new one, so that they can't accumulate and no
 # background task is needed.
 _SWEPT_PER_PUT: Final = 2
-
-
-class _Entry(NamedTuple, Generic[V]):
-    value: V
-    expires: float
-    size: int
 
 
 class TtlDict(Generic[K, V]):
@@ -34,7 +28,8 @@ class TtlDict(Generic[K, V]):
         self._size_limit = size
         self._size = 0
         # Ordered: in a plain dict, finding the first key takes longer with every deletion.
-        self._held: OrderedDict[K, _Entry[V]] = OrderedDict()
+        # Each with the moment it expires, and its size.
+        self._held: OrderedDict[K, tuple[V, float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -47,29 +42,29 @@ class TtlDict(Generic[K, V]):
     def get(self, key: K, now: float) -> V | None:
         """Return a value; None if there is none or it has expired."""
         held = self._held.get(key)
-        return None if held is None or held.expires <= now else held.value
+        return None if held is None or held[1] <= now else held[0]
 
     def put(self, key: K, value: V, *, expires: float, now: float, size: int = 1) -> None:
         """Store a value until `expires`, replacing an earlier one."""
         self.drop(key)
         for _ in range(_SWEPT_PER_PUT):
             first = next(iter(self._held.values()), None)
-            if first is None or first.expires > now:
+            if first is None or first[1] > now:
                 break
             self._drop_first()
         if size > self._size_limit:
             return
         while len(self._held) >= self._limit or self._size + size > self._size_limit:
             self._drop_first()
-        self._held[key] = _Entry(value, expires, size)
+        self._held[key] = value, expires, size
         self._size += size
 
     def drop(self, key: K) -> None:
         """Remove a value, if there is one."""
         held = self._held.pop(key, None)
         if held is not None:
-            self._size -= held.size
+            self._size -= held[2]
 
     def _drop_first(self) -> None:
-        _, held = self._held.popitem(last=False)
-        self._size -= held.size
+        _, (_, _, size) = self._held.popitem(last=False)
+        self._size -= size

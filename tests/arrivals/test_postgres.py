@@ -182,7 +182,6 @@ async def test_conversations_go_on_in_order_through_an_outage(
         OFFHOOK_STORE=url,
         OFFHOOK_SPOOL=f"sqlite:///{tmp_path}/spool.db",
         OFFHOOK_LOOP_LIMIT="1000/minute",  # they talk fast
-        OFFHOOK_SLOW_NOTICE="",  # a busy machine may need 10 s for all of it
     ) as here:
         with here.ingress("a", "--ingresses", "2") as one, here.worker("b") as worker:
             await listening(one)

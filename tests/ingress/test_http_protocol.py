@@ -283,13 +283,13 @@ async def test_who_does_not_read_the_answer_is_cut_off() -> None:
 
 
 async def test_who_reads_slowly_has_it_all() -> None:
-    async with running(Bounds(1000, head_timeout=1.0)) as server:
+    async with running(Bounds(1000, head_timeout=2.0)) as server:
         client = await server.client()
         await client.send(LARGE_GET)
         await client.reader.readuntil(b"\r\n\r\n")
         for _ in range(100):
             await client.reader.readexactly(LARGE // 10)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.025)
         await client.send(GET)
         assert (await client.reply()).status == 200
 

@@ -164,7 +164,7 @@ async def test_trouble_strikes_its_share() -> None:
 
 
 async def test_an_answer_can_be_slow() -> None:
-    async with on_the_line(trouble=Trouble(answer_delay=0.5)) as (sim, _), sim.serve() as url:
+    async with on_the_line(trouble=Trouble(answer_delay=2.0)) as (sim, _), sim.serve() as url:
         creating = asyncio.create_task(create(url))
         await sim.wait_for(lambda sent: sent.status == "delivered")
         assert not creating.done()

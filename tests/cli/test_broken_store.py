@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from offhook.twilio.simulator import Delivered, Simulator
-from testing.commands import PATIENCE, Home, Process
+from testing.commands import PATIENCE, Home, Process, until
 from testing.plain_http import PlainAsyncClient
 from testing.ports import free_port
 from testing.stores import opened_sorted
 
 ACCOUNT = Simulator.credentials()
+ENDED = "worker-1 ended with status 3: its store is broken"
 BROKEN = "store-broken: messages are not handled"
 UNAVAILABLE = 'offhook_trouble_active{topic="store-unavailable"} 1.0'
 
@@ -72,8 +73,12 @@ class Service:
         async with PlainAsyncClient() as client:
             return (await client.get(f"{self.admin}/metrics", timeout=PATIENCE)).text
 
-    async def printed(self, text: str) -> None:
-        await asyncio.to_thread(self.process.wait_for, text)
+    async def printed(self, text: str, *, after: str = "") -> None:
+        def is_there() -> bool:
+            output = self.process.output
+            return text in output[output.index(after) :]
+
+        await asyncio.to_thread(until, is_there, self.process.explain)
 
     def cpu(self) -> float:
         """Return the seconds that it and its children have used."""
@@ -136,8 +141,8 @@ async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_bac
         meanwhile = await running.text_meanwhile()
         await running.is_not_ready()
         assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
-        await running.printed("worker-1 ended with status 3: its store is broken")
-        await running.printed(BROKEN)  # the one that was started instead
+        await running.printed(ENDED)
+        await running.printed(BROKEN, after=ENDED)  # the one that was started instead
         began, size = running.cpu(), len(running.process.output)
         await asyncio.sleep(2)  # what it does in that time is the question
         assert running.cpu() - began < 0.5, "it spins"
@@ -193,7 +198,7 @@ async def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with
             file.write(os.urandom(database.stat().st_size - 8192))
         await running.text_meanwhile()
         await running.is_not_ready()
-        await running.printed("worker-1 ended with status 3: its store is broken")
+        await running.printed(ENDED)
         backup.replace(database)
         await running.is_ready()
         # Not the same person: the backup may have been made while they were being answered.

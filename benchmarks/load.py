@@ -47,7 +47,7 @@ async def open_loop(
     return tally
 
 
-async def until_up(port: int, patience: float = 20.0) -> None:
+async def until_up(port: int, patience: float = 60.0) -> None:
     """Wait until a server answers: a supervisor listens long before its processes do.
 
     Raises:

@@ -206,6 +206,7 @@ def visiting(browser: Browser, link: str, **options: object) -> Iterator[Visit]:
 def page_of(context: BrowserContext, base: str) -> Iterator[Visit]:
     """Have an empty page; afterwards, nothing may have gone wrong on it or left the machine."""
     page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
     visit = Visit(page, base)
 
     def note(made: Request) -> None:

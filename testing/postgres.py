@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -45,8 +46,12 @@ _OPTIONS = {
 }
 
 
+TEMPLATE: Final = "TESTS_POSTGRES_TEMPLATE"
+"""The environment variable with the directory of the template that several processes share."""
+
+
 class _Template(NamedTuple):
-    """What all servers of a process are copied from: initdb takes a second of CPU.
+    """What all servers of a run are copied from: initdb takes a second of CPU.
 
     They have one password and one system identifier.
     """
@@ -224,14 +229,38 @@ def postgres(**environment: str) -> Iterator[PostgresServer]:
         shutil.rmtree(directory)
 
 
+@contextmanager
+def shared_template() -> Iterator[None]:
+    """Share a template with the processes that are started within the context."""
+    with tempfile.TemporaryDirectory(prefix="offhook-pg-template-") as directory:
+        os.environ[TEMPLATE] = directory
+        try:
+            yield
+        finally:
+            del os.environ[TEMPLATE]
+
+
 @cache
 def _template() -> _Template:
-    directory = Path(tempfile.mkdtemp(prefix="offhook-pg-template-"))
-    atexit.register(shutil.rmtree, directory)
+    if TEMPLATE not in os.environ:
+        directory = Path(tempfile.mkdtemp(prefix="offhook-pg-template-"))
+        atexit.register(shutil.rmtree, directory)
+        return _made_in(directory)
+    directory = Path(os.environ[TEMPLATE])
+    with (directory / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # until it is closed: the first makes it
+        return _made_in(directory)
+
+
+def _made_in(directory: Path) -> _Template:
+    """Return the template in a directory; make it where there is none."""
     user = pwd.getpwnam(_STRANGER) if os.geteuid() == 0 else None
     _give(directory, user)
+    data, password_file, made = (directory / name for name in ("data", "password", "made"))
+    if made.exists():
+        binaries = Path(made.read_text())
+        return _Template(binaries, data, user, password_file.read_text())
     binaries = _binaries(directory, user)
-    data, password_file = directory / "data", directory / "password"
     password = secrets.token_urlsafe(12)
     password_file.write_text(password)
     _give(password_file, user)
@@ -241,6 +270,7 @@ def _template() -> _Template:
         "--set", "scram_iterations=1",  # a test's connection need not take 10 ms of CPU
         **_as_user(directory, user),
     )  # fmt: skip
+    made.write_text(str(binaries))
     return _Template(binaries, data, user, password)
 
 

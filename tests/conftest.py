@@ -1,12 +1,14 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import hypothesis
 import pytest
 import uvloop
 
 from testing.commands import Call, Home
+from testing.postgres import shared_template
 from testing.within import caller, enter
 
 # An example that takes long says that the machine is busy.
@@ -33,6 +35,14 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, LoopFactory]:
     if item.path.parent.name in _ON_UVLOOP:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the processes of this run, if it has several, share what takes long to make."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        shared = ExitStack()
+        shared.enter_context(shared_template())
+        config.add_cleanup(shared.close)
 
 
 def pytest_collection() -> None:

@@ -113,7 +113,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text(errors="replace")  # it may be written just now
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until it has printed a text."""

@@ -4,6 +4,8 @@ from functools import partial
 
 import httpx2
 
-PlainClient = partial(httpx2.Client, verify=False, trust_env=False)
-PlainAsyncClient = partial(httpx2.AsyncClient, verify=False, trust_env=False)
-plain_get = partial(httpx2.get, verify=False, trust_env=False)
+_PATIENCE = 60.0  # seconds; for machines that do other things too
+
+PlainClient = partial(httpx2.Client, verify=False, trust_env=False, timeout=_PATIENCE)
+PlainAsyncClient = partial(httpx2.AsyncClient, verify=False, trust_env=False, timeout=_PATIENCE)
+plain_get = partial(httpx2.get, verify=False, trust_env=False, timeout=_PATIENCE)

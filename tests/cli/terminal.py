@@ -14,7 +14,7 @@ from testing.commands import Home
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 _PATIENCE = 60.0
-_AGAIN = 1.0
+_AGAIN = 5.0
 
 
 class Terminal:
@@ -36,9 +36,9 @@ class Terminal:
     def end(self, again: str = "") -> int:
         """Read on until the command has ended, and return its exit status.
 
-        :param again: Typed once more every second. Python overlooks a Ctrl-C that comes between its
-            question and its reading of the answer until something else comes; a person who sees
-            nothing happen presses it again.
+        :param again: Typed once more after five seconds of silence. Python overlooks a Ctrl-C that
+            comes between its question and its reading of the answer until something else comes; a
+            person who sees nothing happen presses it again.
         """
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until:

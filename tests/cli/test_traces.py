@@ -74,4 +74,5 @@ def spans(directory: Path, sid: str) -> list[dict[str, Any]]:
 
 
 def lines(process: Process) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in process.output.splitlines() if line.startswith("{")]
+    whole, _, _ = process.output.rpartition("\n")  # it may be writing the last line
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]

@@ -107,11 +107,13 @@ def announced(session: Session) -> Iterator[Path]:
         ConfigurationError: there is no directory that is private to this user.
     """
     file = runtime_directory() / f"dev-{session.port}.json"
-    file.unlink(missing_ok=True)
+    written = file.with_suffix(".new")  # a command that looks at this moment reads no half of it
+    written.unlink(missing_ok=True)
     # Created with its mode: chmod afterwards would leave it readable for a moment.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
         json.dump(asdict(session), opened)
+    written.replace(file)
     try:
         yield file
     finally:

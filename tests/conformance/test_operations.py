@@ -430,6 +430,18 @@ async def test_a_waiting_message_goes_with_all_its_sends_or_keeps_them(url: str)
         assert await listed(store) == []
 
 
+async def test_a_suspect_that_can_not_be_erased_yet_is_still_a_suspect(url: str) -> None:
+    async with opened(url) as store:
+        await store.accept(message("SM1", ANN))
+        await store.write(await claim_one(store, lease=-1), [draft()])
+        await store.claim_sends(1, lease=30.0, owner="w1")
+        await claim_one(store, lease=-1)
+        assert (await store.claim(9, lease=30, owner="w1", alone=False)).suspects
+        assert (await store.erase(ANN, 10)).erased == 0
+        claimed = await store.claim(9, lease=30, owner="w1", alone=True)
+        assert [one.sid for one in claimed.claims] == ["SM1"]
+
+
 async def test_what_stood_behind_an_erased_message_goes_on(url: str) -> None:
     async with opened(url) as store:
         await store.accept(inbound("SM1")._replace(sender=ANN))

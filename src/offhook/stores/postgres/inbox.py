@@ -102,7 +102,7 @@ async def drop(connection: Connection, message_id: int) -> bool:
     """Discard a message that is not running. Within a transaction. See `api.Inbox.drop`."""
     lane = await _decide(connection, message_id, Trigger.DROP)
     if lane is not None:  # what stood behind it may go now
-        await connection.execute(SQL["advance_messages"], [lane])
+        await connection.execute(SQL["advance_messages"], [lane], [lane])
     return lane is not None
 
 

@@ -61,16 +61,17 @@ async def of_person(connection: Connection, addresses: Sequence[str], limit: int
 
 async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
     """Delete what was found, except for what is running or being sent. See `api.Inbox.erase`."""
-    affected = await _lanes_of(connection, found)
+    affected = await _lanes_of(connection, found.messages, found.sends)
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
     at_rest = await _ids(connection, "lock_not_running", found.messages)
     await connection.execute(SQL["touch_lanes_of_sends"], affected)
     messages = await _ids(connection, "not_sending", at_rest)
     sends = await _ids(connection, "idle_sends", found.sends, messages)
+    changed = await _lanes_of(connection, messages, sends)
     await _lock_sends(connection, "id", sends)
     await _tally(connection, "sends", await _gone(connection, "sends", "id", sends))
     await _delete(connection, messages)
-    await connection.execute(SQL["advance_messages"], affected)
+    await connection.execute(SQL["advance_messages"], affected, changed)
     await connection.execute(SQL["advance_sends"], affected)
     erased = len(messages) + len(sends)
     return Erasure(erased, len(found.messages) + len(found.sends) - erased)
@@ -91,8 +92,10 @@ async def _ids(connection: Connection, statement: str, *ids: Sequence[int]) -> l
     return [row["id"] for row in rows]
 
 
-async def _lanes_of(connection: Connection, found: RowsOfPerson) -> list[bytes]:
-    rows = await connection.fetch(SQL["lanes_of"], list(found.messages), list(found.sends))
+async def _lanes_of(
+    connection: Connection, messages: Sequence[int], sends: Sequence[int]
+) -> list[bytes]:
+    rows = await connection.fetch(SQL["lanes_of"], list(messages), list(sends))
     return [row["lane"] for row in rows]
 
 

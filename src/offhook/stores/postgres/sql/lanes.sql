@@ -28,7 +28,7 @@ SELECT {{table}_queue}, lane, {now} FROM unnest({lanes}) AS lane
  WHERE known.until IS NULL AND known.due > excluded.due
 
 -- End leases; a lane that waits for nothing has no row afterwards. The lanes are locked.
--- name: advance(table, lanes, where=true, now=_now)
+-- name: advance(table, lanes, where=true, now=_now, suspect=false)
 WITH next AS MATERIALIZED (
     SELECT ended.queue, ended.lane, {next_of_{table}({now})} AS due
       FROM {lanes_in({table}, {lanes})} AS ended
@@ -38,7 +38,7 @@ WITH next AS MATERIALIZED (
        AND {where}
 )
 UPDATE offhook.lanes
-   SET token = 0, until = NULL, owner = NULL, suspect = false, due = next.due
+   SET token = 0, until = NULL, owner = NULL, suspect = {suspect}, due = next.due
   FROM next
  WHERE lanes.queue = next.queue AND lanes.lane = next.lane AND next.due IS NOT NULL
    AND {where}
@@ -142,8 +142,10 @@ _released := _released + cardinality(_locked);
 -- name: touch_lanes_of_sends
 {touch_lanes(sends, $1::bytea[])}
 
+-- Only those in $2 have changed: the others keep their suspects.
 -- name: advance_messages
-{advance(messages, $1::bytea[], where=lanes.until IS NULL, now={now})}
+{advance(messages, $1::bytea[], where=lanes.until IS NULL, now={now},
+         suspect=lanes.suspect AND lanes.lane <> ALL($2::bytea[]))}
 
 -- name: advance_sends
 {advance(sends, $1::bytea[], where=lanes.until IS NULL, now={now})}

@@ -1,6 +1,6 @@
 import pytest
 
-_PATIENT = 1.0  # seconds for an exchange with Redis; 20 ms are not enough on a busy machine
+_PATIENT = 5.0  # seconds for an exchange with Redis; 20 ms are not enough on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 
+import pytest
+
 from offhook.cache import open_cache
 from offhook.core.requests import Request
 from offhook.events import Answered, Event, Problem
@@ -97,7 +99,10 @@ async def loaded(path: Path, server: Valkey) -> AsyncIterator[Load]:
         await store.close()
 
 
-async def test_no_answer_depends_on_redis(tmp_path: Path) -> None:
+async def test_no_answer_depends_on_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("redis", "redis_connection"):  # it goes on under load until that is over
+        monkeypatch.setattr(f"offhook.cache.{module}.EXCHANGE_TIMEOUT", 1.0)
+
     async def on_threads(step: Callable[[], None]) -> None:
         await asyncio.to_thread(step)
 

@@ -1,102 +1,247 @@
-"""What a worker had claimed when it was killed is claimed again within a second, not a lease."""
+"""What a worker had claimed when it was killed is claimed again within seconds, not a lease.
+
+Where nothing must happen to one worker, another is killed beside it: what happens to that one shows
+that it was looked for long enough.
+"""
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from offhook.errors import StoreUnavailable
+from offhook.stores import open_store
 from offhook.stores.api import Store
-from offhook.worker.takeover import Takeover, folder_of
+from offhook.stores.postgres.presence import Ended, Presence
+from offhook.stores.sqlite.presence import folder_of
+from offhook.worker.takeover import Takeover
+from testing.postgres import PostgresServer, postgres
+from testing.proxy import Proxy
 from testing.stores import claim, inbound, opened
+from tests.stores.pgbouncer import pgbouncer
 
 LEASE = 3600.0
+LOCKS = 0x6F66_666B  # "offk"
+_NUMBERS = count(1)
 
 WORKER = f"""
 import asyncio, sys
-from pathlib import Path
+from offhook.errors import LeaseLost
+from offhook.stores import open_store
 from offhook.worker.takeover import Takeover
-from testing.stores import claim, opened
+from testing.stores import DONE, claim, draft
 
 async def main():
-    database, owner = Path(sys.argv[1]), sys.argv[2]
-    async with opened(database) as store:
-        takeover = Takeover(store, database.with_name("workers"), owner)
-        takeover.begin()
-        claims = await claim(store, lease={LEASE}, owner=owner)
-        print(len(claims), flush=True)
-        await asyncio.sleep(3600)
+    url, direct, owner, joins = sys.argv[1:]
+    store = open_store(url, direct=direct, timeout=2.0)
+    await store.open()
+    listening = store.listen()
+    if joins:
+        store.join(owner)
+        looking = asyncio.create_task(Takeover(store).run())
+    claims = await claim(store, lease={LEASE}, owner=owner)
+    if url.startswith("postgresql"):
+        await listening.wait()  # it has a session, or none because of a pooler
+    print(len(claims), flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for write in (store.write(claims[0], [draft()]), store.settle(claims[0], DONE)):
+        try:
+            await write
+        except LeaseLost:
+            print("refused", flush=True)
+        else:
+            print("written", flush=True)
+    await asyncio.sleep(3600)
 
 asyncio.run(main())
 """
 
 
+class Worker:
+    """A worker that is a process, and has claimed all there was."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def write_and_settle(self) -> list[str]:
+        """Have it write a reply, and settle what it has; return what came of it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        return [await self.line(), await self.line()]
+
+    async def line(self) -> str:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(60):
+            return (await self._process.stdout.readline()).decode().strip()
+
+
 class Machine:
     """A store, and workers that are processes."""
 
-    def __init__(self, path: Path) -> None:
-        self.database = path / "offhook.db"
-        self.folder = path / "workers"
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     @asynccontextmanager
-    async def worker(self, owner: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a worker that has claimed all there is."""
+    async def worker(
+        self, owner: str, *, url: str = "", direct: str = "", joins: bool = True
+    ) -> AsyncIterator[Worker]:
+        """Run a worker, which has joined if it can."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WORKER, self.database, owner, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", WORKER, url or self.url, direct, owner, "yes" if joins else ""),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
-        assert process.stdout is not None
+        worker = Worker(process)
         try:
-            assert int(await process.stdout.readline()) > 0
-            yield process
+            assert int(await worker.line()) > 0
+            if joins and (direct or not url):
+                await self.until_joined(owner)
+            yield worker
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await worker.kill()
 
-    def takeover(self, store: Store, owner: str = "another") -> Takeover:
-        return Takeover(store, self.folder, owner)
+    async def until_joined(self, owner: str) -> None:
+        """Wait until others can know that a worker lives."""
+
+    async def traces(self) -> int:
+        """Count what workers have left behind."""
+        folder = folder_of(Path(self.url.removeprefix("sqlite:///")))
+        return len(list(folder.iterdir()))
+
+
+class Cluster(Machine):
+    """A store in PostgreSQL, whose sessions can be seen and ended."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.name = f"takeover_{next(_NUMBERS)}"
+        self.server = server
+        super().__init__(server.create_database(self.name))
+
+    async def until_joined(self, owner: str, *, key: str = "") -> None:
+        """Wait until a worker holds a lock, and another than that of a key."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(RuntimeError):  # the server was stopped by the test
+                    if await self.key(owner) not in {"", key}:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def key(self, owner: str) -> str:
+        """Return the key of a worker's lock; empty if it has none that it holds."""
+        return await self.run(f"SELECT key FROM offhook.workers JOIN {self._held(owner)}")
+
+    async def cut_off(self, owner: str) -> None:
+        """End the session that holds a worker's lock."""
+        ended = (
+            f"SELECT pg_terminate_backend(pid, 60000) FROM offhook.workers JOIN {self._held(owner)}"
+        )
+        assert await self.run(ended) == "t"
+
+    async def traces(self) -> int:
+        return int(await self.run("SELECT count(*) FROM offhook.workers"))
+
+    async def run(self, statement: str) -> str:
+        found = await asyncio.to_thread(self.server.execute, statement, database=self.name)
+        return found.strip()
+
+    def _held(self, owner: str) -> str:
+        return (
+            "pg_locks ON objid = (key::bigint & 4294967295)::oid AND locktype = 'advisory' "
+            f"AND classid = {LOCKS} AND objsubid = 2 AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database()) "
+            f"WHERE owner = '{owner}'"
+        )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres() as running:
+        yield running
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def cluster(server: PostgresServer) -> Cluster:
+    return Cluster(server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    if request.param == "sqlite":
+        return Machine(f"sqlite:///{tmp_path}/offhook.db")
+    found: Cluster = request.getfixturevalue("cluster")
+    return found
+
+
+async def released(store: Store, at_least: int = 1) -> int:
+    """Look for dead workers until so many leases have been released; return how many were."""
+    found = 0
+    async with asyncio.timeout(60):
+        while found < at_least:
+            await asyncio.sleep(0.05)
+            found += await store.release_dead()
+    return found
+
+
+async def freed(store: Store) -> list[str]:
+    """Look for dead workers until there is something to claim; return what."""
+    async with asyncio.timeout(60):
+        while not (claims := await claim(store)):
+            await asyncio.sleep(0.05)
+            with suppress(StoreUnavailable):  # the server was stopped by the test
+                await store.release_dead()
+    return [one.sid for one in claims]
+
+
+# Both stores
 
 
 async def test_what_a_killed_worker_had_is_claimed_again(machine: Machine) -> None:
-    async with opened(machine.database) as store:
+    async with opened(machine.url) as store:
         for number in range(3):
             await store.accept(inbound(f"SM{number}", f"lane{number}"))
-        async with machine.worker("killed") as process:
-            process.kill()
-            await process.wait()
-        assert await machine.takeover(store).release_dead() == 3
+        async with machine.worker("killed") as worker:
+            await worker.kill()
+        assert await released(store) == 3
         assert len(await claim(store)) == 3
-    assert list(machine.folder.iterdir()) == []
+        assert await machine.traces() == 0
 
 
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_one_that_lives_keeps_what_it_has(machine: Machine, stopped: bool) -> None:
-    async with opened(machine.database) as store:
-        await store.accept(inbound("SM1"))
-        async with machine.worker("alive") as process:
-            if stopped:
-                process.send_signal(signal.SIGSTOP)
-            assert await machine.takeover(store).release_dead() == 0
-            assert await claim(store) == ()
-        assert await machine.takeover(store).release_dead() == 1
+    async with opened(machine.url) as store:
+        await store.accept(inbound("SM1", "one"))
+        async with machine.worker("alive") as alive:
+            await store.accept(inbound("SM2", "two"))
+            async with machine.worker("killed") as killed:
+                if stopped:
+                    alive.send(signal.SIGSTOP)
+                await killed.kill()
+            assert await freed(store) == ["SM2"]
+        assert await freed(store) == ["SM1"]
 
 
 async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
-    async with opened(machine.database) as store:
+    async with opened(machine.url) as store:
         await store.accept(inbound("SM1"))
-        taking = machine.takeover(store)
+        taking = Takeover(store)
         running = asyncio.create_task(taking.run())
-        async with machine.worker("killed") as process:
-            process.kill()
-            await process.wait()
+        async with machine.worker("killed") as worker:
+            await worker.kill()
         async with asyncio.timeout(60):
             while not await claim(store):  # noqa: ASYNC110 - another task releases it
                 await asyncio.sleep(0.05)
@@ -104,41 +249,252 @@ async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
         await running
 
 
+async def test_one_that_ends_leaves_nothing_behind(machine: Machine) -> None:
+    async with opened(machine.url) as one, opened(machine.url) as other:
+        for store, owner in ((one, "one"), (other, "other")):
+            store.join(owner)
+            await machine.until_joined(owner)
+        assert await machine.traces() == 2
+        assert await one.release_dead() == await other.release_dead() == 0
+        await one.leave()
+        await one.leave()
+        await other.leave()
+        assert await machine.traces() == 0
+
+
+# Files
+
+
 def test_processes_that_name_the_store_by_different_links_look_into_one_folder(
-    machine: Machine, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    machine.database.touch()
+    database = tmp_path / "offhook.db"
+    database.touch()
     link = tmp_path / "elsewhere" / "link.db"
     link.parent.mkdir()
-    link.symlink_to(machine.database)
-    assert folder_of(link) == folder_of(machine.database) == tmp_path / "offhook.db-workers"
+    link.symlink_to(database)
+    assert folder_of(link) == folder_of(database) == tmp_path / "offhook.db-workers"
 
 
-async def test_one_that_ends_leaves_nothing_behind(machine: Machine) -> None:
-    async with opened(machine.database) as store:
-        one, other = machine.takeover(store, "one"), machine.takeover(store, "other")
-        one.begin()
-        other.begin()
-        assert len(list(machine.folder.iterdir())) == 2
-        assert await one.release_dead() == await other.release_dead() == 0
-        one.end()
-        one.end()
-        other.end()
-        assert list(machine.folder.iterdir()) == []
+async def test_a_file_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "offhook.db")
+    folder.mkdir()
+    (folder / "new").touch()
+    async with opened(tmp_path / "offhook.db") as store:
+        assert await store.release_dead() == 0
+    assert (folder / "new").exists()
 
 
-async def test_a_file_that_is_being_made_is_left_alone(machine: Machine) -> None:
-    machine.folder.mkdir()
-    (machine.folder / "new").touch()
-    async with opened(machine.database) as store:
-        assert await machine.takeover(store).release_dead() == 0
-    assert (machine.folder / "new").exists()
+async def test_where_no_file_can_be_made_leases_run_out(tmp_path: Path) -> None:
+    folder_of(tmp_path / "offhook.db").write_text("not a folder")
+    async with opened(tmp_path / "offhook.db") as store:
+        store.join("one")
+        assert await store.release_dead() == 0
+        await store.leave()
 
 
-async def test_where_no_file_can_be_made_leases_run_out(machine: Machine) -> None:
-    machine.folder.write_text("not a folder")
-    async with opened(machine.database) as store:
-        taking = machine.takeover(store)
-        taking.begin()
-        assert await taking.release_dead() == 0
-        taking.end()
+# Locks
+
+
+async def test_one_whose_session_alone_was_cut_off_holds_another_lock_and_its_leases(
+    cluster: Cluster,
+) -> None:
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1", "one"))
+        async with cluster.worker("alive"):
+            await store.accept(inbound("SM2", "two"))
+            async with cluster.worker("killed") as killed:
+                key = await cluster.key("alive")
+                looking = asyncio.create_task(freed(store))
+                await cluster.cut_off("alive")
+                await killed.kill()
+            assert await looking == ["SM2"]
+            await cluster.until_joined("alive", key=key)
+        assert await freed(store) == ["SM1"]  # now that it is dead
+
+
+async def test_one_that_was_taken_over_while_it_lived_can_neither_settle_nor_send(
+    cluster: Cluster,
+) -> None:
+    """Invariant: in the worst case, a message is handled again, but settled once."""
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1"))
+        async with cluster.worker("stopped") as worker:
+            worker.send(signal.SIGSTOP)
+            await cluster.cut_off("stopped")
+            assert await released(store) == 1
+            (again,) = await claim(store)
+            worker.send(signal.SIGCONT)
+            await cluster.until_joined("stopped")
+            assert await worker.write_and_settle() == ["refused", "refused"]
+            history = await store.show(again.id)
+            assert history is not None
+            assert history.sends == ()
+
+
+@pytest.mark.parametrize("end", ["fast", "immediate", "a process was killed"])
+async def test_when_the_server_was_stopped_nobody_is_taken_for_dead(
+    server: PostgresServer, cluster: Cluster, end: str
+) -> None:
+    """All locks are gone, of those that live and of those that died just then."""
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1", "one"))
+        async with cluster.worker("alive") as alive:
+            key = await cluster.key("alive")
+            await store.accept(inbound("SM2", "two"))
+            async with cluster.worker("killed") as killed:
+                await killed.kill()
+                match end:
+                    case "fast" | "immediate":
+                        await asyncio.to_thread(server.stop, end)
+                        await asyncio.to_thread(server.start)
+                    case _:  # the server ends all others, and goes on as the same
+                        victim = await asyncpg.connect(server.url)
+                        os.kill(victim.get_server_pid(), signal.SIGKILL)
+                        victim.terminate()
+            await cluster.until_joined("alive", key=key)
+            await alive.kill()
+        assert await freed(store) == ["SM1"]
+        assert await cluster.traces() == 0
+
+
+async def test_a_lock_from_before_the_server_was_started_is_forgotten(cluster: Cluster) -> None:
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1", "one"))
+        async with cluster.worker("earlier") as earlier:
+            await store.accept(inbound("SM2", "two"))
+            async with cluster.worker("killed") as killed:
+                await cluster.run(
+                    "UPDATE offhook.workers SET server = server - interval '1 s' "
+                    "WHERE owner = 'earlier'"
+                )
+                await earlier.kill()
+                await killed.kill()
+        assert await freed(store) == ["SM2"]
+        assert await cluster.traces() == 1
+        store.join("next")
+        await cluster.until_joined("next")
+        assert await cluster.traces() == 1
+
+
+async def test_one_of_a_version_that_holds_no_lock_is_never_taken_for_dead(
+    cluster: Cluster,
+) -> None:
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1", "one"))
+        async with cluster.worker("old", joins=False) as old:
+            # It has claimed while there was no table of workers.
+            await cluster.run(
+                "DROP TABLE offhook.workers; DELETE FROM offhook.migrations WHERE version >= 5"
+            )
+            async with opened(cluster.url):
+                await store.accept(inbound("SM2", "two"))
+            async with cluster.worker("new") as new:
+                await old.kill()
+                await new.kill()
+        assert await freed(store) == ["SM2"]
+
+
+async def test_locks_of_others_are_no_matter(server: PostgresServer, cluster: Cluster) -> None:
+    async with opened(cluster.url) as store:
+        await store.accept(inbound("SM1"))
+        async with cluster.worker("killed") as worker:
+            key = await cluster.key("killed")
+            ours, elsewhere = [await asyncpg.connect(url) for url in (cluster.url, server.url)]
+            await elsewhere.execute(f"SELECT pg_advisory_lock({LOCKS}, {key})")
+            await ours.execute(f"SELECT pg_advisory_lock({LOCKS - 1}, {key})")
+            await ours.execute(f"SELECT pg_advisory_lock(({LOCKS}::bigint << 32) | {key}::bigint)")
+            await worker.kill()
+        assert await released(store) == 1
+        await ours.close()
+        await elsewhere.close()
+
+
+async def test_behind_a_pooler_only_one_with_a_way_past_it_holds_a_lock(cluster: Cluster) -> None:
+    async with opened(cluster.url) as store:
+        with pgbouncer(cluster.url) as pooled:
+            await store.accept(inbound("SM1", "one"))
+            async with cluster.worker("pooled", url=pooled) as without:
+                await store.accept(inbound("SM2", "two"))
+                async with cluster.worker("direct", url=pooled, direct=cluster.url) as past:
+                    held = (
+                        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+                        "WHERE locktype = 'advisory' AND datname = current_database()"
+                    )
+                    assert await cluster.run(held) == "1"
+                    await without.kill()
+                    await past.kill()
+            assert await freed(store) == ["SM2"]
+
+
+async def test_one_that_has_not_noticed_that_its_session_has_ended_finds_its_own_lock_free(
+    cluster: Cluster,
+) -> None:
+    """It says itself that nothing follows from that, for nobody else could tell."""
+    async with opened(cluster.url) as store, Proxy(cluster.url).serve() as proxy:
+        await store.accept(inbound("SM1", "one"))
+        async with cluster.worker("alive", url=cluster.url, direct=proxy.url):
+            await store.accept(inbound("SM2", "two"))
+            async with cluster.worker("killed") as killed:
+                proxy.partition()
+                await cluster.cut_off("alive")
+                await killed.kill()
+            assert await freed(store) == ["SM2"]
+            assert await cluster.traces() == 0
+            proxy.mend()
+            await cluster.until_joined("alive")
+
+
+async def test_a_role_that_may_not_write_the_table_listens_all_the_same(cluster: Cluster) -> None:
+    async with opened(cluster.url):
+        await cluster.run(
+            "CREATE ROLE limited LOGIN PASSWORD 'limited'; "
+            "GRANT USAGE ON SCHEMA offhook TO limited; "
+            "GRANT ALL ON ALL TABLES IN SCHEMA offhook TO limited; "
+            "GRANT ALL ON ALL SEQUENCES IN SCHEMA offhook TO limited; "
+            "REVOKE ALL ON offhook.workers FROM limited"
+        )
+    own, place = cluster.url.split("@")
+    limited = open_store(f"{own.split('//')[0]}//limited:limited@{place}")
+    await limited.open()
+    async with opened(cluster.url) as store, asyncio.timeout(60):
+        event = limited.listen()
+        limited.join("limited")
+        await event.wait()  # it listens
+        with pytest.raises(StoreUnavailable):
+            await limited.release_dead()
+        event.clear()
+        with pytest.raises(TimeoutError):  # a session that is opened anew wakes all
+            async with asyncio.timeout(0.5):
+                await event.wait()
+        await store.accept(inbound("SM1"))
+        await event.wait()
+        await limited.leave()
+        await limited.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_after_an_outage_others_have_longer_to_come_back() -> None:
+    clock = Clock()
+    presence = Presence(clock)
+    presence.join("own")
+    other, own = Ended("other", 1), Ended("own", 2)
+    assert presence.dead([other]) == []
+    presence.doubt()
+    clock.now += 3.0
+    assert not presence.dead([other])
+    clock.now += 6.0
+    assert not presence.dead([other])
+    clock.now += 3.0
+    assert presence.dead([other, own]) == [other]
+    assert presence.own([other]) is None
+    assert presence.own([other, own]) == own  # so this process was cut off, too
+    clock.now += 3.0
+    assert not presence.dead([other])

@@ -600,7 +600,38 @@ class Inbox(Protocol):
         ...
 
 
-class Store(Queue, Ledger, Inbox, Protocol):
+class Presence(Protocol):
+    """Tells workers that live from dead ones, whose leases need not run out."""
+
+    def join(self, owner: str) -> None:
+        """Show from now on that the worker of this process lives. Called once.
+
+        What shows it ends with the process, however that ends, but not while it is merely stopped.
+        Where nothing can show it, the worker is never taken for dead.
+
+        Args:
+            owner: names it in leases.
+        """
+        ...
+
+    async def leave(self) -> None:
+        """Show it no longer: the worker has no leases left. May be called twice."""
+        ...
+
+    async def release_dead(self) -> int:
+        """Release the leases of workers that had joined and are dead; return how many.
+
+        A worker is dead once it is certain, or has not shown for some seconds, that it lives; so
+        call it every second. A worker that is taken for dead by mistake has lost its leases: it can
+        neither settle nor send.
+
+        Raises:
+            StoreUnavailable: not all have been released.
+        """
+        ...
+
+
+class Store(Queue, Ledger, Inbox, Presence, Protocol):
     """Everything durable. One object serves one event loop."""
 
     @property

@@ -24,7 +24,7 @@ from offhook.worker.owner import owner_name
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
-from offhook.worker.takeover import Takeover, folder_of
+from offhook.worker.takeover import Takeover
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
@@ -134,17 +134,14 @@ class WorkerRole:
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
-        sorter = takeover = None
-        if isinstance(store, SqliteStore):
-            sorter = Sorter(store, observer)
-            takeover = Takeover(store, folder_of(store.path), owner)
+        takeover = Takeover(store)
+        sorter = Sorter(store, observer) if isinstance(store, SqliteStore) else None
         try:
             async with asyncio.TaskGroup() as group:
                 if sorter is not None:
                     group.create_task(sorter.run())
-                if takeover is not None:
-                    takeover.begin()
-                    group.create_task(takeover.run())
+                store.join(owner)
+                group.create_task(takeover.run())
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
                 group.create_task(maintenance.run())
@@ -156,8 +153,7 @@ class WorkerRole:
                 await working
                 # The replies of the last runs are still sent, as far as there is time.
                 maintenance.stop()
-                if takeover is not None:
-                    takeover.stop()
+                takeover.stop()
                 replies.stop(max(1.0, deadline - time.monotonic()))
         except ExceptionGroup as failed:
             first: Exception = failed  # the first failure has ended the others
@@ -165,8 +161,7 @@ class WorkerRole:
                 first = first.exceptions[0]
             raise first from None
         finally:
-            if takeover is not None:
-                takeover.end()
+            await store.leave()
 
 
 def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:

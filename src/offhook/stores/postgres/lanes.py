@@ -6,9 +6,9 @@ from typing import Final
 from offhook.stores.postgres.functions import SQL, Function
 from offhook.stores.postgres.pool import Connection
 
-_RELEASE: Final = Function("release")
+RELEASE: Final = Function("release")
 
-FUNCTIONS: Final = (_RELEASE,)
+FUNCTIONS: Final = (RELEASE,)
 
 
 async def next_send_due(connection: Connection) -> float | None:
@@ -25,5 +25,5 @@ async def renew(connection: Connection, tokens: Sequence[int], lease: float) -> 
 
 async def release(connection: Connection, owner: str) -> int:
     """Let a dead worker's leases run out now."""
-    count: int = await connection.fetchval(_RELEASE.call, owner)
+    count: int = await connection.fetchval(RELEASE.call, owner)
     return count

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from offhook.core.inbound import Inbound
@@ -10,7 +11,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
-from offhook.errors import StoreUnavailable
+from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import (
     Claim,
     Claimed,
@@ -34,6 +35,7 @@ from offhook.stores.postgres import (
     inbox,
     lanes,
     ledger,
+    presence,
     pruning,
     settling,
     sorting,
@@ -44,6 +46,7 @@ from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.errors import described
 from offhook.stores.postgres.ledger import Notice, Settled
 from offhook.stores.postgres.pool import Connection, Pool
+from offhook.stores.postgres.presence import Presence
 from offhook.stores.postgres.schema import migrate
 from offhook.stores.postgres.settling import RunWrite
 from offhook.stores.postgres.values import storable
@@ -58,6 +61,7 @@ POOL: Final = 6
 TIMEOUT: Final = 10.0
 """Seconds until an answer is no longer waited for."""
 
+_LEAVE: Final = 1.0  # seconds; of what is left behind, others find out
 _READERS: Final = 2  # of the pool: what operators ask takes nothing from what messages need
 _BATCH: Final = 256  # some milliseconds of work: a lane is not locked for longer
 
@@ -68,7 +72,8 @@ class PostgresStore:
     Args:
         url: `postgresql://user:password@host:port/database`, as asyncpg takes it; it may lead to a
             transaction pooler.
-        direct: the same database without the pooler, for LISTEN; else `url` is tried.
+        direct: the same database without the pooler, for LISTEN and for the lock that shows that a
+            worker lives; else `url` is tried.
         pool: connections that a process opens at most, at least 3.
         timeout: seconds until an answer is no longer waited for.
     """
@@ -79,7 +84,10 @@ class PostgresStore:
         self._timeout = timeout
         self._writing = Pool(url, size=max(1, pool - _READERS), timeout=timeout)
         self._reading = Pool(url, size=_READERS, timeout=timeout)
-        self._wake = Wake(direct or url, self._execute, timeout=timeout)
+        self._presence = Presence()
+        self._wake = Wake(
+            direct or url, self._execute, timeout=timeout, attend=self._presence.attend
+        )
         self._accepts = Batches(self._accept, most=_BATCH, at_once=2)
         self._steps = Batches(self._step, most=_BATCH, at_once=2)
         self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
@@ -170,6 +178,35 @@ class PostgresStore:
 
     def listen(self) -> asyncio.Event:
         return self._wake.listen()
+
+    # Presence
+
+    def join(self, owner: str) -> None:
+        self._presence.join(owner)
+        self._wake.attend()
+
+    async def leave(self) -> None:
+        left = self._presence.leave()
+        if left.owner:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_LEAVE):
+                    await self._write(presence.forget, left)
+
+    async def release_dead(self) -> int:
+        try:
+            ended = await self._read(presence.find_ended)
+        except StoreUnavailable:
+            self._presence.doubt()
+            raise
+        if own := self._presence.own(ended):
+            await self._write(presence.forget, own)
+            self._wake.attend()
+        released = 0
+        for dead in self._presence.dead(ended):
+            released += await self._write(presence.take_over, dead)
+        if released:
+            self._wake.wake()
+        return released
 
     # Ledger
 

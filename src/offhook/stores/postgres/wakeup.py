@@ -24,7 +24,12 @@ _NOTIFY: Final = (
 _POLL: Final = 0.05  # seconds, behind a pooler, where LISTEN does not work
 _ALIVE: Final = 15.0  # seconds between questions whether the other end is still there
 _FIRST_REPEAT: Final = 0.1  # seconds
-_LAST_REPEAT: Final = 2.0  # seconds
+_LAST_REPEAT: Final = 1.0  # seconds; others take a worker for dead that is not back in two
+
+
+async def _ask(session: Connection) -> None:
+    """Find out whether a session lives."""
+    await session.fetchval("SELECT 1")
 
 
 class Wake:
@@ -35,10 +40,17 @@ class Wake:
             listened to, and is polled.
         notify: runs a statement on some connection.
         timeout: seconds for a statement.
+        attend: called with a session that listens, when it is new, every 15 s, when it is lost, and
+            after `attend`; it raises one of `ERRORS` if the session has ended.
     """
 
     def __init__(
-        self, url: str, notify: Callable[[str, str, str], Awaitable[Any]], *, timeout: float
+        self,
+        url: str,
+        notify: Callable[[str, str, str], Awaitable[Any]],
+        *,
+        timeout: float,
+        attend: Callable[[Connection], Awaitable[None]] = _ask,
     ) -> None:
         self._url = url
         self._send = notify
@@ -48,14 +60,21 @@ class Wake:
         self._listener: asyncio.Task[None] | None = None
         self._notifier: asyncio.Task[None] | None = None
         self._again = False
+        self._attend = attend
+        self._due = asyncio.Event()
 
     def listen(self) -> asyncio.Event:
         """Return an event that is set when any process has stored something."""
-        if self._listener is None:
-            self._listener = asyncio.create_task(self._listen_for_ever())
+        self.attend()
         event = asyncio.Event()
         self._events.append(event)
         return event
+
+    def attend(self) -> None:
+        """Have the session that listens attended to now; it is opened if need be."""
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._listen_for_ever())
+        self._due.set()
 
     def wake(self) -> None:
         """Wake all listeners; those elsewhere within 10 ms."""
@@ -116,12 +135,12 @@ class Wake:
                 self._wake_here()
                 await asyncio.sleep(_POLL)
         await connection.add_listener(_CHANNEL, self._heard)
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
+        connection.add_termination_listener(lambda _: self._due.set())
         self._wake_here()  # for notifications before LISTEN
         while True:
-            await connection.fetchval("SELECT 1")
-            await wait_for_event(lost, _ALIVE)
+            self._due.clear()
+            await self._attend(connection)
+            await wait_for_event(self._due, _ALIVE)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload != self._name:

@@ -33,6 +33,7 @@ from offhook.stores.api import (
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sorting
 from offhook.stores.sqlite.engine import Engine
+from offhook.stores.sqlite.presence import Presence, folder_of
 from offhook.stores.sqlite.schema import migrate
 
 P = ParamSpec("P")
@@ -54,6 +55,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, create: bool = True, follow: bool = True) -> None:
         self._engine = Engine(path, create=create, follow=follow)
         self._clock = self._engine.clock
+        self._presence = Presence(folder_of(path))
         self._migrating = ""
         self.path = path
 
@@ -138,6 +140,21 @@ class SqliteStore:
 
     def listen(self) -> asyncio.Event:
         return self._engine.wake.listen()
+
+    # Presence
+
+    def join(self, owner: str) -> None:
+        self._presence.join(owner)
+
+    async def leave(self) -> None:
+        self._presence.leave()
+
+    async def release_dead(self) -> int:
+        released = 0
+        for path, owner in list(self._presence.dead()):
+            released += await self.release(owner)
+            path.unlink(missing_ok=True)
+        return released
 
     # Ledger
 

@@ -1,0 +1,123 @@
+"""Tell workers that live from those whose processes have ended, by locks that sessions hold.
+
+A session ends with its process, but also if it is cut off from a process that lives. That process
+opens another one, with another lock, within a second, and so says that it lives. If the server was
+stopped, all locks are gone, and nothing follows from that
+(docs/decisions/0034-taking-over-from-the-dead.md).
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from offhook.stores.postgres.errors import is_harmless
+from offhook.stores.postgres.functions import SQL
+from offhook.stores.postgres.lanes import RELEASE
+from offhook.stores.postgres.pool import Connection
+
+_TAKE_OVER: Final = SQL.filled("take_over", release=RELEASE.name)
+
+# Seconds from finding a lock free until its worker is dead. One that lives opens another session
+# meanwhile: at once, or after 1 s at most. Of looks that are 1 s apart, the third finds it dead.
+_GRACE: Final = 1.9
+# Seconds, after what has cut this process off from the server, and may have done so to others.
+_GRACE_AFTER_OUTAGE: Final = 10.0
+
+_KEYS: Final = 2**31  # on either side of 0: a lock's second number is an `integer`
+
+
+class Ended(NamedTuple):
+    """A worker whose session has ended, and the key of the session's lock."""
+
+    owner: str
+    key: int
+
+
+class Presence:
+    """What this process says and knows of the workers of a store.
+
+    Args:
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._owner = ""
+        self._key = 0
+        self._session: Connection | None = None
+        self._ended: dict[Ended, float] = {}  # since when that is known
+        self._not_before = 0.0
+
+    def join(self, owner: str) -> None:
+        """Let the next session that is attended to hold a lock."""
+        self._owner = owner
+
+    def leave(self) -> Ended:
+        """Let no further session hold a lock; return what is to be forgotten."""
+        left, self._owner = Ended(self._owner, self._key), ""
+        return left
+
+    async def attend(self, session: Connection) -> None:
+        """Find out whether a session lives, and let it hold the lock of this worker.
+
+        Raises:
+            Exception: one of `ERRORS`: the session has ended.
+        """
+        await session.fetchval("SELECT 1")
+        if not self._owner:
+            return
+        try:
+            await self._hold(session)
+        except asyncpg.PostgresError as error:
+            if not is_harmless(error):
+                raise  # but a role that may not write the table can listen all the same
+
+    def doubt(self) -> None:
+        """Take nobody for dead for a while: what has happened here may have happened to others."""
+        self._ended.clear()
+        self._not_before = self._clock() + _GRACE_AFTER_OUTAGE
+
+    def own(self, ended: Collection[Ended]) -> Ended | None:
+        """Return the session of this process, if it is found among those that have ended."""
+        for one in ended:
+            if one.owner == self._owner:
+                self.doubt()
+                return one
+        return None
+
+    def dead(self, ended: Collection[Ended]) -> Collection[Ended]:
+        """Return the workers that have not come back, of those whose sessions are found ended."""
+        now = self._clock()
+        self._ended = {one: self._ended.get(one, now) for one in ended if one.owner != self._owner}
+        if now < self._not_before:
+            return ()
+        return [one for one, since in self._ended.items() if now - since >= _GRACE]
+
+    async def _hold(self, session: Connection) -> None:
+        if session is not self._session:
+            if self._session is not None:
+                self.doubt()
+            key = random.randrange(-_KEYS, _KEYS)  # noqa: S311 - no secret
+            if not await session.fetchval(SQL["lock_key"], key):
+                return  # it is another's: the next time it will be another key
+            self._session, self._key = session, key
+            await session.execute(SQL["forget_earlier"])
+        await session.execute(SQL["join"], self._owner, self._key)
+
+
+async def find_ended(connection: Connection) -> Collection[Ended]:
+    """Return the workers whose sessions have ended, as far as the server has gone on since."""
+    return [Ended(row["owner"], row["key"]) for row in await connection.fetch(SQL["ended"])]
+
+
+async def forget(connection: Connection, ended: Ended) -> None:
+    """Forget a worker's session."""
+    await connection.execute(SQL["leave"], *ended)
+
+
+async def take_over(connection: Connection, ended: Ended) -> int:
+    """Release the leases of a dead worker, and forget it; return how many."""
+    return await connection.fetchval(_TAKE_OVER, *ended) or 0

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
@@ -40,6 +39,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def complain(text: str) -> None:
     """Print a warning to standard error, with control characters replaced."""
+    import typer  # noqa: PLC0415 - the child of `offhook dev` prints, and has no command line
+
     typer.secho(f"offhook: {printable(text)}", fg="yellow", err=True)
 
 

@@ -17,7 +17,7 @@ from testing.postgres import PostgresServer
 
 # Times as long as the last command took, so that commands do not compete with the servers for CPU.
 _REST: Final = 4.0
-_LONGEST_REST: Final = 1.0  # seconds
+_LONGEST_REST: Final = 2.0  # seconds; each kind of look has its turn in a short run
 
 PATIENCE: Final = 120.0
 """Seconds until a command hangs. Starting Python takes long on a machine that is this busy."""

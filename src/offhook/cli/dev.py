@@ -10,10 +10,8 @@ from rich.console import Console
 
 from offhook.cli.options import AppArgument
 from offhook.dev.reload import Reloader, ReloadEvent
-from offhook.dev.server import configure, dev_server
 from offhook.dev.session import Session, announced
 from offhook.dev.store import own_store
-from offhook.dev.transcript import Transcript
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
 from offhook.process.event_loop import on_signals, run_loop
@@ -63,6 +61,10 @@ def command(
 
 
 async def _serve_once(name: AppName, listener: socket.socket, session: Session) -> bool:
+    # Not at the top: with --reload a child serves, and its parent starts in half the time.
+    from offhook.dev.server import configure, dev_server  # noqa: PLC0415
+    from offhook.dev.transcript import Transcript  # noqa: PLC0415
+
     screen = console()
     app = name.load()
     configure(app, session)

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from offhook.core.urls import MESSAGES_PATH
 from offhook.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from offhook.twilio.simulator import Credentials
+from offhook.twilio.made_up import Credentials, made_up_credentials
 
 # Always the same account, so that replies stored by one start can be sent by the next.
 ACCOUNT_SID: Final = "AC" + "0" * 32
@@ -43,10 +41,7 @@ class Session:
     @classmethod
     def begin(cls, url: str, store: Path | None = None) -> Self:
         """Return a new session, with random secrets."""
-        # Imported here: it takes 0.3 s, which commands that only look for a session can spare.
-        from offhook.twilio.simulator import Simulator  # noqa: PLC0415
-
-        token, made_up = secrets.token_urlsafe(32), Simulator.credentials().auth_token
+        token, made_up = secrets.token_urlsafe(32), made_up_credentials().auth_token
         return cls(url, os.getpid(), token, made_up, "" if store is None else str(store))
 
     @classmethod
@@ -62,10 +57,8 @@ class Session:
             raise ConfigurationError(f"{file} can't be read: remove it, start again") from error
 
     @property
-    def credentials(self) -> "Credentials":
+    def credentials(self) -> Credentials:
         """The credentials of the simulated account."""
-        from offhook.twilio.simulator import Credentials  # noqa: PLC0415 - as above
-
         return Credentials(ACCOUNT_SID, self.auth_token)
 
     @property

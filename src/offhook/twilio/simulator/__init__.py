@@ -1,5 +1,6 @@
 """A simulated Twilio for development and tests: no account, no tunnel."""
 
+from offhook.twilio.made_up import Credentials
 from offhook.twilio.simulator.account import Account
 from offhook.twilio.simulator.delivery import Request, WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
@@ -13,7 +14,7 @@ from offhook.twilio.simulator.log import (
     Texted,
 )
 from offhook.twilio.simulator.payloads import Text, inbound
-from offhook.twilio.simulator.simulator import Credentials, Simulator
+from offhook.twilio.simulator.simulator import Simulator
 from offhook.twilio.simulator.twiml import Said
 
 __all__ = [

@@ -1,11 +1,10 @@
 """The simulated Twilio: inbound messages, the REST API, status callbacks, and faults."""
 
 import random
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Final, Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from starlette.types import ASGIApp
 
@@ -13,6 +12,7 @@ from offhook.core.addresses import channel_of
 from offhook.core.messages import Button, Location, Media
 from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
+from offhook.twilio.made_up import MADE_UP, Credentials, made_up_credentials
 from offhook.twilio.simulator.account import Account, Webhook
 from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.delivery import WebhookCall, WebhookClient, WebhookResponse
@@ -25,16 +25,6 @@ from offhook.twilio.simulator.rest_api import RestApi
 from offhook.twilio.simulator.rest_errors import Authentication
 from offhook.twilio.simulator.serving import serving
 from offhook.twilio.simulator.twiml import TwimlResult, parse_twiml
-
-# The prefix of made-up credentials. A real account's has it by chance once in 4 billion.
-_MADE_UP: Final = "0" * 8
-
-
-class Credentials(NamedTuple):
-    """An account that only simulators know."""
-
-    account_sid: str
-    auth_token: str
 
 
 class Simulator:
@@ -82,7 +72,7 @@ class Simulator:
         seed: int | None = None,
     ) -> None:
         tokens = [token for token in (auth_token, secondary_auth_token) if token]
-        if not (account_sid.startswith(f"AC{_MADE_UP}") and all(map(_is_made_up, tokens))):
+        if not (account_sid.startswith(f"AC{MADE_UP}") and all(map(_is_made_up, tokens))):
             raise ConfigurationError(
                 "the simulator takes made-up credentials only: those of Simulator.credentials()"
             )
@@ -109,9 +99,7 @@ class Simulator:
     @staticmethod
     def credentials() -> Credentials:
         """Make up an account SID and an auth token."""
-        return Credentials(
-            f"AC{_MADE_UP}{secrets.token_hex(12)}", f"{_MADE_UP}{secrets.token_hex(12)}"
-        )
+        return made_up_credentials()
 
     @property
     def webhook_url(self) -> str:
@@ -308,7 +296,7 @@ class Simulator:
 
 
 def _is_made_up(token: str) -> bool:
-    return token.startswith(_MADE_UP)
+    return token.startswith(MADE_UP)
 
 
 def address(number: str, channel: str) -> str:

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -14,6 +15,9 @@ from testing.within import caller, enter
 # An example that takes long says that the machine is busy.
 hypothesis.settings.register_profile("offhook", deadline=None)
 hypothesis.settings.load_profile("offhook")
+
+# None is installed, and to look for one takes each process that a test starts 8 ms.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 _ON_UVLOOP = {"admin", "cache", "cli", "dev", "ingress", "process", "proxies", "web"}
 

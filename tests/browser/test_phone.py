@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Route, expect
 
 from offhook.core.signature import sign
 from offhook.dev.session import Session
-from testing.commands import Home, dev
+from testing.commands import Home, dev, until
 from tests.browser.support import BOT, Visit, link_of, visiting
 
 # A picture of one pixel.
@@ -200,7 +200,13 @@ def test_a_message_says_what_it_waits_behind_and_that_one_is_retried_now(visit: 
     expect(line).to_contain_text(re.compile(r"Next attempt at \d\d:\d\d:\d\d"))
     expect(line.get_by_role("button", name="Retry now")).to_be_visible()
 
-    line = visit.line_of(visit.mine("hello"))
+    def is_sorted() -> bool:
+        """Open the details anew: those of a message that is yet to be sorted stay as they are."""
+        visit.line_of(visit.mine("not yet"))
+        return "Waiting behind" in visit.line_of(visit.mine("hello")).inner_text()
+
+    until(is_sorted)
+    line = visit.page.locator("#line")
     expect(line).to_contain_text(re.compile("Waiting behind “not yet”: its next attempt is at"))
     line.get_by_role("button", name="Retry it now").click()
     expect(visit.theirs("Now it is time")).to_be_visible()

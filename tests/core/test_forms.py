@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offhook.core.forms import MAX_FIELDS, Form, FormError, Refusal, _plain, _strict, decode_form
+from offhook.core.forms import (
+    MAX_FIELDS,
+    Form,
+    FormError,
+    Refusal,
+    _plain,
+    _strict,
+    decode_form,
+    parameters,
+)
 
 COMMON = settings(deadline=None, max_examples=200, derandomize=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -178,3 +187,11 @@ WRITTEN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\
 @given(st.dictionaries(WRITTEN, WRITTEN, min_size=1))
 def test_what_people_write_goes_the_quick_way(fields: dict[str, str]) -> None:
     assert _plain(urlencode(fields).encode(), len(fields)) == fields
+
+
+def test_of_a_name_that_comes_twice_operators_see_the_value_that_handlers_get() -> None:
+    """As when the URL of a webhook has a query, which is stored behind the form."""
+    form = b"Body=hello&From=%2B15551230001&Body=of+the+URL"
+    seen = parameters(form)
+    assert seen == decode_form(form).first == {"Body": "hello", "From": "+15551230001"}
+    assert list(seen) == ["Body", "From"]

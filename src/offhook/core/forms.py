@@ -104,9 +104,14 @@ def decode_form(body: bytes) -> Form:
 
 
 def parameters(form: bytes) -> dict[str, str]:
-    """Return the parameters of a stored form, for display: invalid UTF-8 is replaced."""
-    pairs = parse_qsl(form.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
-    return dict(pairs)
+    """Return the parameters of a stored form, for display: invalid UTF-8 is replaced.
+
+    Of several values under one name the first counts, as it does for handlers (`Form.first`).
+    """
+    first: dict[str, str] = {}
+    for name, value in parse_qsl(form.decode("latin-1"), keep_blank_values=True, encoding="utf-8"):
+        first.setdefault(name, value)
+    return first
 
 
 # `&` and `=` become the separator of names and values, `+` a space, and `%` the escape of

@@ -262,6 +262,24 @@ async def test_one_that_ends_leaves_nothing_behind(machine: Machine) -> None:
         assert await machine.traces() == 0
 
 
+async def test_one_that_leaves_while_it_joins_leaves_nothing_behind(cluster: Cluster) -> None:
+    async with opened(cluster.url):
+        other, session = [await asyncpg.connect(cluster.url) for _ in range(2)]
+        presence = Presence()
+        presence.join("brief")
+        async with other.transaction(), asyncio.timeout(60):
+            await other.execute("LOCK TABLE offhook.workers")
+            joining = asyncio.create_task(presence.attend(session))
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = $1)"
+            while not await other.fetchval(waits, session.get_server_pid()):  # noqa: ASYNC110 - another session waits
+                await asyncio.sleep(0.01)
+            assert presence.leave().owner == "brief"
+        await joining
+        assert await cluster.traces() == 0
+        await other.close()
+        await session.close()
+
+
 # Files
 
 

@@ -105,7 +105,8 @@ class Presence:
                 return  # it is another's: the next time it will be another key
             self._session, self._key = session, key
             await session.execute(SQL["forget_earlier"])
-        await session.execute(SQL["join"], self._owner, self._key)
+        if self._owner:  # it may have left meanwhile
+            await session.execute(SQL["join"], self._owner, self._key)
 
 
 async def find_ended(connection: Connection) -> Collection[Ended]:

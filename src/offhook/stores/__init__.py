@@ -47,7 +47,8 @@ def open_store(
     Args:
         url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or
             `postgresql://user:password@host:port/database`.
-        direct: PostgreSQL: the same database past a transaction pooler, for LISTEN.
+        direct: PostgreSQL: the same database without the pooler, for LISTEN and for the lock that
+            shows that a worker lives.
         pool: PostgreSQL: connections that are opened at most, without that for LISTEN.
         timeout: PostgreSQL: seconds until an answer is no longer waited for.
         create: SQLite: whether to make the file where there is none.

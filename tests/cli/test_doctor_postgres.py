@@ -107,6 +107,25 @@ def change(server: servers.PostgresServer, statement: str, setting: str, value: 
     raise AssertionError(f"{setting} does not become {value}")
 
 
+def test_a_table_that_the_role_was_not_granted(
+    server: servers.PostgresServer, database: str
+) -> None:
+    """As after an upgrade, where another role migrates than runs the bot."""
+    asyncio.run(migrated(server.url_of(database)))
+    server.execute(
+        "CREATE ROLE bot LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA offhook TO bot; "
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA offhook TO bot; "
+        "REVOKE DELETE ON offhook.workers FROM bot",
+        database=database,
+    )
+    place = server.url_of(database).rpartition("@")[2]
+    (finding,) = look(f"postgresql://bot:secret@{place}")["privileges"]
+    assert finding.severity is Severity.FAIL
+    assert finding.text == "bot may not read or change workers"
+    server.execute(finding.remedy.partition(": ")[2], database=database)
+    assert "privileges" not in look(f"postgresql://bot:secret@{place}")
+
+
 def test_standbys_that_are_not_waited_for(server: servers.PostgresServer, database: str) -> None:
     # Nobody may commit anything while nobody answers to the names.
     with server.follower("c"):

@@ -1,4 +1,4 @@
-"""Checks of a PostgreSQL server: version, durability, connections, standbys, clock.
+"""Checks of a PostgreSQL server: version, privileges, durability, connections, standbys, clock.
 
 They use a connection of their own rather than the store, which hides errors of the driver.
 """
@@ -27,6 +27,17 @@ _LOCAL: Final = frozenset({"local", "remote_write"})
 _WAITED_FOR: Final = """
     SELECT count(*) FROM pg_stat_replication
      WHERE coalesce(sync_state, 'quorum') IN ('sync', 'quorum')
+"""
+
+# A migration's new table belongs to the role that migrates, and no other may use it.
+_DENIED: Final = """
+    SELECT string_agg(relname, ', ' ORDER BY relname)
+      FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE nspname = 'offhook' AND relkind = 'r' AND relname <> 'migrations'
+       AND NOT (has_table_privilege(pg_class.oid, 'SELECT')
+                AND has_table_privilege(pg_class.oid, 'INSERT')
+                AND has_table_privilege(pg_class.oid, 'UPDATE')
+                AND has_table_privilege(pg_class.oid, 'DELETE'))
 """
 
 
@@ -88,6 +99,7 @@ async def _examine(connection: Server, settings: Settings) -> Findings:
     return [
         await _version(connection),
         await _writable(connection),
+        *await _privileges(connection),
         await _connections(connection, settings),
         *await _durability(connection),
         *await _standbys(connection),
@@ -112,6 +124,18 @@ async def _writable(connection: Server) -> Finding:
         remedy = "Check default_transaction_read_only of the server, the database and the user."
         return fail("PostgreSQL", "the server is set to read-only", remedy)
     return ok("PostgreSQL", "writable")
+
+
+async def _privileges(connection: Server) -> Findings:
+    tables = await _value(connection, _DENIED)
+    if not tables:
+        return []
+    role = await _value(connection, "SELECT quote_ident(current_user)")
+    remedy = (
+        "As the role that migrates: GRANT SELECT, INSERT, UPDATE, DELETE "
+        f"ON ALL TABLES IN SCHEMA offhook TO {role};"
+    )
+    return [fail("privileges", f"{role} may not read or change {tables}", remedy)]
 
 
 async def _connections(connection: Server, settings: Settings) -> Finding:

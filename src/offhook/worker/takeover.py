@@ -29,6 +29,6 @@ class Takeover:
     async def run(self) -> None:
         """Release the leases of dead workers, at once and every second, until `stop` is called."""
         while not self._stopped.is_set():
-            with suppress(StoreUnavailable):  # the worker says so
+            with suppress(StoreUnavailable):  # the worker says so; of missing rights, the doctor
                 await self._store.release_dead()
             await wait_for_event(self._stopped, _EVERY)

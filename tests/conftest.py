@@ -24,8 +24,8 @@ _ON_UVLOOP = {"admin", "cache", "cli", "dev", "ingress", "process", "proxies", "
 # Their tests start whole machines, and wait for them (`tests` is benchmarks/tests). Begun first,
 # none of them is left alone with one test process at the end.
 _LONGEST_FIRST = (
-    "crash", "tests", "arrivals", "process", "docs", "proxies", "cli", "stores", "worker",
-    "conformance", "browser", "deploy", "cache", "ingress", "twilio", "core",
+    "crash", "worker", "arrivals", "tests", "process", "docs", "proxies", "browser", "cli",
+    "stores", "conformance", "deploy", "cache", "ingress", "twilio", "core",
 )  # fmt: skip
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

@@ -17,22 +17,30 @@ GOOD: tuple[TextEvent, ...] = (
 )
 
 
+def late(output: str) -> int:
+    """Return how many webhooks were acknowledged late, which alone may fail of a demo.
+
+    On a machine that does other things too; how long it takes is measured in benchmarks/.
+    """
+    found = output.count("failed: it was acknowledged after")
+    assert output.count("failed: ") == found, output
+    return found
+
+
 def test_once_shows_all_of_it_and_exits_0_whatever_the_environment_says(tmp_path: Path) -> None:
     home = Home(
         tmp_path, OFFHOOK_SLOW_NOTICE="", OFFHOOK_MAX_ATTEMPTS="none", TWILIO_AUTH_TOKEN="x"
     )
     shown = home.run("demo", "--once")
-    # On a machine that does other things too; how long it takes is measured in benchmarks/.
-    late = shown.stdout.count("failed: it was acknowledged after")
-    assert shown.stdout.count("failed: ") == late, shown.stdout
-    assert shown.returncode == int(late > 0), shown.stdout + shown.stderr
+    slow = late(shown.stdout)
+    assert shown.returncode == int(slow > 0), shown.stdout + shown.stderr
     assert shown.stderr == ""
     assert shown.stdout.count("acknowledged in ") == 5
     assert "One moment please" in shown.stdout
     assert "There I am. It took me 2 attempts." in shown.stdout
     assert "dead after 2 attempts" in shown.stdout
     assert ", 3 times" in shown.stdout
-    assert ("All checks passed" in shown.stdout) == (late == 0)
+    assert ("All checks passed" in shown.stdout) == (slow == 0)
     assert not list(tmp_path.glob("*.db")), "nothing is left behind"
 
 
@@ -44,7 +52,7 @@ def test_it_stays_up_for_texts_and_ends_with_ctrl_c(
         running.wait_for("The bot keeps running")
         assert "You said: hi" in call_in(home)("text", "hi").stdout
         running.interrupt()
-        assert running.exit_status() == 0
+        assert running.exit_status() == int(late(running.output) > 0), running.output
         assert "Traceback" not in running.output
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from offhook.arrivals.file import beside
+from offhook.stores.sqlite.files import beside
 from testing.commands import PATIENCE, is_alive, until
 from testing.roles import Site, ended, in_thread, listening, site, working
 

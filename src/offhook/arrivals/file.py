@@ -20,7 +20,7 @@ from weakref import WeakSet
 from offhook.errors import SchemaTooNew
 from offhook.events import Problem, Topic
 from offhook.stores.sqlite.connection import BUSY_TIMEOUT, connect
-from offhook.stores.sqlite.files import FileMoved, Opened
+from offhook.stores.sqlite.files import FileMoved, Opened, beside
 
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
@@ -480,12 +480,6 @@ def _give_to_owner(descriptor: int, store: Path) -> None:
 def path_of(store: Path, number: int) -> Path:
     """Return the path of a store's log."""
     return beside(store, f"{_INFIX}{number}")
-
-
-def beside(store: Path, suffix: str) -> Path:
-    """Return a path beside the file itself: processes may name a store by different links."""
-    home = _home(store)
-    return home.with_name(f"{home.name}{suffix}")
 
 
 def _home(store: Path) -> Path:

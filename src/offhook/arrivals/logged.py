@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 
-from offhook.arrivals.file import beside
 from offhook.arrivals.log import ArrivalsLog
 from offhook.arrivals.record import Arrival
 from offhook.arrivals.waiting import waiting
@@ -12,6 +11,7 @@ from offhook.core.inbound import Inbound, Webhook
 from offhook.errors import StoreUnavailable
 from offhook.events import Observer
 from offhook.stores.availability import StoreWatch
+from offhook.stores.sqlite.files import beside
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.stores.sqlite.wakeup import Wake
 

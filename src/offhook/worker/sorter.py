@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from offhook.arrivals.file import LogFile, Slot, beside, is_unreadable, logs_of
+from offhook.arrivals.file import LogFile, Slot, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
 from offhook.arrivals.reader import LogReader, Round
 from offhook.arrivals.record import NS_OF_S, Arrival
@@ -22,6 +22,7 @@ from offhook.errors import SchemaTooNew, StoreBroken, StoreError, StoreUnavailab
 from offhook.events import Observer, Problem, Sorted, Topic
 from offhook.stores.api import Overtaken, Store
 from offhook.stores.availability import StoreWatch
+from offhook.stores.sqlite.files import beside
 from offhook.stores.sqlite.store import SqliteStore
 
 P = ParamSpec("P")

@@ -35,7 +35,7 @@ class Opened:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._name = str(path)
-        self._log = _beside(path)
+        self._log = _log_of(path)
         self._known = {name: _identity(name) for name in (self._name, *self._log)}
 
     @property
@@ -126,7 +126,7 @@ class Files:
         self._create = create
         self._follow = follow
         self._adopt = adopt
-        self._beside = _beside(path)
+        self._beside = _log_of(path)
         self._identity: _Identity | None = None
         self._logs: set[_Identity | None] = set()
         self._schema = 0
@@ -271,10 +271,14 @@ class Files:
             )
 
 
-def _beside(path: Path) -> tuple[str, str]:
-    """Return the names of the log and its index: beside the file that a link leads to."""
-    real = os.path.realpath(path)
-    return f"{real}-wal", f"{real}-shm"
+def beside(store: Path, suffix: str) -> Path:
+    """Return a path beside the file itself: processes may name a store by different links."""
+    return Path(f"{os.path.realpath(store)}{suffix}")
+
+
+def _log_of(path: Path) -> tuple[str, str]:
+    """Return the names of the log and its index."""
+    return str(beside(path, "-wal")), str(beside(path, "-shm"))
 
 
 def _identity(name: str) -> _Identity | None:

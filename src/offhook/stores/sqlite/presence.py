@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from offhook.stores.sqlite.files import beside
+
 _LONGEST_NAME: Final = 1024  # bytes
 
 
@@ -55,8 +57,7 @@ class Presence:
 
 def folder_of(store: Path) -> Path:
     """Return the folder of a store's workers; the same for all links that lead to its file."""
-    home = Path(os.path.realpath(store))
-    return home.with_name(f"{home.name}-workers")
+    return beside(store, "-workers")
 
 
 def _owner_if_dead(path: Path) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from offhook.arrivals.spool import open_spool
 from offhook.dev.control import TEXTS, TOKEN_HEADER
-from offhook.dev.session import Session
+from offhook.dev.session import Session, running
+from offhook.errors import ConfigurationError
 from offhook.stores import open_store
 from offhook.stores.api import Spool, Store
 from offhook.web.local_only import is_loopback
@@ -485,3 +486,17 @@ def test_what_waits_is_tried_at_once_after_a_reload_and_when_it_is_asked_for(
         home.write_bot(ECHO)
         running.wait_for("<- You said: one")
         running.wait_for("<- You said: two")
+
+
+def test_a_session_that_ends_while_it_is_looked_for_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    file = tmp_path / "offhook" / "dev-8000.json"
+    file.parent.mkdir(mode=0o700)
+    file.symlink_to("gone")  # it is listed, and then not there, as one that was removed just then
+    assert running() == []
+    file.unlink()
+    file.write_text("{")
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        running()

@@ -123,7 +123,12 @@ def running() -> list[Session]:
     """Return the running sessions, and remove the files of dead ones."""
     found = []
     for file in sorted(runtime_directory().glob("dev-*.json")):
-        session = Session.read(file)
+        try:
+            session = Session.read(file)
+        except ConfigurationError:
+            if file.exists():
+                raise
+            continue  # it has just ended
         if session.is_alive():
             found.append(session)
         else:

@@ -242,12 +242,14 @@ class Offhook:
         stop: asyncio.Event,
         *,
         owner: str = "",
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Run a worker until `stop` is set, then drain.
 
         Args:
             stop: ends the worker when it is set.
             owner: the name of this process in leases.
+            on_ready: called once the store is open and the worker has claimed from it.
 
         Raises:
             SettingsError: a setting is missing or invalid.
@@ -262,6 +264,7 @@ class Offhook:
             self._observer,
             owner=owner or owner_name(),
             create_store=self._create_store,
+            on_ready=on_ready,
         )
         await role.run(stop)
 

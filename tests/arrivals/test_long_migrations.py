@@ -24,7 +24,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
-from testing.roles import Site, ended, in_thread, listening, site
+from testing.roles import Site, ended, in_thread, listening, site, working
 from testing.spools import eventually
 from testing.stores import inbound
 
@@ -242,6 +242,8 @@ async def test_a_worker_starts_beside_one_migration_and_says_so(
             await held.let_go()
             await in_thread(lambda: worker.wait_for("the store is ready"))
             await in_thread(lambda: worker.wait_for("the store is back"))
+            await working(worker)
+            assert worker.output.index("the store is back") < worker.output.index("worker ready")
             assert began in {None, await held.applied()}
             with here.ingress() as ingress:
                 await listening(ingress)

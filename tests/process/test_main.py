@@ -66,6 +66,8 @@ async def test_a_worker_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
             assert "starting without the store, which is waited for" in worker.output
             (tmp_path / "elsewhere").rename(here.store)
             assert (await here.reply()).split()[0] == "hello"
+            await working(worker)
+            assert worker.output.index("the store is back") < worker.output.index("worker ready")
             assert worker.output.count("restarting") == 0, "nothing crashed"
 
 

@@ -15,6 +15,7 @@ from offhook.worker import role as worker_role
 from offhook.worker.handlers import Handlers
 from offhook.worker.role import WorkerRole, status_callback
 from offhook.worker.service import Worker
+from testing.spools import locked
 from testing.stores import inbound
 
 
@@ -104,3 +105,35 @@ async def test_a_store_that_was_replaced_under_an_inline_worker_is_back_when_the
         while await broken.get():
             pass
         stop.set()
+
+
+async def test_a_worker_is_ready_once_it_has_claimed(tmp_path: Path) -> None:
+    """Opening takes no lock; while another has it, nothing can be claimed."""
+    settings = Settings.load(
+        env_file=None, account_sid="AC" + "0" * 32, auth_token="t",
+        store=f"sqlite:///{tmp_path}/offhook.db",
+    )  # fmt: skip
+    store = store_of(settings)
+    await store.open()
+    await store.close()
+    told: list[str] = []
+    waits, ready, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Problem) and event.text.startswith("messages are not handled"):
+            told.append("waits")
+            waits.set()
+
+    def is_ready() -> None:
+        told.append("is ready")
+        ready.set()
+
+    role = WorkerRole(settings, Handlers(), tell, owner="first", on_ready=is_ready)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        with locked(tmp_path / "offhook.db"):
+            group.create_task(role.run(stop))
+            await waits.wait()
+            assert "is ready" not in told
+        await ready.wait()
+        stop.set()
+    assert told.count("is ready") == 1

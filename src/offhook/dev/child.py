@@ -48,7 +48,7 @@ async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> No
     memory = snapshot_file(given.session)
     async with dev_server(app, listener, session, memory) as server:
         with server.simulator.listening(Transcript(console())):
-            lifeline.beat()
+            lifeline.ready()
             await server.run_until(stop)
 
 

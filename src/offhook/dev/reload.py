@@ -10,7 +10,7 @@ from typing import Final
 
 from watchfiles import PythonFilter, awatch
 
-from offhook.process.child import Child
+from offhook.process.child import Child, LifelineEvent
 
 _PATIENCE: Final = 5.0  # seconds from SIGTERM to SIGKILL
 _LOOK: Final = 0.02  # seconds between two polls for the exit status
@@ -85,13 +85,14 @@ class Reloader:
             self._happened.clear()
             await self._happened.wait()
 
-    def _hear(self, lives: bool) -> None:
-        if lives:
-            self._was_ready = True
-            self._tell(ReloadEvent.READY)
-        else:
-            self._ended = True
-            self._happened.set()
+    def _hear(self, event: LifelineEvent) -> None:
+        match event:
+            case LifelineEvent.READY:
+                self._was_ready = True
+                self._tell(ReloadEvent.READY)
+            case LifelineEvent.CLOSED:
+                self._ended = True
+                self._happened.set()
 
     async def _watch(self) -> None:
         wanted = PythonFilter(extra_extensions=(".env",))

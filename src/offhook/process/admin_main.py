@@ -49,7 +49,7 @@ async def _serve(settings: Settings, given: argparse.Namespace) -> None:
     admin = Admin(settings, LogObserver(), version=__version__, counters=counters)
     server = server_for(admin.asgi, drain=_DRAIN, lifespan="off")
     async with serving(server, socket.socket(fileno=given.listener)) as served:
-        lifeline.beat()
+        lifeline.ready()
         running = asyncio.create_task(admin.run(stop))
         await wait_first(served, running)
         stop.set()

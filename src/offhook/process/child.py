@@ -1,7 +1,7 @@
 """Child processes, their exit statuses, and the lifeline between each of them and its parent.
 
-The lifeline is a socket pair. The child writes a byte as a heartbeat; each side sees at once when
-the other has exited, for whatever reason.
+The lifeline is a socket pair. The child writes a byte as a heartbeat, which also says whether it
+is ready; each side sees at once when the other has exited, for whatever reason.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from enum import Enum, auto
 from typing import Final, Protocol, Self
 
 from offhook.errors import OffhookError, StoreBroken
@@ -29,7 +30,19 @@ class HasFileno(Protocol):
 
 
 _HEARTBEAT: Final = b"."
+_READY: Final = b"!"
 _READ_SIZE: Final = 4096
+
+
+class LifelineEvent(Enum):
+    """What a parent sees on a lifeline."""
+
+    HEARTBEAT = auto()
+    """A heartbeat of a process that is not ready yet."""
+    READY = auto()
+    """A heartbeat of a process that is ready."""
+    CLOSED = auto()
+    """The process has exited."""
 
 
 class Child:
@@ -87,18 +100,18 @@ class Child:
         ours.setblocking(False)
         return cls(process, ours)
 
-    def watch(self, on_lifeline: Callable[[bool], None]) -> None:
-        """Call `on_lifeline` on the loop: True at a heartbeat, False once closed."""
+    def watch(self, on_lifeline: Callable[[LifelineEvent], None]) -> None:
+        """Call `on_lifeline` on the loop, at heartbeats and once the lifeline is closed."""
 
         def read() -> None:
             with suppress(BlockingIOError):
                 try:
-                    alive = bool(self._line.recv(_READ_SIZE))
+                    received = self._line.recv(_READ_SIZE)
                 except ConnectionError:
-                    alive = False
-                if not alive:
+                    received = b""
+                if not received:
                     asyncio.get_running_loop().remove_reader(self._line)
-                on_lifeline(alive)
+                on_lifeline(_event_of(received))
 
         asyncio.get_running_loop().add_reader(self._line, read)
 
@@ -134,12 +147,18 @@ class Lifeline:
         )  # or processes that a handler starts would hold it open
         self._line = socket.socket(fileno=descriptor)
         self._line.setblocking(False)
+        self._heartbeat = _HEARTBEAT
 
     def beat(self) -> None:
         """Send a heartbeat."""
         # A full buffer holds heartbeats enough; `on_disconnect` reports a parent that has exited.
         with suppress(OSError):
-            self._line.send(_HEARTBEAT)
+            self._line.send(self._heartbeat)
+
+    def ready(self) -> None:
+        """Send a heartbeat that says that this process is ready, as all later ones do."""
+        self._heartbeat = _READY
+        self.beat()
 
     def on_disconnect(self, act: Callable[[], None]) -> None:
         """Call `act` on the loop, once, when the parent has exited."""
@@ -150,6 +169,12 @@ class Lifeline:
             act()
 
         loop.add_reader(self._line, disconnected)
+
+
+def _event_of(received: bytes) -> LifelineEvent:
+    if not received:
+        return LifelineEvent.CLOSED
+    return LifelineEvent.READY if _READY in received else LifelineEvent.HEARTBEAT
 
 
 def exit_status(error: OffhookError) -> int:

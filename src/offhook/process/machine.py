@@ -139,6 +139,8 @@ class Machine:
         on_signals(stop)
         try:
             await preparation.wait()
+            if listener is None and sockets.admin is not None:  # served while the store is away
+                _log.info("%s", self._admin_address(sockets.admin))
             began_with = _file_identity(settings)
             await supervisor.run()
         finally:
@@ -160,13 +162,15 @@ class Machine:
             raise StoreUnavailable("the store does not answer in time") from None
 
     def _readiness(self, sockets: Sockets) -> str:
-        admin = "" if sockets.admin is None else f"; metrics on {url_of(sockets.admin)}"
-        if admin and self.settings.dashboard_token.get_secret_value():
-            admin = f"{admin}, with the dashboard"
         if sockets.public is None:
-            return f"worker ready: claiming messages from the store{admin}"
+            return "worker ready: claiming messages from the store"
+        admin = "" if sockets.admin is None else f"; {self._admin_address(sockets.admin)}"
         webhook = messages_url(self.settings)
         return f"listening on {url_of(sockets.public)} for {webhook}{admin}"
+
+    def _admin_address(self, admin: socket.socket) -> str:
+        dashboard = self.settings.dashboard_token.get_secret_value()
+        return f"metrics on {url_of(admin)}{', with the dashboard' if dashboard else ''}"
 
 
 def _file_identity(settings: Settings) -> tuple[int, int] | None:

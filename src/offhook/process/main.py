@@ -90,7 +90,7 @@ async def _serve_ingress(
     )
     async with serving(server, listener) as served:
         _tune_garbage_collector()
-        lifeline.beat()
+        lifeline.ready()
         await done_before(stop, served)
 
 
@@ -109,7 +109,7 @@ async def _run_worker(app: Offhook, owner: str, lifeline: Lifeline, stop: asynci
     # On the loop that runs the handlers, so that heartbeats stop when a handler blocks it.
     heartbeats = asyncio.create_task(_send_heartbeats(lifeline))
     try:
-        await app.work(stop, owner=owner)
+        await app.work(stop, owner=owner, on_ready=lifeline.ready)
     finally:
         heartbeats.cancel()
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from offhook.concurrency import wait_for_event
 from offhook.errors import StoreError
-from offhook.process.child import STORE_BROKEN, Child, describe_exit
+from offhook.process.child import STORE_BROKEN, Child, LifelineEvent, describe_exit
 from offhook.process.plan import Limits, Plan, ProcessSlot, Role, Situation, plan
 from offhook.worker.owner import owner_name
 
@@ -37,8 +37,7 @@ class Supervisor:
         slots: the processes to run.
         spawn: starts a process.
         release: called with the name of a crashed worker, to release its leases before they expire.
-        on_ready: called once, at the first heartbeat of an ingress, or of a worker where there is
-            no ingress.
+        on_ready: called once, when an ingress is ready, or a worker where there is no ingress.
         limits: timeouts.
     """
 
@@ -120,7 +119,7 @@ class Supervisor:
             _log.info("%s has restarted", slot.name)
         self._running[slot.name] = _Process(child, owner)
         self._slots[slot.name] = slot.started(time.monotonic())
-        child.watch(lambda alive: self._on_lifeline(slot.name, alive=alive))
+        child.watch(lambda event: self._on_lifeline(slot.name, event))
         _log.debug("%s is process %d", slot.name, child.pid)
 
     def _retry_later(self, slot: ProcessSlot, error: OSError | MemoryError) -> None:
@@ -131,13 +130,13 @@ class Supervisor:
             self._start_errors[slot.name] = reason
             _log.error("%s can't be started; retrying: %s", slot.name, reason)
 
-    def _on_lifeline(self, name: str, *, alive: bool) -> None:
-        if not alive:
+    def _on_lifeline(self, name: str, event: LifelineEvent) -> None:
+        if event is LifelineEvent.CLOSED:
             self._exiting.add(name)
             self._changed.set()
             return
         self._slots[name] = slot = self._slots[name].sent_heartbeat(time.monotonic())
-        if slot.role is self._ready_role and not self._ready:
+        if event is LifelineEvent.READY and slot.role is self._ready_role and not self._ready:
             self._ready = True
             self._on_ready()
 

@@ -41,6 +41,7 @@ class WorkerRole:
         observer: called with every run and send.
         owner: names this process in leases.
         create_store: whether to make the store where there is none, when it is opened first.
+        on_ready: called whenever a worker has claimed for the first time.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class WorkerRole:
         *,
         owner: str,
         create_store: bool = True,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._observer = observer
         self._owner = owner
         self._create_store = create_store
+        self._on_ready = on_ready
         self._broken = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -131,6 +134,7 @@ class WorkerRole:
             open_store=self._make_store,
             credentials=credentials,
             sender_limit=limit,
+            on_ready=self._on_ready,
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)

@@ -43,6 +43,7 @@ class Worker:
         open_store: makes another store, not open yet, for the heartbeat's own event loop.
         credentials: verify deferred requests; None for those of the settings.
         sender_limit: counts messages of each sender; None for no limit.
+        on_ready: called once, after the first claim, also if there was nothing to claim.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Worker:
         open_store: Callable[[], Store],
         credentials: Credentials | None = None,
         sender_limit: SenderLimit | None = None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -87,6 +89,8 @@ class Worker:
         )
         self._notifying: set[asyncio.Task[None]] = set()
         self._suspects_at = 0.0
+        self._on_ready = on_ready
+        self._ready = False
 
     def stop(self, deadline: float) -> None:
         """Claim nothing more; let handlers end within `deadline` seconds, then interrupt them.
@@ -146,6 +150,9 @@ class Worker:
         )
         if answer is None:
             return Claimed()
+        if not self._ready:
+            self._ready = True
+            self._on_ready()
         claimed, began = answer
         if claimed.step:
             self._report_step(claimed.step)

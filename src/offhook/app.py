@@ -242,7 +242,7 @@ class Offhook:
         stop: asyncio.Event,
         *,
         owner: str = "",
-        on_ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
         """Run a worker until `stop` is set, then drain.
 
@@ -264,7 +264,7 @@ class Offhook:
             self._observer,
             owner=owner or owner_name(),
             create_store=self._create_store,
-            on_ready=on_ready,
+            on_ready=on_ready or (lambda: None),
         )
         await role.run(stop)
 

@@ -21,7 +21,7 @@ from playwright.sync_api import (
 )
 
 from offhook.dev.phone.switches import FaultSwitch
-from testing.commands import PATIENCE, Process, until
+from testing.commands import PATIENCE, Process
 
 BOT = """
 import asyncio
@@ -164,18 +164,10 @@ class Visit:
 
     def line_of(self, bubble: Locator) -> Locator:
         """Open what happened on the line for a bubble."""
-        title = bubble.locator(".bubble-text").inner_text()
-        until(lambda: self._opens(bubble, title))
-        return self.page.locator("#line")
-
-    def _opens(self, bubble: Locator, title: str) -> bool:
-        """Click a bubble; one that is drawn anew while the mouse is pressed does not notice."""
         bubble.locator(".bubble-box").click()
-        try:
-            expect(self.page.locator("#line .line-title")).to_have_text(title, timeout=5000)
-        except AssertionError:
-            return False
-        return True
+        title = bubble.locator(".bubble-text").inner_text()
+        expect(self.page.locator("#line .line-title")).to_have_text(title)
+        return self.page.locator("#line")
 
     def order(self, kind: str, body: Mapping[str, object] | None = None) -> APIResponse:
         """Ask the phone for something, as its page does."""

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from offhook.core.signature import sign
+from offhook.dev.phone.switches import FaultSwitch
 from offhook.dev.session import Session
 from testing.commands import Home, dev, until
 from tests.browser.support import BOT, Visit, link_of, visiting
@@ -105,6 +106,20 @@ def test_replies_wait_while_twilio_takes_no_more(visit: Visit) -> None:
     visit.turn("Answer 429", on=False)
     expect(reply).to_have_attribute("data-state", "delivered")
     expect(visit.line_of(reply).locator(".course")).to_contain_text("too many requests; will retry")
+
+
+@pytest.mark.parametrize("part", [".bubble-text", ".bubble-meta"])
+def test_a_click_counts_though_the_message_is_redrawn_meanwhile(visit: Visit, part: str) -> None:
+    visit.turn("Answer 429", on=True)
+    visit.say("hello")
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_contain_text("waiting: 429")
+    reply.locator(part).hover()
+    visit.page.mouse.down()
+    visit.order("switches", {"switch": FaultSwitch.LIMIT, "on": False})
+    expect(reply).to_have_attribute("data-state", "delivered")
+    visit.page.mouse.up()
+    expect(visit.page.locator("#line .line-title")).to_have_text("You said: hello")
 
 
 def test_a_reply_whose_answer_was_lost_is_sent_once(visit: Visit) -> None:

@@ -7,6 +7,29 @@ export const fragment = (html) => {
   return template.content;
 };
 
+// Makes an element look like a fresh one. What is kept of it stays pressed, focused and selected.
+export function redraw(old, fresh) {
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  let rest = [...old.childNodes];
+  for (const child of [...fresh.childNodes]) {
+    const at = rest.findIndex((one) => one.nodeName === child.nodeName);
+    if (at < 0) {
+      old.insertBefore(child, rest[0] ?? null);
+      continue;
+    }
+    const known = rest[at];
+    for (const gone of rest.slice(0, at)) gone.remove();
+    rest = rest.slice(at + 1);
+    if (known.isEqualNode(child)) continue;
+    if (child.nodeType === Node.ELEMENT_NODE) redraw(known, child);
+    else known.data = child.data;
+  }
+  for (const gone of rest) gone.remove();
+}
+
 export function toast(text) {
   const place = element("toast");
   place.textContent = text;

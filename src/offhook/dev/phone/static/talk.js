@@ -1,5 +1,5 @@
 // The list of conversations, and the one that is open.
-import { announce, element, fetchText, fragment, openConversation, order } from "./page.js";
+import { announce, element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
 import { closeLine, markOpen, refreshLine } from "./line.js";
 
 const NEAR = 80; // px from the end within which the list scrolls along with new messages
@@ -50,13 +50,8 @@ export function showBubble({ conversation, bubble, html }) {
   const now = fresh.querySelector(".bubble");
   tell(known, now);
   const follow = isAtEnd() || (!known && now.classList.contains("mine"));
-  if (known) {
-    const held = known.contains(document.activeElement);
-    known.replaceWith(fresh);
-    if (held) now.querySelector("[data-open]").focus();
-  } else {
-    element("bubbles").append(fresh);
-  }
+  if (known) redraw(known, now);
+  else element("bubbles").append(fresh);
   if (follow) toEnd();
   markOpen();
   refreshLine(bubble);

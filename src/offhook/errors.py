@@ -9,7 +9,8 @@
     │   └── HandlerError          the parameters of a handler are not supported
     ├── StoreError
     │   ├── StoreUnavailable      nothing was written; try again (webhooks are answered 503)
-    │   │   └── StoreBroken       its file is missing, replaced or damaged; it must be repaired
+    │   │   ├── StoreBroken       its file is missing, replaced or damaged; it must be repaired
+    │   │   └── StoreDenied       its server lacks a GRANT, which the message names
     │   ├── BacklogFull           nothing was written: too many messages are pending (also 503)
     │   └── SchemaTooNew          a newer offhook has migrated this store
     ├── CredentialsUnavailable    the auth tokens of an account are not available at present
@@ -62,6 +63,10 @@ class StoreUnavailable(StoreError):  # noqa: N818
 
 class StoreBroken(StoreUnavailable):
     """The file of the store is missing, replaced or damaged. It must be repaired."""
+
+
+class StoreDenied(StoreUnavailable):
+    """The server of the store denies a table to this role. The message says what to grant."""
 
 
 class BacklogFull(StoreError):  # noqa: N818

@@ -179,6 +179,14 @@ class Topic(StrEnum):
         ),
         _LASTING,
     )
+    STORE_DENIED = (
+        "store-denied",
+        (
+            "PostgreSQL denies a table to the role of the worker, or no longer does (`resolved`); "
+            "the text has the GRANT that it needs"
+        ),
+        _LASTING,
+    )
     ARRIVALS = (
         "arrivals",
         (

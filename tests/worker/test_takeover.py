@@ -16,11 +16,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from offhook.errors import StoreUnavailable
+from offhook.errors import StoreDenied, StoreUnavailable
+from offhook.events import Event, Problem, Topic
 from offhook.stores import open_store
 from offhook.stores.api import Store
+from offhook.stores.postgres import privileges
 from offhook.stores.postgres.presence import Ended, Presence
 from offhook.stores.sqlite.presence import folder_of
+from offhook.worker import takeover
 from offhook.worker.takeover import Takeover
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
@@ -29,6 +32,7 @@ from tests.stores.pgbouncer import pgbouncer
 
 LEASE = 3600.0
 LOCKS = 0x6F66_666B  # "offk"
+TAKES_OVER_AGAIN = "messages of dead workers are released again"
 _NUMBERS = count(1)
 
 WORKER = f"""
@@ -45,7 +49,7 @@ async def main():
     listening = store.listen()
     if joins:
         store.join(owner)
-        looking = asyncio.create_task(Takeover(store).run())
+        looking = asyncio.create_task(Takeover(store, lambda _: None).run())
     claims = await claim(store, lease={LEASE}, owner=owner)
     if url.startswith("postgresql"):
         await listening.wait()  # it has a session, or none because of a pooler
@@ -159,6 +163,28 @@ class Cluster(Machine):
         found = await asyncio.to_thread(self.server.execute, statement, database=self.name)
         return found.strip()
 
+    async def limited(self) -> str:
+        """Make a role that may not use the table; return the URL with it."""
+        role = f"limited_{self.name}"
+        await self.run(
+            f"CREATE ROLE {role} LOGIN PASSWORD 'limited'; "
+            f"GRANT USAGE ON SCHEMA offhook TO {role}; "
+            f"GRANT ALL ON ALL TABLES IN SCHEMA offhook TO {role}; "
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA offhook TO {role}; "
+            f"REVOKE ALL ON offhook.workers FROM {role}"
+        )
+        return f"postgresql://{role}:limited@{self.url.rpartition('@')[2]}"
+
+    async def grant(self, told: str) -> None:
+        """Grant what a report says."""
+        await self.run(f"GRANT {told.partition('GRANT ')[2]}")
+
+    def refusals(self) -> int:
+        """Count the errors in the server's log that come from the missing privileges."""
+        denied = "permission denied for table workers"
+        lines = self.server.log_text().splitlines()
+        return sum(denied in line for line in lines)
+
     def _held(self, owner: str) -> str:
         return (
             "pg_locks ON objid = (key::bigint & 4294967295)::oid AND locktype = 'advisory' "
@@ -207,6 +233,14 @@ async def freed(store: Store) -> list[str]:
     return [one.sid for one in claims]
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 # Both stores
 
 
@@ -238,7 +272,7 @@ async def test_one_that_lives_keeps_what_it_has(machine: Machine, stopped: bool)
 async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
     async with opened(machine.url) as store:
         await store.accept(inbound("SM1"))
-        taking = Takeover(store)
+        taking = Takeover(store, lambda _: None)
         running = asyncio.create_task(taking.run())
         async with machine.worker("killed") as worker:
             await worker.kill()
@@ -465,21 +499,13 @@ async def test_one_that_has_not_noticed_that_its_session_has_ended_finds_its_own
 
 async def test_a_role_that_may_not_write_the_table_listens_all_the_same(cluster: Cluster) -> None:
     async with opened(cluster.url):
-        await cluster.run(
-            "CREATE ROLE limited LOGIN PASSWORD 'limited'; "
-            "GRANT USAGE ON SCHEMA offhook TO limited; "
-            "GRANT ALL ON ALL TABLES IN SCHEMA offhook TO limited; "
-            "GRANT ALL ON ALL SEQUENCES IN SCHEMA offhook TO limited; "
-            "REVOKE ALL ON offhook.workers FROM limited"
-        )
-    own, place = cluster.url.split("@")
-    limited = open_store(f"{own.split('//')[0]}//limited:limited@{place}")
+        limited = open_store(await cluster.limited())
     await limited.open()
     async with opened(cluster.url) as store, asyncio.timeout(60):
         event = limited.listen()
         limited.join("limited")
         await event.wait()  # it listens
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreDenied):
             await limited.release_dead()
         event.clear()
         with pytest.raises(TimeoutError):  # a session that is opened anew wakes all
@@ -491,12 +517,54 @@ async def test_a_role_that_may_not_write_the_table_listens_all_the_same(cluster:
         await limited.close()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
+async def test_a_server_that_denies_the_table_is_asked_again_only_after_minutes(
+    cluster: Cluster,
+) -> None:
+    """Each refusal is an ERROR in the log of the server, which operators read."""
+    clock = Clock()
+    presence = Presence(clock)
+    presence.join("limited")
+    async with opened(cluster.url):
+        session = await asyncpg.connect(await cluster.limited())
+        before = cluster.refusals()
+        for _ in range(3):
+            await presence.attend(session)
+            with pytest.raises(StoreDenied, match="GRANT SELECT") as denial:
+                await presence.find_ended(session)
+        assert cluster.refusals() == before + 1
+        clock.now += privileges.ASK_AGAIN
+        with pytest.raises(StoreDenied):
+            await presence.find_ended(session)
+        await cluster.grant(str(denial.value))
+        with pytest.raises(StoreDenied):
+            await presence.find_ended(session)
+        clock.now += privileges.ASK_AGAIN
+        assert await presence.find_ended(session) == []
+        await presence.attend(session)
+        assert await cluster.key("limited") != ""
+        assert cluster.refusals() == before + 1
+        await session.close()
 
-    def __call__(self) -> float:
-        return self.now
+
+async def test_a_denied_table_is_reported_once_with_what_to_grant(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "_EVERY", 0.01)
+    monkeypatch.setattr(privileges, "ASK_AGAIN", 0.05)
+    told = asyncio.Queue[Event]()
+    async with opened(cluster.url), opened(await cluster.limited()) as limited:
+        limited.join("limited")
+        taking = Takeover(limited, told.put_nowait)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(taking.run())
+            denial = await told.get()
+            assert isinstance(denial, Problem)
+            assert denial.topic is Topic.STORE_DENIED
+            assert f"limited_{cluster.name} may not read or change workers" in denial.text
+            await cluster.grant(denial.text)
+            again = await told.get()
+            assert again == Problem(Topic.STORE_DENIED, TAKES_OVER_AGAIN, resolved=True)
+            taking.stop()
 
 
 def test_after_an_outage_others_have_longer_to_come_back() -> None:

@@ -6,13 +6,14 @@ They use a connection of their own rather than the store, which hides errors of 
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import asyncpg
 
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.settings import Settings
 from offhook.stores.migrations import migrations
+from offhook.stores.postgres.privileges import Server, denied
 
 _TIMEOUT: Final = 5.0  # seconds
 _OLDEST: Final = 140000  # server_version_num; 14 is the oldest still maintained in late 2026
@@ -28,25 +29,6 @@ _WAITED_FOR: Final = """
     SELECT count(*) FROM pg_stat_replication
      WHERE coalesce(sync_state, 'quorum') IN ('sync', 'quorum')
 """
-
-# A migration's new table belongs to the role that migrates, and no other may use it.
-_DENIED: Final = """
-    SELECT string_agg(relname, ', ' ORDER BY relname)
-      FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-     WHERE nspname = 'offhook' AND relkind = 'r' AND relname <> 'migrations'
-       AND NOT (has_table_privilege(pg_class.oid, 'SELECT')
-                AND has_table_privilege(pg_class.oid, 'INSERT')
-                AND has_table_privilege(pg_class.oid, 'UPDATE')
-                AND has_table_privilege(pg_class.oid, 'DELETE'))
-"""
-
-
-class Server(Protocol):
-    """The part of a connection that these checks use."""
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """Return the one value of a query."""
-        ...
 
 
 async def server(settings: Settings) -> Findings:
@@ -127,15 +109,8 @@ async def _writable(connection: Server) -> Finding:
 
 
 async def _privileges(connection: Server) -> Findings:
-    tables = await _value(connection, _DENIED)
-    if not tables:
-        return []
-    role = await _value(connection, "SELECT quote_ident(current_user)")
-    remedy = (
-        "As the role that migrates: GRANT SELECT, INSERT, UPDATE, DELETE "
-        f"ON ALL TABLES IN SCHEMA offhook TO {role};"
-    )
-    return [fail("privileges", f"{role} may not read or change {tables}", remedy)]
+    found = await denied(connection)
+    return [] if found is None else [fail("privileges", found.text, found.remedy)]
 
 
 async def _connections(connection: Server, settings: Settings) -> Finding:

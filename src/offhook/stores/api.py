@@ -626,6 +626,7 @@ class Presence(Protocol):
         neither settle nor send.
 
         Raises:
+            StoreDenied: it lacks the privileges; the server is asked again after some minutes.
             StoreUnavailable: not all have been released.
         """
         ...

@@ -138,7 +138,7 @@ class WorkerRole:
         )
         replies = SendLoop(store, sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
-        takeover = Takeover(store)
+        takeover = Takeover(store, observer)
         sorter = Sorter(store, observer) if isinstance(store, SqliteStore) else None
         try:
             async with asyncio.TaskGroup() as group:

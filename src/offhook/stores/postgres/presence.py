@@ -13,10 +13,12 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from offhook.errors import StoreDenied
 from offhook.stores.postgres.errors import is_harmless
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.lanes import RELEASE
 from offhook.stores.postgres.pool import Connection
+from offhook.stores.postgres.privileges import Privileges
 
 _TAKE_OVER: Final = SQL.filled("take_over", release=RELEASE.name)
 
@@ -45,6 +47,7 @@ class Presence:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._privileges = Privileges(clock)
         self._owner = ""
         self._key = 0
         self._session: Connection | None = None
@@ -70,10 +73,13 @@ class Presence:
         if not self._owner:
             return
         try:
-            await self._hold(session)
+            async with self._privileges.needed(session):
+                await self._hold(session)
+        except StoreDenied:
+            pass  # it can listen all the same; `find_ended` says so
         except asyncpg.PostgresError as error:
             if not is_harmless(error):
-                raise  # but a role that may not write the table can listen all the same
+                raise
 
     def doubt(self) -> None:
         """Take nobody for dead for a while: what has happened here may have happened to others."""
@@ -87,6 +93,26 @@ class Presence:
                 self.doubt()
                 return one
         return None
+
+    async def find_ended(self, connection: Connection) -> Collection[Ended]:
+        """Return the workers whose sessions have ended, as far as the server has gone on since.
+
+        Raises:
+            StoreDenied: as of `Privileges.needed`, and so do the next two.
+        """
+        async with self._privileges.needed(connection):
+            rows = await connection.fetch(SQL["ended"])
+        return [Ended(row["owner"], row["key"]) for row in rows]
+
+    async def forget(self, connection: Connection, ended: Ended) -> None:
+        """Forget a worker's session."""
+        async with self._privileges.needed(connection):
+            await connection.execute(SQL["leave"], *ended)
+
+    async def take_over(self, connection: Connection, ended: Ended) -> int:
+        """Release the leases of a dead worker, and forget it; return how many."""
+        async with self._privileges.needed(connection):
+            return await connection.fetchval(_TAKE_OVER, *ended) or 0
 
     def dead(self, ended: Collection[Ended]) -> Collection[Ended]:
         """Return the workers that have not come back, of those whose sessions are found ended."""
@@ -107,18 +133,3 @@ class Presence:
             await session.execute(SQL["forget_earlier"])
         if self._owner:  # it may have left meanwhile
             await session.execute(SQL["join"], self._owner, self._key)
-
-
-async def find_ended(connection: Connection) -> Collection[Ended]:
-    """Return the workers whose sessions have ended, as far as the server has gone on since."""
-    return [Ended(row["owner"], row["key"]) for row in await connection.fetch(SQL["ended"])]
-
-
-async def forget(connection: Connection, ended: Ended) -> None:
-    """Forget a worker's session."""
-    await connection.execute(SQL["leave"], *ended)
-
-
-async def take_over(connection: Connection, ended: Ended) -> int:
-    """Release the leases of a dead worker, and forget it; return how many."""
-    return await connection.fetchval(_TAKE_OVER, *ended) or 0

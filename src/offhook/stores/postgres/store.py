@@ -35,7 +35,6 @@ from offhook.stores.postgres import (
     inbox,
     lanes,
     ledger,
-    presence,
     pruning,
     settling,
     sorting,
@@ -190,20 +189,20 @@ class PostgresStore:
         if left.owner:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LEAVE):
-                    await self._write(presence.forget, left)
+                    await self._write(self._presence.forget, left)
 
     async def release_dead(self) -> int:
         try:
-            ended = await self._read(presence.find_ended)
+            ended = await self._read(self._presence.find_ended)
         except StoreUnavailable:
             self._presence.doubt()
             raise
         if own := self._presence.own(ended):
-            await self._write(presence.forget, own)
+            await self._write(self._presence.forget, own)
             self._wake.attend()
         released = 0
         for dead in self._presence.dead(ended):
-            released += await self._write(presence.take_over, dead)
+            released += await self._write(self._presence.take_over, dead)
         if released:
             self._wake.wake()
         return released

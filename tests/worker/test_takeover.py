@@ -573,14 +573,14 @@ def test_after_an_outage_others_have_longer_to_come_back() -> None:
     presence.join("own")
     other, own = Ended("other", 1), Ended("own", 2)
     assert presence.dead([other]) == []
-    presence.doubt()
+    presence.extend_grace()
     clock.now += 3.0
     assert not presence.dead([other])
     clock.now += 6.0
     assert not presence.dead([other])
     clock.now += 3.0
     assert presence.dead([other, own]) == [other]
-    assert presence.own([other]) is None
-    assert presence.own([other, own]) == own  # so this process was cut off, too
+    assert presence.lost_session([other]) is None
+    assert presence.lost_session([other, own]) == own  # so this process was cut off, too
     clock.now += 3.0
     assert not presence.dead([other])

@@ -81,16 +81,16 @@ class Presence:
             if not is_harmless(error):
                 raise
 
-    def doubt(self) -> None:
-        """Take nobody for dead for a while: what has happened here may have happened to others."""
+    def extend_grace(self) -> None:
+        """Release no worker for a while: what cut this process off may have cut off others."""
         self._ended.clear()
         self._not_before = self._clock() + _GRACE_AFTER_OUTAGE
 
-    def own(self, ended: Collection[Ended]) -> Ended | None:
+    def lost_session(self, ended: Collection[Ended]) -> Ended | None:
         """Return the session of this process, if it is found among those that have ended."""
         for one in ended:
             if one.owner == self._owner:
-                self.doubt()
+                self.extend_grace()
                 return one
         return None
 
@@ -125,7 +125,7 @@ class Presence:
     async def _hold(self, session: Connection) -> None:
         if session is not self._session:
             if self._session is not None:
-                self.doubt()
+                self.extend_grace()
             key = random.randrange(-_KEYS, _KEYS)  # noqa: S311 - no secret
             if not await session.fetchval(SQL["lock_key"], key):
                 return  # it is another's: the next time it will be another key

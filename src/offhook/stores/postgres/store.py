@@ -195,10 +195,10 @@ class PostgresStore:
         try:
             ended = await self._read(self._presence.find_ended)
         except StoreUnavailable:
-            self._presence.doubt()
+            self._presence.extend_grace()
             raise
-        if own := self._presence.own(ended):
-            await self._write(self._presence.forget, own)
+        if lost := self._presence.lost_session(ended):
+            await self._write(self._presence.forget, lost)
             self._wake.attend()
         released = 0
         for dead in self._presence.dead(ended):

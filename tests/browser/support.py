@@ -25,6 +25,7 @@ from testing.commands import PATIENCE, Process
 
 BOT = """
 import asyncio
+from pathlib import Path
 
 from offhook import Message, Offhook, Reply, RetryLater
 
@@ -56,6 +57,13 @@ async def press(message: Message) -> str:
 async def think() -> str:
     await asyncio.sleep(5)
     return "42"
+
+
+@app.message(where=lambda message: message.body == "wait")
+async def wait() -> str:
+    while not Path("go").exists():
+        await asyncio.sleep(0.05)
+    return "Gone"
 
 
 @app.message(where=lambda message: message.body == "break", max_attempts=1)

@@ -1,6 +1,9 @@
 """What somebody sees who opens the phone."""
 
 import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from playwright.sync_api import Browser, Route, expect
 from offhook.core.signature import sign
 from offhook.dev.phone.switches import FaultSwitch
 from offhook.dev.session import Session
-from testing.commands import Home, dev, until
+from testing.commands import PATIENCE, Home, dev, until
 from tests.browser.support import BOT, Visit, link_of, visiting
 
 # A picture of one pixel.
@@ -17,6 +20,20 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cf"
     "c0000003010100c9fe92ef0000000049454e44ae426082"
 )
+
+
+def session_of(home: Home) -> Session:
+    (file,) = (home.runtime / "offhook").glob("dev-*.json")
+    return Session.read(file)
+
+
+@contextmanager
+def unsorted(home: Home) -> Iterator[None]:
+    """Keep what is acknowledged within the context from being sorted into the store."""
+    store = session_of(home).store
+    with closing(sqlite3.connect(store, isolation_level=None, timeout=PATIENCE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 def test_a_text_is_answered_and_the_ticks_arrive(visit: Visit) -> None:
@@ -48,8 +65,7 @@ def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -
     shown = [tuple(row.locator("th, td").all_inner_texts()) for row in cells]
     params = [(name, "" if value == "—" else value) for name, value in shown]
     assert ("Body", "hello") in params
-    (file,) = (home.runtime / "offhook").glob("dev-*.json")
-    session = Session.read(file)
+    session = session_of(home)
     url = f"{session.url}/twilio/messages"
     expected = sign(url=url, params=params, auth_token=session.auth_token)
     headers = line.get_by_role("table", name="Headers")
@@ -214,14 +230,7 @@ def test_a_message_says_what_it_waits_behind_and_that_one_is_retried_now(visit: 
     line = visit.line_of(visit.mine("not yet"))
     expect(line).to_contain_text(re.compile(r"Next attempt at \d\d:\d\d:\d\d"))
     expect(line.get_by_role("button", name="Retry now")).to_be_visible()
-
-    def is_sorted() -> bool:
-        """Open the details anew: those of a message that is yet to be sorted stay as they are."""
-        visit.line_of(visit.mine("not yet"))
-        return "Waiting behind" in visit.line_of(visit.mine("hello")).inner_text()
-
-    until(is_sorted)
-    line = visit.page.locator("#line")
+    visit.line_of(visit.mine("hello"))
     expect(line).to_contain_text(re.compile("Waiting behind “not yet”: its next attempt is at"))
     line.get_by_role("button", name="Retry it now").click()
     expect(visit.theirs("Now it is time")).to_be_visible()
@@ -229,6 +238,53 @@ def test_a_message_says_what_it_waits_behind_and_that_one_is_retried_now(visit: 
     expect(visit.mine("hello")).not_to_contain_text("waiting its turn")
     expect(line).not_to_contain_text("Waiting behind")
     expect(line.get_by_role("button", name="Retry it now")).to_have_count(0)
+
+
+def test_details_that_were_opened_before_a_message_was_sorted_follow_it(
+    visit: Visit, home: Home
+) -> None:
+    visit.say("not yet")
+    expect(visit.mine("not yet")).to_contain_text("attempt 1 failed")
+    with unsorted(home):
+        visit.say("hello")
+        expect(visit.mine("hello")).to_contain_text("acknowledged")
+        line = visit.line_of(visit.mine("hello"))
+    expect(line).to_contain_text("Waiting behind “not yet”")
+
+
+def test_details_that_arrive_late_are_fetched_again(visit: Visit, home: Home) -> None:
+    visit.turn("Answer 429", on=True)  # or the statuses of notices would be sorted, too
+    visit.say("not yet")
+    expect(visit.mine("not yet")).to_contain_text("attempt 1 failed")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with unsorted(home):
+        visit.say("hello")
+        expect(visit.mine("hello")).to_contain_text("acknowledged")
+        visit.page.route("**/phone/lines/*", hold, times=1)
+        with visit.page.expect_request("**/phone/lines/*") as asked:
+            visit.mine("hello").locator(".bubble-box").click()
+        before = held[0].fetch()
+    address = asked.value.url
+    until(lambda: "Waiting behind" in visit.page.request.get(address).text())
+    visit.turn("Deliver twice", on=True)  # the page hears of it after it has heard of the sorting
+    expect(visit.page.locator("#trouble-count")).to_have_text("2")
+    held[0].fulfill(response=before)
+    expect(visit.page.locator("#line")).to_contain_text("Waiting behind “not yet”")
+
+
+def test_the_details_say_that_the_handler_is_running(visit: Visit, home: Home) -> None:
+    with unsorted(home):
+        visit.say("wait")
+        expect(visit.mine("wait")).to_contain_text("acknowledged")
+        line = visit.line_of(visit.mine("wait"))
+    expect(line).to_contain_text("The handler is running.")
+    (home.directory / "go").touch()
+    expect(line).to_contain_text("Handler, attempt 1: returned.")
+    expect(line).not_to_contain_text("The handler is running.")
 
 
 def test_a_slow_handler_is_bridged_by_a_notice(visit: Visit) -> None:

@@ -13,7 +13,7 @@ from offhook.core.send_reference import FIELD
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.dev.phone.journal import Journal, PageChange
 from offhook.dev.phone.sample_contacts import INITIAL_CONTACTS, name_of
-from offhook.events import Answered, Handled, Sent
+from offhook.events import Answered, Handled, Sent, Sorted, Started
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import (
     Delivered,
@@ -145,6 +145,8 @@ class Conversations:
                 known = self._bubbles.get(self._by_sid.get(event.sid, ""))
                 if isinstance(known, Incoming):
                     self._put(replace(known, answers=(*known.answers, event)))
+            case Sorted() | Started(kind=Kind.MESSAGE):
+                self._changes.note(PageChange("progress"))
             case Handled(kind=Kind.MESSAGE):
                 self._take_run(event)
             case Sent():

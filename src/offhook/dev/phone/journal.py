@@ -17,7 +17,8 @@ class PageChange(NamedTuple):
     """A part of the page to redraw.
 
     Attributes:
-        kind: `bubble`, `conversation` or `trouble`.
+        kind: `bubble`, `conversation`, `trouble`; or `progress`: some messages were stored, or the
+            handler of one has begun.
         conversation, bubble: their ids; empty where they do not apply.
     """
 

@@ -68,6 +68,8 @@ class Pages:
 
     def change(self, change: PageChange) -> Mapping[str, Any] | None:
         """Return the data that a browser needs to show a change; None if it is gone already."""
+        if change.kind == "progress":
+            return {}
         if change.kind == "trouble":
             return {"on": sorted(self._switches())}
         conversation = self._book.find(change.conversation)

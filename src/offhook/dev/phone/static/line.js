@@ -1,5 +1,5 @@
 // The details of a message, beside the conversation.
-import { element, fetchText, fragment, openConversation, order } from "./page.js";
+import { element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
 
@@ -12,7 +12,10 @@ export function markOpen() {
 
 const path = (id) => `/phone/lines/${encodeURIComponent(id)}`;
 
+let changes = 0; // heard of so far, of any message
+
 export async function openLine(id, { push = true, focus = true } = {}) {
+  const before = changes;
   const html = await fetchText(path(id));
   if (html === null) return;
   const line = element("line");
@@ -25,6 +28,7 @@ export async function openLine(id, { push = true, focus = true } = {}) {
     history.replaceState({}, "", place);
   }
   if (focus) line.focus();
+  if (changes !== before) refreshLine(id); // what was fetched may be from before them
 }
 
 export function closeLine({ push = true } = {}) {
@@ -39,21 +43,25 @@ export function closeLine({ push = true } = {}) {
   element(`b-${id}`)?.querySelector("[data-open]").focus();
 }
 
-// Redraws the details when their message has changed; unfolded parts stay unfolded.
+// Redraws the details when their message has changed.
 let redrawing = null;
 export function refreshLine(id) {
+  changes += 1;
   if (current() !== id || redrawing) return;
   redrawing = setTimeout(async () => {
     redrawing = null;
     const line = element("line");
     const html = await fetchText(path(id));
     if (html === null || current() !== id) return;
-    const open = [...line.querySelectorAll("details")].map((one) => one.open);
-    const focused = line.contains(document.activeElement) && document.activeElement !== line;
-    line.querySelector(".line-body").replaceWith(fragment(html).querySelector(".line-body"));
-    line.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? one.open; });
-    if (focused) line.focus();
+    const focused = line.contains(document.activeElement);
+    redraw(line.querySelector(".line-body"), fragment(html).querySelector(".line-body"));
+    if (focused && !line.contains(document.activeElement)) line.focus();
   }, 60);
+}
+
+// Redraws the details of a message that is yet to be handled: some were stored, or one has begun.
+export function refreshUnsettled() {
+  refreshLine(element("line").querySelector("[data-unsettled]")?.dataset.line ?? null);
 }
 
 async function retryNow(message) {

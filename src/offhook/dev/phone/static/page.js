@@ -7,11 +7,14 @@ export const fragment = (html) => {
   return template.content;
 };
 
-// Makes an element look like a fresh one. What is kept of it stays pressed, focused and selected.
+// Makes an element look like a fresh one. What is kept of it stays pressed, focused and selected,
+// and `details` stay folded or unfolded.
 export function redraw(old, fresh) {
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-  for (const { name, value } of fresh.attributes) {
-    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const name of new Set([...old.getAttributeNames(), ...fresh.getAttributeNames()])) {
+    const value = fresh.getAttribute(name);
+    if (name === "open" || value === old.getAttribute(name)) continue;
+    if (value === null) old.removeAttribute(name);
+    else old.setAttribute(name, value);
   }
   let rest = [...old.childNodes];
   for (const child of [...fresh.childNodes]) {

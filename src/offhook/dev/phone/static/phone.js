@@ -46,6 +46,7 @@ function follow(position) {
   };
   on("bubble", talk.showBubble);
   on("conversation", talk.showConversation);
+  on("progress", line.refreshUnsettled);
   on("trouble", showTrouble);
   on("reset", reload);
   stream.addEventListener("open", () => live(true));

@@ -197,6 +197,61 @@ def test_what_is_written_while_a_message_is_sent_stays(visit: Visit) -> None:
     expect(visit.theirs("You said: goodbye")).to_be_visible()
 
 
+def test_what_is_chosen_while_a_message_is_sent_stays(visit: Visit, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    for picture in (first, second):
+        picture.write_bytes(PIXEL)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.meet("Grace", channel="whatsapp")
+    page = visit.page
+    file, place = page.get_by_label("From this computer"), page.get_by_label("Place")
+    page.get_by_role("button", name="Attach").click()
+    file.set_input_files(first)
+    page.get_by_label("Button text").fill("Yes")
+    page.route("**/phone/attachments?*", hold, times=1)
+    page.get_by_role("textbox", name="Message as").fill("look")
+    with page.expect_request("**/phone/attachments?*"):
+        page.keyboard.press("Enter")
+    page.get_by_role("button", name="Attach").click()
+    file.set_input_files(second)
+    place.fill("Ferry Building")
+    page.get_by_label("Latitude").fill("37.7955")
+    page.get_by_label("Longitude").fill("-122.3937")
+    held[0].continue_()
+    look = visit.mine("look")
+    expect(look.get_by_role("img", name="first.png")).to_be_visible()
+    expect(look).to_contain_text("button pressed")
+    expect(look).not_to_contain_text("Ferry Building")
+
+    expect(page.get_by_role("textbox", name="Message as")).to_have_value("")
+    expect(page.get_by_label("Button text")).to_have_value("")
+    expect(place).to_be_visible()
+    expect(page.get_by_label("Longitude")).to_be_focused()
+    page.get_by_role("button", name="Send").click()
+    after = page.locator(".bubble.mine").nth(1)
+    expect(after).to_contain_text("Ferry Building")
+    expect(after.get_by_role("img", name="second.png")).to_be_visible()
+    expect(after).not_to_contain_text("button pressed")
+
+
+def test_a_message_that_could_not_be_sent_is_still_in_the_form(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("button", name="Attach").click()
+    page.get_by_label("Or a link").fill("https://example.com/cat.jpg")
+    page.get_by_role("textbox", name="Message as").fill("look")
+    page.route("**/phone/texts", lambda route: route.abort(), times=1)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("offhook is not responding")
+    expect(page.get_by_label("Or a link")).to_be_visible()
+    expect(page.get_by_label("Or a link")).to_have_value("https://example.com/cat.jpg")
+    expect(page.get_by_role("textbox", name="Message as")).to_have_value("look")
+    visit.complaints.clear()  # the browser itself reports the request that failed
+
+
 def test_twenty_people_write_at_once_and_all_are_answered(visit: Visit) -> None:
     visit.page.locator("#trouble summary").click()
     visit.page.get_by_role("button", name="20 people write at once").click()

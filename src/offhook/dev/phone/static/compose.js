@@ -5,29 +5,37 @@ import { toEnd } from "./talk.js";
 const send = (form, content) =>
   order("/phone/texts", { conversation: form.dataset.conversation, ...content });
 
-const number = (field) => (field && field.value !== "" ? Number(field.value) : null);
+const number = (text) => (text ? Number(text) : null);
 
-// Returns the message to send, or null when there is none or it is incomplete.
-async function contentOf(form) {
-  const fields = form.elements;
-  const content = { body: fields.body.value, media: [] };
-  if (fields.link.value) content.media.push(fields.link.value);
-  if (fields.file.files.length) {
-    const answer = await upload(fields.file.files[0]);
-    if (!answer) return null;
-    content.media.push((await answer.json()).url);
-  }
-  const [latitude, longitude] = [number(fields.latitude), number(fields.longitude)];
+// What is written or chosen in a field.
+const chosen = (field) => field.files?.[0] ?? field.value;
+
+// Returns the message to send, without its file, or null when there is none or it is incomplete.
+function contentOf(values) {
+  const content = { body: values.body, media: values.link ? [values.link] : [] };
+  const [latitude, longitude] = [number(values.latitude), number(values.longitude)];
   if (latitude !== null && longitude !== null) {
-    content.location = { latitude, longitude, label: fields.place.value };
-  } else if (latitude !== null || longitude !== null || fields.place?.value) {
+    content.location = { latitude, longitude, label: values.place };
+  } else if (latitude !== null || longitude !== null || values.place) {
     toast("A location needs both latitude and longitude.");
     return null;
   }
-  if (fields.button?.value) content.button = { text: fields.button.value, payload: fields.payload.value };
-  const says = content.body.trim() || content.media.length || content.location || content.button;
+  if (values.button) content.button = { text: values.button, payload: values.payload };
+  const says = content.body.trim() || content.media.length || values.file || content.location || content.button;
   return says ? content : null;
 }
+
+// Returns whether it was sent.
+async function deliver(form, content, file) {
+  if (file) {
+    const answer = await upload(file);
+    if (!answer) return false;
+    content.media.push((await answer.json()).url);
+  }
+  return Boolean(await send(form, content));
+}
+
+const isUnfolded = (form) => !form.querySelector("#tray").hidden;
 
 function unfold(form, shown) {
   form.querySelector("#tray").hidden = !shown;
@@ -35,16 +43,19 @@ function unfold(form, shown) {
 }
 
 async function submit(form) {
-  const content = await contentOf(form);
+  const fields = [...form.elements].filter((one) => one.name);
+  const values = Object.fromEntries(fields.map((one) => [one.name, chosen(one)]));
+  const content = contentOf(values);
   if (!content) return;
-  const answer = await send(form, content);
-  if (!answer) return;
-  const body = form.elements.body;
-  const next = body.value === content.body ? "" : body.value; // written meanwhile
-  form.reset();
-  body.value = next;
+  const unfolded = isUnfolded(form);
   unfold(form, false);
-  body.focus();
+  form.elements.body.focus();
+  if (!(await deliver(form, content, values.file))) {
+    if (unfolded) unfold(form, true);
+    return;
+  }
+  // What was written or chosen meanwhile is for the next message.
+  for (const one of fields) if (chosen(one) === values[one.name]) one.value = "";
   toEnd();
 }
 
@@ -62,7 +73,7 @@ export function wire() {
   });
   talk.addEventListener("click", (event) => {
     const attach = event.target.closest("#attach");
-    if (attach) unfold(attach.form, attach.getAttribute("aria-expanded") !== "true");
+    if (attach) unfold(attach.form, !isUnfolded(attach.form));
     const starter = event.target.closest("[data-say]");
     if (starter) {
       send(element("compose"), { body: starter.dataset.say });

@@ -138,6 +138,21 @@ def test_a_click_counts_though_the_message_is_redrawn_meanwhile(visit: Visit, pa
     expect(visit.page.locator("#line .line-title")).to_have_text("You said: hello")
 
 
+def test_a_click_in_the_list_counts_though_the_entry_is_redrawn_meanwhile(visit: Visit) -> None:
+    visit.turn("Answer 429", on=True)
+    visit.say("hello")
+    expect(visit.theirs("You said: hello")).to_contain_text("waiting: 429")
+    visit.meet("Grace")
+    entry = visit.page.locator(".entry").first
+    expect(entry.get_by_role("img", name="failed:")).to_be_visible()
+    entry.hover()
+    visit.page.mouse.down()
+    visit.order("switches", {"switch": FaultSwitch.LIMIT, "on": False})
+    expect(entry.get_by_role("img", name="failed:")).to_have_count(0)
+    visit.page.mouse.up()
+    expect(visit.page.locator("#talk").get_by_role("heading")).to_have_text("Ada")
+
+
 def test_a_reply_whose_answer_was_lost_is_sent_once(visit: Visit) -> None:
     visit.turn("Drop the connection", on=True)
     visit.say("hello")

@@ -70,23 +70,17 @@ export function showConversation({ conversation, entry, head }) {
   const known = entryOf(conversation);
   const now = fragment(entry).firstElementChild;
   if (known) {
-    const link = known.querySelector("a");
     now.toggleAttribute("data-new", known.hasAttribute("data-new"));
     const changed = known.querySelector(".entry-time")?.dateTime !== now.querySelector(".entry-time")?.dateTime;
-    if (document.activeElement === link) link.replaceChildren(...now.querySelector("a").childNodes);
-    else known.replaceWith(now);
-    if (changed && !entries.contains(document.activeElement)) entries.prepend(now);
+    redraw(known, now);
+    const first = known === entries.firstElementChild;
+    if (changed && !first && !entries.contains(document.activeElement)) entries.prepend(known);
   } else {
     entries.prepend(now);
   }
   if (conversation !== openConversation()) return;
   markCurrent(conversation);
-  const old = document.querySelector("[data-head]");
-  const fresh = fragment(head).firstElementChild;
-  if (old.isEqualNode(fresh)) return;
-  const focused = old.contains(document.activeElement) && document.activeElement.hasAttribute("data-reach");
-  old.replaceWith(fresh);
-  if (focused) fresh.querySelector("[data-reach]").focus();
+  redraw(document.querySelector("[data-head]"), fragment(head).firstElementChild);
 }
 
 export function wire() {

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -355,6 +356,32 @@ def test_the_details_say_that_the_handler_is_running(visit: Visit, home: Home) -
     (home.directory / "go").touch()
     expect(line).to_contain_text("Handler, attempt 1: returned.")
     expect(line).not_to_contain_text("The handler is running.")
+
+
+def test_details_follow_their_message_when_others_were_open_just_before(
+    visit: Visit, home: Home
+) -> None:
+    (home.directory / "go").unlink(missing_ok=True)
+    visit.turn("Answer 429", on=True)
+    visit.say("hello")
+    reply = visit.theirs("You said: hello")
+    expect(reply).to_contain_text("waiting: 429")
+    visit.say("wait")
+    running = "The handler is running."
+    expect(visit.line_of(visit.mine("wait"))).to_contain_text(running)
+    visit.line_of(reply)
+
+    visit.page.clock.install()
+    visit.page.clock.pause_at(datetime.now() + timedelta(hours=1))  # noqa: DTZ005 - the page's
+    visit.order("switches", {"switch": FaultSwitch.LIMIT, "on": False})
+    expect(reply).to_have_attribute("data-state", "delivered")
+    visit.order("switches", {"switch": FaultSwitch.LIMIT, "on": True})
+    line = visit.line_of(visit.mine("wait"))
+    expect(line).to_contain_text(running)
+    (home.directory / "go").touch()
+    expect(visit.mine("wait")).to_have_attribute("data-state", "handled")
+    visit.page.clock.resume()
+    expect(line).to_contain_text("Handler, attempt 1: returned.")
 
 
 def test_a_slow_handler_is_bridged_by_a_notice(visit: Visit) -> None:

@@ -51,8 +51,9 @@ export function refreshLine(id) {
   redrawing = setTimeout(async () => {
     redrawing = null;
     const line = element("line");
-    const html = await fetchText(path(id));
-    if (html === null || current() !== id) return;
+    const shown = current(); // perhaps others by now, which have changed, too
+    const html = shown ? await fetchText(path(shown)) : null;
+    if (html === null || current() !== shown) return;
     const focused = line.contains(document.activeElement);
     redraw(line.querySelector(".line-body"), fragment(html).querySelector(".line-body"));
     if (focused && !line.contains(document.activeElement)) line.focus();

@@ -202,7 +202,7 @@ def test_charts_stay_within_their_bounds(values: list[float | None]) -> None:
         assert all(0 <= y <= HEIGHT for y in heights)
 
 
-async def test_the_pulse_knows_what_has_come_to_it() -> None:
+async def test_the_sampler_knows_what_has_come_to_it() -> None:
     counters = SharedCounters.alone()
     observer = PrometheusObserver(counters)
 

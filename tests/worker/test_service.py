@@ -15,7 +15,7 @@ from offhook.errors import LeaseLost, NotRunning, RetryLater, StoreUnavailable
 from offhook.events import Handled, Problem, Topic
 from offhook.stores import open_store
 from offhook.stores.api import Claim, Claimed, Settlement
-from offhook.worker.heartbeat import Heartbeat, Pulse
+from offhook.worker.heartbeat import Heartbeat, LoopMonitor
 from offhook.worker.message import Message
 from tests.worker.support import ANN, BOB, PATIENCE, Line, Told, crash, handled_by, opened, serving
 
@@ -342,10 +342,10 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
             lost.append(tokens)
             told(Problem(Topic.LEASE_LOST, "as a worker would tell"))
 
-        pulse = Pulse(told)
+        loop_monitor = LoopMonitor(told)
         heartbeat = Heartbeat(
             lambda: open_store(line.url),
-            pulse,
+            loop_monitor,
             tokens=lambda: (claim.token,),
             renewed=lambda _tokens, until: lasts.append(until),
             lost=lose,
@@ -366,7 +366,7 @@ async def test_once_the_loop_stands_still_for_too_long_no_lease_is_renewed(tmp_p
         await told.until(lambda: Topic.HANDLER_BLOCKS in told.topics())
         await told.problem(Topic.LEASE_LOST)
         assert lost[0] == {claim.token}
-        pulse.stop()
+        loop_monitor.stop()
         await heartbeat.stop()
 
 

@@ -24,7 +24,7 @@ _QUIET: Final = 10.0  # seconds between two reports, so that the log stays reada
 _JOIN: Final = 2.0
 
 
-class Pulse:
+class LoopMonitor:
     """Measures how long the running event loop has been blocked.
 
     Args:
@@ -75,7 +75,7 @@ class Heartbeat:
 
     Args:
         open_store: makes a store that is not open yet.
-        pulse: of the worker's loop.
+        loop_monitor: of the worker's loop.
         tokens: returns the leases to renew; called on this thread.
         renewed: called on this thread with the renewed leases, and until when they last, by
             `elapsed`.
@@ -88,7 +88,7 @@ class Heartbeat:
     def __init__(
         self,
         open_store: Callable[[], Store],
-        pulse: Pulse,
+        loop_monitor: LoopMonitor,
         *,
         tokens: Callable[[], Sequence[int]],
         renewed: Callable[[frozenset[int], float], None],
@@ -98,7 +98,7 @@ class Heartbeat:
         stall_limit: float,
     ) -> None:
         self._open_store = open_store
-        self._pulse = pulse
+        self._loop_monitor = loop_monitor
         self._tokens = tokens
         self._renewed = renewed
         self._lost = lost
@@ -146,7 +146,7 @@ class Heartbeat:
             try:
                 await store.open()
                 while True:
-                    if self._pulse.age() <= self._stall_limit:
+                    if self._loop_monitor.age() <= self._stall_limit:
                         await self._renew_once(store)
                     await asyncio.sleep(self._lease / _RENEWALS)
             except StoreUnavailable as error:

@@ -20,7 +20,7 @@ from offhook.worker.claim_loop import ClaimLoop
 from offhook.worker.drafts import ReturnAddress, notice
 from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handlers import Handlers
-from offhook.worker.heartbeat import Heartbeat, Pulse
+from offhook.worker.heartbeat import Heartbeat, LoopMonitor
 from offhook.worker.run import Run, Tools
 from offhook.worker.throttle import Throttle
 
@@ -106,10 +106,10 @@ class Worker:
         Raises:
             StoreBroken: the store does not come back by itself.
         """
-        pulse = Pulse(self._observer, self._resumed)
+        loop_monitor = LoopMonitor(self._observer, self._resumed)
         heartbeat = Heartbeat(
             self._open_store,
-            pulse,
+            loop_monitor,
             tokens=lambda: tuple(self._loop.running),  # one step of the interpreter, on any thread
             renewed=self._renewed,
             lost=self._lose,
@@ -123,7 +123,7 @@ class Worker:
             await self._drain()
         finally:
             self._abandon()
-            pulse.stop()
+            loop_monitor.stop()
             await heartbeat.stop()
 
     async def _look(self) -> float | None:

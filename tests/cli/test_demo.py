@@ -9,7 +9,7 @@ from offhook.settings import Settings
 from testing.commands import Call, Home
 
 SCENES = scenes(Settings.load(env_file=None))
-SIMPLE, RETRIED = SCENES[0], SCENES[2]
+SIMPLE, SLOW, RETRIED = SCENES[:3]
 GOOD: tuple[TextEvent, ...] = (
     Acknowledged("SM1", 200, 0.004),
     Replied("return:0", "You said: hello", "sent"),
@@ -93,3 +93,11 @@ def test_a_failure_that_was_promised_is_none() -> None:
         Settled("done", 2),
     )
     assert failed_checks(RETRIED, steps) == []
+
+
+def test_a_notice_of_a_slow_machine_is_no_failure_but_one_that_was_promised_has_to_come() -> None:
+    notice = Replied("notice:slow", SLOW.replies[0], "sent")
+    assert failed_checks(SIMPLE, (GOOD[0], notice, *GOOD[1:])) == []
+    answer = Replied("return:0", SLOW.replies[1], "sent")
+    assert failed_checks(SLOW, (GOOD[0], notice, answer, GOOD[2])) == []
+    assert failed_checks(SLOW, (GOOD[0], answer, GOOD[2]))

@@ -8,6 +8,7 @@ from offhook.core.lifecycle import State
 from offhook.dev.control import SendTextRequest
 from offhook.dev.conversation import Acknowledged, Replied, Settled, TextEvent
 from offhook.settings import Settings
+from offhook.stores.rows import SLOW_NOTICE
 from offhook.terminal import milliseconds
 
 ACKNOWLEDGE_WITHIN: Final = 0.5
@@ -22,6 +23,7 @@ class Scene:
         replies: exactly the messages that the person must receive, in order.
         state: the final state of the message.
         attempts: the number of times that the handler must have run.
+        slow: whether the slow notice is one of the replies; if not, it may come or not.
     """
 
     title: str
@@ -29,6 +31,7 @@ class Scene:
     replies: tuple[str, ...]
     state: State = State.DONE
     attempts: int = 1
+    slow: bool = False
 
 
 def scenes(settings: Settings) -> tuple[Scene, ...]:
@@ -47,6 +50,7 @@ def scenes(settings: Settings) -> tuple[Scene, ...]:
             "A slow handler: acknowledged at once, answered later",
             SendTextRequest(body="please think", from_="+15551230002"),
             (settings.slow_notice, "I have thought about it. The answer is 42."),
+            slow=True,
         ),
         Scene(
             "A handler that fails once: retried",
@@ -80,7 +84,10 @@ def failed_checks(scene: Scene, steps: Sequence[TextEvent]) -> list[str]:
                 found += _outcome_problems(step, scene)
     if not any(isinstance(step, Settled) for step in steps):
         found.append("the message was not settled")
-    received = tuple(step.body for step in steps if isinstance(step, Replied))
+    replies = [step for step in steps if isinstance(step, Replied)]
+    if not scene.slow:  # on a slow machine, retries take long enough for one
+        replies = [step for step in replies if step.identity != SLOW_NOTICE]
+    received = tuple(step.body for step in replies)
     if received != scene.replies:
         found.append(f"the person received {received}, expected {scene.replies}")
     unsent = [step for step in steps if isinstance(step, Replied) and step.state != "sent"]

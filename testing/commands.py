@@ -166,7 +166,7 @@ class Process:
     ) -> None:
         self.kill()
         # What its children hold, ports and locks, is free once they have ended.
-        until(lambda: self.pid not in _groups())
+        until(lambda: self.pid not in dict(process_groups()).values())
         self._process.wait()
 
 
@@ -199,8 +199,8 @@ def dev(
         yield process
 
 
-def _groups() -> Iterator[int]:
-    """Yield the process groups of all processes that run."""
+def process_groups() -> Iterator[tuple[int, int]]:
+    """Yield all live processes with their process groups."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -208,7 +208,7 @@ def _groups() -> Iterator[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended meanwhile
             if state != "Z":
-                yield int(group)
+                yield int(entry.name), int(group)
 
 
 def _children(parent: int) -> Iterator[tuple[int, str]]:

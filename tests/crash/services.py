@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import httpx2
 
 from offhook.dev.session import Session
 from offhook.twilio.simulator import Credentials, Simulator
-from testing.commands import Home, Process, is_alive, until
+from testing.commands import Home, Process, is_alive, process_groups, until
 from testing.plain_http import plain_get
 from testing.ports import free_port
 from testing.stores import opened_sorted
@@ -197,7 +197,7 @@ class Service:
     def pids(self, processes: Sequence[Process] | None = None) -> list[int]:
         """Return the ids of its processes, or of some of them."""
         groups = {one.pid for one in (self._running if processes is None else processes)}
-        return [pid for pid, group in _groups() if group in groups]
+        return [pid for pid, group in process_groups() if group in groups]
 
     def deleted(self) -> list[str]:
         """Return the files beside its database that are deleted, and still open in it."""
@@ -270,18 +270,6 @@ def _kill(processes: Sequence[Process]) -> None:
         process.kill()
     for process in processes:
         process.__exit__(None, None, None)
-
-
-def _groups() -> Iterator[tuple[int, int]]:
-    """Yield all live processes with their process groups."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, group, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended meanwhile
-            if state != "Z":
-                yield int(entry.name), int(group)
 
 
 def files_of(pid: int) -> set[str]:

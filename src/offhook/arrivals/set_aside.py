@@ -77,8 +77,7 @@ def _addresses(arrival: Arrival) -> set[str]:
     """
     form = arrival.webhook.form
     if arrival.webhook.kind is Kind.DEFERRED:
-        request, _ = Deferred.of(form)
-        form = request.query if request.bodiless else request.body
+        form = Deferred.of(form).request.parameters()
     named = parameters(form)
     addresses = {named[name] for name in ("From", "To") if name in named}
     if not addresses:

@@ -16,14 +16,19 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from offhook.concurrency import wait_for_event
 from offhook.errors import StoreDenied, StoreUnavailable
 from offhook.events import Event, Problem, Topic
+from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.stores.api import Store
 from offhook.stores.postgres import privileges
 from offhook.stores.postgres.presence import Ended, Presence
 from offhook.stores.sqlite.presence import folder_of
 from offhook.worker import takeover
+from offhook.worker.handlers import Handlers
+from offhook.worker.message import Message
+from offhook.worker.role import WorkerRole
 from offhook.worker.takeover import Takeover
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
@@ -46,13 +51,10 @@ async def main():
     url, direct, owner, joins = sys.argv[1:]
     store = open_store(url, direct=direct, timeout=2.0)
     await store.open()
-    listening = store.listen()
     if joins:
-        store.join(owner)
+        await store.join(owner)
         looking = asyncio.create_task(Takeover(store, lambda _: None).run())
     claims = await claim(store, lease={LEASE}, owner=owner)
-    if url.startswith("postgresql"):
-        await listening.wait()  # it has a session, or none because of a pooler
     print(len(claims), flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     for write in (store.write(claims[0], [draft()]), store.settle(claims[0], DONE)):
@@ -104,7 +106,7 @@ class Machine:
     async def worker(
         self, owner: str, *, url: str = "", direct: str = "", joins: bool = True
     ) -> AsyncIterator[Worker]:
-        """Run a worker, which has joined if it can."""
+        """Run a worker. If it can join, it has done so before it claimed: it may be killed now."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", WORKER, url or self.url, direct, owner, "yes" if joins else ""),
             stdin=asyncio.subprocess.PIPE,
@@ -113,14 +115,9 @@ class Machine:
         worker = Worker(process)
         try:
             assert int(await worker.line()) > 0
-            if joins and (direct or not url):
-                await self.until_joined(owner)
             yield worker
         finally:
             await worker.kill()
-
-    async def until_joined(self, owner: str) -> None:
-        """Wait until others can know that a worker lives."""
 
     async def traces(self) -> int:
         """Count what workers have left behind."""
@@ -269,7 +266,7 @@ async def test_one_that_lives_keeps_what_it_has(machine: Machine, stopped: bool)
         assert await freed(store) == ["SM1"]
 
 
-async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
+async def test_it_looks_at_once_and_again_and_again(machine: Machine) -> None:
     async with opened(machine.url) as store:
         await store.accept(inbound("SM1"))
         taking = Takeover(store, lambda _: None)
@@ -286,8 +283,7 @@ async def test_it_looks_at_once_and_every_second(machine: Machine) -> None:
 async def test_one_that_ends_leaves_nothing_behind(machine: Machine) -> None:
     async with opened(machine.url) as one, opened(machine.url) as other:
         for store, owner in ((one, "one"), (other, "other")):
-            store.join(owner)
-            await machine.until_joined(owner)
+            await store.join(owner)
         assert await machine.traces() == 2
         assert await one.release_dead() == await other.release_dead() == 0
         await one.leave()
@@ -312,6 +308,34 @@ async def test_one_that_leaves_while_it_joins_leaves_nothing_behind(cluster: Clu
         assert await cluster.traces() == 0
         await other.close()
         await session.close()
+
+
+async def test_a_worker_claims_only_once_it_holds_its_lock(cluster: Cluster) -> None:
+    """Killed before, it would have left a lease that nobody can know to be a dead worker's."""
+    settings = Settings.load(
+        env_file=None, account_sid="AC" + "0" * 32, auth_token="t", store=cluster.url
+    )
+    began, stop, handlers = asyncio.Event(), asyncio.Event(), Handlers()
+
+    async def handle(_: Message) -> None:
+        began.set()
+
+    handlers.add_message(handle)
+    role = WorkerRole(settings, handlers, lambda _: None, owner="patient")
+    async with opened(cluster.url) as store, asyncio.timeout(60), asyncio.TaskGroup() as group:
+        await store.accept(inbound("SM1"))
+        other = await asyncpg.connect(cluster.url)
+        async with other.transaction():
+            await other.execute("LOCK TABLE offhook.workers IN SHARE MODE")
+            group.create_task(role.run(stop))
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            while not await other.fetchval(waits):  # noqa: ASYNC110 - another session waits
+                await asyncio.sleep(0.01)
+            assert not await wait_for_event(began, 0.5)
+        await began.wait()
+        assert await cluster.key("patient")
+        stop.set()
+        await other.close()
 
 
 # Files
@@ -340,7 +364,7 @@ async def test_a_file_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
 async def test_where_no_file_can_be_made_leases_run_out(tmp_path: Path) -> None:
     folder_of(tmp_path / "offhook.db").write_text("not a folder")
     async with opened(tmp_path / "offhook.db") as store:
-        store.join("one")
+        await store.join("one")
         assert await store.release_dead() == 0
         await store.leave()
 
@@ -424,9 +448,29 @@ async def test_a_lock_from_before_the_server_was_started_is_forgotten(cluster: C
                 await killed.kill()
         assert await freed(store) == ["SM2"]
         assert await cluster.traces() == 1
-        store.join("next")
-        await cluster.until_joined("next")
+        await store.join("next")
         assert await cluster.traces() == 1
+
+
+async def test_the_server_notices_that_a_machine_has_vanished_before_most_leases_end(
+    cluster: Cluster,
+) -> None:
+    presence = Presence()
+    presence.join("own")
+    async with opened(cluster.url):
+        session = await asyncpg.connect(cluster.url)
+        await presence.attend(session)
+        idle, interval, count, unanswered = [
+            int(await session.fetchval("SELECT setting FROM pg_settings WHERE name = $1", name))
+            for name in (
+                "tcp_keepalives_idle",
+                "tcp_keepalives_interval",
+                "tcp_keepalives_count",
+                "tcp_user_timeout",
+            )
+        ]
+        assert idle + interval * count == unanswered / 1000 == 20
+        await session.close()
 
 
 async def test_one_of_a_version_that_holds_no_lock_is_never_taken_for_dead(
@@ -477,6 +521,12 @@ async def test_behind_a_pooler_only_one_with_a_way_past_it_holds_a_lock(cluster:
                     await without.kill()
                     await past.kill()
             assert await freed(store) == ["SM2"]
+            third = open_store(pooled, timeout=LEASE)
+            await third.open()
+            async with asyncio.timeout(60):
+                third.listen()
+                await third.join("third")  # returns, although there is no lock to be had
+            await third.close()
 
 
 async def test_one_that_has_not_noticed_that_its_session_has_ended_finds_its_own_lock_free(
@@ -499,11 +549,11 @@ async def test_one_that_has_not_noticed_that_its_session_has_ended_finds_its_own
 
 async def test_a_role_that_may_not_write_the_table_listens_all_the_same(cluster: Cluster) -> None:
     async with opened(cluster.url):
-        limited = open_store(await cluster.limited())
+        limited = open_store(await cluster.limited(), timeout=LEASE)
     await limited.open()
     async with opened(cluster.url) as store, asyncio.timeout(60):
         event = limited.listen()
-        limited.join("limited")
+        await limited.join("limited")  # nothing to wait for: it may not
         await event.wait()  # it listens
         with pytest.raises(StoreDenied):
             await limited.release_dead()
@@ -553,7 +603,7 @@ async def test_a_denied_table_is_reported_once_with_what_to_grant(
     monkeypatch.setattr(privileges, "ASK_AGAIN", 0.05)
     told = asyncio.Queue[Event]()
     async with opened(cluster.url), opened(await cluster.limited()) as limited:
-        limited.join("limited")
+        await limited.join("limited")
         taking = Takeover(limited, told.put_nowait)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             group.create_task(taking.run())

@@ -603,8 +603,8 @@ class Inbox(Protocol):
 class Presence(Protocol):
     """Tells workers that live from dead ones, whose leases need not run out."""
 
-    def join(self, owner: str) -> None:
-        """Show from now on that the worker of this process lives. Called once.
+    async def join(self, owner: str) -> None:
+        """Show from now on that the worker of this process lives. Called once, before it claims.
 
         What shows it ends with the process, however that ends, but not while it is merely stopped.
         Where nothing can show it, the worker is never taken for dead.
@@ -622,8 +622,8 @@ class Presence(Protocol):
         """Release the leases of workers that had joined and are dead; return how many.
 
         A worker is dead once it is certain, or has not shown for some seconds, that it lives; so
-        call it every second. A worker that is taken for dead by mistake has lost its leases: it can
-        neither settle nor send.
+        call it twice a second. A worker that is taken for dead by mistake has lost its leases: it
+        can neither settle nor send.
 
         Raises:
             StoreDenied: it lacks the privileges; the server is asked again after some minutes.

@@ -144,7 +144,7 @@ class WorkerRole:
             async with asyncio.TaskGroup() as group:
                 if sorter is not None:
                     group.create_task(sorter.run())
-                store.join(owner)
+                await store.join(owner)
                 group.create_task(takeover.run())
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())

@@ -8,7 +8,7 @@ from offhook.errors import StoreDenied, StoreUnavailable
 from offhook.events import Incident, Observer, Topic
 from offhook.stores.api import Presence
 
-_EVERY: Final = 1.0  # seconds
+_EVERY: Final = 0.5  # seconds
 
 
 class Takeover:
@@ -29,7 +29,7 @@ class Takeover:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Release the leases of dead workers, at once and every second, until `stop` is called."""
+        """Release the leases of dead workers, now and twice a second, until `stop` is called."""
         while not self._stopped.is_set():
             await self._look()
             await wait_for_event(self._stopped, _EVERY)

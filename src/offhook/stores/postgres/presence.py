@@ -1,7 +1,7 @@
 """Tell workers that live from those whose processes have ended, by locks that sessions hold.
 
 A session ends with its process, but also if it is cut off from a process that lives. That process
-opens another one, with another lock, within a second, and so says that it lives. If the server was
+opens another one, with another lock, within 0.5 s, and so says that it lives. If the server was
 stopped, all locks are gone, and nothing follows from that
 (docs/decisions/0034-taking-over-from-the-dead.md).
 """
@@ -23,8 +23,9 @@ from offhook.stores.postgres.privileges import Privileges
 _TAKE_OVER: Final = SQL.filled("take_over", release=RELEASE.name)
 
 # Seconds from finding a lock free until its worker is dead. One that lives opens another session
-# meanwhile: at once, or after 1 s at most. Of looks that are 1 s apart, the third finds it dead.
-_GRACE: Final = 1.9
+# meanwhile, for which it has four tries (`wakeup`), or finds its own lock free, for which it has
+# three looks (`takeover`): of looks that are 0.5 s apart, the fourth finds it dead.
+_GRACE: Final = 1.5
 # Seconds, after what has cut this process off from the server, and may have done so to others.
 _GRACE_AFTER_OUTAGE: Final = 10.0
 
@@ -130,6 +131,7 @@ class Presence:
             if not await session.fetchval(SQL["lock_key"], key):
                 return  # it is another's: the next time it will be another key
             self._session, self._key = session, key
+            await session.execute(SQL["notice_loss"])
             await session.execute(SQL["forget_earlier"])
         if self._owner:  # it may have left meanwhile
             await session.execute(SQL["join"], self._owner, self._key)

@@ -180,9 +180,10 @@ class PostgresStore:
 
     # Presence
 
-    def join(self, owner: str) -> None:
+    async def join(self, owner: str) -> None:
         self._presence.join(owner)
         self._wake.attend()
+        await self._wake.attended()
 
     async def leave(self) -> None:
         left = self._presence.leave()

@@ -24,7 +24,7 @@ _NOTIFY: Final = (
 _POLL: Final = 0.05  # seconds, behind a pooler, where LISTEN does not work
 _ALIVE: Final = 15.0  # seconds between questions whether the other end is still there
 _FIRST_REPEAT: Final = 0.1  # seconds
-_LAST_REPEAT: Final = 1.0  # seconds; others take a worker for dead that is not back in two
+_LAST_REPEAT: Final = 0.5  # seconds; others take a worker for dead that is not back in 1.5
 
 
 async def _ask(session: Connection) -> None:
@@ -62,6 +62,7 @@ class Wake:
         self._again = False
         self._attend = attend
         self._due = asyncio.Event()
+        self._attended = asyncio.Event()
 
     def listen(self) -> asyncio.Event:
         """Return an event that is set when any process has stored something."""
@@ -74,7 +75,12 @@ class Wake:
         """Have the session that listens attended to now; it is opened if need be."""
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen_for_ever())
+        self._attended.clear()
         self._due.set()
+
+    async def attended(self) -> None:
+        """Wait until the session has been attended to since, or can't be had at present."""
+        await wait_for_event(self._attended, self._timeout)
 
     def wake(self) -> None:
         """Wake all listeners; those elsewhere within 10 ms."""
@@ -116,6 +122,7 @@ class Wake:
             try:
                 connection = await connect(self._url, timeout=self._timeout)
             except StoreError:
+                self._attended.set()
                 await asyncio.sleep(delay)
                 delay = min(_LAST_REPEAT, 2 * delay)
                 continue
@@ -132,6 +139,7 @@ class Wake:
         if await is_pooled(connection):
             connection.terminate()
             while True:
+                self._attended.set()
                 self._wake_here()
                 await asyncio.sleep(_POLL)
         await connection.add_listener(_CHANNEL, self._heard)
@@ -140,6 +148,8 @@ class Wake:
         while True:
             self._due.clear()
             await self._attend(connection)
+            if not self._due.is_set():
+                self._attended.set()
             await wait_for_event(self._due, _ALIVE)
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

@@ -143,7 +143,7 @@ class SqliteStore:
 
     # Presence
 
-    def join(self, owner: str) -> None:
+    async def join(self, owner: str) -> None:
         self._presence.join(owner)
 
     async def leave(self) -> None:

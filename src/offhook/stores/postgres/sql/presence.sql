@@ -10,6 +10,14 @@
 -- name: lock_key
 SELECT pg_try_advisory_lock({locks}, $1::integer)
 
+-- Have the server end this session 20 s after its machine has vanished, rather than hours. The last
+-- is for a notification that is under way, which keeps the others from being used.
+-- name: notice_loss
+SELECT set_config('tcp_keepalives_idle', '5', false),
+       set_config('tcp_keepalives_interval', '5', false),
+       set_config('tcp_keepalives_count', '3', false),
+       set_config('tcp_user_timeout', '20s', false)
+
 -- Write down the key of a lock that is held. Repeated, it changes nothing.
 -- name: join
 INSERT INTO offhook.workers AS known (owner, key, server)

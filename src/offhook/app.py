@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from offhook.core.messages import StatusUpdate
 from offhook.core.responses import REFUSED, Fault
-from offhook.errors import ConfigurationError, OffhookError
+from offhook.errors import ConfigurationError, HandlerError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
@@ -113,6 +113,8 @@ class Offhook:
 
     def message(
         self,
+        _handler: None = None,
+        /,
         *,
         channel: str | None = None,
         where: Callable[[Message], object] | None = None,
@@ -133,6 +135,7 @@ class Offhook:
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
+        _need_parentheses("message", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_message(
@@ -149,6 +152,8 @@ class Offhook:
 
     def status(
         self,
+        _handler: None = None,
+        /,
         *,
         where: Callable[[StatusUpdate], object] | None = None,
         timeout: float | None = None,
@@ -159,6 +164,7 @@ class Offhook:
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
+        _need_parentheses("status", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_status(
@@ -170,6 +176,8 @@ class Offhook:
 
     def opt_out(
         self,
+        _handler: None = None,
+        /,
         *,
         channel: str | None = None,
         where: Callable[[Message], object] | None = None,
@@ -181,6 +189,7 @@ class Offhook:
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
+        _need_parentheses("opt_out", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_opt_out(
@@ -301,6 +310,11 @@ class Offhook:
         await receive()
         await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _need_parentheses(name: str, handler: object) -> None:
+    if handler is not None:
+        raise HandlerError(f"write @app.{name}(), with parentheses")
 
 
 def webhooks_of(app: Offhook) -> "Webhooks | None":

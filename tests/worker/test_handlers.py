@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import pytest
 
+from offhook.app import Offhook
 from offhook.core.messages import StatusUpdate
 from offhook.errors import HandlerError
 from offhook.worker.handlers import Handler, Handlers
@@ -208,15 +209,29 @@ async def yielding(message: Message) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("function", [unannotated, other_type, of_status, yielding, "plain"])
 def test_what_cannot_be_called_is_refused_at_registration(function: Callable[..., Any]) -> None:
-    with pytest.raises(HandlerError, match="handler"):
+    with pytest.raises(HandlerError, match=r"annotation|write|returns its replies|is a function"):
         Handlers().add_message(function)
 
 
 def test_a_refusal_says_what_may_be_named() -> None:
-    with pytest.raises(HandlerError, match=r"text: str.*may name Message"):
+    line = unannotated.__code__.co_firstlineno
+    with pytest.raises(HandlerError) as refused:
+        Handlers().add_message(unannotated)
+    assert str(refused.value) == (
+        f"unannotated ({__file__}:{line}): its parameter message has no annotation: "
+        "write `message: Message`"
+    )
+    with pytest.raises(HandlerError, match=r"`text: str`: write `text: Message`"):
         Handlers().add_message(other_type)
-    with pytest.raises(HandlerError, match=r"message: .*Message.*may name StatusUpdate"):
+    with pytest.raises(HandlerError, match=r"write `message: StatusUpdate`"):
         Handlers().add_status(plain)
+
+
+@pytest.mark.parametrize("name", ["message", "status", "opt_out"])
+def test_a_decorator_without_parentheses_says_so(name: str) -> None:
+    decorate: Any = getattr(Offhook(), name)
+    with pytest.raises(HandlerError, match=rf"write @app\.{name}\(\)"):
+        decorate(plain)
 
 
 async def never(message: Message) -> bool:

@@ -132,12 +132,13 @@ def _function(owner: str, name: str, function: Any) -> Iterator[str]:
 
 def _signature(thing: Any, start: str) -> str:
     signature = inspect.signature(thing)
-    given = [
-        _parameter(parameter)
+    shown = [
+        parameter
         for parameter in signature.parameters.values()
         if parameter.name not in {"self", "cls"} and parameter.name[0] != "_"
     ]
-    kinds = [p.kind for p in signature.parameters.values() if p.name not in {"self", "cls"}]
+    given = [_parameter(parameter) for parameter in shown]
+    kinds = [parameter.kind for parameter in shown]
     if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
         given.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
     returned = signature.return_annotation

@@ -198,17 +198,11 @@ def _handler(
         raise HandlerError(f"a handler is a function, not {function!r}")
     name = getattr(function, "__qualname__", None) or repr(function)
     code = _code(function)
-    if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
-        raise HandlerError(f"{name} yields: a handler returns its replies, or awaits message.reply")
-    if where is not None and inspect.iscoroutinefunction(where):
-        raise HandlerError(f"{name}: where is a plain function that answers at once, not async")
-    if timeout is not None and not timeout > 0:
-        raise HandlerError(f"{name}: timeout is in seconds and more than 0, not {timeout!r}")
-    if max_attempts is not None and max_attempts < 1:
-        raise HandlerError(f"{name}: max_attempts is at least 1, not {max_attempts!r}")
-    if on_retry not in get_args(OnRetry):
-        raise HandlerError(f'{name}: on_retry is "hold" or "skip", not {on_retry!r}')
-    positional, keywords = _parameters(function, name, given)
+    try:
+        _check(code, where, timeout, max_attempts, on_retry)
+        positional, keywords = _parameters(function, given)
+    except HandlerError as error:
+        raise HandlerError(f"{name}{_place(code)}: {error}") from None
     return Handler(
         name=name,
         function=function,
@@ -223,8 +217,33 @@ def _handler(
     )
 
 
+def _check(
+    code: Callable[..., Any],
+    where: Callable[[Any], object] | None,
+    timeout: float | None,
+    max_attempts: int | None,
+    on_retry: OnRetry,
+) -> None:
+    if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+        raise HandlerError("it yields; a handler returns its replies, or awaits message.reply")
+    if where is not None and inspect.iscoroutinefunction(where):
+        raise HandlerError("where is a plain function that answers at once, not async")
+    if timeout is not None and not timeout > 0:
+        raise HandlerError(f"timeout is in seconds and more than 0, not {timeout!r}")
+    if max_attempts is not None and max_attempts < 1:
+        raise HandlerError(f"max_attempts is at least 1, not {max_attempts!r}")
+    if on_retry not in get_args(OnRetry):
+        raise HandlerError(f'on_retry is "hold" or "skip", not {on_retry!r}')
+
+
+def _place(code: Callable[..., Any]) -> str:
+    """Return where a function is written, for people; empty if that is not known."""
+    written = getattr(inspect.unwrap(code), "__code__", None)
+    return f" ({written.co_filename}:{written.co_firstlineno})" if written else ""
+
+
 def _parameters(
-    function: Callable[..., Any], name: str, given: type[Subject]
+    function: Callable[..., Any], given: type[Subject]
 ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     """Return the arguments by position and by name; parameters with a default keep it."""
     namespace = getattr(inspect.unwrap(_code(function)), "__globals__", {})
@@ -235,16 +254,22 @@ def _parameters(
             continue
         asked = _asks_for(parameter, given, namespace)
         if not asked and parameter.default is parameter.empty:
-            raise HandlerError(
-                f"{name} asks for {parameter}: a handler's parameters are told apart by their "
-                f"annotations, and this one may name {given.__name__} (imported at run time, "
-                "not only for the type checker)"
-            )
+            raise HandlerError(_cannot_give(parameter, given))
         if parameter.kind is parameter.POSITIONAL_ONLY:
             positional.append(_SUBJECT if asked else parameter.default)
         elif asked:
             keywords.append(parameter.name)
     return tuple(positional), tuple(keywords)
+
+
+def _cannot_give(parameter: inspect.Parameter, given: type[Subject]) -> str:
+    right = f"{parameter.name}: {given.__name__}"
+    if parameter.annotation is parameter.empty:
+        return f"its parameter {parameter.name} has no annotation: write `{right}`"
+    return (
+        f"it can't be given `{parameter}`: write `{right}` ({given.__name__} imported at run time, "
+        "not only for the type checker), or give it a default"
+    )
 
 
 def _asks_for(

@@ -9,7 +9,7 @@ from offhook.twilio.simulator import (
     Said,
     Trouble,
 )
-from offhook.twilio.simulator.payloads import segments
+from offhook.twilio.simulator.payloads import Text, inbound
 from offhook.twilio.simulator.twiml import TwimlResult, parse_twiml
 from offhook.worker.message import Message
 from testing.twilio.helpers import (
@@ -111,12 +111,9 @@ async def test_a_seed_repeats_a_run() -> None:
     assert len(set(await bodies())) == 2
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [("a" * 160, 1), ("a" * 161, 2), ("ü" * 160, 1), ("é" * 307, 3), ("ж" * 71, 2), ("🙂" * 36, 2)],
-)
-def test_segments_are_counted(body: str, expected: int) -> None:
-    assert segments(body) == expected
+def test_segments_are_counted_as_a_carrier_does() -> None:
+    text = Text("SM1", "AC1", "+15551230001", "+15005550006", body="€" * 81)
+    assert dict(inbound(text))["NumSegments"] == "2"
 
 
 @pytest.mark.parametrize("at_once", [False, True])

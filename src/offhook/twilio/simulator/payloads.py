@@ -13,6 +13,7 @@ from typing import Final
 
 from offhook.core.addresses import channel_of
 from offhook.core.messages import Button, Location, Media
+from offhook.core.segments import segmented
 
 Params = tuple[tuple[str, str], ...]
 
@@ -27,12 +28,6 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 INBOUND_TYPE: Final = "application/x-www-form-urlencoded"
 STATUS_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
-
-# The GSM 7-bit basic character set; the extension set, whose characters count twice, is left out.
-_GSM: Final = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    "ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +61,6 @@ def inbound(text: Text) -> Params:
 def media_of(url: str) -> Media:
     """Return an attachment, its type guessed from the URL; JPEG if unknown."""
     return Media(url, mimetypes.guess_type(url)[0] or "image/jpeg")
-
-
-def segments(body: str) -> int:
-    """Return the SMS segments of a text: 160 or 153 GSM characters each, or 70 or 67 others.
-
-    https://www.twilio.com/docs/glossary/what-sms-character-limit
-    """
-    gsm = _GSM.issuperset(body)
-    length = len(body) if gsm else len(body.encode("utf-16-le")) // 2
-    alone, joined = (160, 153) if gsm else (70, 67)
-    return 1 if length <= alone else -(-length // joined)
 
 
 def status(
@@ -132,7 +116,7 @@ def _sms(text: Text) -> Iterator[tuple[str, str]]:
     if text.service:
         yield "MessagingServiceSid", text.service
     yield "ToZip", ""
-    yield "NumSegments", str(segments(text.body))
+    yield "NumSegments", str(segmented(text.body).count)
     yield "MessageSid", text.sid
     yield "AccountSid", text.account_sid
     yield "From", text.from_

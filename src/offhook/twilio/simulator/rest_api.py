@@ -20,13 +20,14 @@ from starlette.types import Message, Receive, Scope, Send
 from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
 from offhook.core.messages import MAX_MEDIA
+from offhook.core.segments import segmented
 from offhook.core.texts import MAX_BODY, units
 from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
 from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.log import Outbound, RestCall
 from offhook.twilio.simulator.messaging import Messaging
-from offhook.twilio.simulator.payloads import API_VERSION, segments
+from offhook.twilio.simulator.payloads import API_VERSION
 from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
 
 
@@ -188,7 +189,7 @@ def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:
         "from": None if outbound.service and waits else outbound.from_,
         "messaging_service_sid": outbound.service or None,
         "num_media": str(len(outbound.media)),
-        "num_segments": str(segments(outbound.body)),
+        "num_segments": str(segmented(outbound.body).count),
         "price": None,
         "price_unit": None,
         "sid": outbound.sid,

@@ -22,12 +22,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 .venv-peers/installed: pyproject.toml benchmarks/peers/constraints.txt
-	$(call peers,.venv-peers,peers,benchmarks/peers/constraints.txt)
+	$(call environment,.venv-peers,peers,benchmarks/peers/constraints.txt)
 
 .venv-arq/installed: pyproject.toml benchmarks/peers/constraints-arq.txt
-	$(call peers,.venv-arq,peer-arq,benchmarks/peers/constraints-arq.txt)
+	$(call environment,.venv-arq,peer-arq,benchmarks/peers/constraints-arq.txt)
 
-define peers
+define environment
 	$(PYTHON) -m venv --clear $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(3) 'pip>=25.1'
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(3) --group $(2)
@@ -115,5 +115,12 @@ pictures: $(VENV)/installed  ## the documentation's screenshots, taken anew (nee
 	$(BIN)/python -m tests.browser.pictures
 	$(BIN)/python -m tools.pages.picture
 
+.venv-site/installed: pyproject.toml constraints.txt
+	$(call environment,.venv-site,site,constraints.txt)
+
+.PHONY: site
+site: $(VENV)/installed .venv-site/installed  ## the documentation as a site with search, in build/site/html (ARGS="--source URL")
+	$(BIN)/python -m tools.site $(ARGS)
+
 clean:  ## removes what the targets above made
-	rm -rf $(VENV) .venv-peers .venv-arq .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peers .venv-arq .venv-site .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from testing.certificate import certificate
 from testing.ports import free_port
 
 _PATIENCE = 60.0  # seconds
@@ -81,7 +82,7 @@ def nginx(directory: Path, upstream: int) -> Iterator[Nginx]:
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         raise RuntimeError(_MISSING)
-    pem = _certificate(directory)
+    pem = certificate(directory)
     ports = {(scheme, kind): free_port() for scheme in ("https", "http") for kind in Forwarding}
     servers = "".join(_server(*key, port, upstream) for key, port in ports.items())
     config = directory / "nginx.conf"
@@ -110,20 +111,6 @@ def _server(scheme: str, kind: Forwarding, port: int, upstream: int) -> str:
         prefix="proxy_set_header X-Forwarded-Prefix /cut;" if says else "",
         upstream=upstream,
     )
-
-
-def _certificate(directory: Path) -> Path:
-    pem = directory / "tls.pem"
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-keyout", pem, "-out", directory / "crt.pem", "-days", "2",
-            "-subj", "/CN=bot.example.com", "-addext", "subjectAltName=DNS:bot.example.com",
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    pem.write_text(pem.read_text() + (directory / "crt.pem").read_text())
-    return pem
 
 
 def _await(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -177,5 +177,5 @@ async def test_a_receiver_that_is_away_raises_nothing() -> None:
     async with asyncio.timeout(60):
         event = await told.get()
     running.cancel()
-    assert "ConnectError" in str(event)
+    assert "ClientConnectorError" in str(event)
     assert "hidden" not in str(event)

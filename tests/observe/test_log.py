@@ -116,7 +116,7 @@ def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:
     stream = io.StringIO()
     configure_logging("info", as_json=False, stream=stream)
     logging.getLogger("bot").info("mine")
-    logging.getLogger("httpx2").info("GET https://example.com/?Body=secret")
+    logging.getLogger("watchfiles").info("GET https://example.com/?Body=secret")
     logging.getLogger("bot").error("failed", exc_info=RuntimeError("broken"))
     text = stream.getvalue()
     assert "mine" in text

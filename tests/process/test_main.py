@@ -95,9 +95,18 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
             assert "can't report the delivery of replies" in worker.output
 
 
-def test_a_child_loads_neither_a_command_line_nor_what_another_role_needs() -> None:
-    unused = {"typer", "rich", "uvicorn", "httpx2"}
-    script = f"import sys, offhook.process.main; print({unused} & sys.modules.keys())"
+@pytest.mark.parametrize(
+    ("modules", "unused"),
+    [
+        ("offhook.process.main", {"typer", "rich", "uvicorn", "aiohttp"}),
+        ("offhook.app, offhook.ingress.role, offhook.admin.service", {"typer", "aiohttp"}),
+    ],
+    ids=["a child", "what calls nobody"],
+)
+def test_a_child_loads_neither_a_command_line_nor_what_another_role_needs(
+    modules: str, unused: set[str]
+) -> None:
+    script = f"import sys, {modules}; print({unused} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

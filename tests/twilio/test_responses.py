@@ -15,10 +15,9 @@ from offhook.core.lifecycle import SendTrigger
 from offhook.doctor import public_url
 from offhook.errors import TwilioError
 from offhook.events import Event
+from offhook.http_session import MAX_BYTES, open_session, timeouts
 from offhook.twilio.client import TwilioClient
-from offhook.twilio.responses import MAX_BYTES
 from offhook.twilio.simulator import Simulator
-from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import Handler, answering, http, raw_server, read_request
 from tests.twilio.test_sender import claim, send_once, settings
 
@@ -87,8 +86,8 @@ async def alerts(url: str) -> str:
     change = AlertChange(
         Transition.RAISED, Alert("disk", Level.WARNING, 0.9, "text", "remedy", 0.0)
     )
-    async with PlainAsyncClient(timeout=PATIENCE) as client:
-        return await webhook._post(client, json.dumps(change.stage).encode())
+    async with open_session(timeouts(connect=PATIENCE, read=PATIENCE)) as session:
+        return await webhook._post(session, json.dumps(change.stage).encode())
 
 
 async def simulates(url: str) -> str:

@@ -6,12 +6,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import httpx2
 import pytest
 
 from offhook.clock import elapsed
 from offhook.core.lifecycle import SendTrigger
 from offhook.errors import OffhookError
+from offhook.http_session import timeouts
 from offhook.settings import Settings
 from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.twilio import sender as twilio_sender
@@ -190,13 +190,11 @@ def full_backlog() -> Iterator[int]:
 async def test_a_connection_that_is_not_made_in_time_postpones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        twilio_sender, "TIMEOUT", httpx2.Timeout(connect=0.2, read=5, write=5, pool=5)
-    )
+    monkeypatch.setattr(twilio_sender, "TIMEOUT", timeouts(connect=0.2, read=5))
     with full_backlog() as port:
         outcome = await send_once(f"http://127.0.0.1:{port}", claim())
     assert outcome.trigger is SendTrigger.POSTPONE
-    assert "ConnectTimeout" in outcome.error
+    assert "ConnectionTimeoutError" in outcome.error
 
 
 async def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +214,7 @@ async def test_a_send_that_never_gets_through_is_given_up_in_the_end() -> None:
 async def test_a_server_that_closes_after_reading_may_have_the_message() -> None:
     outcome = await send_to(answering(b""))
     assert outcome.trigger is SendTrigger.LOSE
-    assert outcome.error.startswith("no answer was read: RemoteProtocolError")
+    assert outcome.error.startswith("no answer was read: ServerDisconnectedError")
 
 
 async def test_half_an_answer_is_none() -> None:
@@ -232,12 +230,10 @@ async def _never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -
 async def test_a_server_that_never_answers_may_have_the_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        twilio_sender, "TIMEOUT", httpx2.Timeout(connect=5, read=0.05, write=5, pool=5)
-    )
+    monkeypatch.setattr(twilio_sender, "TIMEOUT", timeouts(connect=5, read=0.05))
     outcome = await send_to(_never_answer)
     assert outcome.trigger is SendTrigger.LOSE
-    assert "ReadTimeout" in outcome.error
+    assert "SocketTimeoutError" in outcome.error
 
 
 async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -251,7 +247,7 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_a_server_that_drips_is_not_waited_for_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(twilio_sender, "TOTAL", 0.1)
+    monkeypatch.setattr(twilio_sender, "TIMEOUT", timeouts(connect=5, read=5, total=0.1))
     outcome = await send_to(_drip)
     assert outcome.trigger is SendTrigger.LOSE
     assert "TimeoutError" in outcome.error

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import httpx2
+from aiohttp import ClientSession
 
 from offhook.alerts.evaluation import AlertChange
 from offhook.events import Incident, Observer, Topic
+from offhook.http_session import open_session, request, timeouts
 
 SIGNATURE_HEADER: Final = "X-Offhook-Signature"
 
@@ -21,7 +22,7 @@ PAUSES: Final = (1.0, 4.0, 16.0, 64.0, 256.0)
 """Seconds after each failed attempt but the last."""
 
 _QUEUED: Final = 1000  # the oldest changes are dropped
-_TIMEOUT: Final = 10.0  # seconds per attempt
+_TIMEOUT: Final = timeouts(connect=10.0, read=10.0, total=10.0)  # per attempt
 
 
 class AlertWebhook:
@@ -51,16 +52,16 @@ class AlertWebhook:
 
     async def run(self) -> None:
         """Post until cancelled."""
-        # Neither through a proxy from the environment nor following redirects.
-        async with httpx2.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+        # Not through a proxy of the environment's.
+        async with open_session(_TIMEOUT) as session:
             while True:
-                await self._deliver(client, await self._changes.get())
+                await self._deliver(session, await self._changes.get())
 
-    async def _deliver(self, client: httpx2.AsyncClient, change: AlertChange) -> None:
+    async def _deliver(self, session: ClientSession, change: AlertChange) -> None:
         body = json.dumps(_payload(change)).encode()
         reason = ""
         for pause in (*self._pauses, None):
-            reason = await self._post(client, body)
+            reason = await self._post(session, body)
             if not reason:
                 self._incident.end("alerts are delivered again")
                 return
@@ -68,7 +69,7 @@ class AlertWebhook:
                 await asyncio.sleep(pause)
         self._incident.report(f"an alert could not be delivered to OFFHOOK_ALERT_WEBHOOK: {reason}")
 
-    async def _post(self, client: httpx2.AsyncClient, body: bytes) -> str:
+    async def _post(self, session: ClientSession, body: bytes) -> str:
         """Post once; return why it failed, or an empty string."""
         headers = {
             "Content-Type": "application/json",
@@ -76,14 +77,10 @@ class AlertWebhook:
         }
         try:
             # Only the status is used, and a body may never end.
-            async with (
-                asyncio.timeout(_TIMEOUT),
-                client.stream("POST", self._url, content=body, headers=headers) as response,
-            ):
-                pass
+            response = await request(session, "POST", self._url, most=0, data=body, headers=headers)
         except Exception as error:  # noqa: BLE001 - an alert must not stop the process
             return type(error).__name__  # its text may show the URL, which may hold a token
-        return "" if response.is_success else f"it answered {response.status_code}"
+        return "" if response.is_success else f"it answered {response.status}"
 
 
 def signature(secret: bytes, body: bytes, at: int) -> str:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-import httpx2
 import typer
+from aiohttp import ClientError
 from rich.console import Console
 
 from offhook.cli.options import JsonOption
@@ -31,6 +31,7 @@ from offhook.dev.conversation import (
 )
 from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
+from offhook.http_session import open_session, timeouts
 from offhook.settings import Settings
 from offhook.terminal import console, milliseconds, print_json
 from offhook.twilio.simulator import WebhookCall, WebhookClient
@@ -177,23 +178,22 @@ def show_step(screen: Console, step: TextEvent) -> None:
 
 async def _through_dev(session: Session, order: SendTextRequest) -> AsyncIterator[TextEvent]:
     # The server ends the wait; the client's timeout is for a server that hangs.
-    timeout = httpx2.Timeout(5.0, read=order.timeout + 30.0)
+    timeout = timeouts(connect=5.0, read=order.timeout + 30.0)
     try:
         async with (
-            httpx2.AsyncClient(timeout=timeout, trust_env=False) as client,
-            client.stream(
-                "POST",
+            open_session(timeout) as dev,
+            dev.post(
                 session.url + TEXTS,
-                content=order.model_dump_json(),
+                data=order.model_dump_json(),
                 headers={TOKEN_HEADER: session.token},
             ) as response,
         ):
-            if not response.is_success:
-                await response.aread()
-                raise ConfigurationError(f"offhook dev refused the message: {response.text}")
-            async for line in response.aiter_lines():
-                yield from_line(line)
-    except httpx2.HTTPError as error:
+            if not response.ok:
+                text = await response.text()
+                raise ConfigurationError(f"offhook dev refused the message: {text}")
+            async for line in response.content:
+                yield from_line(line.decode())
+    except (ClientError, TimeoutError) as error:
         raise ConfigurationError(
             f"the offhook dev at {session.url} does not answer ({type(error).__name__}): "
             "look at its terminal"

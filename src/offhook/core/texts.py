@@ -12,6 +12,9 @@ Counted in UTF-16 code units, as emoji "can use more space". Whether Twilio coun
 not be verified; a text within this limit fits either way.
 """
 
+MAX_LINE: Final = 2048
+"""Characters that are kept of a text of another server's: a URL at Twilio has no more."""
+
 _SPACE: Final = re.compile(r"\s+")
 _ASTRAL: Final = 0x10000
 _JOINER: Final = "\N{ZERO WIDTH JOINER}"
@@ -32,6 +35,12 @@ def well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def one_line(text: str, most: int = MAX_LINE) -> str:
+    """Return the beginning of an untrusted text, on one line."""
+    text = well_formed(text[:most])
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def units(text: str) -> int:

@@ -1,22 +1,21 @@
 """Checks of the public URL: whether Twilio can reach offhook, as seen from this machine."""
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
-import httpx2
+from aiohttp import ClientConnectorCertificateError, ClientError, ClientSession
 
 from offhook.core.forms import Refusal
 from offhook.core.responses import ERROR_HEADER, Fault
 from offhook.core.signature import sign
+from offhook.core.texts import one_line
 from offhook.core.urls import MESSAGES_PATH
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.http_session import error_text, open_session, proxy_for, request, timeouts
 from offhook.settings import Settings, SignaturePolicy
-from offhook.twilio.client import is_elsewhere, is_encrypted
-from offhook.twilio.responses import IDENTITY, bounded, error_text, one_line
-from offhook.twilio.tls import tls_context
 from offhook.twilio.webhook_urls import messages_url
 from offhook.web.health import ALIVE
 
@@ -24,7 +23,8 @@ _SUBJECT: Final = "webhook"
 _SIGN: Final = "Set OFFHOOK_SIGNATURE=required, or unset it."
 
 HEALTH: Final = "/healthz"
-_TIMEOUT: Final = 8.0  # seconds
+_PATIENCE: Final = 8.0  # seconds
+_TIMEOUT: Final = timeouts(connect=_PATIENCE, read=_PATIENCE, total=_PATIENCE)
 _HEADER: Final = 200  # characters of a header that are shown
 _BAD_GATEWAY: Final = (502, 503, 504)
 _REFUSED: Final = frozenset({Refusal.MISSING_SIGNATURE.value, Refusal.SIGNATURE_MISMATCH.value})
@@ -60,23 +60,15 @@ async def webhook(settings: Settings) -> Findings:
         return []  # reported by `configuration.public_url`
     url = messages_url(settings)
     tokens = settings.auth_tokens
-    elsewhere = is_elsewhere(url)
-    async with httpx2.AsyncClient(
-        timeout=_TIMEOUT,
-        verify=tls_context(encrypted=is_encrypted(url), trust_env=elsewhere),
-        limits=httpx2.Limits(max_keepalive_connections=0),  # not the same process each time
-        follow_redirects=False,
-        headers=IDENTITY,
-        event_hooks=bounded(),
-        trust_env=elsewhere,
-    ) as client:
+    # A new connection each time, so that it is not the same process which answers.
+    async with open_session(_TIMEOUT, proxy=proxy_for(url)) as session:
         try:
-            unsigned = await _probe(client, url, "")
+            unsigned = await _probe(session, url, "")
             if not (unsigned.error in _REFUSED or settings.signature is SignaturePolicy.OFF):
-                alive = await _is_alive(client, settings)
+                alive = await _is_alive(session, settings)
                 return [_not_offhook(url, unsigned, alive=alive)]
-            own = [await _probe(client, url, token) for token in tokens]
-        except (httpx2.HTTPError, TimeoutError) as error:
+            own = [await _probe(session, url, token) for token in tokens]
+        except (ClientError, TimeoutError) as error:
             remedy = "Check the proxy, the firewall and the DNS; then run this again."
             return [fail(_SUBJECT, f"{url} cannot be reached from here: {_reason(error)}", remedy)]
     if unsigned.error not in _REFUSED:
@@ -85,16 +77,15 @@ async def webhook(settings: Settings) -> Findings:
     return [*found, *_accepted(own)]
 
 
-async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResult:
+async def _probe(session: ClientSession, url: str, token: str) -> ProbeResult:
     """Post a unique form without MessageSid, signed if there is a token."""
     fields = {"OffhookDoctor": secrets.token_hex(8)}
     headers = {"User-Agent": "offhook doctor"}
     if token:
         headers["X-Twilio-Signature"] = sign(url=url, params=fields.items(), auth_token=token)
-    async with asyncio.timeout(_TIMEOUT):
-        response = await client.post(url, data=fields, headers=headers)
+    response = await request(session, "POST", url, data=fields, headers=headers)
     return ProbeResult(
-        response.status_code,
+        response.status,
         *(
             one_line(response.headers.get(name, ""), _HEADER)
             for name in (ERROR_HEADER.decode(), "Location")
@@ -102,11 +93,11 @@ async def _probe(client: httpx2.AsyncClient, url: str, token: str) -> ProbeResul
     )
 
 
-async def _is_alive(client: httpx2.AsyncClient, settings: Settings) -> bool:
+async def _is_alive(session: ClientSession, settings: Settings) -> bool:
     """Return whether offhook's health check answers; a proxy may well not forward it."""
-    async with asyncio.timeout(_TIMEOUT):
-        response = await client.get(f"{settings.public_url}{settings.mount_path}{HEALTH}")
-    return response.status_code == httpx2.codes.OK and response.content == ALIVE
+    url = f"{settings.public_url}{settings.mount_path}{HEALTH}"
+    response = await request(session, "GET", url)
+    return response.status == HTTPStatus.OK and response.content == ALIVE
 
 
 def _not_offhook(url: str, reached: ProbeResult, *, alive: bool) -> Finding:
@@ -148,9 +139,9 @@ def _accepted(own: list[ProbeResult]) -> Findings:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
+    text = error_text(error)
+    if isinstance(error, ClientConnectorCertificateError):
         return f"its certificate cannot be verified ({text.rpartition(': ')[2]})"
-    if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
-        return f"no answer within {_TIMEOUT:g} s"
-    return error_text(error).partition(" ")[2] or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_PATIENCE:g} s"
+    return text.partition(" ")[2] or type(error).__name__

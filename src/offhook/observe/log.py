@@ -60,7 +60,7 @@ _run: ContextVar[Mapping[str, object]] = ContextVar("offhook_run", default=Mappi
 _HTTP_ERROR: Final = 500
 
 # These log each request or start at INFO; ours does too, without URLs, which may hold users' text.
-_QUIET: Final = ("uvicorn", "httpx2", "httpcore2", "watchfiles")
+_QUIET: Final = ("uvicorn", "watchfiles")
 
 # The log level of a run's end; INFO otherwise, as logging by the worker delays no response.
 _RUNS: Final[Mapping[Trigger, int]] = {

@@ -3,32 +3,28 @@
 https://www.twilio.com/docs/usage/requests-to-twilio
 """
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import httpx2
+from aiohttp import ClientError, encode_basic_auth
 
 from offhook.errors import TwilioError
+from offhook.http_session import error_text, open_session, proxy_for, request, timeouts
 from offhook.settings import Settings
 from offhook.twilio.error_codes import meaning
-from offhook.twilio.responses import IDENTITY, bounded, code_of, error_text, object_of, text_of
-from offhook.twilio.tls import tls_context
+from offhook.twilio.responses import code_of, object_of, text_of
 
-TIMEOUT: Final = httpx2.Timeout(10.0, connect=5.0)  # seconds
-TOTAL_TIMEOUT: Final = 20.0
-"""Seconds for a whole response: the timeout counts between packets, so a slow trickle evades it."""
+TIMEOUT: Final = timeouts(connect=5.0, read=10.0, total=20.0)
 
 MAX_PAGES: Final = 100
 """Pages read of a list, of 100 records each."""
 
 PAGE: Final = 100
 _LONGEST_PAGE: Final = 2_000_000  # bytes; 100 numbers have 200 kB
-
-_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_KEEP: Final = 5.0  # seconds for idle connections
 
 # https://www.twilio.com/docs/global-infrastructure/using-the-twilio-rest-api-in-a-non-us-region:
 # api.twilio.com, or api.dublin.ie1.twilio.com
@@ -42,14 +38,9 @@ def credentials(settings: Settings) -> tuple[str, str]:
     return settings.account_sid, next(iter(settings.auth_tokens), "")
 
 
-def is_elsewhere(url: str) -> bool:
-    """Return whether a URL may need the environment's proxy: not on this machine."""
-    return urlsplit(url).hostname not in _THIS_MACHINE
-
-
-def is_encrypted(url: str) -> bool:
-    """Return whether a URL is https."""
-    return urlsplit(url).scheme == "https"
+def authorization(login: tuple[str, str]) -> dict[str, str]:
+    """Return the header for the REST API."""
+    return {"Authorization": encode_basic_auth(*login)}
 
 
 def host_of(api: str, product: str) -> str:
@@ -79,22 +70,18 @@ class TwilioClient:
     def __init__(self, settings: Settings, auth: tuple[str, str] | None = None) -> None:
         self._api = settings.twilio_api
         self.account_sid = settings.account_sid
-        elsewhere = is_elsewhere(settings.twilio_api)
-        self._client = httpx2.AsyncClient(
-            auth=auth or credentials(settings),
-            verify=tls_context(encrypted=is_encrypted(settings.twilio_api), trust_env=elsewhere),
-            timeout=TIMEOUT,
-            follow_redirects=False,
-            headers=IDENTITY,
-            event_hooks=bounded(_LONGEST_PAGE),
-            trust_env=elsewhere,
+        self._session = open_session(
+            TIMEOUT,
+            keep=_KEEP,
+            proxy=proxy_for(settings.twilio_api),
+            headers=authorization(auth or credentials(settings)) | {"Accept": "application/json"},
         )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     async def get(self, product: str, path: str, **query: str) -> Mapping[str, Any]:
         """Return a resource."""
@@ -109,7 +96,7 @@ class TwilioClient:
     async def post_json(self, product: str, path: str, content: object) -> Mapping[str, Any]:
         """Update one of the few resources that take JSON."""
         url, headers = f"{host_of(self._api, product)}{path}", {"Content-Type": "application/json"}
-        return await self._ask("POST", url, content=json.dumps(content), headers=headers)
+        return await self._ask("POST", url, data=json.dumps(content), headers=headers)
 
     async def all(
         self, product: str, path: str, key: str, **query: str
@@ -135,17 +122,14 @@ class TwilioClient:
 
     async def _ask(self, method: str, url: str, **given: Any) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT):
-                response = await self._client.request(
-                    method, url, **{"headers": {"Accept": "application/json"}, **given}
-                )
-        except (httpx2.HTTPError, TimeoutError) as error:
+            response = await request(self._session, method, url, most=_LONGEST_PAGE, **given)
+        except (ClientError, TimeoutError) as error:
             where = urlsplit(url).netloc
             raise TwilioError(f"Twilio was not reached at {where}: {error_text(error)}") from error
-        answer = object_of(response)
+        answer = object_of(response.content)
         if response.is_success and answer:
             return answer
-        code, status = code_of(answer), response.status_code
+        code, status = code_of(answer), response.status
         text = meaning(code, text_of(answer, "message")) or f"Twilio answered {status}"
         if code:
             text = f"{text} (Twilio's error {code})"

@@ -11,11 +11,8 @@ from offhook.events import Observer, Problem, Sent, Topic
 from offhook.settings import Settings
 from offhook.stores.api import SendClaim, SendOutcome, Store
 from offhook.stores.availability import StoreWatch
+from offhook.twilio.sender import MAX_CONNECTIONS
 from offhook.worker.claim_loop import ClaimLoop
-
-MAX_SENDING: Final = 50
-"""Concurrent requests to Twilio from one process; its REST API answers 429 (error 20429) to an
-account with too many."""
 
 MIN_SEND_LEASE: Final = 30.0
 """Seconds, at least, until a send is `unknown`; requests time out well before."""
@@ -98,7 +95,7 @@ class SendLoop:
 
     async def _begin(self) -> float | None:
         """Begin all sends that are due; return the seconds until the next is."""
-        free = MAX_SENDING - len(self._loop.running)
+        free = MAX_CONNECTIONS - len(self._loop.running)
         if not free:
             return None
         answer = await self._loop.claim(lambda: self._claim(free))

@@ -7,18 +7,25 @@ https://www.twilio.com/docs/usage/security/availability-reliability
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import urlencode
 
-import httpx2
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponseError,
+    ClientSession,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+)
+from yarl import URL
 
 from offhook.core.signature import sign
 from offhook.core.urls import without_fragment
-from offhook.twilio.responses import MAX_BYTES, bounded
+from offhook.http_session import MAX_BYTES, Response, open_session, request, timeouts
 from offhook.twilio.simulator.connection_overrides import Overrides
 from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, Params
-from offhook.twilio.tls import tls_context
 
 # The number at which Twilio gives up is not documented: https://www.twilio.com/docs/api/errors/11215
 MAX_REDIRECTS: Final = 10
@@ -27,9 +34,13 @@ KEPT_OF_ANSWER: Final = 4096
 """Bytes of a response that a `Request` keeps: TwiML is short, error pages are long."""
 
 _FOLLOWED: Final = frozenset({301, 302})
-_CONNECTING: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
-_GARBLED: Final = (httpx2.RemoteProtocolError, httpx2.DecodingError, httpx2.InvalidURL)
-_WAITING: Final = (httpx2.ReadTimeout, httpx2.WriteTimeout, TimeoutError)
+_CONNECTING: Final = (ClientConnectorError, ConnectionTimeoutError)
+_GARBLED: Final = (
+    ServerDisconnectedError,
+    ClientResponseError,
+    ClientPayloadError,
+    ValueError,  # a redirect to what is no URL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +120,7 @@ class WebhookClient:
 
     def __init__(self, auth_token: str) -> None:
         self.auth_token = auth_token
-        self._client = httpx2.AsyncClient(
-            headers=dict(HEADERS),
-            # No cookies: this client stands for all senders, who do not share any.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            limits=httpx2.Limits(max_keepalive_connections=0),
-            verify=tls_context(trust_env=False),
-            follow_redirects=False,
-            event_hooks=bounded(MAX_BYTES + 1, encoded=True),
-            trust_env=False,  # an HTTP proxy can't reach this machine
-        )
+        self._session: ClientSession | None = None
 
     async def request(self, call: WebhookCall) -> WebhookResponse:
         """Request a webhook until it responds, its retries are used up or its time has passed.
@@ -140,7 +142,8 @@ class WebhookClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def _persist(self, call: WebhookCall) -> WebhookResponse:
         overrides = Overrides.parse(call.url)
@@ -165,36 +168,37 @@ class WebhookClient:
                 answer = await self._exchange(call, overrides, made)
         except _CONNECTING:
             answer = WebhookResponse(error=11205, failure="ct")
-        except _WAITING:
+        except TimeoutError:
             answer = WebhookResponse(error=11200, failure="rt")
         except _GARBLED:
             answer = WebhookResponse(error=11206, failure="protocol")
-        except httpx2.TransportError:
+        except ClientError:
             answer = WebhookResponse(error=11205, failure="broken")
         return replace(answer, seconds=time.perf_counter() - started)
 
     async def _exchange(
         self, call: WebhookCall, overrides: Overrides, made: list[Request]
     ) -> WebhookResponse:
-        response = await self._send("POST", httpx2.URL(call.url), call, overrides, made)
+        url = URL(call.url)
+        response = await self._send("POST", url, call, overrides, made)
         redirects = 0
-        while response.status_code in _FOLLOWED and "Location" in response.headers:
+        while response.status in _FOLLOWED and "Location" in response.headers:
             if redirects == MAX_REDIRECTS:
-                return WebhookResponse(response.status_code, error=11215, failure="redirects")
+                return WebhookResponse(response.status, error=11215, failure="redirects")
             redirects += 1
             # Without the parameters, as Twilio does: redirects break webhooks.
-            target = response.url.join(response.headers["Location"])
-            response = await self._send("GET", target, call, overrides, made)
+            url = url.join(URL(response.headers["Location"]))
+            response = await self._send("GET", url, call, overrides, made)
         return _answer(response)
 
     async def _send(
         self,
         method: str,
-        url: httpx2.URL,
+        url: URL,
         call: WebhookCall,
         overrides: Overrides,
         made: list[Request],
-    ) -> httpx2.Response:
+    ) -> Response:
         params = call.params if method == "POST" else ()
         # The signature covers the URL as the client normalizes it, without the fragment.
         headers = {
@@ -203,37 +207,44 @@ class WebhookClient:
         }
         if method == "POST":
             headers["Content-Type"] = call.content_type
-        request = self._client.build_request(
-            method,
-            url,
-            content=urlencode(params) if method == "POST" else None,
-            headers=headers,
-            timeout=httpx2.Timeout(
-                connect=overrides.connect, read=overrides.read, write=overrides.read, pool=None
-            ),
-        )
         target = without_fragment(str(url))
         record = Request(method, target, tuple(headers.items()), params, time.time())
         started = time.perf_counter()
         try:
-            response = await self._client.send(request)
+            response = await request(
+                self._opened(),
+                method,
+                url,
+                most=MAX_BYTES + 1,
+                data=urlencode(params) if method == "POST" else None,
+                headers=headers,
+                timeout=timeouts(connect=overrides.connect, read=overrides.read),
+            )
             record = _answered(record, response)
         finally:
             made.append(replace(record, seconds=time.perf_counter() - started))
         return response
 
+    def _opened(self) -> ClientSession:
+        """Return the session, opened at first use: a simulator may be made without a loop."""
+        if self._session is None:
+            self._session = open_session(
+                timeouts(connect=5.0, read=15.0), headers=HEADERS, compressed=True
+            )
+        return self._session
 
-def _answered(request: Request, response: httpx2.Response) -> Request:
+
+def _answered(made: Request, response: Response) -> Request:
     return replace(
-        request,
-        status=response.status_code,
+        made,
+        status=response.status,
         content_type=response.headers.get("Content-Type", ""),
         body=response.content[:KEPT_OF_ANSWER],
     )
 
 
-def _answer(response: httpx2.Response) -> WebhookResponse:
-    status = response.status_code
+def _answer(response: Response) -> WebhookResponse:
+    status = response.status
     content_type = response.headers.get("Content-Type", "")
     if len(response.content) > MAX_BYTES:
         return WebhookResponse(status, content_type, error=11750, failure="too-long")

@@ -17,8 +17,8 @@
     ├── TwilioError               Twilio's REST API refused a request, or was not reached
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, detected before it is stored
-    ├── NotRunning                `message.reply` was called outside a handler
-    ├── NotAwaited                a handler returned without awaiting its `message.reply`
+    ├── NotRunning                `message.reply` or another method was called outside a handler
+    ├── NotAwaited                a handler returned without awaiting a reply, or another call
     └── HandlerSignal             raised by handlers to end the attempt
         ├── Discard               settle as discarded: no retry, no notice
         └── RetryLater            try again after a given time
@@ -105,19 +105,19 @@ class InvalidReply(OffhookError, ValueError):  # noqa: N818
 
 
 class NotRunning(OffhookError, RuntimeError):  # noqa: N818
-    """`message.reply` was called while the message was not being handled."""
+    """A method of a message was called while the message was not being handled."""
 
 
 class NotAwaited(OffhookError, RuntimeError):  # noqa: N818
-    """A handler returned without awaiting a reply, which was not sent.
+    """A handler returned without awaiting a reply, or another call, which was never made.
 
     Args:
-        lines: where `message.reply` was called, for example `/srv/bot.py:12`.
+        lines: where it was called, for example `/srv/bot.py:12`.
     """
 
     def __init__(self, *lines: str) -> None:
         self.where = ",".join(lines)
-        super().__init__(f"message.reply was never awaited: {self.where}")
+        super().__init__(f"a call was never awaited: {self.where}")
 
 
 class HandlerSignal(OffhookError):  # noqa: N818

@@ -222,6 +222,10 @@ class Topic(StrEnum):
         _LASTING,
     )
     INTERNAL_ERROR = "internal-error", "a webhook was answered 503 because of a bug in offhook"
+    TYPING = (
+        "typing",
+        "a WhatsApp typing indicator was not shown; logged for the first one of each worker",
+    )
     SEND_FAILED = (
         "send-failed",
         "the outcome of a send could not be recorded; it will be unknown",
@@ -265,7 +269,7 @@ class Topic(StrEnum):
     )
     REPLY_NOT_AWAITED = (
         "reply-not-awaited",
-        "a handler returned without awaiting a reply; the text names the line",
+        "a handler returned without awaiting a reply, or another call; the text names the line",
     )
     REPLY_DIFFERS = (
         "reply-differs",

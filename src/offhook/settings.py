@@ -38,6 +38,13 @@ class TimeoutPolicy(StrEnum):
     REJECT = "reject"  # answer 503
 
 
+class TypingPolicy(StrEnum):
+    """Whether WhatsApp's typing indicator is shown by itself."""
+
+    OFF = "off"
+    AUTO = "auto"  # while a handler runs
+
+
 def _listed(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -199,6 +206,7 @@ class Settings(BaseSettings):
     timeout_notice: str = "This is taking longer than it should. We are trying again."
     failure_notice: str = "Sorry, something went wrong and we could not answer your message."
     limit_notice: str = "You are sending faster than we can answer. Please wait a little."
+    typing: TypingPolicy = TypingPolicy.OFF
     loop_limit: OptionalRate = (20, 60.0)
     sender_limit: OptionalRate = None
     twilio_api: str = "https://api.twilio.com"

@@ -17,6 +17,7 @@ from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
 from offhook.stores.api import Claim, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
+from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.message import Message
 from offhook.worker.replier import LedgerReplier
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
@@ -106,7 +107,8 @@ async def test_a_reply_that_is_tried_again_has_the_same_number(tmp_path: Path) -
             return await write(claim, drafts)
 
         line.store.write = away  # type: ignore[method-assign, assignment]
-        replier = LedgerReplier(line.store, claim, ADDRESS, line.told)
+        calls = HandlerCalls(claim.id, line.told)
+        replier = LedgerReplier(line.store, claim, ADDRESS, calls, line.told)
         with pytest.raises(StoreUnavailable):
             await replier.reply(Reply("hello"), None, "")
         send = await replier.reply(Reply("hello"), None, "")

@@ -32,7 +32,7 @@ class Cause(StrEnum):
     NO_HANDLER = "no-handler", "no handler for {}"
     NOT_AWAITED = (
         "not-awaited",
-        "message.reply was never awaited, so nothing of it was sent: write await before it in {}",
+        "a call was never awaited, so it was never made: write await before it in {}",
     )
     NOT_TWILIOS = "not-twilios", "not from Twilio: {}"
     OPERATOR = "operator", "by an operator"

@@ -191,6 +191,7 @@ class _Router:
         self._app = app
         self._others = {
             "/2010-04-01/": rest,
+            "/v2/": rest,
             "/simulator/": control,
             "/phone": phone,
             "/dashboard": dashboard,

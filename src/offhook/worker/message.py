@@ -9,6 +9,14 @@ from offhook.core.messages import InboundMessage, Reply, Send
 from offhook.errors import NotRunning
 
 
+class Typing(Protocol):
+    """Show the person that an answer is being written."""
+
+    def show(self, where: str) -> Call[None]:
+        """Show it now. The call has ended; `where` is the line that calls."""
+        ...
+
+
 class Replier(Protocol):
     """Write the replies of a running message."""
 
@@ -25,6 +33,7 @@ class Message(InboundMessage):
     """An inbound SMS, MMS or WhatsApp message, as a handler receives it."""
 
     _replier: Replier | None = field(default=None, repr=False, compare=False)
+    _typing: Typing | None = field(default=None, repr=False, compare=False)
 
     def reply(
         self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
@@ -54,3 +63,17 @@ class Message(InboundMessage):
             raise NotRunning("message.reply works while the message is being handled")
         reply = body if isinstance(body, Reply) else Reply(body, media=media)
         return self._replier.reply(reply, key, caller())
+
+    def typing(self) -> Call[None]:
+        """Show the person WhatsApp's typing indicator, which also marks their message as read.
+
+        It disappears with the next reply, and after 25 seconds. On other channels, and while it is
+        shown already, nothing happens. It does not wait for Twilio and never fails: a failure is
+        logged (`typing`). `await` may be left out.
+
+        Raises:
+            NotRunning: called outside a handler.
+        """
+        if self._typing is None:
+            raise NotRunning("message.typing works while the message is being handled")
+        return self._typing.show(caller())

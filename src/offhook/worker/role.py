@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import NamedTuple, Self
 
 from offhook.concurrency import wait_for_event
 from offhook.core.send_reference import FIELD, send_reference
@@ -17,6 +18,7 @@ from offhook.stores.api import Store
 from offhook.stores.availability import wait_until_available
 from offhook.stores.sqlite.store import SqliteStore
 from offhook.twilio.sender import TwilioSender
+from offhook.twilio.typing_indicator import TypingIndicator
 from offhook.twilio.webhook_urls import status_url
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
@@ -82,15 +84,15 @@ class WorkerRole:
             self._broken = False
             self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))
         limit = _sender_limit(self._settings, self._observer)
-        sender = TwilioSender(self._settings, status_callback=status_callback(self._settings))
+        twilio = _Twilio.of(self._settings, self._observer)
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
         try:
-            await self._serve(store, sender, credentials, limit, stop)
+            await self._serve(store, twilio, credentials, limit, stop)
         finally:
             if limit is not None:
                 await limit.close()
             await credentials.close()
-            await sender.close()
+            await twilio.close()
             await store.close()
 
     async def run_for_ever(self, stop: asyncio.Event) -> None:
@@ -119,7 +121,7 @@ class WorkerRole:
     async def _serve(
         self,
         store: Store,
-        sender: TwilioSender,
+        twilio: "_Twilio",
         credentials: Credentials,
         limit: SenderLimit | None,
         stop: asyncio.Event,
@@ -134,9 +136,10 @@ class WorkerRole:
             open_store=self._make_store,
             credentials=credentials,
             sender_limit=limit,
+            typing=twilio.typing,
             on_ready=self._on_ready,
         )
-        replies = SendLoop(store, sender, settings, observer, owner=owner)
+        replies = SendLoop(store, twilio.sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
         takeover = Takeover(store, observer)
         sorter = Sorter(store, observer) if isinstance(store, SqliteStore) else None
@@ -166,6 +169,24 @@ class WorkerRole:
             raise first from None
         finally:
             await store.leave()
+
+
+class _Twilio(NamedTuple):
+    """What a worker asks of Twilio."""
+
+    sender: TwilioSender
+    typing: TypingIndicator
+
+    @classmethod
+    def of(cls, settings: Settings, observer: Observer) -> Self:
+        return cls(
+            TwilioSender(settings, status_callback=status_callback(settings)),
+            TypingIndicator(settings, observer),
+        )
+
+    async def close(self) -> None:
+        for one in self:
+            await one.close()
 
 
 def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:

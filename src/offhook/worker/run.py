@@ -20,11 +20,12 @@ from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Started, Topic
 from offhook.ingress.validation import Validator
-from offhook.settings import Settings
+from offhook.settings import Settings, TypingPolicy
 from offhook.stores.api import Claim, Settlement, Store
 from offhook.stores.availability import StoreWatch
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import ThreadExecutor
+from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.handlers import Handler, Handlers, Subject
 from offhook.worker.message import Message
 from offhook.worker.outcome import (
@@ -42,6 +43,7 @@ from offhook.worker.outcome import (
 from offhook.worker.replier import LedgerReplier
 from offhook.worker.terms import Terms, terms_of
 from offhook.worker.throttle import Throttle
+from offhook.worker.typing import Indicator, RunTyping
 from offhook.worker.verification import verify
 
 _INTERRUPT_GRACE: Final = 1.0  # seconds for a cancelled handler to clean up
@@ -62,6 +64,7 @@ class Tools:
     watch: StoreWatch
     validator: Validator
     throttle: Throttle
+    typing: Indicator | None = None
 
 
 class _Over(Enum):
@@ -190,25 +193,34 @@ class Run:
     async def _handle(self, handler: Handler, subject: Subject, terms: Terms) -> Result | None:
         if self.until <= elapsed():  # the process stood still between the claim and now
             return Interrupted(0.0)
-        replier = None
+        calls = None
         if isinstance(subject, Message):
-            address = ReturnAddress.of(subject, self._tools.settings)
-            replier = LedgerReplier(self._tools.store, self.claim, address, self._tools.observer)
-            subject = replace(subject, _replier=replier)
-        work = asyncio.create_task(self._call(handler, subject, replier))
+            calls = HandlerCalls(self.claim.id, self._tools.observer)
+            subject = self._with_methods(subject, calls)
+        work = asyncio.create_task(self._call(handler, subject, calls))
         if handler.is_async:
             self._coroutine = work
         try:
             await wait_first(work, self._over, within=terms.timeout)
             if work.done() and not self._has_lapsed():
                 return work.result()
-            if replier is not None:
-                replier.end(NotRunning("the time of this run is over"))
+            if calls is not None:
+                calls.end(NotRunning("the time of this run is over"))
             return await self._cut_short(work, terms)
         finally:
             work.cancel()
-            if replier is not None:
-                replier.end(NotRunning("the run of this message is over"))
+            if calls is not None:
+                calls.end(NotRunning("the run of this message is over"))
+
+    def _with_methods(self, message: Message, calls: HandlerCalls) -> Message:
+        """Return a message whose methods work, through these calls."""
+        tools = self._tools
+        address = ReturnAddress.of(message, tools.settings)
+        typing = RunTyping(tools.typing, calls, message.sid, message.channel)
+        if tools.settings.typing is TypingPolicy.AUTO and not message.opt_out:
+            typing.show("")
+        replier = LedgerReplier(tools.store, self.claim, address, calls, tools.observer)
+        return replace(message, _replier=replier, _typing=typing)
 
     async def _cut_short(self, work: asyncio.Task[Result], terms: Terms) -> Result | None:
         """Cancel a handler that has timed out, has lost its lease or is interrupted.
@@ -233,9 +245,7 @@ class Run:
         await asyncio.wait({work}, timeout=_INTERRUPT_GRACE)
         return Interrupted(0.0 if work.done() else _THREAD_GRACE)
 
-    async def _call(
-        self, handler: Handler, subject: Subject, replier: LedgerReplier | None
-    ) -> Result:
+    async def _call(self, handler: Handler, subject: Subject, calls: HandlerCalls | None) -> Result:
         try:
             answer = (
                 handler.call(subject)
@@ -244,14 +254,15 @@ class Run:
             )
             if inspect.isawaitable(answer):
                 answer = await answer
-            if replier is None:
+            if calls is None or not isinstance(subject, Message):
                 return Returned()  # a status has no sender to reply to
-            await replier.finish()
+            await calls.finish()
+            address = ReturnAddress.of(subject, self._tools.settings)
             return Returned(
                 tuple(
                     draft
                     for number, reply in enumerate(replies(answer))
-                    for draft in drafts_of(reply, f"return:{number}", replier.address)
+                    for draft in drafts_of(reply, f"return:{number}", address)
                 )
             )
         except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from offhook.worker.handlers import Handlers
 from offhook.worker.heartbeat import Heartbeat, LoopMonitor
 from offhook.worker.run import Run, Tools
 from offhook.worker.throttle import Throttle
+from offhook.worker.typing import Indicator
 
 _SLACK: Final = 5.0
 """Seconds beyond a handler's timeout within which a healthy worker has settled its message."""
@@ -43,6 +44,7 @@ class Worker:
         open_store: makes another store, not open yet, for the heartbeat's own event loop.
         credentials: verify deferred requests; None for those of the settings.
         sender_limit: counts messages of each sender; None for no limit.
+        typing: shows typing indicators; None for none.
         on_ready: called once, after the first claim, also if there was nothing to claim.
     """
 
@@ -57,6 +59,7 @@ class Worker:
         open_store: Callable[[], Store],
         credentials: Credentials | None = None,
         sender_limit: SenderLimit | None = None,
+        typing: Indicator | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -76,6 +79,7 @@ class Worker:
             self._watch,
             validator,
             Throttle(settings, observer, sender_limit),
+            typing,
         )
         limit = settings.loop_limit
         self._counted = None if limit is None else LoopRule(limit[1])

@@ -45,6 +45,7 @@ from offhook.twilio.simulator import (
     Simulator,
     StatusCallback,
     Texted,
+    TypingShown,
 )
 from offhook.twilio.simulator import Event as LineEvent
 from offhook.web.design import PATH as DESIGN
@@ -125,7 +126,7 @@ class Phone:
             case Texted():
                 self._simulator.recall(event)
                 self._hear_line(event)
-            case Delivered() | Outbound() | RestCall() | StatusCallback():
+            case Delivered() | Outbound() | RestCall() | StatusCallback() | TypingShown():
                 self._hear_line(event)
             case _:
                 self.hear(event)

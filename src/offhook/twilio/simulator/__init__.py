@@ -12,6 +12,7 @@ from offhook.twilio.simulator.log import (
     RestCall,
     StatusCallback,
     Texted,
+    TypingShown,
 )
 from offhook.twilio.simulator.payloads import Text, inbound
 from offhook.twilio.simulator.simulator import Simulator
@@ -32,6 +33,7 @@ __all__ = [
     "Text",
     "Texted",
     "Trouble",
+    "TypingShown",
     "WebhookCall",
     "WebhookClient",
     "WebhookResponse",

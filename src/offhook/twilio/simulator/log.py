@@ -148,7 +148,20 @@ class RestCall:
     seconds: float
 
 
-Event = Texted | Delivered | Outbound | RestCall | StatusCallback
+@dataclass(frozen=True, slots=True)
+class TypingShown:
+    """A person has been shown a typing indicator, and that their message was read.
+
+    Attributes:
+        sid: the SID of their message.
+        time: seconds since the epoch.
+    """
+
+    sid: str
+    time: float
+
+
+Event = Texted | Delivered | Outbound | RestCall | StatusCallback | TypingShown
 Listener = Callable[[Event], None]
 """Called on the event loop; must be quick and must not raise. `asyncio.Queue.put_nowait` is one."""
 
@@ -195,7 +208,7 @@ class EventLog:
                 self._delivered.append(event)
             case StatusCallback():
                 self._callbacks.append(event)
-            case Texted() | RestCall():
+            case Texted() | RestCall() | TypingShown():
                 pass  # passed on, not recorded
         for listener in tuple(self._listeners):
             listener(event)

@@ -4,11 +4,12 @@ https://www.twilio.com/docs/messaging/api/message-resource
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -25,10 +26,12 @@ from offhook.core.texts import MAX_BODY, units
 from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
 from offhook.twilio.simulator.connection_overrides import usable
-from offhook.twilio.simulator.log import Outbound, RestCall
+from offhook.twilio.simulator.log import Outbound, RestCall, TypingShown
 from offhook.twilio.simulator.messaging import Messaging
 from offhook.twilio.simulator.payloads import API_VERSION
 from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
+
+_MESSAGE_SID: Final = re.compile("(?:SM|MM)[0-9a-f]{32}")
 
 
 class RestApi:
@@ -50,6 +53,7 @@ class RestApi:
             routes=[
                 Route(f"{messages}.json", self._create, methods=["POST"]),
                 Route(f"{messages}/{{sid}}.json", self._fetch, methods=["GET"]),
+                Route("/v2/Indicators/Typing.json", self._show_typing, methods=["POST"]),
                 *others,
             ]
         )
@@ -101,6 +105,17 @@ class RestApi:
         if outbound is None:
             return NOT_FOUND.response()
         return JSONResponse(_message(self._messaging.account_sid, outbound), 200, self._headers())
+
+    async def _show_typing(self, request: Request) -> Response:
+        # https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource
+        if refused := self._auth.refused(request):
+            return refused.response()
+        form = form_of(await request.body())
+        sid = form.get("messageId")
+        if form.get("channel") != "whatsapp" or not _MESSAGE_SID.fullmatch(sid):
+            return RestError(400, "invalid or incomplete inbound data in MDR").response()
+        self._messaging.history.record(TypingShown(sid, time.time()))
+        return JSONResponse({"success": True})
 
     def _headers(self) -> dict[str, str]:
         return {"Twilio-Request-Id": self._messaging.sid("RQ"), "X-Home-Region": "us1"}

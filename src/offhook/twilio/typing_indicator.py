@@ -1,0 +1,62 @@
+"""WhatsApp's typing indicator: a person sees that an answer is being written.
+
+https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource
+"""
+
+import asyncio
+from typing import Final
+
+from offhook.errors import TwilioError
+from offhook.events import Observer, Problem, Topic
+from offhook.settings import Settings
+from offhook.twilio.client import TwilioClient
+
+PATH: Final = "/v2/Indicators/Typing.json"
+CHANNEL: Final = "whatsapp"
+"""The only channel of this version of the resource."""
+
+LASTS: Final = 25.0
+"""Seconds until it disappears; it does so earlier with the reply. Shown again within this time, it
+stays as it is."""
+
+_MOST: Final = 100  # requests at once; beyond, none is made
+
+
+class TypingIndicator:
+    """Shows typing indicators: in the background, once each, and without raising anything.
+
+    Twilio marks the message as read. The first failure is reported, and no other.
+
+    Args:
+        settings: `twilio_api` and the account's credentials.
+        observer: called with the first failure.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._client = TwilioClient(settings)
+        self._observer = observer
+        self._reported = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def show(self, message_sid: str) -> None:
+        """Show one to the sender of a WhatsApp message. On the event loop; never waits."""
+        if len(self._tasks) < _MOST:
+            task = asyncio.create_task(self._show(message_sid))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is under way, and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.__aexit__()
+
+    async def _show(self, message_sid: str) -> None:
+        fields = {"messageId": message_sid, "channel": CHANNEL}
+        try:
+            await self._client.post("messaging", PATH, fields)
+        except TwilioError as error:
+            if not self._reported:
+                self._reported = True
+                self._observer(Problem(Topic.TYPING, f"a typing indicator was not shown: {error}"))

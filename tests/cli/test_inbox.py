@@ -132,7 +132,8 @@ def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> N
     assert (undelivered["delivery"], undelivered["error_code"]) == ("undelivered", "63049")
     assert undelivered["error"].startswith("Meta did not deliver the message")
     shown = call("messages", "show", "1").stdout
-    assert "sent, undelivered" in shown
+    assert "undelivered, undelivered" not in shown
+    assert "63049: Meta did not deliver the message" in shown
     assert "63049: Meta did not deliver the message" in shown
 
     (status,) = objects(call, "messages", "list", "--kind", "status")

@@ -24,6 +24,7 @@ from offhook.core.lifecycle import (
     Trigger,
     after_crash,
     later_delivery,
+    reported_trigger,
     send_sources,
     send_target,
     sources,
@@ -297,12 +298,13 @@ class Model:
             entry = next((e for e in self.entries if e.sid == sid), None)
         if entry is None or entry not in self.entries or entry.sid not in {"", sid}:
             return False
-        if entry.state in send_sources(SendTrigger.CONFIRM):
-            entry.state = send_target(SendTrigger.CONFIRM)
+        entry.delivery = later_delivery(entry.delivery, reported)
+        trigger = reported_trigger(entry.delivery)
+        if entry.state in send_sources(trigger):
+            entry.state = send_target(trigger)
             entry.settled = self.now
             self._end_sending(entry)
         entry.sid = sid
-        entry.delivery = later_delivery(entry.delivery, reported)
         return True
 
     def next_send_due(self) -> float | None:
@@ -322,8 +324,10 @@ class Model:
         post.settled = None
         post.history.append((Trigger.REPLAY, post.attempts))
         for entry in self._sends(post):
-            if entry.state in {SendState.FAILED, SendState.CANCELED}:
+            if entry.state in {SendState.FAILED, SendState.UNDELIVERED, SendState.CANCELED}:
                 entry.identity = f"{entry.identity}~{entry.id}"
+                if entry.state is not SendState.CANCELED:
+                    entry.state = send_target(SendTrigger.REPLACE)
         return True
 
     def drop(self, post: Post) -> bool:
@@ -386,6 +390,33 @@ class Model:
             self._look_again(lane)
         erased = len(idle) + len(gone)
         return erased, len(posts) + len(sends) - erased
+
+    # Outbox
+
+    def retry_send(self, entry: Entry, *, unknown: bool) -> Entry | None:
+        """Return the send that is sent now: the same, or another in its place."""
+        if entry not in self.entries or entry.message.reduced:
+            return None
+        if entry.state in send_sources(SendTrigger.RETRY):
+            entry.state = send_target(SendTrigger.RETRY)
+            entry.due, entry.tries, entry.settled = self.now, 0, None
+            return entry
+        if entry.state not in send_sources(SendTrigger.REPLACE):
+            return None
+        if entry.state is SendState.UNKNOWN and not unknown:
+            return None
+        entry.state, entry.settled = send_target(SendTrigger.REPLACE), self.now
+        identity = f"retry:{entry.id}"
+        made = Entry(entry.message, identity, entry.body, entry.to, self.now, self.now)
+        self.entries.append(made)
+        return made
+
+    def cancel_send(self, entry: Entry) -> bool:
+        sources = send_sources(SendTrigger.CANCEL) | send_sources(SendTrigger.DISMISS)
+        if entry not in self.entries or entry.state not in sources:
+            return False
+        entry.state, entry.settled = send_target(SendTrigger.CANCEL), self.now
+        return True
 
     # What the parts have in common
 

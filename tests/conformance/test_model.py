@@ -355,6 +355,23 @@ class Protocol(RuleBasedStateMachine):
             case Action.REDUCE:
                 assert self.do(lambda store: store.reduce(100)) == self.model.reduce()
 
+    @rule(which=which, retries=st.booleans(), unknown=st.booleans())
+    def operate_sends(self, which: int, retries: bool, unknown: bool) -> None:
+        if not self.model.entries:
+            return
+        entry = self.pick(self.model.entries, which)
+        if not retries:
+            assert self.do(lambda store: store.cancel_send(entry.id)) == (
+                self.model.cancel_send(entry)
+            )
+            return
+        retried = self.do(lambda store: store.retry_send(entry.id, unknown=unknown))
+        expected = self.model.retry_send(entry, unknown=unknown)
+        assert (retried is None) == (expected is None)
+        if retried is not None and expected is not None:
+            expected.id = expected.id or retried
+            assert retried == expected.id
+
     @rule(which=which, lane=st.sampled_from(LANES), at_work=st.booleans())
     def erase(self, which: int, lane: str, at_work: bool) -> None:
         """Forget somebody, or somebody to whom a run has just written."""

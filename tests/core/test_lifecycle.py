@@ -12,6 +12,7 @@ from offhook.core.lifecycle import (
     State,
     Trigger,
     later_delivery,
+    reported_trigger,
 )
 
 
@@ -46,8 +47,14 @@ def test_only_running_messages_are_settled_by_runs() -> None:
 
 def test_what_has_left_is_never_sent_again() -> None:
     assert SendState.PENDING not in reachable(SendState.UNKNOWN, lifecycle.send_table())
-    assert reachable(SendState.SENT, lifecycle.send_table()) == {SendState.SENT}
+    assert SendState.PENDING not in reachable(SendState.SENT, lifecycle.send_table())
     assert lifecycle.send_sources(SendTrigger.CLAIM) == {SendState.PENDING}
+
+
+@pytest.mark.parametrize("state", SendState)
+def test_every_send_leads_to_an_end(state: SendState) -> None:
+    ends = {SendState.SENT, SendState.REPLACED, SendState.CANCELED}
+    assert reachable(state, lifecycle.send_table()) & ends
 
 
 def test_parked_messages_have_no_place_in_a_lane() -> None:
@@ -82,3 +89,17 @@ def test_a_delivery_never_moves_backwards(
     known: Delivery | None, reported: Delivery, kept: Delivery
 ) -> None:
     assert later_delivery(known, reported) == kept
+
+
+@pytest.mark.parametrize(
+    ("status", "trigger"),
+    [
+        ("queued", SendTrigger.CONFIRM),
+        ("delivered", SendTrigger.CONFIRM),
+        ("canceled", SendTrigger.CONFIRM),
+        ("undelivered", SendTrigger.MISS),
+        ("failed", SendTrigger.MISS),
+    ],
+)
+def test_a_status_tells_what_became_of_a_send(status: str, trigger: SendTrigger) -> None:
+    assert reported_trigger(Delivery(status)) is trigger

@@ -36,6 +36,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "python-api": api.public_names,
     "python-values": api.values,
     "send-diagram": lifecycle.send_diagram,
+    "send-operator-diagram": lifecycle.send_operator_diagram,
     "send-table": lifecycle.send_table,
     "simulator-api": api.simulator,
     "topics": api.topics,

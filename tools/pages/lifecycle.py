@@ -6,12 +6,15 @@ from enum import StrEnum
 from typing import Final
 
 from offhook.core import lifecycle
-from offhook.core.lifecycle import SendState, State, Trigger
+from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 
 Transitions = Iterable[tuple[StrEnum, StrEnum, StrEnum]]
 
 # All arrows in one diagram cross each other.
 _OPERATORS: Final = frozenset({Trigger.DROP, Trigger.REPLAY})
+_OPERATORS_OF_SENDS: Final = frozenset(
+    {SendTrigger.RETRY, SendTrigger.REPLACE, SendTrigger.DISMISS}
+)
 
 
 def message_diagram() -> str:
@@ -31,8 +34,14 @@ def message_table() -> str:
 
 
 def send_diagram() -> str:
-    """Return the life of a send as a diagram."""
-    return _diagram(lifecycle.send_table(), f"[*] --> {SendState.PENDING}")
+    """Return what becomes of a send by itself, as a diagram."""
+    by_itself = [one for one in lifecycle.send_table() if one[1] not in _OPERATORS_OF_SENDS]
+    return _diagram(by_itself, f"[*] --> {SendState.PENDING}")
+
+
+def send_operator_diagram() -> str:
+    """Return what operators do with sends, as a diagram."""
+    return _diagram(one for one in lifecycle.send_table() if one[1] in _OPERATORS_OF_SENDS)
 
 
 def send_table() -> str:

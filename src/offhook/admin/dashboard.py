@@ -189,7 +189,7 @@ class Dashboard:
     async def _act(self, request: Request) -> Response:
         id_, doing = _id_of(request), _doing(request.path_params["doing"])
         await read_form(request)
-        if not await act(self._store(), doing, id_):
+        if await act(self._store(), doing, id_) is None:
             history = await self._store().show(id_)
             state = "deleted" if history is None else f"now {history.record.state}"
             raise ConfigurationError(f"message {id_} cannot be {doing.done}: it is {state}")

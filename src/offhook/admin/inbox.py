@@ -8,7 +8,7 @@ from offhook.admin.query import InboxQuery
 from offhook.core.keys import Kind
 from offhook.core.search import SCAN_LIMIT
 from offhook.stores.api import Inbox, Record
-from offhook.stores.bulk import Chosen, choose, find
+from offhook.stores.bulk import Chosen, choose, find, messages
 
 PAGE: Final = 50
 _NO_LIMIT: Final = 2**31
@@ -46,10 +46,10 @@ async def listing(inbox: Inbox, asked: InboxQuery) -> Listing:
     return Listing(records[:PAGE], records[PAGE - 1].id if more else None)
 
 
-async def select(inbox: Inbox, asked: InboxQuery) -> Chosen:
+async def select(inbox: Inbox, asked: InboxQuery) -> Chosen[Record]:
     """Return all matching messages, by state, kind and number.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    return await choose(inbox, asked.filter(limit=_NO_LIMIT))
+    return await choose(messages(inbox, asked.filter(limit=_NO_LIMIT)))

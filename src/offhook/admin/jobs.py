@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Final
 
 from offhook.errors import ConfigurationError
 from offhook.stores.api import Inbox
-from offhook.stores.bulk import REPLAYS_PER_SECOND, Act, Progressed, act_on_all
+from offhook.stores.bulk import REPLAYS_PER_SECOND, Progressed, act_on_all
 
 _KEPT: Final = 20  # jobs; older ones are forgotten
 
@@ -28,7 +28,7 @@ class Action(StrEnum):
         return f"{self}ed"
 
 
-_ACTS: Final[Mapping[Action, Act]] = MappingProxyType(
+_ACTS: Final[Mapping[Action, Callable[[Inbox, int], Awaitable[bool]]]] = MappingProxyType(
     {
         Action.REPLAY: lambda inbox, id_: inbox.replay(id_),
         Action.DISCARD: lambda inbox, id_: inbox.drop(id_),
@@ -36,9 +36,9 @@ _ACTS: Final[Mapping[Action, Act]] = MappingProxyType(
 )
 
 
-async def act(inbox: Inbox, doing: Action, id_: int) -> bool:
-    """Apply the action to one message; return False if its state does not allow that."""
-    return await _ACTS[doing](inbox, id_)
+async def act(inbox: Inbox, doing: Action, id_: int) -> int | None:
+    """Apply the action to one message; return None if its state does not allow that."""
+    return id_ if await _ACTS[doing](inbox, id_) else None
 
 
 @dataclass(slots=True)
@@ -105,7 +105,11 @@ class Jobs:
         rate = REPLAYS_PER_SECOND if job.doing is Action.REPLAY else None
         try:
             async for _ in act_on_all(
-                inbox, ids, _ACTS[job.doing], rate=rate, stop=job.stop, so_far=job.so_far
+                ids,
+                lambda id_: act(inbox, job.doing, id_),
+                rate=rate,
+                stop=job.stop,
+                so_far=job.so_far,
             ):
                 await asyncio.sleep(0)
         finally:

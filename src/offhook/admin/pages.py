@@ -20,6 +20,7 @@ TONES: Final = {
     State.WAITING: "warn",
     SendState.SENT: "good",
     SendState.FAILED: "bad",
+    SendState.UNDELIVERED: "bad",
     SendState.UNKNOWN: "warn",
 }
 _CUT: Final = 140  # characters of a text in a list

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "ingress": _Command("run:ingress", "Answer webhooks, and leave the handling to workers."),
     "worker": _Command("run:worker", "Handle messages that ingress machines have stored."),
     "messages": _Command("messages:command", "List, show, replay, discard and erase messages."),
+    "sends": _Command("sends:command", "List, show, retry and cancel replies."),
     "stats": _Command("stats:command", "Count messages and replies by state."),
     "connect": _Command("connect:command", "Show which webhook Twilio calls, and set it."),
     "bench": _Command("bench:command", "Load a running server, and time its answers."),

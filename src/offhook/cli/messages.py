@@ -5,23 +5,33 @@ from typing import Annotated
 
 import typer
 
-from offhook.cli.messages_change import Operation, Selection, change, per_second
+from offhook.cli.changes import NO_LIMIT, Operation, Selection, change, per_second
 from offhook.cli.messages_erase import command as erase
-from offhook.cli.messages_view import history_object, print_history, record_object, records_table
+from offhook.cli.messages_view import (
+    ahead_in_words,
+    history_object,
+    print_history,
+    record_object,
+    records_table,
+)
 from offhook.cli.options import (
+    DryRunOption,
     JsonOption,
     KindOption,
+    RevealOption,
     SenderOption,
     SidOption,
     SinceOption,
     StateOption,
     StoreOption,
     UntilOption,
+    YesOption,
 )
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
 from offhook.settings import Settings
-from offhook.stores.api import Filter, History, Record
+from offhook.stores import bulk
+from offhook.stores.api import Filter, History, Inbox, Record, Store
 from offhook.stores.bulk import REPLAYS_PER_SECOND, pages
 from offhook.terminal import complain, console, print_json
 
@@ -32,7 +42,6 @@ command = typer.Typer(
 )
 command.command("erase")(erase)
 
-_RevealOption = Annotated[bool, typer.Option("--reveal", help="Show numbers and texts.")]
 _Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `messages list` shows them.")]
 _SomeIds = Annotated[
     list[int] | None, typer.Argument(metavar="[ID...]", help="As `messages list` shows them.")
@@ -40,10 +49,6 @@ _SomeIds = Annotated[
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All messages that match the filters; --state is required.")
 ]
-_DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print how many match, and change nothing.")
-]
-_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 _RateOption = Annotated[
     float | None,
     typer.Option(parser=per_second, metavar="RATE", help="Maximum rate: 50/s, 600/m."),
@@ -65,7 +70,7 @@ def list_(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     store: StoreOption = None,
-    reveal: _RevealOption = False,
+    reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List messages, newest first.
@@ -94,7 +99,7 @@ def show(
     ids: _Ids,
     *,
     store: StoreOption = None,
-    reveal: _RevealOption = False,
+    reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show messages with their attempts and replies.
@@ -127,8 +132,8 @@ def replay(
     since: SinceOption = None,
     until: UntilOption = None,
     rate: _RateOption = None,
-    dry_run: _DryRunOption = False,
-    yes: _YesOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -145,12 +150,12 @@ def replay(
       offhook messages replay --all --state dead --since 2h --dry-run
       offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """
-    wanted = Filter(state, kind, sender, sid, since, until)
-    selection = Selection(
-        ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or REPLAYS_PER_SECOND
+    wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
+    selection = _selection(
+        ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or REPLAYS_PER_SECOND
     )
     change(
-        Operation("replay", "replayed", lambda inbox, id_: inbox.replay(id_)),
+        Operation("replay", "replayed", _replay, _why_not),
         selection,
         settings_beside_dev(store),
         as_json=as_json,
@@ -169,8 +174,8 @@ def discard(
     since: SinceOption = None,
     until: UntilOption = None,
     rate: _RateOption = None,
-    dry_run: _DryRunOption = False,
-    yes: _YesOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,21 +187,64 @@ def discard(
       offhook messages discard 17
       offhook messages discard --all --state dead --until 7d --yes
     """
-    wanted = Filter(state, kind, sender, sid, since, until)
-    selection = Selection(ids or [], wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
+    wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
+    selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
-        Operation("discard", "discarded", lambda inbox, id_: inbox.drop(id_)),
+        Operation("discard", "discarded", _discard, _why_not),
         selection,
         settings_beside_dev(store),
         as_json=as_json,
     )
 
 
+def _selection(
+    ids: list[int] | None,
+    wanted: Filter,
+    *,
+    every: bool,
+    dry_run: bool,
+    sure: bool,
+    rate: float | None,
+) -> Selection[Record]:
+    return Selection(
+        "messages",
+        ids or [],
+        lambda store: bulk.messages(store, wanted),
+        is_filtered=wanted != Filter(kind=wanted.kind, limit=NO_LIMIT),
+        has_state=wanted.state is not None,
+        every=every,
+        dry_run=dry_run,
+        sure=sure,
+        rate=rate,
+        as_object=lambda record: record_object(record, reveal=False),
+        as_table=lambda records, width: records_table(records, reveal=False, width=width),
+    )
+
+
+async def _replay(store: Store, id_: int) -> int | None:
+    return id_ if await store.replay(id_) else None
+
+
+async def _discard(store: Store, id_: int) -> int | None:
+    return id_ if await store.drop(id_) else None
+
+
+async def _why_not(inbox: Inbox, id_: int) -> str:
+    history = await inbox.show(id_)
+    if history is None:
+        return "there is no such message"
+    if history.record.reduced:
+        return "its text was not kept (OFFHOOK_KEEP_BODIES)"
+    if history.behind is not None:
+        return f"it waits behind {ahead_in_words(history.behind)}"
+    return f"it is {history.record.state}"
+
+
 async def _list(settings: Settings, wanted: Filter, *, as_json: bool, reveal: bool) -> list[Record]:
     """Print objects page by page, or return the records for a table."""
     records: list[Record] = []
     async with existing(settings) as store:
-        async for page in pages(store, wanted):
+        async for page in pages(bulk.messages(store, wanted)):
             if as_json:
                 for record in page:
                     print_json(record_object(record, reveal=reveal))

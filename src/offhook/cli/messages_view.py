@@ -173,7 +173,8 @@ def _attempt_line(attempt: Attempt, *, reveal: bool) -> tuple[float, str, str]:
 
 
 def _send_line(send: Send, *, reveal: bool) -> Text:
-    delivery = f", {send.delivery.status}" if send.delivery else ""
+    status = send.delivery.status if send.delivery else ""
+    delivery = f", {status}" if status and status != send.state else ""
     body = printable(send.body) if reveal else f"{len(send.body)} characters"
     error = printable(": ".join(filter(None, (send.error_code, _send_error(send, reveal=reveal)))))
     return Text.assemble(

@@ -59,6 +59,14 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
 
+RevealOption = Annotated[bool, typer.Option("--reveal", help="Show numbers and texts.")]
+
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print how many match, and change nothing.")
+]
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [OFFHOOK_HOST]")]
 

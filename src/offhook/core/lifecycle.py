@@ -100,8 +100,10 @@ class SendState(StrEnum):
     SENDING = "sending"  # the request may have left
     SENT = "sent"  # Twilio has it
     FAILED = "failed"  # Twilio refused it
-    UNKNOWN = "unknown"  # sent, but the response was lost: never repeated
-    CANCELED = "canceled"  # withdrawn before it was sent
+    UNDELIVERED = "undelivered"  # Twilio had it, and could not deliver it
+    UNKNOWN = "unknown"  # sent, but the response was lost: never repeated by itself
+    REPLACED = "replaced"  # not delivered, or unknown; another send has taken its place
+    CANCELED = "canceled"  # withdrawn before it was sent, or not to be sent again
 
 
 MAY_HAVE_LEFT: Final = frozenset({SendState.SENDING, SendState.SENT, SendState.UNKNOWN})
@@ -117,7 +119,11 @@ class SendTrigger(StrEnum):
     POSTPONE = "postpone"  # certainly not accepted (not connected, 429): retried later
     LOSE = "lose"  # the request was sent, the response was lost
     CONFIRM = "confirm"  # a status callback shows that Twilio accepted it
+    MISS = "miss"  # a status callback shows that it was not delivered
     CANCEL = "cancel"
+    RETRY = "retry"  # an operator has it sent after all, or sooner
+    REPLACE = "replace"  # an operator has its text sent again, as another send
+    DISMISS = "dismiss"  # an operator decides that it is not sent again
 
 
 _SS, _ST = SendState, SendTrigger
@@ -130,7 +136,11 @@ _SEND: Final[Mapping[SendTrigger, tuple[frozenset[SendState], SendState]]] = Map
         _ST.POSTPONE: (frozenset({_SS.SENDING}), _SS.PENDING),
         _ST.LOSE: (frozenset({_SS.SENDING}), _SS.UNKNOWN),
         _ST.CONFIRM: (frozenset({_SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
+        _ST.MISS: (frozenset({_SS.SENDING, _SS.UNKNOWN, _SS.SENT}), _SS.UNDELIVERED),
         _ST.CANCEL: (frozenset({_SS.PENDING}), _SS.CANCELED),
+        _ST.RETRY: (frozenset({_SS.PENDING, _SS.FAILED}), _SS.PENDING),
+        _ST.REPLACE: (frozenset({_SS.FAILED, _SS.UNDELIVERED, _SS.UNKNOWN}), _SS.REPLACED),
+        _ST.DISMISS: (frozenset({_SS.FAILED, _SS.UNDELIVERED}), _SS.CANCELED),
     }
 )
 
@@ -175,6 +185,15 @@ _RANK: Final[Mapping[str, int]] = MappingProxyType(
 
 STATUSES: Final = frozenset(_RANK) | {"receiving", "received"}
 """All statuses that Twilio gives a message."""
+
+
+NOT_DELIVERED: Final = frozenset({"undelivered", "failed"})
+"""The statuses of a message that did not reach its recipient, and will not."""
+
+
+def reported_trigger(delivery: Delivery) -> SendTrigger:
+    """Return what a reported delivery does to a send, where its state allows that."""
+    return SendTrigger.MISS if delivery.status in NOT_DELIVERED else SendTrigger.CONFIRM
 
 
 def later_delivery(known: Delivery | None, reported: Delivery) -> Delivery:

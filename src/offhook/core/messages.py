@@ -179,7 +179,7 @@ class Send:
         id: its number in the ledger.
         identity: `reply:0`, `return:0`, `notice:slow` or `key:...`, unique per message. A repeated
             attempt that reaches the same identity gets this send.
-        state: pending, sending, sent, failed, unknown or canceled.
+        state: pending, sending, sent, failed, undelivered, unknown, replaced or canceled.
         body: the text.
         to: the recipient.
         sid: Twilio's MessageSid, once known.

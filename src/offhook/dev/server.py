@@ -30,7 +30,7 @@ from offhook.observe.system import SystemMonitor
 from offhook.process.server import server_for, serving
 from offhook.stores import opened
 from offhook.stores.api import Filter, Inbox, Store
-from offhook.stores.bulk import choose
+from offhook.stores.bulk import choose, messages
 from offhook.twilio.simulator import Simulator
 from offhook.web.local_only import LocalOnly, TokenAuth
 
@@ -155,7 +155,8 @@ async def dev_server(
 
 async def _retry_waiting(inbox: Inbox) -> None:
     """Retry waiting messages at once: the change may have fixed the bot."""
-    for id_ in (await choose(inbox, Filter(state=State.WAITING, limit=_RETRIED))).ids:
+    waiting = messages(inbox, Filter(state=State.WAITING, limit=_RETRIED))
+    for id_ in (await choose(waiting)).ids:
         await inbox.replay(id_)
 
 

@@ -354,8 +354,9 @@ class Ledger(Protocol):
     ) -> bool:
         """Apply a status callback, never backwards. Return whether it refers to a send.
 
-        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on. A
-        callback never refers to a send of another account than the one that signed it.
+        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on. One
+        that was not delivered becomes `undelivered`. A callback never refers to a send of another
+        account than the one that signed it.
         """
         ...
 
@@ -497,6 +498,61 @@ class Erasure:
 
 
 @dataclass(frozen=True, slots=True)
+class SendRecord:
+    """A send as operators see it.
+
+    Attributes:
+        message_id: of the message that it answers.
+        sender: the number it comes from, or a Messaging Service SID.
+        created: when it was written.
+        settled: when it reached its state; None while it is to be sent.
+        due: the time of its next try, if it waits for one.
+        delivery: the last status that Twilio reported; empty for none.
+        error_code: Twilio's, where it gave one.
+    """
+
+    id: int
+    message_id: int
+    identity: str
+    state: SendState
+    account_sid: str
+    sender: str
+    to: str
+    body: str
+    created: float
+    due: float
+    tries: int
+    settled: float | None
+    sid: str
+    delivery: str
+    error_code: str
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class SendFilter:
+    """Which sends to list; all that is given must fit. Newest first.
+
+    Attributes:
+        delivery: the status that Twilio reported last.
+        code: Twilio's error code.
+        sender: the number they come from, or a Messaging Service SID.
+        to: the recipient, as written in the ledger.
+        since, until: of when they were written.
+    """
+
+    state: SendState | None = None
+    delivery: str = ""
+    code: str = ""
+    sender: str = ""
+    to: str = ""
+    since: float | None = None
+    until: float | None = None
+    before_id: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The store at a glance.
 
@@ -553,8 +609,9 @@ class Inbox(Protocol):
         One that waits for its next attempt keeps its place, and is due at once; its first attempt
         goes on counting. What goes before it in its lane still does.
 
-        Sends that are sent or unknown stay, and are not repeated; failed and cancelled ones may
-        be written again. Return False when the message is not in a state to be replayed, or is
+        Sends that are sent or unknown stay, and are not repeated; those that failed, were not
+        delivered or were cancelled may be written again, and the first two are `replaced` then.
+        Return False when the message is not in a state to be replayed, or is
         reduced.
         """
         ...
@@ -600,6 +657,41 @@ class Inbox(Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """Shows sends to operators, and carries out their decisions. It runs no handler."""
+
+    async def find_sends(self, wanted: SendFilter) -> Sequence[SendRecord]:
+        """Return the sends that fit, newest first.
+
+        With a state other than `sent`, the cost does not grow with what was sent.
+        """
+        ...
+
+    async def show_send(self, send_id: int) -> SendRecord | None:
+        """Return a send."""
+        ...
+
+    async def retry_send(self, send_id: int, *, unknown: bool = False) -> int | None:
+        """Have a send's text sent (again); return the number under which it will be.
+
+        One that is pending is due at once, and one that failed is pending again: both keep number
+        and place in their lane, and their tries count anew. One that was not delivered was
+        accepted by Twilio: it is `replaced` by another send, at the tail of its lane. So is an
+        unknown one, but only with `unknown`: the person may have had it. What goes before it in its
+        lane still does. A replaced send can't be retried, so that each is sent once more at most.
+
+        Return None when its state does not allow that, or its text was not kept.
+        """
+        ...
+
+    async def cancel_send(self, send_id: int) -> bool:
+        """Withdraw a send that is pending, or leave one unsent that failed or was not delivered.
+
+        Return False when its state does not allow that.
+        """
+        ...
+
+
 class Presence(Protocol):
     """Tells workers that live from dead ones, whose leases need not run out."""
 
@@ -632,7 +724,7 @@ class Presence(Protocol):
         ...
 
 
-class Store(Queue, Ledger, Inbox, Presence, Protocol):
+class Store(Queue, Ledger, Inbox, Outbox, Presence, Protocol):
     """Everything durable. One object serves one event loop."""
 
     @property

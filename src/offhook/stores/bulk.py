@@ -1,31 +1,69 @@
-"""Act on many messages: chosen once, at a rate, and stoppable at any moment."""
+"""Act on many messages or sends: chosen once, at a rate, and stoppable at any moment."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from offhook.concurrency import wait_for_event
 from offhook.core.privacy import spellings
 from offhook.errors import StoreError
-from offhook.stores.api import Filter, Inbox, Record
+from offhook.stores.api import Filter, Inbox, Outbox, Record, SendFilter, SendRecord
 
-Act = Callable[[Inbox, int], Awaitable[bool]]
-"""Acts on one message; returns False when its state does not allow that."""
+R = TypeVar("R", bound=Record | SendRecord)
+
+Act = Callable[[int], Awaitable[int | None]]
+"""Acts on what has a number; returns its number now, None when its state does not allow that."""
 
 SHOWN: Final = 5
-"""Messages shown of many: enough to see whether the right ones were chosen."""
+"""Shown of many: enough to see whether the right ones were chosen."""
 
 REPLAYS_PER_SECOND: Final = 50.0
 """The default: each is a run of a handler, and new messages need their turn too."""
+
+RETRIES_PER_SECOND: Final = 50.0
+"""The default: each is a request to Twilio, which new replies need too."""
 
 # Records come with their forms, 64 KiB at most: a page is some MB in the worst case.
 _PAGE: Final = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[R]):
+    """What fits a filter, page by page.
+
+    Attributes:
+        find: returns so many that fit, newest first; of those before a number, if one is given.
+        limit: how many are listed at most.
+        before: the number before which the first page begins; None for the newest.
+    """
+
+    find: Callable[[int, int | None], Awaitable[list[R]]]
+    limit: int
+    before: int | None = None
+
+
+def messages(inbox: Inbox, wanted: Filter) -> Listing[Record]:
+    """Return the messages that fit: a sender is found in every channel."""
+
+    async def page(limit: int, before: int | None) -> list[Record]:
+        return await find(inbox, replace(wanted, limit=limit, before_id=before))
+
+    return Listing(page, wanted.limit, wanted.before_id)
+
+
+def sends(outbox: Outbox, wanted: SendFilter) -> Listing[SendRecord]:
+    """Return the sends that fit: a recipient is found in every channel."""
+
+    async def page(limit: int, before: int | None) -> list[SendRecord]:
+        return await find_sends(outbox, replace(wanted, limit=limit, before_id=before))
+
+    return Listing(page, wanted.limit, wanted.before_id)
+
+
 @dataclass(slots=True)
-class Chosen:
-    """The messages that fit a filter at one moment.
+class Chosen(Generic[R]):
+    """What fits a filter at one moment.
 
     Attributes:
         ids: the oldest first: what is replayed lines up again in the order it came in.
@@ -33,7 +71,7 @@ class Chosen:
     """
 
     ids: list[int] = field(default_factory=list)
-    first: list[Record] = field(default_factory=list)
+    first: list[R] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -41,7 +79,7 @@ class Progressed:
     """The progress of an action.
 
     Attributes:
-        refused: messages that had gone to another state meanwhile.
+        refused: those that had gone to another state meanwhile.
         error: why it ended early, unless it was stopped.
     """
 
@@ -53,7 +91,7 @@ class Progressed:
 
     @property
     def untouched(self) -> int:
-        """Messages that were not reached."""
+        """Those that were not reached."""
         return self.matched - self.done - self.refused
 
 
@@ -67,21 +105,30 @@ async def find(inbox: Inbox, wanted: Filter) -> list[Record]:
     return records[: wanted.limit]
 
 
-async def pages(inbox: Inbox, wanted: Filter) -> AsyncIterator[list[Record]]:
+async def find_sends(outbox: Outbox, wanted: SendFilter) -> list[SendRecord]:
+    """Return what fits, newest first: a recipient is found in every channel."""
+    recipients = spellings(wanted.to) if wanted.to else ("",)
+    records = [
+        record for to in recipients for record in await outbox.find_sends(replace(wanted, to=to))
+    ]
+    records.sort(key=lambda record: record.id, reverse=True)
+    return records[: wanted.limit]
+
+
+async def pages(listing: Listing[R]) -> AsyncIterator[list[R]]:
     """Yield what fits, newest first, in pages: nothing holds a million messages in memory."""
-    left, before = wanted.limit, wanted.before_id
-    while left > 0:
-        page = await find(inbox, replace(wanted, limit=min(left, _PAGE), before_id=before))
-        if not page:
-            return
+    left = listing.limit
+    page = await listing.find(min(left, _PAGE), listing.before)
+    while page:
         yield page
-        left, before = left - len(page), page[-1].id
+        left -= len(page)
+        page = await listing.find(min(left, _PAGE), page[-1].id) if left > 0 else []
 
 
-async def choose(inbox: Inbox, wanted: Filter) -> Chosen:
+async def choose(listing: Listing[R]) -> Chosen[R]:
     """Return what fits. Chosen once: what is replayed and dies again is not replayed again."""
-    chosen = Chosen()
-    async for page in pages(inbox, wanted):
+    chosen: Chosen[R] = Chosen()
+    async for page in pages(listing):
         chosen.ids += [record.id for record in page]
         chosen.first = [*chosen.first, *page][-SHOWN:]
     chosen.ids.reverse()
@@ -90,7 +137,6 @@ async def choose(inbox: Inbox, wanted: Filter) -> Chosen:
 
 
 async def act_on_all(
-    inbox: Inbox,
     ids: Sequence[int],
     act: Act,
     *,
@@ -98,13 +144,12 @@ async def act_on_all(
     stop: asyncio.Event,
     so_far: Progressed,
 ) -> AsyncIterator[int]:
-    """Act on each message in turn; yield its number when that is done.
+    """Act on each in turn; yield its number when that is done.
 
     Args:
-        inbox: where they are.
-        ids: of the messages.
+        ids: of the messages, or the sends.
         act: done to each.
-        rate: messages a second, None for as fast as it goes.
+        rate: how many a second, None for as fast as it goes.
         stop: when it is set, this ends between two of them.
         so_far: written to.
     """
@@ -117,7 +162,7 @@ async def act_on_all(
             so_far.interrupted = True
             return
         try:
-            acted = await act(inbox, id_)
+            acted = await act(id_) is not None
         except StoreError as error:
             so_far.error = str(error)
             return

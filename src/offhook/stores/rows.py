@@ -15,6 +15,7 @@ from offhook.stores.api import (
     Draft,
     Record,
     SendClaim,
+    SendRecord,
 )
 
 SLOW_NOTICE: Final = "notice:slow"
@@ -106,6 +107,45 @@ def as_record(row: Iterable[Any], moment: Moment = _seconds) -> Record:
         spooled=bool(spooled),
         reduced=bool(reduced),
     )
+
+
+def as_send_record(row: Iterable[Any], moment: Moment = _seconds) -> SendRecord:
+    """Return a send as operators see it."""
+    (id_, message, identity, state, account, sender, to, body, created, due, tries, settled, sid,
+     delivery, error_code, error) = row  # fmt: skip
+    return SendRecord(
+        id=id_,
+        message_id=message,
+        identity=identity,
+        state=SendState(state),
+        account_sid=account,
+        sender=sender,
+        to=to,
+        body=body,
+        created=moment(created),
+        due=moment(due),
+        tries=tries,
+        settled=moment(settled),
+        sid=sid,
+        delivery=delivery,
+        error_code=error_code,
+        error=read(error),
+    )
+
+
+def replacement(send_id: int) -> str:
+    """Return the identity of the send that takes another's place: there is one at most."""
+    return f"retry:{send_id}"
+
+
+def moments(ahead: int) -> Moment:
+    """Return what turns SQLite's moments into people's; the wall clock is `ahead` ms."""
+    return lambda moment: None if moment is None else (moment + ahead) / 1000
+
+
+def moment_of(seconds: float | None, ahead: int) -> int | None:
+    """Return a moment of people's as SQLite's."""
+    return None if seconds is None else int(seconds * 1000) - ahead
 
 
 def as_attempt(row: Iterable[Any], moment: Moment = _seconds) -> Attempt:

@@ -14,6 +14,9 @@ from offhook.stores.postgres.pool import Connection, Row
 BACK: Final = 1.0
 """Seconds that the server's clock may be behind what it must be at least."""
 
+MOMENT: Final = "to_timestamp({}) + (SELECT distance FROM offhook.clock)"
+"""Seconds since the epoch, by the server's clock, as a moment of the store's."""
+
 _LEASE: Final = 30.0  # seconds, of what is leased when it is not a claim that finds out
 
 CHECK: Final = Function("check_clock", BACK=str(BACK))

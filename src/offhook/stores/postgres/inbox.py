@@ -13,13 +13,12 @@ from offhook.stores.api import (
     History,
     Record,
 )
+from offhook.stores.postgres.clock import MOMENT
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import lane_key, storable
 from offhook.stores.rows import SEND_COLUMNS, as_attempt, as_record, as_send
 
-# Seconds since the epoch, by the server's clock, as a moment of the store's.
-_MOMENT: Final = "to_timestamp({}) + (SELECT distance FROM offhook.clock)"
 _CANDIDATES: Final = 200  # with 64 KiB each at most
 _NEWEST: Final = 2**63 - 1
 
@@ -133,8 +132,8 @@ def _fitting(wanted: Filter) -> tuple[str, Sequence[Any]]:
         "state = {}": wanted.state and wanted.state.value,
         "left(sender, 64) = left({0}, 64) AND sender = {0}": storable(wanted.sender) or None,
         "left(sid, 64) = left({0}, 64) AND sid = {0}": storable(wanted.sid) or None,
-        f"received >= {_MOMENT}": wanted.since,
-        f"received < {_MOMENT}": wanted.until,
+        f"received >= {MOMENT}": wanted.since,
+        f"received < {MOMENT}": wanted.until,
         "id < {}": wanted.before_id,
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}

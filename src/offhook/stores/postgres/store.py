@@ -25,7 +25,9 @@ from offhook.stores.api import (
     Record,
     Retention,
     SendClaim,
+    SendFilter,
     SendOutcome,
+    SendRecord,
     Settlement,
 )
 from offhook.stores.postgres import (
@@ -36,6 +38,7 @@ from offhook.stores.postgres import (
     lanes,
     ledger,
     pruning,
+    sends,
     settling,
     sorting,
 )
@@ -273,6 +276,24 @@ class PostgresStore:
         erased = await self._within(pruning.erase, found)
         self._wake.wake()
         return erased
+
+    # Outbox
+
+    async def find_sends(self, wanted: SendFilter) -> Sequence[SendRecord]:
+        return await self._read(sends.find, wanted)
+
+    async def show_send(self, send_id: int) -> SendRecord | None:
+        return await self._read(sends.show, send_id)
+
+    async def retry_send(self, send_id: int, *, unknown: bool = False) -> int | None:
+        retried = await self._within(sends.retry, send_id, unknown=unknown)
+        self._wake.wake()
+        return retried
+
+    async def cancel_send(self, send_id: int) -> bool:
+        cancelled = await self._within(sends.cancel, send_id)
+        self._wake.wake()
+        return cancelled
 
     # Batches
 

@@ -16,7 +16,7 @@ from offhook.stores.api import (
     History,
     Record,
 )
-from offhook.stores.rows import Moment, as_attempt, as_record
+from offhook.stores.rows import as_attempt, as_record, moment_of, moments
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import counts, lanes, ledger
 from offhook.stores.sqlite.conditions import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, SQL
@@ -36,7 +36,7 @@ def find(connection: sqlite3.Connection, wanted: Filter, ahead: int) -> Sequence
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM {fitting} ORDER BY id DESC LIMIT ?", (*values, wanted.limit)
     )
-    return [as_record(row, _seconds(ahead)) for row in rows.fetchall()]
+    return [as_record(row, moments(ahead)) for row in rows.fetchall()]
 
 
 def search(
@@ -73,10 +73,10 @@ def show(connection: sqlite3.Connection, message_id: int, now: int, ahead: int) 
         "WHERE message = ? ORDER BY rowid",
         (message_id,),
     ).fetchall()
-    record = as_record(row, _seconds(ahead))
+    record = as_record(row, moments(ahead))
     return History(
         record=record,
-        attempts=tuple(as_attempt(row, _seconds(ahead)) for row in attempts),
+        attempts=tuple(as_attempt(row, moments(ahead)) for row in attempts),
         sends=ledger.of_message(connection, message_id),
         behind=_behind(connection, record, now, ahead),
     )
@@ -130,7 +130,7 @@ def _fitting(
     connection: sqlite3.Connection, wanted: Filter, ahead: int
 ) -> tuple[str, Sequence[Any]]:
     """Return where to look and what must hold there, as SQL with its values."""
-    since, until = _moment(wanted.since, ahead), _moment(wanted.until, ahead)
+    since, until = moment_of(wanted.since, ahead), moment_of(wanted.until, ahead)
     conditions: dict[str, Any] = {
         "state = ?": wanted.state,
         "kind = ?": wanted.kind,
@@ -188,14 +188,4 @@ def _records(connection: sqlite3.Connection, ids: Sequence[int], ahead: int) -> 
         f"ORDER BY id DESC",
         ids,
     )
-    return [as_record(row, _seconds(ahead)) for row in rows.fetchall()]
-
-
-def _seconds(ahead: int) -> Moment:
-    """Return what turns the store's moments into people's."""
-    return lambda moment: None if moment is None else (moment + ahead) / 1000
-
-
-def _moment(seconds: float | None, ahead: int) -> int | None:
-    """Return a moment of people's as the store's."""
-    return None if seconds is None else int(seconds * 1000) - ahead
+    return [as_record(row, moments(ahead)) for row in rows.fetchall()]

@@ -11,6 +11,7 @@ from offhook.core.lifecycle import (
     SendTrigger,
     State,
     later_delivery,
+    reported_trigger,
     send_sources,
     send_target,
 )
@@ -173,10 +174,11 @@ def record_delivery(
         return False
     id_, state, _, delivery, error_code, lane, token = row
     kept = later_delivery(Delivery(delivery, error_code) if delivery else None, reported)
-    if SendState(state) in send_sources(SendTrigger.CONFIRM):
+    trigger = reported_trigger(kept)
+    if SendState(state) in send_sources(trigger):
         connection.execute(
             "UPDATE sends SET state = ?, settled = ?, error = '' WHERE id = ?",
-            (send_target(SendTrigger.CONFIRM), now, id_),
+            (send_target(trigger), now, id_),
         )
         # Twilio has it: what follows need not wait for the REST answer, which a dead worker's
         # lease would hold up for its whole time.
@@ -218,10 +220,7 @@ def turns(
 
 def forget_unsent(connection: sqlite3.Connection, message_id: int) -> None:
     """Free the identities of sends that never arrived, so that a replay may write them again."""
-    connection.execute(
-        "UPDATE sends SET identity = identity || '~' || id WHERE message = ? AND state IN (?, ?)",
-        (message_id, SendState.FAILED, SendState.CANCELED),
-    )
+    connection.execute(SQL["free_unsent"], (message_id,))
 
 
 def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -> bool:

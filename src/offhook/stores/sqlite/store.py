@@ -27,11 +27,13 @@ from offhook.stores.api import (
     Record,
     Retention,
     SendClaim,
+    SendFilter,
     SendOutcome,
+    SendRecord,
     Settlement,
 )
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sorting
+from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sends, sorting
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.presence import Presence, folder_of
 from offhook.stores.sqlite.schema import migrate
@@ -229,6 +231,24 @@ class SqliteStore:
             lambda connection: pruning.of_person(connection, spellings(well_formed(address)), limit)
         )
         return await self._write_and_wake(pruning.erase, found)
+
+    # Outbox
+
+    async def find_sends(self, wanted: SendFilter) -> Sequence[SendRecord]:
+        return await self._engine.read(
+            lambda connection: sends.find(connection, wanted, self._clock.ahead())
+        )
+
+    async def show_send(self, send_id: int) -> SendRecord | None:
+        return await self._engine.read(
+            lambda connection: sends.show(connection, send_id, self._clock.ahead())
+        )
+
+    async def retry_send(self, send_id: int, *, unknown: bool = False) -> int | None:
+        return await self._write_and_wake(sends.retry, send_id, unknown=unknown)
+
+    async def cancel_send(self, send_id: int) -> bool:
+        return await self._write_and_wake(sends.cancel, send_id)
 
     async def _write(
         self,

@@ -59,10 +59,14 @@ VALUES ($1, $2, $3, {now}, $4, $5)
 -- name: free_unsent
 WITH unsent AS MATERIALIZED (
     SELECT id FROM offhook.sends
-     WHERE message = $1 AND state IN ('{SendState.FAILED}', '{SendState.CANCELED}')
+     WHERE message = $1
+       AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
      ORDER BY id FOR UPDATE
 )
-UPDATE offhook.sends SET identity = identity || '~' || sends.id
+UPDATE offhook.sends
+   SET identity = identity || '~' || sends.id,
+       state = CASE WHEN sends.state IN {send_sources(DISMISS)}
+                    THEN '{send_target(REPLACE)}' ELSE sends.state END
   FROM unsent WHERE sends.id = unsent.id
 
 -- The window of the rates.

@@ -236,9 +236,10 @@ BEGIN
     _now := {now};
     RETURN QUERY
     UPDATE offhook.sends
-       SET state = CASE WHEN {is_confirmed} THEN '{send_target(CONFIRM)}' ELSE sends.state END,
-           settled = CASE WHEN {is_confirmed} THEN _now ELSE settled END,
-           error = CASE WHEN {is_confirmed} THEN '' ELSE error END,
+       SET state = CASE WHEN {is_missed} THEN '{send_target(MISS)}'
+                        WHEN {is_confirmed} THEN '{send_target(CONFIRM)}' ELSE sends.state END,
+           settled = CASE WHEN {is_missed} OR {is_confirmed} THEN _now ELSE settled END,
+           error = CASE WHEN {is_missed} OR {is_confirmed} THEN '' ELSE error END,
            sid = said.sid, delivery = said.delivery, error_code = said.code
       FROM unnest(_ids, _sids, _deliveries, _codes, _known_deliveries, _known_codes)
            AS said (id, sid, delivery, code, known_delivery, known_code)
@@ -254,6 +255,10 @@ BEGIN
            AND lanes.lane = confirmed.lane AND lanes.token = confirmed.token);
     {advance(sends, _ended)};
 END $function$
+
+-- Looked at first: a send that was not delivered could be confirmed as well.
+-- name: is_missed
+(said.delivery IN {NOT_DELIVERED} AND sends.state IN {send_sources(MISS)})
 
 -- name: is_confirmed
 sends.state IN {send_sources(CONFIRM)}

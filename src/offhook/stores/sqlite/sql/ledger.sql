@@ -43,3 +43,11 @@ UPDATE sends
 -- name: lose_sends
 UPDATE sends SET state = '{send_target(LOSE)}', settled = ?, error = ?
  WHERE lane = ? AND {send_is_live} AND state IN {send_sources(LOSE)}
+
+-- Free the identities of sends that never arrived, so that a replay may write them again.
+-- name: free_unsent
+UPDATE sends
+   SET identity = identity || '~' || id,
+       state = CASE WHEN state IN {send_sources(DISMISS)}
+                    THEN '{send_target(REPLACE)}' ELSE state END
+ WHERE message = ? AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')

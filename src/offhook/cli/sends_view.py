@@ -1,0 +1,104 @@
+"""Print sends of the ledger. Texts and numbers are shown only with `reveal`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from offhook.cli.tables import Column, fitted
+from offhook.core.lifecycle import SendState
+from offhook.observe.redaction import mask, mask_numbers, printable
+from offhook.stores.api import SendRecord
+from offhook.terminal import local_time, until, when
+from offhook.twilio.error_codes import meaning_of
+
+_STYLES: Final[Mapping[SendState, str]] = {
+    SendState.SENT: "green",
+    SendState.PENDING: "yellow",
+    SendState.FAILED: "red",
+    SendState.UNDELIVERED: "red",
+    SendState.UNKNOWN: "yellow",
+    SendState.REPLACED: "dim",
+    SendState.CANCELED: "dim",
+}
+_MASKED: Final = len("whatsapp:+1555***0001")
+
+
+def send_object(record: SendRecord, *, reveal: bool) -> dict[str, Any]:
+    """Return a send as an object for scripts."""
+    shown = {
+        "id": record.id,
+        "message": record.message_id,
+        "identity": record.identity,
+        "state": record.state,
+        "from": _address(record.sender, reveal=reveal),
+        "to": _address(record.to, reveal=reveal),
+        "created": when(record.created),
+        "settled": when(record.settled),
+        "due": when(record.due) if record.settled is None else None,
+        "tries": record.tries,
+        "sid": record.sid,
+        "delivery": record.delivery or None,
+        "error_code": record.error_code or None,
+        "error": _error(record, reveal=reveal),
+    }
+    return {**shown, "body": record.body} if reveal else shown
+
+
+def sends_table(records: list[SendRecord], *, reveal: bool, width: int) -> Table:
+    """Return sends as a table that fits in a width."""
+
+    def cells(text: Callable[[SendRecord], str]) -> list[Text]:
+        return [Text(printable(text(record))) for record in records]
+
+    columns = [
+        Column("id", cells(lambda one: str(one.id)), right=True),
+        Column("state", [Text(one.state, _STYLES.get(one.state, "")) for one in records]),
+        Column("written", cells(lambda one: local_time(one.created))),
+        Column("from", cells(lambda one: _address(one.sender, reveal=reveal)), 12, 3, most=24),
+        Column("to", cells(lambda one: _address(one.to, reveal=reveal)), _MASKED, most=24),
+        Column("message", cells(lambda one: str(one.message_id)), spare=2, right=True),
+        Column("tries", cells(lambda one: str(one.tries)), spare=1, right=True),
+        Column("delivery", cells(lambda one: one.delivery), spare=4),
+        Column("code", cells(lambda one: one.error_code)),
+        Column("error", cells(lambda one: _error(one, reveal=reveal)), 16),
+    ]
+    if reveal:
+        columns.append(Column("body", cells(lambda one: one.body), 16, folds=True))
+    return fitted(columns, width)
+
+
+def print_send(screen: Console, record: SendRecord, *, reveal: bool) -> None:
+    """Print a send."""
+    screen.print(
+        Text.assemble((f"send {record.id} ", "bold"), (record.state, _STYLES.get(record.state, "")))
+    )
+    fields = {
+        "identity": f"{record.identity} of message {record.message_id}",
+        "from, to": f"{_address(record.sender, reveal=reveal)}, "
+        f"{_address(record.to, reveal=reveal)}",
+        "written": local_time(record.created),
+        "settled": local_time(record.settled) if record.settled is not None else "",
+        "next try": until(record.due) if record.state is SendState.PENDING else "",
+        "tries": str(record.tries),
+        "sid": record.sid,
+        "delivery": record.delivery,
+        "code": record.error_code,
+        "error": _error(record, reveal=reveal),
+        "body": record.body if reveal else "",
+    }
+    for name, value in fields.items():
+        if value:
+            screen.print(Text.assemble((f"{name:<10}", "dim"), printable(value)), soft_wrap=True)
+
+
+def _error(record: SendRecord, *, reveal: bool) -> str:
+    """Return why it was not sent or not delivered, and what to do."""
+    error = str(record.error) or (meaning_of(record.error_code) if record.error_code else "")
+    return error if reveal else mask_numbers(error)
+
+
+def _address(address: str, *, reveal: bool) -> str:
+    return printable(address if reveal else mask(address))

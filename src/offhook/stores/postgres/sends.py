@@ -1,0 +1,78 @@
+"""Show sends to operators, and carry out their decisions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from offhook.core.lifecycle import SendState
+from offhook.stores.api import SendFilter, SendRecord
+from offhook.stores.postgres.clock import MOMENT
+from offhook.stores.postgres.functions import SQL
+from offhook.stores.postgres.pool import Connection
+from offhook.stores.postgres.values import storable
+from offhook.stores.rows import as_send_record, replacement
+
+
+async def find(connection: Connection, wanted: SendFilter) -> Sequence[SendRecord]:
+    """Return the sends that fit, newest first."""
+    conditions: dict[str, Any] = {
+        "state = {}": wanted.state and wanted.state.value,
+        "delivery = {}": storable(wanted.delivery) or None,
+        "error_code = {}": storable(wanted.code) or None,
+        "sender = {}": storable(wanted.sender) or None,
+        "recipient = {}": storable(wanted.to) or None,
+        f"created >= {MOMENT}": wanted.since,
+        f"created < {MOMENT}": wanted.until,
+        "id < {}": wanted.before_id,
+    }
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    terms = [condition.format(f"${n}") for n, condition in enumerate(given, 1)]
+    match wanted.state:  # the indexes know it by this name
+        case None:
+            pass
+        case SendState.PENDING | SendState.SENDING:
+            terms.append("resting IS NULL")
+        case SendState.SENT:
+            terms.append("resting = state")
+        case _:
+            terms += ["resting = state", f"resting <> '{SendState.SENT}'"]
+    fitting = f"offhook.sends WHERE {' AND '.join(terms or ['true'])}"
+    rows = await connection.fetch(
+        SQL.filled("find_sends_of", fitting=fitting, limit=str(int(wanted.limit))), *given.values()
+    )
+    return [as_send_record(row) for row in rows]
+
+
+async def show(connection: Connection, send_id: int) -> SendRecord | None:
+    """Return a send."""
+    row = await connection.fetchrow(SQL["show_send"], send_id)
+    return None if row is None else as_send_record(row)
+
+
+async def retry(connection: Connection, send_id: int, *, unknown: bool) -> int | None:
+    """Have a send's text sent (again). Within a transaction. See `api.Outbox.retry_send`."""
+    place = await connection.fetchrow(SQL["place_of_send"], send_id)
+    if place is None:
+        return None
+    message, lane = place
+    if await connection.fetchval(SQL["lock_message"], message, lane):
+        return None  # its text was not kept
+    await connection.execute(SQL["touch_lanes_of_sends"], [lane])
+    retried: int | None = await connection.fetchval(SQL["retry_send"], send_id)
+    if retried is None:
+        retried = await connection.fetchval(
+            SQL["replace_send"], send_id, unknown, replacement(send_id)
+        )
+    await connection.execute(SQL["advance_sends"], [lane])
+    return retried
+
+
+async def cancel(connection: Connection, send_id: int) -> bool:
+    """Withdraw a send. Within a transaction. See `api.Outbox.cancel_send`."""
+    place = await connection.fetchrow(SQL["place_of_send"], send_id)
+    if place is None:
+        return False
+    lane = place["lane"]
+    await connection.execute(SQL["touch_lanes_of_sends"], [lane])
+    cancelled = await connection.fetchval(SQL["cancel_send"], send_id)
+    await connection.execute(SQL["advance_sends"], [lane])
+    return cancelled is not None

@@ -1,0 +1,100 @@
+"""Show sends to operators, and carry out their decisions."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from offhook.core.lifecycle import SendState, SendTrigger, send_sources
+from offhook.core.texts import well_formed
+from offhook.stores.api import SendFilter, SendRecord
+from offhook.stores.rows import as_send_record, moment_of, moments, replacement
+from offhook.stores.sql import SENDS
+from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite.conditions import SEND_IS_LIVE, SEND_IS_UNSETTLED, SQL
+from offhook.stores.sqlite.sorting import tally, touch_lane
+
+_FEW: Final = 10_000  # are sorted in 10 ms
+
+
+def find(connection: sqlite3.Connection, wanted: SendFilter, ahead: int) -> Sequence[SendRecord]:
+    """Return the sends that fit, newest first. The wall clock is `ahead` of the store's time."""
+    conditions: dict[str, Any] = {
+        "state = ?": wanted.state,
+        "delivery = ?": wanted.delivery or None,
+        "error_code = ?": wanted.code or None,
+        "sender = ?": well_formed(wanted.sender) or None,
+        "recipient = ?": well_formed(wanted.to) or None,
+        "created >= ?": moment_of(wanted.since, ahead),
+        "created < ?": moment_of(wanted.until, ahead),
+        "id < ?": wanted.before_id,
+    }
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    fitting = " AND ".join((_among(connection, wanted.state), *given))
+    rows = connection.execute(
+        f"SELECT {SQL['columns_of_sends']} FROM {fitting} ORDER BY id DESC LIMIT ?",
+        (*given.values(), wanted.limit),
+    )
+    return [as_send_record(row, moments(ahead)) for row in rows.fetchall()]
+
+
+def show(connection: sqlite3.Connection, send_id: int, ahead: int) -> SendRecord | None:
+    """Return a send."""
+    row = connection.execute(
+        f"SELECT {SQL['columns_of_sends']} FROM sends WHERE id = ?", (send_id,)
+    ).fetchone()
+    return None if row is None else as_send_record(row, moments(ahead))
+
+
+def retry(connection: sqlite3.Connection, now: int, send_id: int, *, unknown: bool) -> int | None:
+    """Have a send's text sent (again). See `api.Outbox.retry_send`."""
+    row = connection.execute(SQL["send_to_retry"], (send_id,)).fetchone()
+    if row is None:
+        return None
+    state, lane = SendState(row[0]), row[1]
+    if state in send_sources(SendTrigger.RETRY):
+        connection.execute(SQL["retry_send"], {"now": now, "id": send_id})
+        retried = send_id
+    elif state in send_sources(SendTrigger.REPLACE) and (unknown or state is not SendState.UNKNOWN):
+        retried = _replace(connection, now, send_id)
+    else:
+        return None
+    touch_lane(connection, SENDS, lane, now)
+    lanes.refresh(connection, SENDS, lane, now)  # what goes before it may be due later
+    return retried
+
+
+def cancel(connection: sqlite3.Connection, now: int, send_id: int) -> bool:
+    """Withdraw a send. See `api.Outbox.cancel_send`."""
+    row = connection.execute(SQL["cancel_send"], (now, send_id)).fetchone()
+    if row is None:
+        return False
+    lanes.refresh(connection, SENDS, row[0], now)  # what stood behind it may go now
+    return True
+
+
+def _replace(connection: sqlite3.Connection, now: int, send_id: int) -> int:
+    values = {"now": now, "id": send_id, "identity": replacement(send_id)}
+    (id_,) = connection.execute(SQL["write_replacement"], values).fetchone()
+    tally(connection, "sends", 1)
+    connection.execute(SQL["replace_send"], (now, send_id))
+    return int(id_)
+
+
+def _among(connection: sqlite3.Connection, state: SendState | None) -> str:
+    """Return where to look: an index of few, where what is wanted is rare."""
+    match state:
+        case SendState.PENDING | SendState.SENDING if _few_are_live(connection):
+            return f"sends INDEXED BY sends_live WHERE {SEND_IS_LIVE}"
+        case None | SendState.SENT | SendState.PENDING | SendState.SENDING:
+            return "sends WHERE true"
+        case _:
+            return f"sends INDEXED BY sends_unsettled WHERE {SEND_IS_UNSETTLED}"
+
+
+def _few_are_live(connection: sqlite3.Connection) -> bool:
+    (number,) = connection.execute(
+        f"SELECT count(*) FROM "
+        f"(SELECT 1 FROM sends INDEXED BY sends_live WHERE {SEND_IS_LIVE} LIMIT ?)",
+        (_FEW,),
+    ).fetchone()
+    return int(number) < _FEW

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_process_can_be_given_them_whole() -> None:
     settings = Settings.load(
-        env_file=None, auth_token="a,b", trusted_proxies="10.0.0.1", loop_limit="3/hour"
-    )
+        env_file=None, auth_token="a,b", trusted_proxies="10.0.0.1", loop_limit="3/hour",
+        sender_limit="", signature="off", max_backlog=5, keep_bodies=False, retention="inf",
+        dedupe_retention="inf",
+    )  # fmt: skip
     assert Settings.from_json(settings.to_json()) == settings
 
 
@@ -155,11 +158,87 @@ def test_a_file_is_read_below_the_environment(
         ("max_backlog", 0),
         ("retention", 0),
         ("dedupe_retention", 89),
+        ("retention", "nan"),
+        ("retention", "long"),
+        ("port", 80.5),
+        ("port", None),
+        ("port", ""),
+        ("max_attempts", "inf"),
+        ("ingresses", 65),
+        ("lease", 0.5),
+        ("keep_bodies", "maybe"),
+        ("keep_bodies", ""),
+        ("loop_limit", [1]),
+        ("loop_limit", (0, 60.0)),
+        ("loop_limit", (1, 0)),
+        ("host", 5),
+        ("store", None),
+        ("allowed_hosts", 5),
+        ("opt_out_words", ["stop", 5]),
     ],
 )
 def test_a_wrong_value_is_named_by_its_variable(setting: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"^OFFHOOK_{setting.upper()}"):
         load(**{setting: value})
+
+
+def test_a_variable_without_our_prefix_is_another_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PORT": "1234", "HOST": "elsewhere", "STORE": "postgresql://db/b"}.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / ".env"
+    file.write_text("LEASE=7\nAPI_KEY=SK1\n")
+    assert Settings.load(env_file=file) == Settings()
+
+
+def test_the_case_of_a_variable_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("offhook_port=1\nOffhook_Host=example\nOFFHOOK_LEASE\n")
+    monkeypatch.setenv("Offhook_Port", "2")
+    settings = Settings.load(env_file=file)
+    assert (settings.port, settings.host, settings.lease) == (2, "example", 30.0)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"OFFHOOK_SENDER=\xff")
+    with pytest.raises(SettingsError, match=r"\.env: holds bytes that are not UTF-8$"):
+        Settings.load(env_file=tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "value"),
+    [
+        ("keep_bodies", "False", False),
+        ("keep_bodies", "off", False),
+        ("log_bodies", "1", True),
+        ("log_bodies", "YES", True),
+        ("port", " 80 ", 80),
+        ("lease", "1", 1.0),
+        ("retention", "1e3", 1000.0),
+        ("dedupe_retention", "inf", float("inf")),
+        ("max_backlog", "5", 5),
+        ("max_backlog", "", None),
+        ("loop_limit", "", None),
+        ("loop_limit", " 3 / day ", (3, 86400.0)),
+        ("trusted_proxies", "", ()),
+        ("trusted_proxies", "10.0.0.1,, fd00::/8 ", ("10.0.0.1", "fd00::/8")),
+        ("signature", "off", SignaturePolicy.OFF),
+        ("log_level", "WARNING", "warning"),
+    ],
+)
+def test_a_value_is_read_from_its_text(
+    monkeypatch: pytest.MonkeyPatch, setting: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv("OFFHOOK_DEDUPE_RETENTION", "1000")
+    monkeypatch.setenv(variable(setting), text)
+    assert getattr(load(), setting) == value
+
+
+def test_every_default_is_a_value_that_is_taken() -> None:
+    assert load(**Settings.defaults()) == Settings()
 
 
 @pytest.mark.parametrize("name", ["auth_token", "api_key_secret", "store", "failure_notice"])
@@ -208,7 +287,7 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
         auth_token="geheim1,geheim2", api_key_secret="geheim3", cache="redis://:geheim4@host/0"
     )
     assert "geheim" not in repr(settings)
-    assert "geheim" not in str(settings.model_dump())
+    assert "geheim" not in str(asdict(settings))
     with pytest.raises(SettingsError) as caught:
         load(auth_token="geheim1", port="geheim2")
     assert "geheim" not in str(caught.value)

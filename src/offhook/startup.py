@@ -6,11 +6,9 @@ from difflib import get_close_matches
 from typing import Final
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-
 from offhook.core.urls import is_public
 from offhook.events import Problem, Topic
-from offhook.settings import ENV_FILE, Settings, variable
+from offhook.settings import Settings, variable, variables
 from offhook.worker.handlers import Handlers
 
 _PREFIXES: Final = ("OFFHOOK_", "TWILIO_")
@@ -37,8 +35,8 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
     Other programs use `TWILIO_*` too, so those are returned only if they resemble a setting that is
     not set.
     """
-    known = {variable(name) for name in Settings.model_fields}
-    given = given_variables(environment)
+    known = {variable(name) for name in Settings.defaults()}
+    given = set(variables(environment=environment))
     unknown = {name: _nearest(name, known) for name in sorted(given - known)}
     return {
         name: nearest
@@ -46,12 +44,6 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
         if name.startswith("OFFHOOK_")
         or (name.startswith("TWILIO_") and nearest and nearest not in given)
     }
-
-
-def given_variables(environment: Mapping[str, str] = os.environ) -> set[str]:
-    """Return the names of all variables in the environment and in `.env`, in upper case."""
-    # pydantic-settings ignores case.
-    return {name.upper() for name in (*environment, *dotenv_values(ENV_FILE))}
 
 
 def _nearest(name: str, known: set[str]) -> str:

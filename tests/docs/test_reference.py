@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 import offhook
@@ -19,6 +18,7 @@ from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
 from offhook.core.responses import REFUSED
+from offhook.core.secret import SecretStr
 from offhook.dev.phone.switches import LABELS
 from offhook.dev.server import _Router
 from offhook.ingress.reception import Reception
@@ -53,10 +53,10 @@ def _shown(default: Any) -> str:
 
 def test_settings() -> None:
     documented = table(REFERENCE / "settings.md", "variable")
-    fields = {variable(name): field for name, field in Settings.model_fields.items()}
-    assert documented.keys() == fields.keys()
+    defaults = {variable(name): default for name, default in Settings.defaults().items()}
+    assert documented.keys() == defaults.keys()
     for name, (default, meaning) in documented.items():
-        assert default == _shown(fields[name].default), name
+        assert default == _shown(defaults[name]), name
         assert meaning.endswith("."), name
 
 

@@ -161,6 +161,5 @@ def _listen(port: int | None) -> socket.socket:
 
 def _settings(directory: Path) -> dict[str, Any]:
     """Return all settings of the demo, so that the environment and `.env` do not affect it."""
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
     changed = {"store": f"sqlite:///{directory / 'demo.db'}", "slow_notice_after": _SLOW_AFTER}
-    return {**defaults, **changed}
+    return {**Settings.defaults(), **changed}

@@ -18,8 +18,7 @@ from offhook.process.event_loop import on_signals, run_loop
 from offhook.process.log_setup import configure_for_development, log_startup_warnings
 from offhook.process.machine import app_named
 from offhook.process.sockets import is_public, listen, url_of
-from offhook.settings import variable
-from offhook.startup import given_variables
+from offhook.settings import variable, variables
 from offhook.terminal import console
 
 # Only `offhook run` uses them.
@@ -115,7 +114,7 @@ def _welcome(screen: Console, name: AppName, listener: socket.socket, session: S
     screen.print(f"  webhook   {session.webhook}")
     screen.print("  Twilio    simulated: nothing leaves this machine")
     screen.print(f"  store     {Path(session.store).relative_to(Path.cwd())}")
-    if ignored := _IGNORED & given_variables():
+    if ignored := _IGNORED & variables().keys():
         screen.print(f"            [yellow]not used here: {', '.join(sorted(ignored))}[/]")
     if is_public(listener):
         screen.print("            [yellow]other machines can reach this port[/]")

@@ -12,7 +12,7 @@ from offhook.dev.session import running
 from offhook.dev.store import FOLDER
 from offhook.errors import ConfigurationError, StoreUnavailable
 from offhook.events import Event, Problem
-from offhook.settings import Settings
+from offhook.settings import Settings, variable, variables
 from offhook.stores import opened, place_of
 from offhook.stores.api import Store
 from offhook.terminal import complain
@@ -55,7 +55,7 @@ def settings_beside_dev(store: str | None) -> Settings:
     if not stores:
         return settings
     path = settings.store_file
-    chosen = "store" in settings.model_fields_set or path is None or path.exists()
+    chosen = variable("store") in variables() or path is None or path.exists()
     if not chosen and len(stores) == 1:
         return Settings.load(store=stores[0], store_direct="")
     others = " or ".join(f"--store {one}" for one in stores)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from offhook.app import Offhook
     from offhook.core.messages import Reply, Send, StatusUpdate
-    from offhook.errors import Discard, InvalidReply, LeaseLost, OffhookError, RetryLater
+    from offhook.errors import (
+        Discard,
+        InvalidReply,
+        LeaseLost,
+        MediaError,
+        OffhookError,
+        RetryLater,
+    )
+    from offhook.worker.media import Media
     from offhook.worker.message import Message
 
 __version__ = "0.1.0"
@@ -15,6 +23,8 @@ __all__ = [
     "Discard",
     "InvalidReply",
     "LeaseLost",
+    "Media",
+    "MediaError",
     "Message",
     "Offhook",
     "OffhookError",
@@ -26,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "Offhook": "offhook.app",
+    "Media": "offhook.worker.media",
     "Message": "offhook.worker.message",
     "Reply": "offhook.core.messages",
     "Send": "offhook.core.messages",

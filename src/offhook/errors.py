@@ -15,6 +15,12 @@
     │   └── SchemaTooNew          a newer offhook has migrated this store
     ├── CredentialsUnavailable    the auth tokens of an account are not available at present
     ├── TwilioError               Twilio's REST API refused a request, or was not reached
+    ├── MediaError                a file of a message was not fetched, saved or deleted
+    │   ├── MediaNotAllowed       its URL is not at Twilio: nothing was requested
+    │   ├── MediaGone             Twilio does not have it, or no longer
+    │   ├── MediaTooLarge         it has more bytes than was allowed; nothing was saved
+    │   ├── MediaDenied           Twilio refused the credentials
+    │   └── MediaUnavailable      there was no whole answer; try again
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, detected before it is stored
     ├── NotRunning                `message.reply` or another method was called outside a handler
@@ -94,6 +100,30 @@ class TwilioError(OffhookError):
         super().__init__(text)
         self.code = code
         self.status = status
+
+
+class MediaError(OffhookError):
+    """A file of a message was not fetched, saved or deleted. The message says what to do."""
+
+
+class MediaNotAllowed(MediaError):  # noqa: N818
+    """The URL of a file is not one of its account at Twilio. Nothing was requested."""
+
+
+class MediaGone(MediaError):  # noqa: N818
+    """Twilio does not have the file: not yet, after some seconds, or no longer."""
+
+
+class MediaTooLarge(MediaError):  # noqa: N818
+    """The file has more bytes than were allowed. Nothing of it was saved."""
+
+
+class MediaDenied(MediaError):  # noqa: N818
+    """Twilio refused the credentials."""
+
+
+class MediaUnavailable(MediaError):  # noqa: N818
+    """There was no whole answer, in time. Another attempt may succeed."""
 
 
 class LeaseLost(OffhookError):  # noqa: N818

@@ -4,14 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from offhook.twilio.simulator import Simulator
+from offhook.twilio.simulator import File, Simulator, Trouble
 from testing.commands import Call, Home, dev
 from testing.ports import free_port
 
@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_all_are_tried_here_and_stay_small() -> None:
     found = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert found.keys() == {"echo", "slow_llm", "mounted"}
+    assert found.keys() == {"echo", "slow_llm", "mounted", "save_photo"}
     assert max(found.values()) < 50
 
 
@@ -71,37 +71,49 @@ def test_long_answers_sentence_by_sentence_are_no_loop(
         assert said.stdout.count("\nreply") == 12
 
 
-def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
+async def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:
+    async with under_uvicorn("mounted:api", tmp_path, "/bot/twilio/messages") as simulator:
+        assert (await simulator.text("hello")).status == 200
+        assert (await simulator.wait_for()).body == "Hello from FastAPI, +15551230001!"
+
+
+async def test_the_one_that_saves_photos(tmp_path: Path) -> None:
+    photos = [File(b"a cat", "image/png"), File(b"a song", "audio/ogg"), File(b"a dog")]
+    async with under_uvicorn("save_photo:app", tmp_path, "/twilio/messages") as simulator:
+        simulator.trouble = Trouble(media_missing=2)
+        sent = await simulator.text("look", channel="whatsapp", media=photos)
+        assert (await simulator.wait_for()).body == "2 photos saved."
+    names = {f"{sent.sid}-0.png": b"a cat", f"{sent.sid}-1.jpg": b"a dog"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "photos").iterdir()} == names
+
+
+@asynccontextmanager
+async def under_uvicorn(app: str, folder: Path, path: str) -> AsyncIterator[Simulator]:
+    """Serve an example with uvicorn; yield the simulator that it answers."""
     account = Simulator.credentials()
     port = free_port()
-
-    async def scenario() -> str:
-        webhook = f"http://127.0.0.1:{port}/bot/twilio/messages#rc=5&rp=ct"
-        async with (
-            Simulator(**account._asdict(), webhook_url=webhook) as simulator,
-            simulator.serve() as api,
-        ):
-            environment = {
-                **os.environ,
-                "TWILIO_ACCOUNT_SID": account.account_sid,
-                "TWILIO_AUTH_TOKEN": account.auth_token,
-                "OFFHOOK_TWILIO_API": api,
-            }
-            server = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "mounted:api",
-                "--port", str(port), cwd=tmp_path, env=environment, stderr=subprocess.PIPE,
-            )  # fmt: skip
-            try:
-                await _started(server)
-                async with asyncio.timeout(60):
-                    delivered = await simulator.text("hello")
-                    assert delivered.status == 200
-                    return (await simulator.wait_for()).body
-            finally:
-                server.terminate()
-                await server.communicate()
-
-    assert asyncio.run(scenario()) == "Hello from FastAPI, +15551230001!"
+    webhook = f"http://127.0.0.1:{port}{path}#rc=5&rp=ct"
+    async with (
+        asyncio.timeout(120),
+        Simulator(**account._asdict(), webhook_url=webhook) as simulator,
+        simulator.serve() as api,
+    ):
+        environment = {
+            **os.environ,
+            "TWILIO_ACCOUNT_SID": account.account_sid,
+            "TWILIO_AUTH_TOKEN": account.auth_token,
+            "OFFHOOK_TWILIO_API": api,
+        }
+        server = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), app,
+            "--port", str(port), cwd=folder, env=environment, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            await _started(server)
+            yield simulator
+        finally:
+            server.terminate()
+            await server.communicate()
 
 
 async def _started(server: asyncio.subprocess.Process) -> None:

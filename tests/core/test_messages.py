@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from offhook.core.addresses import channel_of
 from offhook.core.keys import Kind, conversation, dedupe_key, is_status, lane_of
 from offhook.core.messages import (
+    Attachment,
     Button,
     InboundMessage,
     Location,
-    Media,
     Referral,
     Reply,
     StatusUpdate,
@@ -57,8 +57,8 @@ def test_a_whatsapp_message_with_everything() -> None:
         "whatsapp", "Ada", "15551230001",
     )  # fmt: skip
     assert message.media == (
-        Media("https://api.twilio.com/0", "image/png"),
-        Media("https://api.twilio.com/1", ""),
+        Attachment("https://api.twilio.com/0", "image/png"),
+        Attachment("https://api.twilio.com/1", ""),
     )
     assert message.location == Location(52.5, 13.4, "Berlin")
     assert message.button == Button("Yes", "yes-1")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote, urlencode
 
-from offhook.core.messages import Button, Location, Media, message_sid
+from offhook.core.messages import Attachment, Button, Location, message_sid
 from offhook.core.signature import sign
 from offhook.twilio.simulator.payloads import HEADERS, INBOUND_TYPE, STATUS_TYPE, Text
 from offhook.twilio.simulator.payloads import inbound as inbound_fields
@@ -166,6 +166,9 @@ class Gun:
         )
 
 
+PICTURE = Attachment("https://api.twilio.com/a.jpg", "image/jpeg")
+
+
 def _captured(dice: random.Random, account: str) -> Fields:
     sid = f"{dice.choice(('SM', 'MM'))}{dice.getrandbits(128):032x}"
     person = f"+1555{dice.randrange(50):07d}"
@@ -179,7 +182,7 @@ def _captured(dice: random.Random, account: str) -> Fields:
     text = Text(
         sid, account, channel + person, channel + "+15005550006",
         body="".join(dice.choices(string.printable + "äß€\U0001f600", k=dice.randrange(60))),
-        media=[Media("https://api.twilio.com/a.jpg", "image/jpeg")] * dice.choice((0, 0, 1, 3)),
+        media=[PICTURE] * dice.choice((0, 0, 1, 3)),
         button=dice.choice((None, Button("Yes", "y"))) if channel else None,
         location=dice.choice((None, Location(1.5, -2.5))) if channel else None,
         profile_name="Ann",

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from offhook.core.messages import Button, Location, Media
+from offhook import Media
+from offhook.core.messages import Attachment, Button, Location
 from offhook.twilio.simulator import (
     Said,
     Trouble,
@@ -71,7 +72,7 @@ async def test_a_whatsapp_text_is_posted_as_it_was_captured() -> None:
 @pytest.mark.parametrize("channel", ["sms", "whatsapp"])
 async def test_media_buttons_and_places_arrive_as_a_message_reads_them(channel: Any) -> None:
     async with on_the_line() as (sim, webhook):
-        media = ("https://m.example/cat.png", Media("https://m.example/2", "text/vcard"))
+        media = ("https://m.example/cat.png", Attachment("https://m.example/2", "text/vcard"))
         await sim.text("look", media=media, channel=channel)
         await sim.text(channel=channel, button=Button("Yes", "yes-1"))
         await sim.text(channel=channel, location=Location(-23.5, 46.25, "Home", "Street 1"))

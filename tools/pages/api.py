@@ -32,12 +32,12 @@ def public_names() -> str:
 
 def values() -> str:
     """Return what messages and sends hold."""
-    return _all([messages.Media, messages.Button, messages.Location, messages.Referral, Delivery])
+    return _all([messages.Button, messages.Location, messages.Referral, Delivery])
 
 
 def simulator() -> str:
     """Return of the simulator what tests use."""
-    wanted = ("Simulator", "Credentials", "Delivered", "Outbound", "Trouble")
+    wanted = ("Simulator", "Credentials", "File", "Delivered", "Outbound", "Trouble")
     return _all(getattr(simulator_module, name) for name in wanted)
 
 

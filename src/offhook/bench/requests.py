@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from offhook.bench.target import Target
-from offhook.core.messages import Media
+from offhook.core.messages import Attachment
 from offhook.twilio.simulator.payloads import (
     INBOUND_TYPE,
     STATUS_TYPE,
@@ -102,7 +102,7 @@ class RequestSource:
         text = Text(
             _SID, account_sid, _FROM, _OUR_NUMBER, f"Hello, is order {_NUMBER} on its way? Thanks!"
         )
-        picture = Media(f"https://media.example.com/{_NUMBER}", "image/jpeg")
+        picture = Attachment(f"https://media.example.com/{_NUMBER}", "image/jpeg")
         photo = Text(_SID, account_sid, _FROM, _OUR_NUMBER, "Look!", (picture,))
         callback = status(
             sid=_SID, account_sid=account_sid, from_=_OUR_NUMBER, to=_FROM, status="delivered"

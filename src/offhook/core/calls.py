@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -16,14 +16,18 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
         start: makes the coroutine; called when it is first awaited.
         what: the call as people write it, for errors.
         where: the caller's file and line, for errors.
+
+    Attributes:
+        is_done: whether it was done at once.
     """
 
-    __slots__ = ("_coroutine", "_result", "_start", "what", "where")
+    __slots__ = ("_coroutine", "_result", "_start", "is_done", "what", "where")
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, T]], what: str, where: str) -> None:
         self._start = start
         self._coroutine: Coroutine[Any, Any, T] | None = None
         self._result: T | None = None
+        self.is_done = False
         self.what = what
         self.where = where
 
@@ -41,7 +45,15 @@ class Call(Coroutine[Any, Any, T], Generic[T]):
 
         call = cls(returned, what, where)
         call._result = result
+        call.is_done = True
         return call
+
+    @property
+    def result(self) -> T:
+        """What a call that is done has returned."""
+        if not self.is_done:
+            raise AttributeError(f"{self.what} has no result yet: await it ({self.where})")
+        return cast("T", self._result)
 
     def send(self, value: Any) -> Any:
         """Go on with the coroutine."""

@@ -4,9 +4,9 @@ Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request and
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import Delivery, SendState
@@ -22,7 +22,7 @@ _SHOWN: Final = 60  # characters of what is wrong, in an error
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
+class Attachment:
     """One attachment of an inbound message.
 
     Attributes:
@@ -235,7 +235,7 @@ class InboundMessage:
     to: str
     body: str
     channel: str
-    media: tuple[Media, ...]
+    media: tuple[Attachment, ...]
     messaging_service_sid: str
     segments: int
     profile_name: str
@@ -253,6 +253,8 @@ class InboundMessage:
     raw: Mapping[str, str] = field(repr=False)
     attempt: int = 1
 
+    _attachment: ClassVar[type[Attachment]] = Attachment
+
     @classmethod
     def parse(
         cls, raw: Mapping[str, str], *, attempt: int = 1, opt_outs: OptOuts | None = None
@@ -266,7 +268,7 @@ class InboundMessage:
             to=get("To", ""),
             body=get("Body", ""),
             channel=channel_of(get("From", "")),
-            media=_media(raw),
+            media=tuple(cls._attachment(url, type_) for url, type_ in _media(raw)),
             messaging_service_sid=get("MessagingServiceSid", ""),
             segments=_count(get("NumSegments", "1")),
             profile_name=get("ProfileName", ""),
@@ -343,12 +345,10 @@ def _count(text: str) -> int:
     return int(text[:4]) if text.isascii() and text.isdigit() else 0
 
 
-def _media(raw: Mapping[str, str]) -> tuple[Media, ...]:
-    return tuple(
-        Media(raw[f"MediaUrl{n}"], raw.get(f"MediaContentType{n}", ""))
-        for n in range(min(_count(raw.get("NumMedia", "0")), 100))
-        if f"MediaUrl{n}" in raw
-    )
+def _media(raw: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for n in range(min(_count(raw.get("NumMedia", "0")), 100)):
+        if f"MediaUrl{n}" in raw:
+            yield raw[f"MediaUrl{n}"], raw.get(f"MediaContentType{n}", "")
 
 
 def _button(raw: Mapping[str, str]) -> Button | None:

@@ -119,6 +119,7 @@ async def dev_server(
         ) as simulator,
         opened(app.settings) as store,
     ):
+        simulator.rest_url = session.url
         await _retry_waiting(store)
         texts = TextSender(simulator, store)
         phone = Phone(simulator, store, url=session.url, token=session.token)

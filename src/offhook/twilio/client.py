@@ -43,6 +43,11 @@ def authorization(login: tuple[str, str]) -> dict[str, str]:
     return {"Authorization": encode_basic_auth(*login)}
 
 
+def is_twilios(api: str) -> bool:
+    """Return whether a base URL is Twilio's own, and not a simulator's or a relay's."""
+    return _TWILIOS.fullmatch(api) is not None
+
+
 def host_of(api: str, product: str) -> str:
     """Return the base URL of one of Twilio's products.
 

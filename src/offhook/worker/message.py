@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from offhook.core.calls import Call, caller
 from offhook.core.messages import InboundMessage, Reply, Send
 from offhook.errors import NotRunning
+from offhook.worker.media import Media
 
 
 class Typing(Protocol):
@@ -32,6 +33,8 @@ class Replier(Protocol):
 class Message(InboundMessage):
     """An inbound SMS, MMS or WhatsApp message, as a handler receives it."""
 
+    media: tuple[Media, ...]
+    _attachment: ClassVar[type[Media]] = Media
     _replier: Replier | None = field(default=None, repr=False, compare=False)
     _typing: Typing | None = field(default=None, repr=False, compare=False)
 

@@ -17,6 +17,7 @@ from offhook.stores import store_of
 from offhook.stores.api import Store
 from offhook.stores.availability import wait_until_available
 from offhook.stores.sqlite.store import SqliteStore
+from offhook.twilio.media import MediaClient
 from offhook.twilio.sender import TwilioSender
 from offhook.twilio.typing_indicator import TypingIndicator
 from offhook.twilio.webhook_urls import status_url
@@ -137,6 +138,7 @@ class WorkerRole:
             credentials=credentials,
             sender_limit=limit,
             typing=twilio.typing,
+            files=twilio.media,
             on_ready=self._on_ready,
         )
         replies = SendLoop(store, twilio.sender, settings, observer, owner=owner)
@@ -176,12 +178,14 @@ class _Twilio(NamedTuple):
 
     sender: TwilioSender
     typing: TypingIndicator
+    media: MediaClient
 
     @classmethod
     def of(cls, settings: Settings, observer: Observer) -> Self:
         return cls(
             TwilioSender(settings, status_callback=status_callback(settings)),
             TypingIndicator(settings, observer),
+            MediaClient(settings),
         )
 
     async def close(self) -> None:

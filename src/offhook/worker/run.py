@@ -27,6 +27,7 @@ from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.handlers import Handler, Handlers, Subject
+from offhook.worker.media import Files, Media, RunFiles
 from offhook.worker.message import Message
 from offhook.worker.outcome import (
     Interrupted,
@@ -65,6 +66,7 @@ class Tools:
     validator: Validator
     throttle: Throttle
     typing: Indicator | None = None
+    files: Files | None = None
 
 
 class _Over(Enum):
@@ -220,7 +222,15 @@ class Run:
         if tools.settings.typing is TypingPolicy.AUTO and not message.opt_out:
             typing.show("")
         replier = LedgerReplier(tools.store, self.claim, address, calls, tools.observer)
-        return replace(message, _replier=replier, _typing=typing)
+        return replace(
+            message, _replier=replier, _typing=typing, media=self._fetchable(message, calls)
+        )
+
+    def _fetchable(self, message: Message, calls: HandlerCalls) -> tuple[Media, ...]:
+        if self._tools.files is None:
+            return message.media
+        files = RunFiles(self._tools.files, message.account_sid, calls)
+        return tuple(replace(one, _files=files) for one in message.media)
 
     async def _cut_short(self, work: asyncio.Task[Result], terms: Terms) -> Result | None:
         """Cancel a handler that has timed out, has lost its lease or is interrupted.

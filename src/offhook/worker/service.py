@@ -21,6 +21,7 @@ from offhook.worker.drafts import ReturnAddress, notice
 from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handlers import Handlers
 from offhook.worker.heartbeat import Heartbeat, LoopMonitor
+from offhook.worker.media import Files
 from offhook.worker.run import Run, Tools
 from offhook.worker.throttle import Throttle
 from offhook.worker.typing import Indicator
@@ -45,6 +46,7 @@ class Worker:
         credentials: verify deferred requests; None for those of the settings.
         sender_limit: counts messages of each sender; None for no limit.
         typing: shows typing indicators; None for none.
+        files: keeps the messages' files; None where there is no Twilio.
         on_ready: called once, after the first claim, also if there was nothing to claim.
     """
 
@@ -60,6 +62,7 @@ class Worker:
         credentials: Credentials | None = None,
         sender_limit: SenderLimit | None = None,
         typing: Indicator | None = None,
+        files: Files | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -80,6 +83,7 @@ class Worker:
             validator,
             Throttle(settings, observer, sender_limit),
             typing,
+            files,
         )
         limit = settings.loop_limit
         self._counted = None if limit is None else LoopRule(limit[1])

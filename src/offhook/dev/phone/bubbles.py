@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.core.messages import InboundMessage, Media
+from offhook.core.messages import Attachment, InboundMessage
 from offhook.events import Answered, Handled, Sent
 from offhook.twilio.error_codes import meaning
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
@@ -60,7 +60,7 @@ class Incoming:
         return self.message.body
 
     @property
-    def media(self) -> tuple[Media, ...]:
+    def media(self) -> tuple[Attachment, ...]:
         """The attachments."""
         return self.message.media
 
@@ -118,7 +118,7 @@ class Outgoing:
     mine: bool = field(default=False, init=False)
 
     @property
-    def media(self) -> tuple[Media, ...]:
+    def media(self) -> tuple[Attachment, ...]:
         """The attachments, their types guessed."""
         return tuple(media_of(url) for url in self.media_urls)
 

@@ -14,6 +14,7 @@ from offhook.twilio.simulator.log import (
     Texted,
     TypingShown,
 )
+from offhook.twilio.simulator.media import File
 from offhook.twilio.simulator.payloads import Text, inbound
 from offhook.twilio.simulator.simulator import Simulator
 from offhook.twilio.simulator.twiml import Said
@@ -23,6 +24,7 @@ __all__ = [
     "Credentials",
     "Delivered",
     "Event",
+    "File",
     "Listener",
     "Outbound",
     "Request",

@@ -22,6 +22,8 @@ class Trouble:
         lost_answers: share of sends that are accepted, after which the connection breaks.
         server_errors: share of sends that are accepted, but answered 500.
         answer_delay: seconds between accepting a send and answering it.
+        media_missing: how often each file of a message is answered 404 before it is there.
+        endless_media: files never end.
         undelivered: error codes by number: sends to it are `sent`, then `undelivered`.
         failed: error codes by number: sends to it are accepted, then `failed`.
     """
@@ -36,5 +38,7 @@ class Trouble:
     lost_answers: float = 0.0
     server_errors: float = 0.0
     answer_delay: float = 0.0
+    media_missing: int = 0
+    endless_media: bool = False
     undelivered: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)

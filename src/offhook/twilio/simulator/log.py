@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from offhook.core.messages import Media
+from offhook.core.messages import Attachment
 from offhook.twilio.simulator.delivery import Request
 from offhook.twilio.simulator.payloads import Params
 from offhook.twilio.simulator.twiml import Said
@@ -51,7 +51,7 @@ class Delivered:
     from_: str
     to: str
     body: str
-    media: tuple[Media, ...]
+    media: tuple[Attachment, ...]
     status: int
     seconds: float
     attempts: int

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from offhook.core.addresses import channel_of
-from offhook.core.messages import Button, Location, Media
+from offhook.core.messages import Attachment, Button, Location
 from offhook.core.segments import segmented
 
 Params = tuple[tuple[str, str], ...]
@@ -44,7 +44,7 @@ class Text:
     from_: str
     to: str
     body: str = ""
-    media: Sequence[Media] = ()
+    media: Sequence[Attachment] = ()
     button: Button | None = None
     location: Location | None = None
     profile_name: str = ""
@@ -58,9 +58,9 @@ def inbound(text: Text) -> Params:
     return tuple((dict(fields) | dict(text.extra)).items())
 
 
-def media_of(url: str) -> Media:
+def media_of(url: str) -> Attachment:
     """Return an attachment, its type guessed from the URL; JPEG if unknown."""
-    return Media(url, mimetypes.guess_type(url)[0] or "image/jpeg")
+    return Attachment(url, mimetypes.guess_type(url)[0] or "image/jpeg")
 
 
 def status(

@@ -2,14 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Literal, Self
 
 from starlette.types import ASGIApp
 
 from offhook.core.addresses import channel_of
-from offhook.core.messages import Button, Location, Media
+from offhook.core.messages import Attachment, Button, Location
 from offhook.core.urls import without_fragment
 from offhook.errors import ConfigurationError
 from offhook.twilio.made_up import MADE_UP, Credentials, made_up_credentials
@@ -18,6 +18,7 @@ from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.delivery import WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
 from offhook.twilio.simulator.log import Delivered, Listener, Outbound, StatusCallback, Texted
+from offhook.twilio.simulator.media import File, MediaStore
 from offhook.twilio.simulator.messaging import Messaging
 from offhook.twilio.simulator.payloads import Text, inbound, media_of
 from offhook.twilio.simulator.resources import Resources
@@ -93,8 +94,9 @@ class Simulator:
             self.account.add_service(messaging_service_sid, numbers=(number,))
         self.webhook_url, self.fallback_url = webhook_url, fallback_url
         self._auth = Authentication(account_sid, *tokens)
-        resources = Resources(self.account, self._auth)
-        self.rest: ASGIApp = RestApi(self._messaging, self._auth, resources.routes).app
+        self._media = MediaStore(self._auth, self._messaging.sid, lambda: self.trouble)
+        others = [*Resources(self.account, self._auth).routes, *self._media.routes]
+        self.rest: ASGIApp = RestApi(self._messaging, self._auth, others).app
 
     @staticmethod
     def credentials() -> Credentials:
@@ -160,7 +162,7 @@ class Simulator:
         from_: str = "+15551230001",
         to: str | None = None,
         channel: Literal["sms", "whatsapp", "rcs"] = "sms",
-        media: Sequence[str | Media] = (),
+        media: Sequence[str | Attachment | File] = (),
         button: Button | None = None,
         location: Location | None = None,
         profile_name: str = "Ada",
@@ -177,7 +179,8 @@ class Simulator:
                 `whatsapp:ID.4566546130240000`, `rcs:...`.
             to: the number written to, by default the simulator's. The bot may then send from it.
             channel: `sms`, `whatsapp` or `rcs`; numbers without a channel are prefixed accordingly.
-            media: URLs, their types guessed, or `Media`.
+            media: files, which Twilio keeps; or URLs of your own, their types guessed, or
+                `Attachment`.
             button: the button pressed; with WhatsApp only, as the two below.
             location: the location shared.
             profile_name: the person's profile name.
@@ -190,13 +193,14 @@ class Simulator:
         by = channel_of(from_) if ":" in from_ else channel
         webhook = self._webhook(to or self.number, by)
         self._messaging.own(to or self.number)
+        sid = self._messaging.sid("MM" if media else "SM")
         text = Text(
-            sid=self._messaging.sid("MM" if media else "SM"),
+            sid=sid,
             account_sid=self._messaging.account_sid,
             from_=address(from_, by),
             to=address(to or self.number, by),
             body=body,
-            media=tuple(media_of(one) if isinstance(one, str) else one for one in media),
+            media=tuple(self._attached(sid, one) for one in media),
             button=button,
             location=location,
             profile_name=profile_name,
@@ -238,9 +242,24 @@ class Simulator:
         """
         return self._messaging.history.listening(listener)
 
+    @property
+    def rest_url(self) -> str:
+        """The base URL of the REST API, with which the URLs of files begin. `serve` sets it."""
+        return self._media.base
+
+    @rest_url.setter
+    def rest_url(self, url: str) -> None:
+        self._media.base = url
+
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:
         """Serve the REST API on its own socket; the context yields its base URL."""
-        return serving(self.rest, host=host, port=port)
+        return self._served(host, port)
+
+    @asynccontextmanager
+    async def _served(self, host: str, port: int) -> AsyncIterator[str]:
+        async with serving(self.rest, host=host, port=port) as url:
+            self.rest_url = url
+            yield url
 
     async def close(self) -> None:
         """Stop reporting statuses, and close the connections."""
@@ -252,6 +271,15 @@ class Simulator:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _attached(self, message_sid: str, given: str | Attachment | File) -> Attachment:
+        match given:
+            case str():
+                return media_of(given)
+            case File():
+                return self._media.keep(message_sid, given)
+            case _:
+                return given
 
     def _set(self, of_number: str, of_service: str, url: str) -> None:
         record = self.account.number(self.number)

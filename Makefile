@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "offhook needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[postgres,redis,otel,dev]' --group dev
 	@touch $@
 
 .venv-peers/installed: pyproject.toml benchmarks/peers/constraints.txt
@@ -117,6 +117,11 @@ pictures: $(VENV)/installed  ## the documentation's screenshots, taken anew (nee
 
 .venv-site/installed: pyproject.toml constraints.txt
 	$(call environment,.venv-site,site,constraints.txt)
+
+.PHONY: dist
+dist: $(VENV)/installed  ## the wheel and the sdist, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 .PHONY: site
 site: $(VENV)/installed .venv-site/installed  ## the documentation as a site with search, in build/site/html (ARGS="--source URL")

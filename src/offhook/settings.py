@@ -32,6 +32,7 @@ from offhook.core.values import (
     that,
 )
 from offhook.errors import SettingsError
+from offhook.extras import Extra, missing
 
 T = TypeVar("T")
 
@@ -90,6 +91,11 @@ def _address(value: str) -> tuple[str, int] | None:
 def _is_readable(url: str) -> None:
     """Refuse a URL that a driver would misread: the driver's error quotes part of the password."""
     if "://" in url and sqlite_file(url) is None and (reason := problem(url)):
+        raise ValueError(reason)
+
+
+def _is_installed(extra: Extra) -> None:
+    if reason := missing(extra):
         raise ValueError(reason)
 
 
@@ -156,6 +162,8 @@ def _store(value: SecretStr) -> SecretStr:
             "postgresql://user:password@host/database"
         )
     _is_readable(url)
+    if is_postgres(url):
+        _is_installed("postgres")
     return value
 
 
@@ -177,6 +185,8 @@ def _cache(value: SecretStr) -> SecretStr:
     if not re.match(r"memory://$|(redis|rediss|unix)://.", value.get_secret_value()):
         raise ValueError("must look like memory://, redis://host:6379/0 or rediss://host")
     _is_readable(value.get_secret_value())
+    if value.get_secret_value() != "memory://":
+        _is_installed("redis")
     return value
 
 

@@ -15,7 +15,7 @@ from offhook.doctor import (
     Findings,
     Severity,
     public_url,
-    redis,
+    servers,
     twilio_account,
 )
 from offhook.doctor.finding import Check
@@ -239,10 +239,10 @@ def test_what_twilio_says_went_wrong() -> None:
 def test_redis_that_answers_and_redis_that_does_not(tmp_path: Path) -> None:
     with valkey(tmp_path / "valkey") as server:
         chosen = settings(cache=server.url)
-        assert look(redis.redis, chosen)[0].text.startswith("Redis answers in")
+        assert look(servers.redis, chosen)[0].text.startswith("Redis answers in")
         server.kill()
-        assert look(redis.redis, chosen)[0].severity is Severity.WARN
-    assert look(redis.redis, settings()) == []
+        assert look(servers.redis, chosen)[0].severity is Severity.WARN
+    assert look(servers.redis, settings()) == []
 
 
 @asynccontextmanager
@@ -269,7 +269,7 @@ async def test_a_redis_that_is_too_far_away(tmp_path: Path) -> None:
     with valkey(tmp_path / "valkey") as server:
         real = server.port
         async with far_away(real) as port:
-            (finding,) = await redis.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
+            (finding,) = await servers.redis(settings(cache=f"redis://127.0.0.1:{port}/0"))
             assert (finding.severity, finding.remedy[:13]) == (Severity.WARN, "Use a nearer ")
 
 

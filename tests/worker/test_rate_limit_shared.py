@@ -9,16 +9,15 @@ import pytest
 from offhook.errors import SettingsError
 from offhook.events import Event, Problem
 from offhook.ports import Admission, SenderLimit
-from offhook.worker import rate_limit
+from offhook.worker import shared_rate_limit
 from offhook.worker.rate_limit import (
     LATE,
-    PAUSE,
     SENDERS,
     LocalLimit,
-    SharedLimit,
     Windows,
     open_sender_limit,
 )
+from offhook.worker.shared_rate_limit import PAUSE, SharedLimit
 from testing.valkey import Valkey, valkey
 from testing.webhooks import ACCOUNT, TOKEN, settings
 
@@ -30,7 +29,8 @@ WINDOW = 3600
 
 @pytest.fixture(autouse=True)
 def _patience_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "PATIENCE", 60.0)  # a busy machine may need more than 0.1 s
+    # A busy machine may need more than 0.1 s.
+    monkeypatch.setattr(shared_rate_limit, "PATIENCE", 60.0)
 
 
 def opened(observer: Callable[[Event], None] = print, **given: Any) -> SenderLimit:
@@ -109,7 +109,7 @@ async def test_while_redis_is_away_each_worker_counts_for_itself(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "frozen":
-        monkeypatch.setattr(rate_limit, "PATIENCE", 2.0)
+        monkeypatch.setattr(shared_rate_limit, "PATIENCE", 2.0)
 
     with valkey(tmp_path) as server:
         away = Away(server)

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from offhook.cli.options import AppArgument
-from offhook.dev.reload import Reloader, ReloadEvent
 from offhook.dev.session import Session, announced
 from offhook.dev.store import own_store
+from offhook.errors import ConfigurationError
+from offhook.extras import missing
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
 from offhook.process.event_loop import on_signals, run_loop
@@ -47,6 +48,8 @@ def command(
       offhook dev bot:app --port 9000 --no-reload
       offhook text hello                  [dim]# in another terminal[/]
     """
+    if reload and (reason := missing("dev")):
+        raise ConfigurationError(f"reloading {reason}; or use --no-reload")
     name = app_named(app)
     with listen(host, port) as listener, own_store(Path.cwd()) as store:
         session = Session.begin(url_of(listener), store)
@@ -81,6 +84,9 @@ async def _serve_once(name: AppName, listener: socket.socket, session: Session) 
 async def _serve_reloading(
     name: AppName, listener: socket.socket, session: Session, file: Path
 ) -> bool:
+    # Not at the top: without --reload, nothing of it needs to be installed.
+    from offhook.dev.reload import Reloader, ReloadEvent  # noqa: PLC0415
+
     screen = console()
     greeted = False
 

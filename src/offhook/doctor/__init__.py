@@ -6,9 +6,8 @@ from typing import Final
 from offhook.doctor import (
     configuration,
     files,
-    postgres,
     public_url,
-    redis,
+    servers,
     storage,
     store,
     twilio_account,
@@ -36,8 +35,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     storage.file_system,
     storage.free_space,
     storage.file_modes,
-    postgres.server,
-    redis.redis,
+    servers.postgres,
+    servers.redis,
 )
 """All checks of this installation, in the order in which to fix what they find."""
 

@@ -33,8 +33,6 @@ _WAITED_FOR: Final = """
 
 async def server(settings: Settings) -> Findings:
     """Check the server that `OFFHOOK_STORE` names."""
-    if settings.store_file is not None:
-        return []
     try:
         async with _connected(settings) as connection:
             return await _examine(connection, settings)

@@ -9,7 +9,6 @@ from offhook.arrivals.waiting import counts
 from offhook.core.lifecycle import SendState, State
 from offhook.doctor.files import deleted_in_use
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
-from offhook.doctor.postgres import schema
 from offhook.errors import SchemaTooNew, StoreError
 from offhook.settings import Settings
 from offhook.stores import opened
@@ -50,6 +49,8 @@ async def backlog(settings: Settings) -> Findings:
 async def _unready(settings: Settings) -> Finding | None:
     if settings.store_file is not None:
         return _schema(settings.store_file)
+    from offhook.doctor.postgres import schema  # noqa: PLC0415 - it imports the driver
+
     return await schema(settings)
 
 

@@ -24,6 +24,7 @@ from offhook.twilio.webhook_urls import status_url
 from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
 from offhook.worker.owner import owner_name
+from offhook.worker.rate_limit import open_sender_limit
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
@@ -84,7 +85,7 @@ class WorkerRole:
         if self._broken:  # reported by a worker that has ended
             self._broken = False
             self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))
-        limit = _sender_limit(self._settings, self._observer)
+        limit = open_sender_limit(self._settings, self._observer)
         twilio = _Twilio.of(self._settings, self._observer)
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
         try:
@@ -191,15 +192,6 @@ class _Twilio(NamedTuple):
     async def close(self) -> None:
         for one in self:
             await one.close()
-
-
-def _sender_limit(settings: Settings, observer: Observer) -> SenderLimit | None:
-    if settings.sender_limit is None:
-        return None
-    # Imported on demand: most have no limit, and it imports Redis' client.
-    from offhook.worker.rate_limit import open_sender_limit  # noqa: PLC0415
-
-    return open_sender_limit(settings, observer)
 
 
 def status_callback(settings: Settings) -> Callable[[int, str], str] | None:

@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> None:
         (claim,) = (await store.claim(1, lease=30.0, owner="w1", alone=False)).claims
         reply = Draft("reply:0", "AC1", "+15005550006", ANN, "Hello, my secret")
         await store.write(claim, [reply])
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         refused = SendOutcome(SendTrigger.REFUSE, error=f"The number {ANN} is odd.")
         await store.settle_send(sending, refused)
         notice = Draft("notice:failure", "AC1", "+15005550006", ANN, "Sorry, my secret")
@@ -117,7 +117,9 @@ def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> N
     async def deliver() -> None:
         store = open_store(f"sqlite:///{tmp_path}/offhook.db")
         await store.open()
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")  # the notice to Ann
+        (sending,) = (
+            await store.claim_sends(1, lease=30.0, owner="w1")
+        ).claims  # the notice to Ann
         await store.settle_send(sending, SendOutcome(SendTrigger.ACCEPT, sid="SM9"))
         said = Delivery("undelivered", "63049")
         await store.record_delivery(None, "SM9", said, account_sid=sending.draft.account_sid)

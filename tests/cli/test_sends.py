@@ -41,7 +41,7 @@ async def fill(store: Store) -> None:
         (running,) = (await store.claim(1, lease=30.0, owner="w1", alone=False)).claims
         reply = Draft("return:0", "AC1", OURS, person, f"secret of {person}")
         await store.settle(running, Settlement(Trigger.COMPLETE, drafts=(reply,)))
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         await store.settle_send(sending, outcome)
     missed = Delivery("undelivered", "63016")
     assert await store.record_delivery(None, "SMout", missed, account_sid="AC1")
@@ -73,7 +73,7 @@ def states(call: Call) -> list[str]:
 async def send_all(store: Store) -> list[str]:
     """Send all that is due; return what went."""
     sent = []
-    while claims := await store.claim_sends(100, lease=30.0, owner="w1"):
+    while claims := (await store.claim_sends(100, lease=30.0, owner="w1")).claims:
         for claim in claims:
             sent.append(claim.draft.body)
             await store.settle_send(claim, ACCEPTED)

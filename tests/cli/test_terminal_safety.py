@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> None:
             )  # fmt: skip
             (claim,) = (await store.claim(1, lease=30.0, owner="w1", alone=False)).claims
             await store.write(claim, [Draft("reply:0", "AC1", ATTACK, ATTACK, ATTACK)])
-            (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+            (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
             await store.settle_send(sending, SendOutcome(SendTrigger.REFUSE, error=ATTACK))
             error = f'Traceback\n  File "bot.py", line 1\n\tValueError: {ATTACK}\n{ATTACK}'
             await store.settle(claim, Settlement(trigger, error=error))

@@ -38,7 +38,7 @@ async def running(store: Store, sid: str = "SM1", lane: str = "lane") -> Claim:
 
 
 async def claim_sends(store: Store, *, lease: float = 30.0) -> list[SendClaim]:
-    return list(await store.claim_sends(100, lease=lease, owner="w1"))
+    return list((await store.claim_sends(100, lease=lease, owner="w1")).claims)
 
 
 async def sends_of(store: Store, claim: Claim) -> tuple[Send, ...]:
@@ -96,8 +96,10 @@ async def test_a_stuck_conversation_does_not_delay_others(url: str) -> None:
             await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
         first, _ = await claim_sends(store)
         await store.settle_send(first, SendOutcome(SendTrigger.POSTPONE, delay=60))
-        assert await claim_sends(store) == []
-        assert await store.next_send_due() == pytest.approx(30, abs=15)  # the other's lease
+        claimed = await store.claim_sends(100, lease=30.0, owner="w1")
+        assert claimed.claims == []
+        for due in (claimed.next_due, await store.next_send_due()):
+            assert due == pytest.approx(30, abs=15)  # the other's lease
 
 
 async def test_a_postponed_send_comes_again_and_counts_its_tries(url: str) -> None:
@@ -436,8 +438,8 @@ async def test_a_send_that_was_claimed_without_an_answer_is_pending_again(url: s
     async with opened(url) as store:
         for lane in ("a", "b"):
             await store.write(await running(store, f"SM{lane}", lane), [draft(body=lane)])
-        (held,) = await store.claim_sends(1, lease=30.0, owner="w1")
-        (lost,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (held,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
+        (lost,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         assert await store.hand_back_sends("w2", []) == 0
         assert await store.hand_back_sends("w1", [held.token]) == 1
         (again,) = await claim_sends(store)
@@ -470,7 +472,7 @@ async def test_characters_that_a_store_may_not_know_hold_nothing_up(url: str) ->
         (sent,) = await store.write(one, [odd])
         assert not sent.repeated
         await store.settle(one, Settlement(Trigger.GIVE_UP, "Traceback\0", drafts=(draft("n:\0"),)))
-        (due,) = await store.claim_sends(10, lease=30.0, owner="w")
+        (due,) = (await store.claim_sends(10, lease=30.0, owner="w")).claims
         outcome = SendOutcome(SendTrigger.REFUSE, error_code="\0", error="refused \0")
         await store.settle_send(due, outcome)
         (record,) = await store.find(Filter())
@@ -498,7 +500,7 @@ async def test_half_a_surrogate_pair_holds_nothing_up(url: str) -> None:
         assert again.body == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"
         gives_up = Settlement(Trigger.GIVE_UP, f"Traceback {half}", drafts=(draft(f"n:{half}"),))
         await asyncio.gather(store.settle(one, gives_up), store.settle(other, DONE))
-        (due,) = await store.claim_sends(10, lease=30.0, owner="w")
+        (due,) = (await store.claim_sends(10, lease=30.0, owner="w")).claims
         refused = SendOutcome(SendTrigger.REFUSE, error_code=half, error=half, status=half)
         await store.settle_send(due, refused)
         assert not await store.record_delivery(

@@ -45,7 +45,7 @@ async def settle_next(store: Store, settlement: Settlement = DONE) -> int:
 
 
 async def send_next(store: Store, trigger: SendTrigger = SendTrigger.ACCEPT) -> int:
-    (one,) = await store.claim_sends(1, lease=30.0, owner="w1")
+    (one,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
     await store.settle_send(one, SendOutcome(trigger, sid=f"SM{one.id}"))
     return one.id
 
@@ -229,7 +229,7 @@ async def test_nothing_is_pruned_that_is_live_or_has_something_to_send(url: str)
         await settle_next(store, Settlement(Trigger.COMPLETE, drafts=(draft(),)))
         await claim_one(store)
         assert await store.prune(ALL, 100) == 0
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         assert await store.prune(ALL, 100) == 0
         await store.settle_send(sending, SendOutcome(SendTrigger.LOSE))
         assert await store.prune(ALL, 100) == 1
@@ -348,7 +348,7 @@ async def test_a_person_is_erased_in_all_channels_and_states(url: str) -> None:
         assert await erase_all(store, "+1 (555) 123-0001") == 7
         assert await listed(store) == ["SM3"]
         assert await sends_of(store, "SM3") == ()
-        assert not await store.claim_sends(10, lease=30.0, owner="w1")
+        assert not (await store.claim_sends(10, lease=30.0, owner="w1")).claims
         assert await claim(store) == ()
         assert not await store.accept(message("SM1", ANN))
         assert (await store.counts()).messages[State.DONE] == 1
@@ -362,7 +362,7 @@ async def test_what_is_at_work_is_erased_when_it_has_ended(url: str) -> None:
         await store.settle(
             running, Settlement(Trigger.COMPLETE, drafts=(replace(draft(), to=ANN),))
         )
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         step = await store.erase(ANN, 10)
         assert (step.erased, step.busy) == (0, 2)
         await store.settle_send(sending, SendOutcome(SendTrigger.ACCEPT, sid="SM2"))
@@ -395,7 +395,7 @@ async def test_a_message_that_will_run_again_keeps_its_sends_while_one_is_under_
         drafts = (draft("reply:0"), draft("reply:1"))
         await settle_next(store, Settlement(Trigger.RETRY, drafts=drafts))
         await send_next(store)
-        (sending,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (sending,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         step = await store.erase(ANN, 10)
         assert (step.erased, step.busy) == (0, 3)
         again = await claim_one(store)

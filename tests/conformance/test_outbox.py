@@ -26,7 +26,7 @@ async def write(store: Store, *bodies: str, sid: str = "SM1", lane: str = "lane"
 
 async def send(store: Store, outcome: SendOutcome) -> SendClaim:
     """Claim the only send that is due, and settle it."""
-    (claim,) = await store.claim_sends(100, lease=30.0, owner="w1")
+    (claim,) = (await store.claim_sends(100, lease=30.0, owner="w1")).claims
     await store.settle_send(claim, outcome)
     return claim
 
@@ -63,10 +63,12 @@ async def test_what_is_postponed_is_due_at_once_and_goes_first(url: str) -> None
         (waiting,) = await store.find_sends(SendFilter(state=SendState.PENDING, code="63038"))
         assert (waiting.id, waiting.error_code, waiting.error) == (first.id, "63038", "Too many.")
         assert waiting.due > time.time() + 60
-        assert await store.claim_sends(100, lease=30.0, owner="w1") == []
+        assert (await store.claim_sends(100, lease=30.0, owner="w1")).claims == []
         (behind,) = [one for one in await found(store, SendState.PENDING) if one.body == "b"]
         assert await store.retry_send(behind.id) == behind.id
-        assert await store.claim_sends(100, lease=30.0, owner="w1") == []  # "a" goes before it
+        assert (
+            await store.claim_sends(100, lease=30.0, owner="w1")
+        ).claims == []  # "a" goes before it
         assert (await store.next_send_due() or 0.0) > 60
         assert await store.retry_send(first.id) == first.id
         assert (await send(store, ACCEPTED)).draft.body == "a"
@@ -124,7 +126,7 @@ async def test_an_unknown_send_is_sent_again_only_on_request(url: str) -> None:
 async def test_what_is_sent_or_being_sent_is_left_alone(url: str) -> None:
     async with opened(url) as store:
         await write(store, "a")
-        (claim,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (claim,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         assert await store.retry_send(claim.id, unknown=True) is None
         assert await store.cancel_send(claim.id) is False
         await store.settle_send(claim, ACCEPTED)
@@ -185,10 +187,12 @@ async def test_a_text_that_was_not_kept_can_not_be_sent_again(url: str) -> None:
 async def test_a_callback_makes_it_undelivered_before_its_answer_is_read(url: str) -> None:
     async with opened(url) as store:
         await write(store, "a", "b")
-        (claim,) = await store.claim_sends(1, lease=30.0, owner="w1")
+        (claim,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
         await miss(store, claim.id)
         assert await state_of(store, claim.id) is SendState.UNDELIVERED
-        (behind,) = await store.claim_sends(1, lease=30.0, owner="w1")  # Twilio has the first
+        (behind,) = (
+            await store.claim_sends(1, lease=30.0, owner="w1")
+        ).claims  # Twilio has the first
         await store.settle_send(claim, ACCEPTED)
         assert await state_of(store, claim.id) is SendState.UNDELIVERED
         assert behind.draft.body == "b"
@@ -198,7 +202,7 @@ async def test_all_that_is_given_must_fit(url: str) -> None:
     async with opened(url) as store:
         for number in ("1", "2", "3"):
             await write(store, "a", sid=f"SM{number}", lane=number)
-        claims = await store.claim_sends(100, lease=30.0, owner="w1")
+        claims = (await store.claim_sends(100, lease=30.0, owner="w1")).claims
         for claim, outcome in zip(claims, (REFUSED, ACCEPTED, LIMITED), strict=True):
             await store.settle_send(claim, outcome)
         refused, sent, limited = (claim.id for claim in claims)
@@ -251,4 +255,4 @@ async def test_it_is_sent_again_once_however_often_that_is_asked_for(
         retries = (one.retry_send(first.id, unknown=True) for one in (store, other, store))
         retried = await asyncio.gather(*retries)
         assert len([id_ for id_ in retried if id_ is not None]) == 1
-        assert len(await store.claim_sends(100, lease=30.0, owner="w1")) == 1
+        assert len((await store.claim_sends(100, lease=30.0, owner="w1")).claims) == 1

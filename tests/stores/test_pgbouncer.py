@@ -80,7 +80,7 @@ async def test_many_workers_settle_everything_once_and_in_order(
                 claimed.extend(one.sid for one in claims)
                 await mine.renew([one.token for one in claims], lease=30.0)
                 await asyncio.gather(*(end(mine, one) for one in claims))
-                for send in await mine.claim_sends(7, lease=30.0, owner=owner):
+                for send in (await mine.claim_sends(7, lease=30.0, owner=owner)).claims:
                     sent = SendOutcome(SendTrigger.ACCEPT, sid=f"SMout{send.id}")
                     await mine.settle_send(send, sent)
 

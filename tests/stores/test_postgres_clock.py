@@ -103,7 +103,7 @@ async def test_what_is_due_is_due_and_what_is_leased_is_leased(
         assert claimed.step == pytest.approx(seconds, abs=60)  # each process tells of it
         assert (await store.claim(9, lease=30.0, owner="w1", alone=False)).step == 0
         assert await store.next_send_due() == 0
-        assert len(await store.claim_sends(9, lease=30.0, owner="w2")) == 1
+        assert len((await store.claim_sends(9, lease=30.0, owner="w2")).claims) == 1
         for sid in {"SMretried", "SMsettled"} - early:
             (record,) = await store.find(Filter(sid=sid))
             assert record.due == pytest.approx(time.time() + 60, abs=40)

@@ -67,7 +67,7 @@ async def work(store: Store, sid: str) -> None:
     again = await claim_one(store)
     await store.settle(again, Settlement(Trigger.COMPLETE))
     for _ in range(2):
-        (send,) = await store.claim_sends(10, lease=30.0, owner="w1")
+        (send,) = (await store.claim_sends(10, lease=30.0, owner="w1")).claims
         await store.settle_send(send, SendOutcome(SendTrigger.ACCEPT, sid=f"SMout{send.id}"))
     assert await store.replay(again.id)
     assert await store.drop(again.id)

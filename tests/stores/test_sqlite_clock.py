@@ -55,7 +55,7 @@ async def test_what_is_due_is_due_and_what_is_leased_is_leased(
         assert claimed.step == pytest.approx(seconds, abs=60)
         assert (await store.claim(9, lease=30.0, owner="w2", alone=False)).step == 0
         assert await store.next_send_due() == 0
-        assert len(await store.claim_sends(9, lease=30.0, owner="w2")) == 1
+        assert len((await store.claim_sends(9, lease=30.0, owner="w2")).claims) == 1
         assert await store.renew([leased.token], lease=30.0) == frozenset()
 
 

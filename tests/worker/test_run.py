@@ -639,7 +639,7 @@ async def test_statuses_reach_the_ledger_and_then_the_handler(tmp_path: Path) ->
         sid = await line.receive("hello")
         async with serving(line):
             await line.told.runs(1)
-            (send,) = await line.store.claim_sends(1, lease=30.0, owner="dead")
+            (send,) = (await line.store.claim_sends(1, lease=30.0, owner="dead")).claims
             for count, status in enumerate(("delivered", "sent"), start=2):
                 await line.status("SM9", status, send=send_reference(send.id, ACCOUNT, "t"))
                 await line.told.runs(count)

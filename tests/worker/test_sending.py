@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from offhook.core.messages import Reply
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent
-from offhook.stores.api import Claim, Draft, SendClaim, SendOutcome
+from offhook.stores.api import Claim, ClaimedSends, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
 from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.message import Message
@@ -230,15 +230,15 @@ async def test_sends_that_fall_due_one_by_one_are_claimed_together(tmp_path: Pat
 class Claims:
     """The store's call, with a note of when it was made, and whether it took all it could."""
 
-    def __init__(self, call: Callable[..., Awaitable[Sequence[SendClaim]]]) -> None:
+    def __init__(self, call: Callable[..., Awaitable[ClaimedSends]]) -> None:
         self._call = call
         self.made: list[tuple[float, bool]] = []
 
-    async def __call__(self, limit: int, **options: Any) -> Sequence[SendClaim]:
+    async def __call__(self, limit: int, **options: Any) -> ClaimedSends:
         now = time.monotonic()
-        claims = await self._call(limit, **options)
-        self.made.append((now, len(claims) == limit))
-        return claims
+        claimed = await self._call(limit, **options)
+        self.made.append((now, len(claimed.claims) == limit))
+        return claimed
 
 
 async def test_a_send_must_leave_within_the_first_half_of_its_lease(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Bench:
         one = inbound(sid, sid)._replace(account_sid=account, form=urlencode(form).encode())
         await self.line.store.accept(one)
         await self.work()
-        (send,) = await self.line.store.claim_sends(1, lease=300.0, owner="sender")
+        (send,) = (await self.line.store.claim_sends(1, lease=300.0, owner="sender")).claims
         assert send.draft.account_sid == account
         return send
 

@@ -135,6 +135,18 @@ class SendClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimedSends:
+    """The result of one claim of sends.
+
+    Attributes:
+        next_due: seconds until a send falls due that was not claimed; None when none is pending.
+    """
+
+    claims: Sequence[SendClaim] = ()
+    next_due: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendOutcome:
     """The outcome of a send.
 
@@ -318,7 +330,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> ClaimedSends:
         """Take up to `limit` sends, of different lanes, each the first of its lane.
 
         A send still `sending` under a lease that ran out may have left: it becomes `unknown`, and
@@ -334,7 +346,7 @@ class Ledger(Protocol):
         ...
 
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
-        """Record the outcome of a send.
+        """Record the outcome of a send. Many calls share one commit.
 
         A status callback that came first is not overwritten. A send whose lease has run out is
         `unknown` by now; ACCEPT still makes it sent, and nothing else changes it. Repeating a call
@@ -346,7 +358,7 @@ class Ledger(Protocol):
         ...
 
     async def next_send_due(self) -> float | None:
-        """Return the seconds until a send falls due, None when none is pending."""
+        """Return the seconds until a send falls due, None when none is pending. Reads only."""
         ...
 
     async def record_delivery(

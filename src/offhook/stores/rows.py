@@ -15,6 +15,7 @@ from offhook.stores.api import (
     Draft,
     Record,
     SendClaim,
+    SendOutcome,
     SendRecord,
 )
 
@@ -35,6 +36,13 @@ class RowsOfPerson(NamedTuple):
 
     messages: Sequence[int]
     sends: Sequence[int]
+
+
+class Settled(NamedTuple):
+    """A send and its outcome."""
+
+    claim: SendClaim
+    outcome: SendOutcome
 
 
 def as_send(row: Iterable[Any], *, repeated: bool = False) -> Send:
@@ -63,9 +71,9 @@ def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
         sender=sender,
         to=to,
         body=body,
-        media=tuple(json.loads(media)),
+        media=() if media == "[]" else tuple(json.loads(media)),
         content_sid=content,
-        content_variables=json.loads(variables),
+        content_variables={} if variables == "{}" else json.loads(variables),
     )
     return SendClaim(id_, token, message, draft, tries, sid or "")
 

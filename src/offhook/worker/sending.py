@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
 from offhook.errors import LeaseLost
 from offhook.events import Observer, Problem, Sent, Topic
 from offhook.settings import Settings
-from offhook.stores.api import SendClaim, SendOutcome, Store
+from offhook.stores.api import ClaimedSends, SendClaim, SendOutcome, Store
 from offhook.stores.availability import StoreWatch
 from offhook.twilio.sender import MAX_CONNECTIONS
 from offhook.worker.claim_loop import ClaimLoop
@@ -18,8 +17,10 @@ MIN_SEND_LEASE: Final = 30.0
 """Seconds, at least, until a send is `unknown`; requests time out well before."""
 
 _PAUSE: Final = 0.01
-"""Seconds between two claims, unless the first took all it could: what falls due meanwhile is
-claimed in one transaction."""
+"""Seconds between two claims, unless the first took all it could, and before a claim of few: what
+falls due meanwhile is claimed in one transaction."""
+
+_FEW: Final = MAX_CONNECTIONS // 2
 
 _LEAVES_WITHIN: Final = 0.5
 """Of a send's lease. The other half is for the request: the next of the lane is sent when the lease
@@ -63,6 +64,7 @@ class SendLoop:
         self._lease = max(settings.lease, MIN_SEND_LEASE)
         self._observer = observer
         self._owner = owner
+        self._flowing = False  # whether the last claim found something, so the next may too
         self._watch = StoreWatch(observer, "replies are not sent")
         self._loop: ClaimLoop[SendClaim] = ClaimLoop(
             store.listen(),
@@ -96,29 +98,33 @@ class SendLoop:
     async def _begin(self) -> float | None:
         """Begin all sends that are due; return the seconds until the next is."""
         free = MAX_CONNECTIONS - len(self._loop.running)
+        if free < _FEW:  # what ends meanwhile makes room for more
+            await asyncio.sleep(_PAUSE)
+            free = MAX_CONNECTIONS - len(self._loop.running)
         if not free:
             return None
         answer = await self._loop.claim(lambda: self._claim(free))
         if answer is None:
             return None
-        (claims, due), began = answer
-        for claim in claims:
+        claimed, began = answer
+        for claim in claimed.claims:
             timed = replace(claim, leaves_by=began + _LEAVES_WITHIN * self._lease)
             self._loop.start(claim.token, timed, self._send(timed), f"send {claim.id}")
         # At capacity, the first send that ends sets `work`.
-        if len(claims) == free:
+        if len(claimed.claims) == free:
             return None
-        if claims:
+        if claimed.claims:
             await asyncio.sleep(_PAUSE)
-        return due
+        return claimed.next_due
 
-    async def _claim(self, limit: int) -> tuple[Sequence[SendClaim], float | None]:
+    async def _claim(self, limit: int) -> ClaimedSends:
         # Most wake-ups are for messages. A read delays nothing; a claim that finds nothing may
         # delay other writers.
-        due = await self._store.next_send_due()
-        if due != 0.0:
-            return (), due
-        return await self._store.claim_sends(limit, lease=self._lease, owner=self._owner), due
+        if not self._flowing and (due := await self._store.next_send_due()) != 0.0:
+            return ClaimedSends(next_due=due)
+        claimed = await self._store.claim_sends(limit, lease=self._lease, owner=self._owner)
+        self._flowing = bool(claimed.claims)
+        return claimed
 
     async def _send(self, claim: SendClaim) -> None:
         began = time.monotonic()

@@ -6,13 +6,13 @@ from typing import Any, Final, NamedTuple
 from offhook.core.lifecycle import SendTrigger, send_sources, send_target
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
-from offhook.stores.api import Draft, SendClaim, SendOutcome
+from offhook.stores.api import ClaimedSends, Draft, SendClaim, SendOutcome
 from offhook.stores.postgres.clock import CHECK, StoreClock
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.settling import WRITE, draft_values
 from offhook.stores.postgres.values import storable
-from offhook.stores.rows import as_send, as_send_claim
+from offhook.stores.rows import Settled, as_send, as_send_claim
 from offhook.stores.sql import one_of
 
 _CLAIM: Final = Function("claim_sends", CHECK, send_lost=stored(Cause.SEND_LOST()))
@@ -29,13 +29,6 @@ _NOTIFY: Final = Function("notify", WRITE)
 FUNCTIONS: Final = (_CLAIM, _HAND_BACK, _SETTLE, _NOTIFY)
 
 
-class Settled(NamedTuple):
-    """A send and its outcome."""
-
-    claim: SendClaim
-    outcome: SendOutcome
-
-
 class Notice(NamedTuple):
     """A notice to the sender of a message, which may have settled."""
 
@@ -46,10 +39,11 @@ class Notice(NamedTuple):
 
 async def claim(
     connection: Connection, clock: StoreClock, *, limit: int, lease: float, owner: str
-) -> Sequence[SendClaim]:
+) -> ClaimedSends:
     """Claim the heads of lanes that are due. See `api.Ledger.claim_sends`."""
-    rows = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
-    return [as_send_claim((id_, *columns), token) for id_, token, *columns in rows]
+    *rows, outlook = await connection.fetch(_CLAIM.call, limit, lease, owner, *clock.arguments)
+    claims = [as_send_claim((id_, *columns), token) for id_, token, *columns, _ in rows]
+    return ClaimedSends(claims, outlook["next_due"])
 
 
 async def hand_back(connection: Connection, owner: str, held: Collection[int]) -> int:

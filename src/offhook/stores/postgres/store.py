@@ -15,6 +15,7 @@ from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import (
     Claim,
     Claimed,
+    ClaimedSends,
     Counts,
     Draft,
     Erasure,
@@ -46,13 +47,14 @@ from offhook.stores.postgres.batching import Batches
 from offhook.stores.postgres.clock import StoreClock, check
 from offhook.stores.postgres.deliveries import Reported
 from offhook.stores.postgres.errors import described
-from offhook.stores.postgres.ledger import Notice, Settled
+from offhook.stores.postgres.ledger import Notice
 from offhook.stores.postgres.pool import Connection, Pool
 from offhook.stores.postgres.presence import Presence
 from offhook.stores.postgres.schema import migrate
 from offhook.stores.postgres.settling import RunWrite
 from offhook.stores.postgres.values import storable
 from offhook.stores.postgres.wakeup import Wake
+from offhook.stores.rows import Settled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -219,7 +221,7 @@ class PostgresStore:
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
         return await self._put(self._notices, Notice(message_id, draft, settled))
 
-    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> ClaimedSends:
         return await self._write(ledger.claim, self._clock, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:

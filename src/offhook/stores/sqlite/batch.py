@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from offhook.core.inbound import Inbound
 from offhook.errors import OffhookError, StoreError, StoreUnavailable
-from offhook.stores.sqlite import sorting
 
+I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection, int], T]
 """Work on the open transaction, at a time of `StoreClock.now`. What it decides against, it raises
 as an OffhookError before it has written anything. Called once more where a batch has to be
 repeated; what it wrote before is undone by then."""
+
+BulkWrite = Callable[[sqlite3.Connection, Sequence[I], int], Sequence[T]]
+"""Writes all values that a batch has for it by few statements; returns a result for each."""
 
 
 @dataclass(slots=True)
@@ -27,15 +29,16 @@ class Call(Generic[T]):
 
 
 @dataclass(slots=True)
-class Accept:
-    """A webhook, and the future of its caller."""
+class Entry(Generic[I, T]):
+    """A value that `write` takes together with others, and the future of its caller."""
 
-    inbound: Inbound
-    future: "asyncio.Future[bool]"
+    write: BulkWrite[I, T]
+    value: I
+    future: "asyncio.Future[T]"
     wakes: bool = True
 
 
-Item = Call[Any] | Accept
+Item = Call[Any] | Entry[Any, Any]
 Result = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 # After these no other write of the batch would fare better, and the transaction may be gone. All
@@ -87,13 +90,22 @@ def refuse(items: Sequence[Item], error: StoreUnavailable) -> Sequence[Result]:
 def _write_together(
     connection: sqlite3.Connection, items: Sequence[Item], now: int
 ) -> Sequence[Result]:
-    accepts = [item for item in items if type(item) is Accept]
     results: list[Result] = []
-    if accepts:
-        new = sorting.accept(connection, [item.inbound for item in accepts], now)
-        results += [(a.future, n, None) for a, n in zip(accepts, new, strict=True)]
+    for write, entries in _by_write(items).items():
+        made = write(connection, [entry.value for entry in entries], now)
+        results += [(e.future, one, None) for e, one in zip(entries, made, strict=True)]
     results += [_run(connection, item, now) for item in items if type(item) is Call]
     return results
+
+
+def _by_write(
+    items: Sequence[Item],
+) -> dict[BulkWrite[Any, Any], list[Entry[Any, Any]]]:
+    found: dict[BulkWrite[Any, Any], list[Entry[Any, Any]]] = {}
+    for item in items:
+        if type(item) is Entry:
+            found.setdefault(item.write, []).append(item)
+    return found
 
 
 def _write_alone(connection: sqlite3.Connection, item: Item, now: int) -> Result:

@@ -19,14 +19,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from offhook.concurrency import Deadline
 from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
-from offhook.stores.sqlite.batch import Accept, Call, Item, Result, Write, fill, refuse
+from offhook.stores.sqlite import sorting
+from offhook.stores.sqlite.batch import (
+    BulkWrite,
+    Call,
+    Entry,
+    Item,
+    Result,
+    Write,
+    fill,
+    refuse,
+)
 from offhook.stores.sqlite.clock import StoreClock
 from offhook.stores.sqlite.files import Files, Opened
 from offhook.stores.sqlite.wakeup import Wake
 from offhook.stores.sqlite.writer import Writer, failure
 
+I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
 MAX_QUEUED: Final = 20_000
 """Writes that may wait for a commit; beyond it the store counts as unavailable."""
@@ -64,6 +76,7 @@ class Engine:
         self._writer = Writer(path, self._files)
         self._items: deque[Item] = deque()
         self._busy = False
+        self._deadline = Deadline(_TIMEOUT)
         self._idle = asyncio.Event()
         self._next_checkpoint = 0.0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -114,7 +127,7 @@ class Engine:
     def accept(self, inbound: Inbound) -> "asyncio.Future[bool]":
         """Store a webhook with the next commit; the future says whether it was new."""
         future: asyncio.Future[bool] = self._open_loop().create_future()
-        self._put(Accept(inbound, future))
+        self._put(Entry(sorting.accept, inbound, future))
         return future
 
     async def write(self, work: Write[T], *, wakes: bool = False) -> T:
@@ -130,11 +143,16 @@ class Engine:
         """
         future: asyncio.Future[T] = self._open_loop().create_future()
         self._put(Call(work, future, wakes))
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                return await future
-        except TimeoutError:
-            raise StoreUnavailable(f"no commit to {self.path} within {_TIMEOUT:g} s") from None
+        return await self._committed(future)
+
+    async def put(self, write: BulkWrite[I, T], value: I) -> T:
+        """Write a value within the next commit, together with all others that are put for `write`.
+
+        Workers have something new to look at afterwards. Raises what `write` does.
+        """
+        future: asyncio.Future[T] = self._open_loop().create_future()
+        self._put(Entry(write, value, future))
+        return await self._committed(future)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the connection for reading.
@@ -147,6 +165,13 @@ class Engine:
     async def checkpoint(self) -> None:
         """Move the write-ahead log's pages into the database, without stopping writers."""
         await self.read(_move_log)
+
+    async def _committed(self, future: "asyncio.Future[T]") -> T:
+        try:
+            with self._deadline:
+                return await future
+        except TimeoutError:
+            raise StoreUnavailable(f"no commit to {self.path} within {_TIMEOUT:g} s") from None
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

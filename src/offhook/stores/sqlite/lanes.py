@@ -45,6 +45,24 @@ def take(connection: sqlite3.Connection, queue: int, lane: str, *, until: int, o
     return token
 
 
+def take_all(
+    connection: sqlite3.Connection, queue: int, taken: Sequence[str], *, until: int, owner: str
+) -> Sequence[int]:
+    """Lease lanes; return their tokens."""
+    if not taken:
+        return ()
+    first = next_values(connection, "token", len(taken))
+    tokens = range(first, first + len(taken))
+    connection.executemany(
+        "UPDATE lanes SET token = ?, until = ?, due = ?, owner = ? WHERE queue = ? AND lane = ?",
+        [
+            (token, until, until, owner, queue, lane)
+            for token, lane in zip(tokens, taken, strict=True)
+        ],
+    )
+    return tokens
+
+
 def holds(connection: sqlite3.Connection, queue: int, lane: str, token: int) -> bool:
     """Return whether the lease is (still) on the lane, run out or not."""
     row = connection.execute(

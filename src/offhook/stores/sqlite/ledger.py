@@ -1,8 +1,8 @@
 """Write and claim sends, and settle them. Every function runs within the writer's transaction."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from offhook.core.lifecycle import (
     LIVE,
@@ -19,10 +19,11 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
-from offhook.stores.api import Draft, SendClaim, SendOutcome
+from offhook.stores.api import ClaimedSends, Draft
 from offhook.stores.rows import (
     SEND_COLUMNS,
     SLOW_NOTICE,
+    Settled,
     as_send,
     as_send_claim,
     draft_columns,
@@ -31,6 +32,16 @@ from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.conditions import SQL, before_send
 from offhook.stores.sqlite.sorting import tally, touch_lane
+
+_SETTLE: Final[Mapping[SendTrigger, str]] = {
+    trigger: SQL.filled(
+        "settle_send",
+        target=send_target(trigger),
+        settled="NULL" if trigger is SendTrigger.POSTPONE else "?2",
+        may_happen=before_send(trigger),
+    )
+    for trigger in (SendTrigger.ACCEPT, SendTrigger.REFUSE, SendTrigger.POSTPONE, SendTrigger.LOSE)
+}
 
 
 def write(
@@ -95,25 +106,29 @@ def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
 
 def claim(
     connection: sqlite3.Connection, now: int, *, limit: int, lease: float, owner: str
-) -> Sequence[SendClaim]:
+) -> ClaimedSends:
     """Claim the heads of lanes that are due. See `api.Ledger.claim_sends`."""
-    claims: list[SendClaim] = []
-    until = now + int(lease * 1000)
-    for lane, leased in lanes.due_lanes(connection, SENDS, now, limit):
-        if leased:
+    rows = _due_heads(connection, now, limit)
+    if leased := [lane for lane, is_leased, *_ in rows if is_leased]:
+        for lane in leased:
             _lose_crashed(connection, lane, now)
-        row = connection.execute(SQL["head_of_sends"], (lane,)).fetchone()
-        if row is None or row[-1] > now:
+        rows = _due_heads(connection, now, limit)
+    heads: list[tuple[str, Sequence[Any]]] = []
+    for lane, _, *head, due in rows:
+        if due is None or due > now:
             lanes.advance(connection, SENDS, lane, now)
-            continue
-        token = lanes.take(connection, SENDS, lane, until=until, owner=owner)
-        connection.execute(
-            f"UPDATE sends SET state = ?, token = ?, tries = tries + 1 "
-            f"WHERE id = ? AND {before_send(SendTrigger.CLAIM)}",
-            (send_target(SendTrigger.CLAIM), token, row[0]),
-        )
-        claims.append(as_send_claim(row[:-1], token))
-    return claims
+        else:
+            heads.append((lane, head))
+    tokens = lanes.take_all(
+        connection,
+        SENDS,
+        [lane for lane, _ in heads],
+        until=now + int(lease * 1000),
+        owner=owner,
+    )
+    claims = [as_send_claim(head, token) for (_, head), token in zip(heads, tokens, strict=True)]
+    connection.executemany(SQL["claim_send"], [(one.token, one.id) for one in claims])
+    return ClaimedSends(claims, lanes.next_due(connection, SENDS, now))
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
@@ -125,32 +140,19 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     return len(leases)
 
 
-def settle(
-    connection: sqlite3.Connection, now: int, claim: SendClaim, outcome: SendOutcome
-) -> None:
-    """Record the outcome of a send. See `api.Ledger.settle_send`."""
-    row = connection.execute(
-        "SELECT state, token, lane, sid FROM sends WHERE id = ?", (claim.id,)
-    ).fetchone()
-    if row is None or row[1] != claim.token:
-        return
-    state, _, lane, sid = row
-    if SendState(state) in send_sources(outcome.trigger):
-        connection.execute(
-            SQL["settle_send"],
-            (
-                send_target(outcome.trigger),
-                now + int(outcome.delay * 1000),
-                None if outcome.trigger is SendTrigger.POSTPONE else now,
-                well_formed(outcome.sid) or sid,
-                well_formed(outcome.error_code),
-                well_formed(outcome.error),
-                well_formed(outcome.status),
-                claim.id,
-            ),
+def settle(connection: sqlite3.Connection, batch: Sequence[Settled], now: int) -> list[None]:
+    """Record the outcomes of sends. See `api.Ledger.settle_send`."""
+    for trigger, settle_sends in _SETTLE.items():
+        values = [_outcome(one, now) for one in batch if one.outcome.trigger is trigger]
+        if values:
+            connection.executemany(settle_sends, values)
+    leases = [(one.claim.id, one.claim.token) for one in batch]
+    emptied = connection.executemany(SQL["empty_lane_of_sends"], leases).rowcount
+    if emptied < len(leases):
+        connection.executemany(
+            SQL["advance_lane_of_sends"], [(now, id_, token) for id_, token in leases]
         )
-    if lanes.holds(connection, SENDS, lane, claim.token):
-        lanes.advance(connection, SENDS, lane, now)
+    return [None] * len(batch)
 
 
 def record_delivery(
@@ -221,6 +223,19 @@ def turns(
 def forget_unsent(connection: sqlite3.Connection, message_id: int) -> None:
     """Free the identities of sends that never arrived, so that a replay may write them again."""
     connection.execute(SQL["free_unsent"], (message_id,))
+
+
+def _outcome(settled: Settled, now: int) -> tuple[Any, ...]:
+    claim, outcome = settled
+    return (
+        now + int(outcome.delay * 1000), now, well_formed(outcome.sid),
+        well_formed(outcome.error_code), well_formed(outcome.error), well_formed(outcome.status),
+        claim.id, claim.token,
+    )  # fmt: skip
+
+
+def _due_heads(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Sequence[Any]]:
+    return connection.execute(SQL["heads_of_sends"], (now, limit)).fetchall()
 
 
 def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -> bool:

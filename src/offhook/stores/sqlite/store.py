@@ -17,6 +17,7 @@ from offhook.core.texts import well_formed
 from offhook.stores.api import (
     Claim,
     Claimed,
+    ClaimedSends,
     Counts,
     Draft,
     Erasure,
@@ -32,6 +33,7 @@ from offhook.stores.api import (
     SendRecord,
     Settlement,
 )
+from offhook.stores.rows import Settled
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sends, sorting
 from offhook.stores.sqlite.engine import Engine
@@ -166,14 +168,14 @@ class SqliteStore:
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
         return await self._write_and_wake(ledger.notify, message_id, draft, settled=settled)
 
-    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> Sequence[SendClaim]:
+    async def claim_sends(self, limit: int, *, lease: float, owner: str) -> ClaimedSends:
         return await self._write(ledger.claim, limit=limit, lease=lease, owner=owner)
 
     async def hand_back_sends(self, owner: str, held: Collection[int]) -> int:
         return await self._write_and_wake(ledger.hand_back, owner, held)
 
     async def settle_send(self, claim: SendClaim, outcome: SendOutcome) -> None:
-        await self._write_and_wake(ledger.settle, claim, outcome)
+        await self._engine.put(ledger.settle, Settled(claim, outcome))
 
     async def next_send_due(self) -> float | None:
         return await self._engine.read(

@@ -1,4 +1,4 @@
--- Take the heads of lanes of sends that are due.
+-- Take the heads of lanes of sends that are due. The last row says when the next is.
 --
 -- What was being sent when its worker died may have left, so it is not repeated. Rows are locked in
 -- the order of their numbers before they are changed, for callbacks come in between.
@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION offhook.claim_sends(
 ) RETURNS TABLE (
     id bigint, token bigint, message bigint, identity text, account_sid text, sender text,
     recipient text, body text, media text, content_sid text, content_variables text,
-    tries integer, message_sid text
+    tries integer, message_sid text, next_due float8
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -23,39 +23,45 @@ BEGIN
     _now := {now};
     _until := _now + make_interval(secs => _lease);
     _locked := ({lock_due(sends, _most)});
-    IF _locked IS NULL THEN RETURN; END IF;
-    _crashed := ARRAY({under_way});
-    PERFORM 1 FROM offhook.sends WHERE id = ANY(_crashed) ORDER BY id FOR UPDATE;
-    UPDATE offhook.sends
-       SET state = '{send_target(LOSE)}', settled = _now, error = '{send_lost}'
-     WHERE id = ANY(_crashed) AND sends.state IN {send_sources(LOSE)};
-    SELECT coalesce(array_agg(turn.lane ORDER BY n), '{}'),
-           coalesce(array_agg(head.id ORDER BY n), '{}'),
-           array_agg(nextval('offhook.tokens'))
-      INTO _taken, _ids, _tokens
-      FROM unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
-           SELECT id, due FROM offhook.sends WHERE sends.lane = turn.lane AND resting IS NULL
-            ORDER BY id LIMIT 1) AS head
-     WHERE head.due <= _now;
-    PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
-    UPDATE offhook.lanes SET token = t.token, until = _until, due = _until, owner = _owner
-      FROM {lanes_with_tokens(sends, _taken, _tokens)} AS t
-     WHERE lanes.queue = t.queue AND lanes.lane = t.lane;
-    {advance(sends, _locked, where=lanes.lane <> ALL(_taken))};
-    RETURN QUERY
-    WITH taken AS (
+    IF _locked IS NOT NULL THEN
+        _crashed := ARRAY({under_way});
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_crashed) ORDER BY id FOR UPDATE;
         UPDATE offhook.sends
-           SET state = '{send_target(CLAIM)}', token = t.token,
-               tries = sends.tries + 1
-          FROM unnest(_taken, _ids, _tokens) WITH ORDINALITY AS t (lane, id, token, n)
-         WHERE sends.id = t.id AND sends.lane = t.lane AND sends.state IN {send_sources(CLAIM)}
-        RETURNING sends.*, n
-    )
-    SELECT id, token, message, identity, account_sid, sender, recipient, body, media,
-           content_sid, content_variables, tries,
-           (SELECT sid FROM offhook.messages
-             WHERE messages.id = taken.message AND messages.lane = taken.lane)
-      FROM taken ORDER BY n;
+           SET state = '{send_target(LOSE)}', settled = _now, error = '{send_lost}'
+         WHERE id = ANY(_crashed) AND sends.state IN {send_sources(LOSE)};
+        SELECT coalesce(array_agg(turn.lane ORDER BY n), '{}'),
+               coalesce(array_agg(head.id ORDER BY n), '{}'),
+               array_agg(nextval('offhook.tokens'))
+          INTO _taken, _ids, _tokens
+          FROM unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
+               SELECT id, due FROM offhook.sends WHERE sends.lane = turn.lane AND resting IS NULL
+                ORDER BY id LIMIT 1) AS head
+         WHERE head.due <= _now;
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+        UPDATE offhook.lanes SET token = t.token, until = _until, due = _until, owner = _owner
+          FROM {lanes_with_tokens(sends, _taken, _tokens)} AS t
+         WHERE lanes.queue = t.queue AND lanes.lane = t.lane;
+        {advance(sends, _locked, where=lanes.lane <> ALL(_taken))};
+        RETURN QUERY
+        WITH taken AS (
+            UPDATE offhook.sends
+               SET state = '{send_target(CLAIM)}', token = t.token,
+                   tries = sends.tries + 1
+              FROM unnest(_taken, _ids, _tokens) WITH ORDINALITY AS t (lane, id, token, n)
+             WHERE sends.id = t.id AND sends.lane = t.lane AND sends.state IN {send_sources(CLAIM)}
+            RETURNING sends.*, n
+        )
+        SELECT id, token, message, identity, account_sid, sender, recipient, body, media,
+               content_sid, content_variables, tries,
+               (SELECT sid FROM offhook.messages
+                 WHERE messages.id = taken.message AND messages.lane = taken.lane),
+               NULL::float8
+          FROM taken ORDER BY n;
+    END IF;
+    RETURN QUERY
+    SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text, NULL::text,
+           NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::text,
+           ({next_due(sends)});
 END $function$
 
 -- Of each lane in `_locked` what is being sent: one, if the lane is leased. It is found by its lane

@@ -21,11 +21,21 @@ INSERT INTO sends (identity, account_sid, sender, recipient, body, media, conten
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '{SendState.PENDING}', ?11, ?11)
 RETURNING id
 
--- name: head_of_sends
-SELECT id, message, identity, account_sid, sender, recipient, body, media, content_sid,
-       content_variables, tries + 1,
-       (SELECT sid FROM messages WHERE messages.id = sends.message), due
-  FROM sends WHERE lane = ? AND {send_is_live} ORDER BY id LIMIT 1
+-- Of each lane that is due, the longest due first, whether it is leased, and the send that goes first;
+-- NULL if there is none.
+-- name: heads_of_sends
+SELECT turn.lane, turn.until IS NOT NULL, sends.id, message, identity, account_sid, sender,
+       recipient, body, media, content_sid, content_variables, tries + 1,
+       (SELECT sid FROM messages WHERE messages.id = sends.message), sends.due
+  FROM (SELECT lane, until, due FROM lanes
+         WHERE queue = {sends_queue} AND suspect = 0 AND due <= ? ORDER BY due LIMIT ?) AS turn
+  LEFT JOIN sends ON sends.id = (
+       SELECT id FROM sends WHERE sends.lane = turn.lane AND {send_is_live} ORDER BY id LIMIT 1)
+ ORDER BY turn.due
+
+-- name: claim_send
+UPDATE sends SET state = '{send_target(CLAIM)}', token = ?, tries = tries + 1
+ WHERE id = ? AND state IN {send_sources(CLAIM)}
 
 -- name: hand_back_send
 UPDATE sends SET state = '{send_target(POSTPONE)}', token = 0, due = ?, tries = tries - 1
@@ -33,11 +43,28 @@ UPDATE sends SET state = '{send_target(POSTPONE)}', token = 0, due = ?, tries = 
               WHERE lane = ? AND token = ? AND {send_is_live} AND state IN {send_sources(POSTPONE)}
               ORDER BY id LIMIT 1)
 
+-- One statement for each outcome. A status callback that came first is not overwritten: its state is
+-- none that the outcome may happen to, or its delivery stands.
 -- name: settle_send
 UPDATE sends
-   SET state = ?, due = ?, settled = ?, sid = ?, error_code = ?, error = ?,
-       delivery = CASE WHEN delivery = '' THEN ? ELSE delivery END
- WHERE id = ?
+   SET state = '{target}', due = ?1, settled = {settled},
+       sid = CASE WHEN ?3 = '' THEN sid ELSE ?3 END, error_code = ?4, error = ?5,
+       delivery = CASE WHEN delivery = '' THEN ?6 ELSE delivery END
+ WHERE id = ?7 AND token = ?8 AND {may_happen}
+
+-- The lease that a send was made under has ended: its lane waits for nothing ...
+-- name: empty_lane_of_sends
+DELETE FROM lanes
+ WHERE queue = {sends_queue} AND lane = (SELECT lane FROM sends WHERE id = ?1) AND token = ?2
+   AND NOT EXISTS (SELECT 1 FROM sends WHERE sends.lane = lanes.lane AND {send_is_live})
+
+-- ... or for its next send.
+-- name: advance_lane_of_sends
+UPDATE lanes
+   SET token = 0, until = NULL, owner = NULL, suspect = 0,
+       due = (SELECT max(due, ?1) FROM sends
+               WHERE sends.lane = lanes.lane AND {send_is_live} ORDER BY id LIMIT 1)
+ WHERE queue = {sends_queue} AND lane = (SELECT lane FROM sends WHERE id = ?2) AND token = ?3
 
 -- What was being sent when its worker died may have left, so it is not repeated.
 -- name: lose_sends

@@ -40,6 +40,10 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "offhook messages discard": ("1",),
     "offhook messages erase": ("--sender", ERASED, "--yes"),
+    "offhook sends list": ("--limit", "500"),
+    "offhook sends show": ("1", "2", "3"),
+    "offhook sends retry": ("--all", "--state", "failed", "--yes"),
+    "offhook sends cancel": ("--all", "--state", "undelivered", "--yes"),
 }
 """How each command is called that opens the store, and goes again."""
 

@@ -27,11 +27,14 @@ def link(home: Home) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, link: str) -> Iterator[BrowserContext]:
-    """Return a profile that has opened the link: its cookie lets all its pages in."""
+    """Return a profile that has opened the link: its cookie lets all its pages in.
+
+    One page stays open, and with it the process that renders the pages of the tests.
+    """
     context = browser.new_context()
     page = context.new_page()
     page.goto(link)
-    page.close()
+    page.goto(f"{base_of(link)}/favicon.ico")
     yield context
     context.close()
 

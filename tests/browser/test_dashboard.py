@@ -12,8 +12,8 @@ from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session
 from testing.commands import PATIENCE, Home, dev
 from testing.plain_http import PlainClient
+from tests.browser.accessibility import violations
 from tests.browser.support import Visit, base_of, link_of, page_of, visiting
-from tests.browser.test_accessibility import violations
 
 BOT = """
 from pathlib import Path

@@ -2,18 +2,19 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from offhook.core.signature import sign
 from offhook.dev.phone.switches import FaultSwitch
 from offhook.dev.session import Session
 from testing.commands import PATIENCE, Home, dev, until
+from tests.browser.accessibility import violations
 from tests.browser.support import BOT, Visit, link_of, visiting
 
 # A picture of one pixel.
@@ -35,6 +36,56 @@ def unsorted(home: Home) -> Iterator[None]:
     with closing(sqlite3.connect(store, isolation_level=None, timeout=PATIENCE)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
+
+
+def hold(page: Page, address: str) -> Callable[[], Route]:
+    """Hold the next request for an address; return a function that waits for it."""
+    held: list[Route] = []
+
+    def hold_it(route: Route) -> None:
+        held.append(route)
+
+    def wait() -> Route:
+        while not held:
+            page.wait_for_timeout(10)  # the browser hands it over after it has announced it
+        return held[0]
+
+    page.route(address, hold_it, times=1)
+    return wait
+
+
+@pytest.fixture
+def wide(browser: Browser, link: str) -> Iterator[Visit]:
+    with visiting(browser, link, viewport={"width": 1440, "height": 900}) as visit:
+        yield visit
+        visit.calm()
+
+
+def test_the_phone_has_no_violation(wide: Visit) -> None:
+    visit, page = wide, wide.page
+    assert violations(page) == []
+
+    visit.meet("Grace", channel="whatsapp")
+    page.get_by_role("button", name="Phone off").click()
+    visit.say("break")
+    expect(visit.mine("break")).to_contain_text("failed for good")
+    expect(page.locator(".bubble.is-bad")).to_be_visible()
+    page.get_by_text("New contact").click()
+    visit.turn("Out of order", on=True)
+    page.get_by_role("button", name="Attach").click()
+    visit.line_of(visit.mine("break"))
+    assert violations(page) == []
+
+    visit.line_of(page.locator(".bubble.theirs"))
+    page.locator("#line summary").last.click()
+    assert violations(page) == []
+
+    page.get_by_role("button", name="Attach").click()
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations(page) == []
+    page.get_by_role("link", name="Back to conversations").click()
+    assert violations(page) == []
 
 
 def test_a_text_is_answered_and_the_ticks_arrive(visit: Visit) -> None:
@@ -195,18 +246,13 @@ def test_a_slow_network_slows_the_line(visit: Visit) -> None:
 
 
 def test_what_is_written_while_a_message_is_sent_stays(visit: Visit) -> None:
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    visit.page.route("**/phone/texts", hold, times=1)
+    held = hold(visit.page, "**/phone/texts")
     box = visit.page.get_by_role("textbox", name="Message as")
     box.fill("hello")
-    with visit.page.expect_request("**/phone/texts"):
-        visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Enter")
+    request = held()
     box.fill("goodbye")
-    held[0].continue_()
+    request.continue_()
     expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
     expect(box).to_have_value("goodbye")
     visit.page.keyboard.press("Enter")
@@ -217,27 +263,22 @@ def test_what_is_chosen_while_a_message_is_sent_stays(visit: Visit, tmp_path: Pa
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     for picture in (first, second):
         picture.write_bytes(PIXEL)
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
     visit.meet("Grace", channel="whatsapp")
     page = visit.page
     file, place = page.get_by_label("From this computer"), page.get_by_label("Place")
     page.get_by_role("button", name="Attach").click()
     file.set_input_files(first)
     page.get_by_label("Button text").fill("Yes")
-    page.route("**/phone/attachments?*", hold, times=1)
+    held = hold(page, "**/phone/attachments?*")
     page.get_by_role("textbox", name="Message as").fill("look")
-    with page.expect_request("**/phone/attachments?*"):
-        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    request = held()
     page.get_by_role("button", name="Attach").click()
     file.set_input_files(second)
     place.fill("Ferry Building")
     page.get_by_label("Latitude").fill("37.7955")
     page.get_by_label("Longitude").fill("-122.3937")
-    held[0].continue_()
+    request.continue_()
     look = visit.mine("look")
     expect(look.get_by_role("img", name="first.png")).to_be_visible()
     expect(look).to_contain_text("button pressed")
@@ -327,23 +368,18 @@ def test_details_that_arrive_late_are_fetched_again(visit: Visit, home: Home) ->
     visit.turn("Answer 429", on=True)  # or the statuses of notices would be sorted, too
     visit.say("not yet")
     expect(visit.mine("not yet")).to_contain_text("attempt 1 failed")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
     with unsorted(home):
         visit.say("hello")
         expect(visit.mine("hello")).to_contain_text("acknowledged")
-        visit.page.route("**/phone/lines/*", hold, times=1)
-        with visit.page.expect_request("**/phone/lines/*") as asked:
-            visit.mine("hello").locator(".bubble-box").click()
-        before = held[0].fetch()
-    address = asked.value.url
+        held = hold(visit.page, "**/phone/lines/*")
+        visit.mine("hello").locator(".bubble-box").click()
+        request = held()
+        before = request.fetch()
+    address = request.request.url
     until(lambda: "Waiting behind" in visit.page.request.get(address).text())
     visit.turn("Deliver twice", on=True)  # the page hears of it after it has heard of the sorting
     expect(visit.page.locator("#trouble-count")).to_have_text("2")
-    held[0].fulfill(response=before)
+    request.fulfill(response=before)
     expect(visit.page.locator("#line")).to_contain_text("Waiting behind “not yet”")
 
 

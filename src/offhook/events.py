@@ -226,6 +226,10 @@ class Topic(StrEnum):
         "typing",
         "a WhatsApp typing indicator was not shown; logged for the first one of each worker",
     )
+    LONG_REPLY = (
+        "long-reply",
+        "an SMS has more segments than `OFFHOOK_SEGMENTS_WARNING`; the text says why",
+    )
     SEND_FAILED = (
         "send-failed",
         "the outcome of a send could not be recorded; it will be unknown",

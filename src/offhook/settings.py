@@ -325,6 +325,7 @@ class Settings:
         "You are sending faster than we can answer. Please wait a little.", text
     )
     typing: TypingPolicy = _setting(TypingPolicy.OFF, one_of(TypingPolicy))
+    segments_warning: int | None = _setting(None, optional(integer(1, 100)))
     loop_limit: tuple[int, float] | None = _setting(_LOOP_LIMIT, optional(rate))
     sender_limit: tuple[int, float] | None = _setting(None, optional(rate))
     twilio_api: str = _setting("https://api.twilio.com", that(text, _url))

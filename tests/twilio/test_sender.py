@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from offhook.clock import elapsed
+from offhook.core.cost import Cost
 from offhook.core.lifecycle import SendTrigger
 from offhook.errors import OffhookError
 from offhook.http_session import timeouts
@@ -86,9 +88,44 @@ async def test_an_accepted_message_has_twilios_sid_and_status() -> None:
     sim = account()
     outcome = await send_through(sim, claim(media=("https://a.example/1", "https://b/2")))
     (sent,) = sim.sent
-    assert outcome == SendOutcome(SendTrigger.ACCEPT, sid=sent.sid, status="queued")
+    cost = Cost(segments=1)
+    assert outcome == SendOutcome(SendTrigger.ACCEPT, sid=sent.sid, status="queued", cost=cost)
     assert (sent.to, sent.from_, sent.body) == (PERSON, "+15005550006", "You said: hi")
     assert sent.media == ("https://a.example/1", "https://b/2")
+
+
+@pytest.mark.parametrize(
+    ("answer", "cost"),
+    [
+        ({}, Cost(2)),
+        ({"num_segments": "3", "price": None, "price_unit": "USD"}, Cost(3)),
+        ({"num_segments": "0", "price": "-0.01580", "price_unit": "USD"}, Cost(2, 15_800, "USD")),
+        ({"num_segments": "99999", "price": "1e9", "price_unit": "USD"}, Cost(2)),
+        ({"num_segments": 3, "price": -0.5, "price_unit": "USD"}, Cost(2)),
+        ({"price": "-0.5", "price_unit": "dollars"}, Cost(2)),
+        ({"price": "0.000001", "price_unit": "EUR"}, Cost(2, 1, "EUR")),
+    ],
+)
+async def test_what_it_costs_is_what_twilio_says_or_what_the_text_has(
+    answer: dict[str, object], cost: Cost
+) -> None:
+    body = json.dumps({"sid": "SM" + "0" * 32, "status": "queued", **answer}).encode()
+    outcome = await send_to(answering(http(201, body)), claim(body="a" * 161))
+    assert outcome.cost == cost
+
+
+async def test_only_texts_by_sms_have_segments() -> None:
+    accepted = answering(http(201, json.dumps({"sid": "SM" + "0" * 32}).encode()))
+    lost = answering(http(500, b"{}"))
+    cases: tuple[tuple[Handler, dict[str, Any], int], ...] = (
+        (accepted, {"to": "whatsapp:+15551230001"}, 0),
+        (accepted, {"media": ("https://a.example/1",)}, 0),
+        (accepted, {"content_sid": "HX1"}, 0),
+        (lost, {}, 2),
+    )
+    for handler, changes, segments in cases:
+        outcome = await send_to(handler, claim(**{"body": "a" * 161, **changes}))
+        assert outcome.cost == Cost(segments), changes
 
 
 async def test_a_request_that_would_leave_too_late_does_not_leave() -> None:

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.clock import elapsed
+from offhook.core.cost import Cost
 from offhook.core.lifecycle import SendState, SendTrigger
 from offhook.core.messages import Reply
+from offhook.core.segments import segmented
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
-from offhook.events import Sent
+from offhook.events import Sent, Topic
 from offhook.stores.api import Claim, ClaimedSends, Draft, SendClaim, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
 from offhook.worker.handler_calls import HandlerCalls
@@ -128,6 +130,37 @@ async def test_replies_leave_in_order_while_other_conversations_go_on(tmp_path: 
         for name in ("ann", "bob"):
             sent = [body for body in line.outbox.bodies if body.startswith(name)]
             assert sent == [f"{name} 0", f"{name} 1", f"{name} 2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("a" * 400, ""),
+        ("a" * 200 + "\u2019", "because of U+2019 RIGHT SINGLE QUOTATION MARK"),
+        ("\u0436\u0437\u0438\u0439" * 40, "because of 4 characters"),
+    ],
+)
+async def test_a_reply_of_many_segments_is_reported_without_its_text(
+    tmp_path: Path, body: str, why: str
+) -> None:
+    def answer(message: Message) -> str:
+        return body if message.body == "long" else "short"
+
+    async with opened(tmp_path, handled_by(answer), segments_warning=2) as line:
+        cost = Cost(segmented(body).count)
+        line.outbox.answers = [
+            SendOutcome(SendTrigger.ACCEPT, sid="SM1", cost=cost),
+            SendOutcome(SendTrigger.ACCEPT, sid="SM2", cost=Cost(1)),
+        ]
+        await line.receive("long")
+        async with serving(line, sends=True):
+            problem = await line.told.problem(Topic.LONG_REPLY)
+            await line.receive("short")
+            await line.told.until(lambda: len(line.told.of(Sent)) == 2)
+        assert f"{cost.segments} segments" in problem.text
+        assert why in problem.text
+        assert body[:3] not in problem.text
+        assert line.told.topics().count(Topic.LONG_REPLY) == 1
 
 
 def answers(*outcomes: SendOutcome) -> list[SendOutcome]:

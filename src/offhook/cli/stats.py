@@ -5,22 +5,37 @@ import asyncio
 from rich.table import Table
 
 from offhook.arrivals.waiting import counts
-from offhook.cli.options import JsonOption, StoreOption
+from offhook.cli.cost import CostOption, DaysOption, show_cost
+from offhook.cli.options import JsonOption, RevealOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.settings import Settings
 from offhook.stores.api import Counts
 from offhook.terminal import console, duration, print_json
 
 
-def command(*, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def command(
+    *,
+    cost: CostOption = False,
+    days: DaysOption = 7,
+    reveal: RevealOption = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Count messages and replies by state.
 
     Webhooks are messages and delivery statuses; replies include notices.
 
+    With --cost: the segments and prices of what Twilio accepted, by the day on which it was
+    written (UTC), and by conversation. Many have no price, as Twilio tells it later.
+
     [bold]Examples[/]
       offhook stats
       offhook stats --json
+      offhook stats --cost --days 30
     """
+    if cost:
+        show_cost(settings_beside_dev(store), days, reveal=reveal, as_json=as_json)
+        return
     found = asyncio.run(_count(settings_beside_dev(store)))
     if as_json:
         print_json(

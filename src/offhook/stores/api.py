@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from offhook.core.cost import UNKNOWN, Cost, Spending
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
@@ -157,6 +158,7 @@ class SendOutcome:
         status: with ACCEPT, the status Twilio gave it.
         error_code: Twilio's, where it gave one.
         error: for people.
+        cost: what it costs, as far as that is known; 0 segments if it was not sent.
     """
 
     trigger: SendTrigger
@@ -165,6 +167,7 @@ class SendOutcome:
     error_code: str = ""
     error: str = ""
     delay: float = 0.0
+    cost: Cost = UNKNOWN
 
 
 W_contra = TypeVar("W_contra", contravariant=True)
@@ -676,6 +679,14 @@ class Outbox(Protocol):
         """Return the sends that fit, newest first.
 
         With a state other than `sent`, the cost does not grow with what was sent.
+        """
+        ...
+
+    async def spending(self, since: float, limit: int) -> Spending:
+        """Return what the sends that were written since a moment cost, if Twilio accepted them.
+
+        Of the conversations, `limit` are returned. Reads all sends: there is no index that only
+        this would need.
         """
         ...
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from offhook.core.cost import ConversationSpent, DaySpent, Spending, Spent
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, State, Trigger
 from offhook.core.messages import Send
@@ -144,6 +145,14 @@ def as_send_record(row: Iterable[Any], moment: Moment = _seconds) -> SendRecord:
 def replacement(send_id: int) -> str:
     """Return the identity of the send that takes another's place: there is one at most."""
     return f"retry:{send_id}"
+
+
+def as_spending(days: Iterable[Iterable[Any]], conversations: Iterable[Iterable[Any]]) -> Spending:
+    """Return what was spent; each row ends with the columns of `Spent`."""
+    return Spending(
+        tuple(DaySpent(day, Spent(*sums)) for day, *sums in days),
+        tuple(ConversationSpent(sender, to, Spent(*sums)) for sender, to, *sums in conversations),
+    )
 
 
 def moments(ahead: int) -> Moment:

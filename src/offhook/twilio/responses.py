@@ -3,12 +3,19 @@
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
+from offhook.core.addresses import channel_of
+from offhook.core.cost import MILLION, Cost
 from offhook.core.lifecycle import STATUSES
+from offhook.core.segments import segments_of
 from offhook.core.texts import one_line
 
 _MESSAGE_SID: Final = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
+_SEGMENTS: Final = re.compile("[0-9]{1,3}")
+_PRICE: Final = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
+_CURRENCY: Final = re.compile("[A-Z]{3}")
 _CODES: Final = range(1_000_000)
 
 
@@ -37,6 +44,30 @@ def sid_of(answer: Mapping[str, Any]) -> str:
     """Return the SID of a message; empty if it is malformed."""
     sid = answer.get("sid")
     return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
+
+
+def cost_of(answer: Mapping[str, Any], text: str, *, to: str, is_plain: bool) -> Cost:
+    """Return what a message costs. Twilio often gives no price, and no segments at first.
+
+    Args:
+        answer: Twilio's.
+        text: of the message.
+        to: its recipient: only SMS has segments.
+        is_plain: whether it is a text, and neither media nor a template, whose text is Twilio's.
+    """
+    if channel_of(to) != "sms":
+        segments = 0
+    else:
+        said = answer.get("num_segments")
+        counted = int(said) if isinstance(said, str) and _SEGMENTS.fullmatch(said) else 0
+        segments = counted or (segments_of(text, to) if is_plain else 0)
+    price, currency = answer.get("price"), answer.get("price_unit")
+    if not (isinstance(price, str) and _PRICE.fullmatch(price)):
+        return Cost(segments)
+    if not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        return Cost(segments)
+    # Twilio's is negative: what is taken from the balance.
+    return Cost(segments, int(abs(Decimal(price)) * MILLION), currency)
 
 
 def status_of(answer: Mapping[str, Any]) -> str:

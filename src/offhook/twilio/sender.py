@@ -6,8 +6,10 @@ https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-reso
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 from urllib.parse import quote
 
 from aiohttp import (
@@ -23,6 +25,7 @@ from yarl import URL
 
 from offhook.clock import elapsed
 from offhook.core.backoff import CAP, delay
+from offhook.core.cost import Cost
 from offhook.core.lifecycle import SendTrigger
 from offhook.http_session import (
     Response,
@@ -37,7 +40,7 @@ from offhook.settings import Settings
 from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.twilio.client import authorization, credentials
 from offhook.twilio.error_codes import meaning
-from offhook.twilio.responses import code_of, object_of, sid_of, status_of, text_of
+from offhook.twilio.responses import code_of, cost_of, object_of, sid_of, status_of, text_of
 
 # Seconds. Without a connection after 5 s, the send can be repeated without a risk. The timeout for
 # the answer is Twilio's own for webhooks: one that is not read makes a send unknown. All of it ends
@@ -110,6 +113,12 @@ class TwilioSender:
         with which nothing was sent. REFUSE: any other 3xx or 4xx. LOSE: no answer, half an answer
         or a 5xx, for Twilio may have the message.
         """
+        outcome = await self._send(claim)
+        if outcome.trigger is SendTrigger.LOSE:  # it may turn out to have been sent
+            return replace(outcome, cost=_cost(claim.draft))
+        return outcome
+
+    async def _send(self, claim: SendClaim) -> SendOutcome:
         try:
             url, form = self._url(claim), self._form(claim)
         except Exception as error:  # noqa: BLE001 - the contract: raises nothing
@@ -124,7 +133,7 @@ class TwilioSender:
                     SendTrigger.POSTPONE, error="this process was suspended for too long"
                 )
             return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {error_text(error)}")
-        return self._outcome(claim.tries, response)
+        return self._outcome(claim, response)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,16 +153,17 @@ class TwilioSender:
             return ""
         return self._status_callback(claim.id, claim.draft.account_sid)
 
-    def _outcome(self, tries: int, response: Response) -> SendOutcome:
+    def _outcome(self, claim: SendClaim, response: Response) -> SendOutcome:
         status, answer = response.status, object_of(response.content)
         sid, code = sid_of(answer), code_of(answer)
         error = meaning(code, text_of(answer, "message")) or f"Twilio answered {status}"
         if status in _OK and sid:
-            return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=status_of(answer))
+            cost = _cost(claim.draft, answer)
+            return SendOutcome(SendTrigger.ACCEPT, sid=sid, status=status_of(answer), cost=cost)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return self._postponed(tries, error, code, _retry_after(response.headers))
+            return self._postponed(claim.tries, error, code, _retry_after(response.headers))
         if _concerns_credentials(status, code):
-            return self._postponed(tries, error, code)
+            return self._postponed(claim.tries, error, code)
         if status in _OK:
             return SendOutcome(SendTrigger.LOSE, error=f"Twilio's answer {status} was not readable")
         if status in _REFUSALS:
@@ -207,6 +217,11 @@ def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:
         ("StatusCallback", status_callback),
     ]
     return [(name, value) for name, value in fields if value]
+
+
+def _cost(draft: Draft, answer: Mapping[str, Any] = MappingProxyType({})) -> Cost:
+    is_plain = not (draft.media or draft.content_sid)
+    return cost_of(answer, draft.body, to=draft.to, is_plain=is_plain)
 
 
 def _concerns_credentials(status: int, code: str) -> bool:

@@ -4,7 +4,9 @@ import asyncio
 import time
 from dataclasses import replace
 from typing import Final, Protocol
+from unicodedata import name
 
+from offhook.core.segments import segmented
 from offhook.errors import LeaseLost
 from offhook.events import Observer, Problem, Sent, Topic
 from offhook.settings import Settings
@@ -29,6 +31,10 @@ has expired, and a process may be stopped at any moment."""
 _GRACE: Final = 5.0  # seconds for running requests after the deadline of `stop`
 
 
+_NAMED: Final = 3
+"""Characters that are named, at most: a text in another alphabet would be quoted by its own."""
+
+
 class Sender(Protocol):
     """Sends through Twilio."""
 
@@ -51,7 +57,7 @@ class SendLoop:
     Args:
         store: open, and of this event loop.
         sender: sends; closed by the caller.
-        settings: `lease` is used.
+        settings: `lease` and `segments_warning` are used.
         observer: called with every try.
         owner: names this process in the leases.
     """
@@ -62,6 +68,7 @@ class SendLoop:
         self._store = store
         self._sender = sender
         self._lease = max(settings.lease, MIN_SEND_LEASE)
+        self._most = settings.segments_warning
         self._observer = observer
         self._owner = owner
         self._flowing = False  # whether the last claim found something, so the next may too
@@ -135,6 +142,9 @@ class SendLoop:
         except LeaseLost:
             text = f"send {claim.id} took {took:.1f} s, longer than its lease"
             self._observer(Problem(Topic.LEASE_LOST, text))
+        if self._most is not None and outcome.cost.segments > self._most:
+            text = f"send {claim.id} has {outcome.cost.segments} segments{_why(claim.draft.body)}"
+            self._observer(Problem(Topic.LONG_REPLY, text))
         self._observer(
             Sent(
                 claim.id,
@@ -158,3 +168,14 @@ class SendLoop:
             if was_idle and not self._loop.running:
                 return
             await self._loop.wait(left + _GRACE)
+
+
+def _why(body: str) -> str:
+    """Return which characters had a text encoded in UCS-2, if they are few."""
+    forcing = segmented(body).forcing
+    if not forcing:
+        return ""
+    what = f"{len(forcing)} characters"
+    if len(forcing) <= _NAMED:
+        what = ", ".join(f"U+{ord(char):04X} {name(char, '')}".rstrip() for char in forcing)
+    return f": 70 characters each instead of 160, because of {what}"

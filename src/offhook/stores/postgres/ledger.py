@@ -76,4 +76,5 @@ def _outcome_columns(claim: SendClaim, outcome: SendOutcome) -> tuple[Any, ...]:
         claim.id, claim.token, outcome.trigger.value, send_target(outcome.trigger).value,
         outcome.delay, storable(outcome.sid), storable(outcome.status),
         storable(outcome.error_code), storable(outcome.error),
+        outcome.cost.segments, outcome.cost.price, outcome.cost.currency,
     )  # fmt: skip

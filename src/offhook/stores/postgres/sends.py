@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from offhook.core.cost import Spending
 from offhook.core.lifecycle import SendState
 from offhook.stores.api import SendFilter, SendRecord
 from offhook.stores.postgres.clock import MOMENT
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.values import storable
-from offhook.stores.rows import as_send_record, replacement
+from offhook.stores.rows import as_send_record, as_spending, replacement
 
 
 async def find(connection: Connection, wanted: SendFilter) -> Sequence[SendRecord]:
@@ -46,6 +47,13 @@ async def show(connection: Connection, send_id: int) -> SendRecord | None:
     """Return a send."""
     row = await connection.fetchrow(SQL["show_send"], send_id)
     return None if row is None else as_send_record(row)
+
+
+async def spending(connection: Connection, since: float, limit: int) -> Spending:
+    """Return what sends cost. See `api.Outbox.spending`."""
+    days = await connection.fetch(SQL["spent_by_day"], since)
+    conversations = await connection.fetch(SQL["spent_by_conversation"], since, limit)
+    return as_spending(days, conversations)
 
 
 async def retry(connection: Connection, send_id: int, *, unknown: bool) -> int | None:

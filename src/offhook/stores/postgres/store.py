@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
+from offhook.core.cost import Spending
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
 from offhook.core.loop_detection import LoopRule
@@ -283,6 +284,9 @@ class PostgresStore:
 
     async def find_sends(self, wanted: SendFilter) -> Sequence[SendRecord]:
         return await self._read(sends.find, wanted)
+
+    async def spending(self, since: float, limit: int) -> Spending:
+        return await self._read(sends.spending, since, limit)
 
     async def show_send(self, send_id: int) -> SendRecord | None:
         return await self._read(sends.show, send_id)

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from offhook.core.cost import UNKNOWN
 from offhook.core.lifecycle import (
     LIVE,
     Delivery,
@@ -144,8 +145,10 @@ def settle(connection: sqlite3.Connection, batch: Sequence[Settled], now: int) -
     """Record the outcomes of sends. See `api.Ledger.settle_send`."""
     for trigger, settle_sends in _SETTLE.items():
         values = [_outcome(one, now) for one in batch if one.outcome.trigger is trigger]
-        if values:
-            connection.executemany(settle_sends, values)
+        if values and connection.executemany(settle_sends, values).rowcount < len(values):
+            # A status callback came first: what it costs is still missing.
+            costs = [_cost(one) for one in batch if one.outcome.cost != UNKNOWN]
+            connection.executemany(SQL["write_cost"], costs)
     leases = [(one.claim.id, one.claim.token) for one in batch]
     emptied = connection.executemany(SQL["empty_lane_of_sends"], leases).rowcount
     if emptied < len(leases):
@@ -230,8 +233,13 @@ def _outcome(settled: Settled, now: int) -> tuple[Any, ...]:
     return (
         now + int(outcome.delay * 1000), now, well_formed(outcome.sid),
         well_formed(outcome.error_code), well_formed(outcome.error), well_formed(outcome.status),
-        claim.id, claim.token,
+        claim.id, claim.token, *_cost(settled)[:3],
     )  # fmt: skip
+
+
+def _cost(settled: Settled) -> tuple[Any, ...]:
+    claim, cost = settled.claim, settled.outcome.cost
+    return cost.segments, cost.price, cost.currency, claim.id, claim.token
 
 
 def _due_heads(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Sequence[Any]]:

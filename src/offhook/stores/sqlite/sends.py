@@ -4,10 +4,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from offhook.core.cost import Spending
 from offhook.core.lifecycle import SendState, SendTrigger, send_sources
 from offhook.core.texts import well_formed
 from offhook.stores.api import SendFilter, SendRecord
-from offhook.stores.rows import as_send_record, moment_of, moments, replacement
+from offhook.stores.rows import as_send_record, as_spending, moment_of, moments, replacement
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.conditions import SEND_IS_LIVE, SEND_IS_UNSETTLED, SQL
@@ -43,6 +44,14 @@ def show(connection: sqlite3.Connection, send_id: int, ahead: int) -> SendRecord
         f"SELECT {SQL['columns_of_sends']} FROM sends WHERE id = ?", (send_id,)
     ).fetchone()
     return None if row is None else as_send_record(row, moments(ahead))
+
+
+def spending(connection: sqlite3.Connection, since: float, limit: int, ahead: int) -> Spending:
+    """Return what sends cost. See `api.Outbox.spending`."""
+    given = {"since": moment_of(since, ahead), "ahead": ahead, "limit": limit}
+    days = connection.execute(SQL["spent_by_day"], given).fetchall()
+    conversations = connection.execute(SQL["spent_by_conversation"], given).fetchall()
+    return as_spending(days, conversations)
 
 
 def retry(connection: sqlite3.Connection, now: int, send_id: int, *, unknown: bool) -> int | None:

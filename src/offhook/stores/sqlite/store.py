@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from offhook.core.cost import Spending
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
 from offhook.core.loop_detection import LoopRule
@@ -239,6 +240,11 @@ class SqliteStore:
     async def find_sends(self, wanted: SendFilter) -> Sequence[SendRecord]:
         return await self._engine.read(
             lambda connection: sends.find(connection, wanted, self._clock.ahead())
+        )
+
+    async def spending(self, since: float, limit: int) -> Spending:
+        return await self._engine.read(
+            lambda connection: sends.spending(connection, since, limit, self._clock.ahead())
         )
 
     async def show_send(self, send_id: int) -> SendRecord | None:

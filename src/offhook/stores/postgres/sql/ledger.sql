@@ -108,7 +108,8 @@ END $function$
 -- name: settle_sends
 CREATE OR REPLACE FUNCTION offhook.settle_sends(
     _ids bigint[], _tokens bigint[], _triggers text[], _states text[],
-    _delays float8[], _sids text[], _statuses text[], _codes text[], _errors text[]
+    _delays float8[], _sids text[], _statuses text[], _codes text[], _errors text[],
+    _segments integer[], _prices bigint[], _currencies text[]
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -130,11 +131,24 @@ BEGIN
            sid = CASE WHEN outcome.sid = '' THEN sends.sid ELSE outcome.sid END,
            error_code = outcome.code,
            error = outcome.error,
+           segments = outcome.segments,
+           price = outcome.price,
+           currency = outcome.currency,
            delivery = CASE WHEN sends.delivery = '' THEN outcome.status ELSE sends.delivery END
-      FROM unnest(_ids, _tokens, _triggers, _states, _delays, _sids, _statuses, _codes, _errors)
-           AS outcome (id, token, trigger, state, delay, sid, status, code, error)
+      FROM unnest(_ids, _tokens, _triggers, _states, _delays, _sids, _statuses, _codes, _errors,
+                  _segments, _prices, _currencies)
+           AS outcome (id, token, trigger, state, delay, sid, status, code, error, segments, price,
+                       currency)
      WHERE sends.id = outcome.id AND sends.token = outcome.token
        AND CASE outcome.trigger {may_happen} END;
+    -- Where a status callback came first, the cost is still missing.
+    UPDATE offhook.sends
+       SET segments = cost.segments, price = cost.price, currency = cost.currency
+      FROM unnest(_ids, _tokens, _segments, _prices, _currencies)
+           AS cost (id, token, segments, price, currency)
+     WHERE sends.id = cost.id AND sends.token = cost.token
+       AND (cost.segments > 0 OR cost.price IS NOT NULL)
+       AND (sends.segments, sends.currency) IS DISTINCT FROM (cost.segments, cost.currency);
     _ended := ARRAY(
         SELECT lanes.lane FROM {lanes_in(sends, _locked)} AS given
           JOIN offhook.lanes ON lanes.queue = given.queue AND lanes.lane = given.lane

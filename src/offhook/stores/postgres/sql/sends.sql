@@ -41,3 +41,18 @@ RETURNING id
 UPDATE offhook.sends SET state = '{send_target(CANCEL)}', settled = {now}
  WHERE id = $1 AND sends.state IN {WITHDRAWN}
 RETURNING id
+
+-- What Twilio has accepted has a SID, whatever became of it.
+-- name: spent_by_day
+SELECT floor({epoch(created)} / 86400)::bigint * 86400 AS day, {sums_of_sends}
+  FROM offhook.sends WHERE sid <> '' AND created >= to_timestamp($1) + (SELECT distance FROM offhook.clock) GROUP BY 1, currency ORDER BY 1, currency
+
+-- name: spent_by_conversation
+SELECT sender, recipient, {sums_of_sends}
+  FROM offhook.sends WHERE sid <> '' AND created >= to_timestamp($1) + (SELECT distance FROM offhook.clock)
+ GROUP BY sender, recipient, currency
+ ORDER BY sum(segments) DESC, count(*) DESC, sender, recipient, currency LIMIT $2
+
+-- name: sums_of_sends
+count(*) AS sends, sum(segments) AS segments, count(price) AS priced,
+coalesce(sum(price), 0)::bigint AS price, currency

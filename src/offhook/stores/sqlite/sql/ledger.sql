@@ -49,7 +49,8 @@ UPDATE sends SET state = '{send_target(POSTPONE)}', token = 0, due = ?, tries = 
 UPDATE sends
    SET state = '{target}', due = ?1, settled = {settled},
        sid = CASE WHEN ?3 = '' THEN sid ELSE ?3 END, error_code = ?4, error = ?5,
-       delivery = CASE WHEN delivery = '' THEN ?6 ELSE delivery END
+       delivery = CASE WHEN delivery = '' THEN ?6 ELSE delivery END,
+       segments = ?9, price = ?10, currency = ?11
  WHERE id = ?7 AND token = ?8 AND {may_happen}
 
 -- The lease that a send was made under has ended: its lane waits for nothing ...
@@ -65,6 +66,9 @@ UPDATE lanes
        due = (SELECT max(due, ?1) FROM sends
                WHERE sends.lane = lanes.lane AND {send_is_live} ORDER BY id LIMIT 1)
  WHERE queue = {sends_queue} AND lane = (SELECT lane FROM sends WHERE id = ?2) AND token = ?3
+
+-- name: write_cost
+UPDATE sends SET segments = ?, price = ?, currency = ? WHERE id = ? AND token = ?
 
 -- What was being sent when its worker died may have left, so it is not repeated.
 -- name: lose_sends

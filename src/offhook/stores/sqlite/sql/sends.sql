@@ -25,3 +25,18 @@ UPDATE sends SET state = '{send_target(REPLACE)}', settled = ? WHERE id = ?
 -- name: cancel_send
 UPDATE sends SET state = '{send_target(CANCEL)}', settled = ? WHERE id = ? AND state IN {WITHDRAWN}
 RETURNING lane
+
+-- What Twilio has accepted has a SID, whatever became of it.
+-- name: spent_by_day
+SELECT (created + :ahead) / 86400000 * 86400 AS day, {sums_of_sends}
+  FROM sends WHERE sid <> '' AND created >= :since GROUP BY 1, currency ORDER BY 1, currency
+
+-- name: spent_by_conversation
+SELECT sender, recipient, {sums_of_sends}
+  FROM sends WHERE sid <> '' AND created >= :since
+ GROUP BY sender, recipient, currency
+ ORDER BY sum(segments) DESC, count(*) DESC, sender, recipient, currency LIMIT :limit
+
+-- name: sums_of_sends
+count(*) AS sends, sum(segments) AS segments, count(price) AS priced,
+coalesce(sum(price), 0) AS price, currency

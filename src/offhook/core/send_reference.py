@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 FIELD: Final = "send"
@@ -40,4 +41,12 @@ def referred_send(reference: str, account_sid: str, auth_tokens: Sequence[str]) 
 
 def _mac(number: str, account_sid: str, auth_token: str) -> str:
     text = f"offhook send\0{account_sid}\0{number}".encode("utf-8", "surrogatepass")
-    return hmac.digest(auth_token.encode(), text, hashlib.sha256).hex()[:_MAC_LENGTH]
+    mac = _keyed(auth_token).copy()
+    mac.update(text)
+    return mac.hexdigest()[:_MAC_LENGTH]
+
+
+@lru_cache(maxsize=8)
+def _keyed(auth_token: str) -> hmac.HMAC:
+    """Return the MAC of nothing: to copy it costs half of making one."""
+    return hmac.new(auth_token.encode(), digestmod=hashlib.sha256)

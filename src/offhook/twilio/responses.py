@@ -22,7 +22,7 @@ _CODES: Final = range(1_000_000)
 def object_of(content: bytes) -> Mapping[str, Any]:
     """Return the JSON object that is the body of a response; an empty one if it is none."""
     try:
-        answer = json.loads(content)
+        answer = json.loads(content.decode())
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}

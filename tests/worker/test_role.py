@@ -8,6 +8,7 @@ import pytest
 
 from offhook.core.lifecycle import State
 from offhook.core.send_reference import referred_send
+from offhook.errors import ConfigurationError
 from offhook.events import Event, Problem, Topic
 from offhook.settings import Settings
 from offhook.stores import store_of
@@ -37,6 +38,22 @@ def test_a_status_callback_names_its_send_and_is_repeated_by_twilio() -> None:
 
 def test_without_a_public_url_there_are_no_status_callbacks() -> None:
     assert status_callback(Settings.load(env_file=None, public_url="")) is None
+
+
+async def test_a_proxy_that_can_not_be_used_is_named_before_the_store_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1080")
+    settings = Settings.load(
+        env_file=None, account_sid="AC" + "0" * 32, auth_token="t",
+        store=f"sqlite:///{tmp_path}/offhook.db",
+    )  # fmt: skip
+    role = WorkerRole(settings, Handlers(), lambda _event: None, owner="w")
+    with pytest.raises(ConfigurationError, match="is a socks5 proxy"):
+        await role.run(asyncio.Event())
+    assert [*tmp_path.iterdir()] == []
 
 
 async def test_an_inline_worker_that_fails_begins_again_under_another_name(

@@ -10,6 +10,7 @@ from offhook.core.send_reference import FIELD, send_reference
 from offhook.core.urls import RETRY_OVERRIDES
 from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
+from offhook.http_session import proxy_for
 from offhook.ingress.credentials import Credentials
 from offhook.ports import SenderLimit
 from offhook.settings import Settings
@@ -71,10 +72,12 @@ class WorkerRole:
 
         Raises:
             SettingsError: what is needed to send replies is missing.
+            ConfigurationError: the environment's proxy can't be used.
             StoreBroken: the store was there, and does not come back by itself.
             StoreError: the store can't be used, for another reason than that it is unavailable.
         """
         self._settings.require("account_sid", "auth_token")
+        proxy_for(self._settings.twilio_api)  # raises before a store is open
         store = await wait_until_available(
             self._make_store, stop, self._observer, "messages are not handled"
         )

@@ -324,6 +324,20 @@ async def test_too_many_requests_are_repeated_when_twilio_says_or_with_backoff(
     assert outcome.delay == delay
 
 
+@pytest.mark.parametrize("header", [(), ("Retry-After: 30",)])
+async def test_a_daily_limit_is_waited_for_beyond_the_day_that_it_lasts(
+    header: tuple[str, ...],
+) -> None:
+    body = b'{"code": 63038, "message": "Daily limit", "status": 429}'
+    assert 900 * (MAX_TRIES - 10) > 24 * 3600
+    for tries in (10, MAX_TRIES - 1):
+        outcome = await send_to(answering(http(429, body, *header)), claim(tries=tries))
+        assert (outcome.trigger, outcome.error_code) == (SendTrigger.POSTPONE, "63038")
+        assert 900 <= outcome.delay <= 1800
+    first = await send_to(answering(http(429, body)), claim(tries=1))
+    assert first.delay <= 1.0, "a person is waiting, and the limit rolls on"
+
+
 async def test_what_was_answered_429_was_not_sent() -> None:
     sim = account(trouble=Trouble(rate_limited=1.0, retry_after=2))
     outcome = await send_through(sim, claim())

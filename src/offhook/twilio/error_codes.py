@@ -70,6 +70,10 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )  # fmt: skip
 
+DAILY_LIMITS: Final = frozenset({"63038"})
+"""Limits on what is sent within 24 hours, which roll: there is room again at any time within a day.
+https://www.twilio.com/docs/api/errors/63038"""
+
 # Alerts of Twilio's monitor about failed webhooks; sends have the codes above.
 WEBHOOK_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -108,6 +112,11 @@ def meaning(code: str, message: str) -> str:
     Phone numbers in Twilio's message are masked but for their last two digits.
     """
     return MEANINGS.get(code) or _NUMBER.sub("***", message)
+
+
+def known_code(code: str) -> str:
+    """Return a code that has a meaning here; `other` for any other."""
+    return code if code in MEANINGS else "other"
 
 
 def meaning_of(code: str) -> str:

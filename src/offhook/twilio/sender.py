@@ -39,7 +39,7 @@ from offhook.http_session import (
 from offhook.settings import Settings
 from offhook.stores.api import Draft, SendClaim, SendOutcome
 from offhook.twilio.client import authorization, credentials
-from offhook.twilio.error_codes import meaning
+from offhook.twilio.error_codes import DAILY_LIMITS, meaning
 from offhook.twilio.responses import code_of, cost_of, object_of, sid_of, status_of, text_of
 
 # Seconds. Without a connection after 5 s, the send can be repeated without a risk. The timeout for
@@ -58,6 +58,9 @@ _KEEP: Final = 5.0
 # With the backoff's 150-300 s a try this is about 10 hours, the longest that Twilio keeps a message
 # in its own queue: https://www.twilio.com/docs/api/errors/30036
 MAX_TRIES: Final = 160
+
+# Seconds between two tries at most while a daily limit lasts, less jitter: all take 60 hours.
+_DAILY_CAP: Final = 1800.0
 
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -110,8 +113,8 @@ class TwilioSender:
         """Ask Twilio once to send a message; return the outcome, as far as it is known.
 
         Raises nothing. POSTPONE, until `MAX_TRIES`: no connection, a 429, or refused credentials,
-        with which nothing was sent. REFUSE: any other 3xx or 4xx. LOSE: no answer, half an answer
-        or a 5xx, for Twilio may have the message.
+        with which nothing was sent; the pauses are longer while a daily limit lasts. REFUSE: any
+        other 3xx or 4xx. LOSE: no answer, half an answer or a 5xx, for Twilio may have the message.
         """
         outcome = await self._send(claim)
         if outcome.trigger is SendTrigger.LOSE:  # it may turn out to have been sent
@@ -177,6 +180,8 @@ class TwilioSender:
             given_up = f"given up after {tries} tries: {error}"
             return SendOutcome(SendTrigger.REFUSE, error_code=code, error=given_up)
         wait = delay(tries, self._jitter()) if after is None else after + self._jitter()
+        if code in DAILY_LIMITS:
+            wait = max(wait, delay(tries, self._jitter(), cap=_DAILY_CAP))
         return SendOutcome(SendTrigger.POSTPONE, error_code=code, error=error, delay=wait)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from offhook.admin.dashboard import CSRF, read_body
+from offhook.admin.forms import CSRF, read_body
 from offhook.admin.login import COOKIE, LOGIN, LOGOUT, SESSION_SECONDS, Login
 from offhook.admin.pages import Pages
 from testing.plain_http import PlainAsyncClient

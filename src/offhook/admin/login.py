@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from offhook.admin.dashboard import CSRF, PATH, read_body
+from offhook.admin.forms import CSRF, PATH, read_body
 from offhook.core.forms import parameters
 from offhook.web.local_only import cookie_name, with_headers
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from offhook.core.forms import parameters
 from offhook.core.lifecycle import SendState, State
 from offhook.observe.redaction import brief, mask, mask_numbers, printable
-from offhook.stores.api import Record
+from offhook.stores.api import Record, SendRecord
 from offhook.twilio.error_codes import meaning_of
 from offhook.web.design import templates
 
@@ -38,9 +38,10 @@ class Pages:
             fields=fields,
             mask_numbers=mask_numbers,
             said=said,
+            shortfall=shortfall,
             tone=tone,
         )
-        self._templates.globals.update(states=tuple(State))
+        self._templates.globals.update(states=tuple(State), send_states=tuple(SendState))
 
     def prepare(self) -> None:
         """Compile all templates; slow. May be called in a thread."""
@@ -61,6 +62,13 @@ def said(record: Record) -> str:
     """Return a message's text, shortened for a list."""
     body = parameters(record.form).get("Body", "")
     return body if len(body) <= _CUT else f"{body[:_CUT].rstrip()}…"
+
+
+def shortfall(record: SendRecord, reveal: bool) -> str:
+    """Return why a reply was not sent or not delivered, with Twilio's code; empty if it was."""
+    text = str(record.error) or (meaning_of(record.error_code) if record.error_code else "")
+    shown = f"{record.error_code} {text}".strip()
+    return printable(shown if reveal else mask_numbers(shown))
 
 
 def fields(record: Record) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ class Site:
         self.path = path
         self._bot = bot
         self.simulator = simulator
-        self._environment = environment
+        self.environment = environment
 
     @property
     def store(self) -> Path:
@@ -61,7 +61,7 @@ class Site:
         """Start a command on a machine."""
         directory = self.path / machine
         directory.mkdir(exist_ok=True)
-        return Home(directory, self._bot, **{**self._environment, **environment}).start(*arguments)
+        return Home(directory, self._bot, **{**self.environment, **environment}).start(*arguments)
 
     @property
     def port(self) -> str:

@@ -136,6 +136,23 @@ class Sent:
     message_sid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A status callback of a reply or a notice was recorded.
+
+    Attributes:
+        message_id: the number of the status in the store.
+        sid: the MessageSid of the reply.
+        status: the status that Twilio reports; `other` if it is none of Twilio's.
+        code: Twilio's error code, empty for none; `other` if offhook has no sentence about it.
+    """
+
+    message_id: int
+    sid: str
+    status: str
+    code: str
+
+
 _LASTING: Final = True
 
 
@@ -304,7 +321,7 @@ class Problem:
     resolved: bool = False
 
 
-Event = Answered | Sorted | Started | Handled | Sent | Problem
+Event = Answered | Sorted | Started | Handled | Sent | Reported | Problem
 Observer = Callable[[Event], None]
 """Called on the event loop, or on another thread of offhook's (a worker's heartbeat, an arrivals
 log); must be quick and must not raise."""

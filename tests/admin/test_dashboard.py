@@ -118,6 +118,41 @@ def test_what_needs_somebody_is_said(counts: Counts | None, said: str) -> None:
     ] == [said]
 
 
+LIMITED = {(SendState.PENDING, "63038"): 25}
+MISSED = {(SendState.UNDELIVERED, "63016"): 50, (SendState.FAILED, "21610"): 1}
+
+
+@pytest.mark.parametrize(
+    ("counts", "tones", "said"),
+    [
+        ({"shortfalls": LIMITED, "unanswered": 25, "oldest_send": 5.0}, [], ""),
+        (
+            {"shortfalls": LIMITED, "unanswered": 25, "oldest_send": 60.0},
+            ["bad"],
+            "25 people have got no reply: 25 people wait for replies (error 63038).",
+        ),
+        (
+            {"shortfalls": MISSED, "unanswered": 26},
+            ["bad", "warn"],
+            "26 people have got no reply: 50 replies were not delivered (error 63016).",
+        ),
+        ({"shortfalls": MISSED}, ["warn", "warn"], "50 replies were not delivered (error 63016)."),
+    ],
+)
+def test_people_who_get_no_reply_are_what_needs_somebody(
+    counts: dict[str, Any], tones: list[str], said: str
+) -> None:
+    """Not a line for each: Twilio's limit is one finding, however many replies it concerns."""
+    sample = Sample(0.0, replace(EMPTY, **counts), 0.01, NO_FIGURES)
+    found = list(issues(sample, (), parked_retention=90.0))
+    assert [issue.tone for issue in found] == tones
+    assert [issue.text for issue in found[:1]] == ([said] if said else [])
+    for issue in found:
+        assert issue.link is not None
+        assert issue.link.startswith("sends?state=")
+        assert issue.advice
+
+
 def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None:
     alerts = [
         Alert("cpu", Level.WARNING, 0.9, "90% of the CPU is used", "Add a machine.", 0.0),
@@ -127,7 +162,8 @@ def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None
     one_dead = replace(EMPTY, messages={State.DEAD: 1})
     found = list(issues(Sample(0.0, one_dead, 0.01, NO_FIGURES), alerts, parked_retention=90.0))
     assert [issue.tone for issue in found] == ["bad", "bad", "warn"]
-    assert [issue.query for issue in found] == ["state=dead", "state=open", None]
+    links = ["messages?state=dead", "messages?state=open", None]
+    assert [issue.link for issue in found] == links
     assert found[1].text.startswith("A message waits, since ")
 
 

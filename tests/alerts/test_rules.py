@@ -8,7 +8,7 @@ import pytest
 from offhook.alerts import RULES, Level, Rule
 from offhook.alerts.window import Window
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import State, Trigger
+from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.events import Handled, Problem, Topic
 from offhook.observe.metrics import PHASES
 from offhook.observe.system import Host
@@ -94,6 +94,13 @@ CASES: list[tuple[str, Work, Level | None]] = [
     ("dead-letters", holds(messages={**COUNTS.messages, State.DEAD: 1}), W),
     ("loop-suspected", told(Topic.LOOP_SUSPECTED), W),
     ("loop-suspected", told(Topic.SENDER_LIMIT), None),
+    ("replies-pending", holds(oldest_send=299.0), None),
+    ("replies-pending", holds(oldest_send=301.0), W),
+    ("replies-pending", holds(oldest_send=901.0), C),
+    ("replies-refused", holds(sends={**COUNTS.sends, SendState.FAILED: 1}), W),
+    ("replies-refused", holds(sends={**COUNTS.sends, SendState.REPLACED: 9}), None),
+    ("replies-undelivered", holds(sends={**COUNTS.sends, SendState.UNDELIVERED: 1}), W),
+    ("people-unanswered", holds(unanswered=1), W),
     ("unknown-sends", holds(unresolved=2), W),
     ("disk", uses(disks={"store": 0.5, "spool": 0.81}), W),
     ("disk", uses(disks={"store": 0.96}), C),

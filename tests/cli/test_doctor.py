@@ -14,7 +14,7 @@ import pytest
 
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import Trigger
+from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.doctor import (
     CHECKS,
     Finding,
@@ -30,9 +30,9 @@ from offhook.doctor.finding import Check
 from offhook.ingress.connections import SPARE_FILES
 from offhook.settings import Settings
 from offhook.stores import open_store
-from offhook.stores.api import Settlement
+from offhook.stores.api import SendOutcome, Settlement
 from testing.commands import Call, Home
-from testing.stores import claim_one, inbound, opened
+from testing.stores import claim_one, draft, inbound, opened
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
 WELL = {
@@ -295,6 +295,29 @@ def test_what_waits_and_what_is_dead_is_told(file: Path) -> None:
     ]
     assert re.fullmatch(r"the oldest message has waited 3,6\d\d s", found[0].text)
     assert found[1].text == "1 are dead"
+
+
+def test_replies_that_reach_nobody_are_one_finding_for_each_reason(file: Path) -> None:
+    async def fill() -> None:
+        async with opened(f"sqlite:///{file}") as store:
+            for number, code in enumerate(("63038", "63038", "21610")):
+                await store.accept(inbound(f"SM{number}", f"{number}"))
+                drafts = (draft(),)
+                await store.settle(
+                    await claim_one(store), Settlement(Trigger.COMPLETE, drafts=drafts)
+                )
+                (sending,) = (await store.claim_sends(1, lease=30.0, owner="w")).claims
+                trigger = SendTrigger.POSTPONE if code == "63038" else SendTrigger.REFUSE
+                outcome = SendOutcome(trigger, error_code=code, error="No.", delay=3600.0)
+                await store.settle_send(sending, outcome)
+
+    assert severities(store.replies, store=f"sqlite:///{file}") == [Severity.OK]
+    asyncio.run(fill())
+    people, limited, refused = look(store.replies, store=f"sqlite:///{file}")
+    assert people.text == "3 people have got no reply to a message that was handled"
+    assert limited.text == "2 people wait for replies (error 63038)"
+    assert "`offhook sends retry --all --state pending --code 63038`" in limited.remedy
+    assert refused.text == "1 reply was refused by Twilio (error 21610)"
 
 
 def test_the_day_is_told_on_which_the_first_parked_message_is_deleted(file: Path) -> None:

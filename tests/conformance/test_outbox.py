@@ -256,3 +256,59 @@ async def test_it_is_sent_again_once_however_often_that_is_asked_for(
         retried = await asyncio.gather(*retries)
         assert len([id_ for id_ in retried if id_ is not None]) == 1
         assert len((await store.claim_sends(100, lease=30.0, owner="w1")).claims) == 1
+
+
+async def test_what_reaches_nobody_is_counted_by_its_code(url: str) -> None:
+    async with opened(url) as store:
+        counts = await store.counts()
+        assert (counts.oldest_send, counts.shortfalls, counts.unanswered) == (None, {}, 0)
+        for number in "12345":
+            await write(store, "a", "b", sid=f"SM{number}", lane=number)
+        counts = await store.counts()
+        assert (counts.shortfalls, counts.unanswered) == ({}, 0)  # they are on their way
+        assert counts.oldest_send is not None
+        claims = (await store.claim_sends(100, lease=30.0, owner="w1")).claims
+        outcomes = (LIMITED, LIMITED, REFUSED, ACCEPTED, LOST)
+        for claim, outcome in zip(claims, outcomes, strict=True):
+            await store.settle_send(claim, outcome)
+        await miss(store, claims[3].id)
+        for behind in (await store.claim_sends(100, lease=30.0, owner="w1")).claims:
+            await store.settle_send(behind, REFUSED)
+        counts = await store.counts()
+        assert counts.shortfalls == {
+            (SendState.PENDING, "63038"): 2,
+            (SendState.FAILED, "21610"): 4,
+            (SendState.UNDELIVERED, "63016"): 1,
+        }
+        # What waits behind a reply of the first two is not on its way; the last may have had it.
+        assert counts.unanswered == 4
+        for record in await found(store, SendState.UNDELIVERED):
+            await store.retry_send(record.id)
+        counts = await store.counts()
+        assert (SendState.UNDELIVERED, "63016") not in counts.shortfalls
+        assert counts.unanswered == 3  # another reply is on its way
+        for record in (
+            *await found(store, SendState.FAILED),
+            *await found(store, SendState.PENDING),
+        ):
+            await store.retry_send(record.id)
+        for claim in (await store.claim_sends(100, lease=30.0, owner="w1")).claims:
+            await store.settle_send(claim, SendOutcome(SendTrigger.ACCEPT, sid="SMagain"))
+        assert (await store.counts()).unanswered == 0
+
+
+async def test_only_settled_messages_have_been_left_unanswered(url: str) -> None:
+    async with opened(url) as store:
+        await store.accept(inbound("SM1"))
+        running = await claim_one(store)
+        await store.write(running, [draft()])
+        await send(store, LIMITED)
+        assert (await store.counts()).unanswered == 0  # its handler may still say something
+        await store.settle(running, DONE)
+        counts = await store.counts()
+        assert (counts.unanswered, counts.shortfalls) == (1, {(SendState.PENDING, "63038"): 1})
+        assert counts.oldest_send is not None
+        (waiting,) = await found(store, SendState.PENDING)
+        await store.cancel_send(waiting.id)
+        counts = await store.counts()
+        assert (counts.oldest_send, counts.shortfalls, counts.unanswered) == (None, {}, 0)

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Sent, Topic
+from offhook.events import Answered, Event, Handled, Problem, Reported, Sent, Topic
 from offhook.observe.exposition import exposition
 from offhook.observe.metrics import METRICS, PHASES, MetricType
 from offhook.observe.prometheus import PrometheusObserver
@@ -25,12 +25,14 @@ COUNTS = Counts(dict.fromkeys(State, 2), dict.fromkeys(SendState, 3), 4.5, 6, 7)
 class Samples:
     """A scrape after some events."""
 
-    def __init__(self, *events: Event, counters: SharedCounters | None = None) -> None:
+    def __init__(
+        self, *events: Event, counters: SharedCounters | None = None, counts: Counts = COUNTS
+    ) -> None:
         counters = counters or SharedCounters.alone()
         observer = PrometheusObserver(counters)
         for event in events:
             observer(event)
-        snapshot = Snapshot(0.0, totals([counters.memory]), (), COUNTS)
+        snapshot = Snapshot(0.0, totals([counters.memory]), (), counts)
         text, _ = exposition(snapshot, "1.2.3", "")
         self.text = text.decode()
         self._found = {
@@ -66,6 +68,28 @@ def webhooks(kind: str = "message", **labels: str) -> dict[str, str]:
 def test_answers_are_counted_by_what_they_were(event: Answered, labels: dict[str, str]) -> None:
     samples = Samples(event, event)
     assert samples("offhook_webhooks_total", **labels) == 2
+
+
+def test_what_twilio_reports_is_counted_by_status_and_code() -> None:
+    missed = Reported(1, "SM1", "undelivered", "63016")
+    samples = Samples(missed, missed, Reported(2, "SM2", "delivered", ""))
+    assert samples("offhook_deliveries_total", status="undelivered", code="63016") == 2
+    assert samples("offhook_deliveries_total", status="delivered", code="") == 1
+    assert samples("offhook_deliveries_total", status="failed", code="") == 0
+
+
+def test_what_reached_nobody_is_told_by_few_codes() -> None:
+    codes = {(SendState.FAILED, f"{21000 + number}"): 100 - number for number in range(40)}
+    told = {**codes, (SendState.UNDELIVERED, "no code of Twilio's"): 1000}
+    counts = replace(COUNTS, shortfalls=told, unanswered=7, oldest_send=2.5)
+    samples = Samples(counts=counts)
+    name = "offhook_store_undelivered_sends"
+    assert samples(name, state="failed", code="21000") == 100
+    assert samples(name, state="undelivered", code="other") == 1000
+    assert samples(name, state="failed", code="21039") is None
+    assert samples(name, state="failed", code="other") == sum(100 - n for n in range(29, 40))
+    assert samples("offhook_store_unanswered_people") == 7
+    assert samples("offhook_store_oldest_send_seconds") == 2.5
 
 
 def test_each_phase_has_its_histogram_with_the_budgets_among_its_buckets() -> None:

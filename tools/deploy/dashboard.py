@@ -114,10 +114,23 @@ ROWS: Final = (
             "Needs somebody",
             {
                 "{{state}} messages": _states("offhook_store_messages", "dead|parked"),
-                "{{state}} replies": _states("offhook_store_sends", "failed|unknown"),
+                "{{state}} replies": _states("offhook_store_sends", "failed|undelivered|unknown"),
+                "people unanswered": "max(offhook_store_unanswered_people)",
                 "unknown for ten minutes": "max(offhook_store_unresolved_sends)",
             },
         ),
+        Panel(
+            "Deliveries, by status and code",
+            {"{{status}} {{code}}": _rate("offhook_deliveries_total", "status", "code")},
+            "ops",
+            "What Twilio reports of replies that it has accepted.",
+        ),
+        Panel(
+            "Replies that reached nobody, by code",
+            {"{{state}} {{code}}": "max by (state, code) (offhook_store_undelivered_sends)"},
+            text="Pending although they were tried, refused, or not delivered.",
+        ),
+        Panel("Oldest reply", {"oldest": "max(offhook_store_oldest_send_seconds)"}, "s"),
     ),
     (
         "Health",

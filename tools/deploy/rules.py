@@ -60,6 +60,10 @@ QUERIES: Final[Mapping[str, Query]] = {
     "loop-suspected": Query(
         'sum by (job) (increase(offhook_troubles_total{topic="loop-suspected"}[5m]))'
     ),
+    "replies-pending": Query("max by (job) (offhook_store_oldest_send_seconds)"),
+    "replies-refused": Query('max by (job) (offhook_store_sends{state="failed"})'),
+    "replies-undelivered": Query('max by (job) (offhook_store_sends{state="undelivered"})'),
+    "people-unanswered": Query("max by (job) (offhook_store_unanswered_people)"),
     "unknown-sends": Query("max by (job) (offhook_store_unresolved_sends)"),
     "disk": Query("max by (job, instance) (offhook_disk_used_ratio)"),
     "cpu": Query(

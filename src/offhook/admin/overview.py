@@ -9,8 +9,9 @@ from offhook.admin.figures import Figures
 from offhook.admin.samples import KEPT, Bin, Sample, Sampler
 from offhook.alerts import Alert, Level
 from offhook.clock import steady
-from offhook.core.lifecycle import LIVE, State
+from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.stores.api import Counts
+from offhook.twilio.shortfalls import shortfalls
 from offhook.web.design.formats import clock, day_clock
 
 BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}
@@ -21,12 +22,21 @@ _RECENT: Final = 300.0  # seconds
 _ABOUT: Final = 10.0  # seconds by which a period may be shorter than its name
 
 # Alerts whose issues are found without them, and sooner.
-_KNOWN_AT_ONCE: Final = frozenset({"dead-letters", "store-unavailable"})
-_QUERIES: Final = {
-    "backlog-age": "state=open",
-    "handler-errors": "state=waiting",
-    "loop-suspected": "state=parked",
+_KNOWN_AT_ONCE: Final = frozenset(
+    {
+        "dead-letters", "people-unanswered", "replies-refused", "replies-undelivered",
+        "store-unavailable",
+    }
+)  # fmt: skip
+_LINKS: Final = {
+    "backlog-age": "messages?state=open",
+    "handler-errors": "messages?state=waiting",
+    "loop-suspected": "messages?state=parked",
+    "replies-pending": "sends?state=pending",
+    "unknown-sends": "sends?state=unknown",
 }
+_BRIEF: Final = 10.0  # seconds for which a reply may wait: most 429s of Twilio's are over by then
+_REASONS: Final = 4  # shown of those for which replies reached nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +47,14 @@ class Issue:
         tone: `warn` or `bad`.
         text: a sentence.
         advice: how to fix it.
-        query: of the inbox, for the affected messages; None if there are none.
+        link: of the page with the affected messages or replies, below the dashboard's; None if
+            there is none.
     """
 
     tone: str
     text: str
     advice: str
-    query: str | None = None
+    link: str | None = None
 
 
 def overview(
@@ -144,12 +155,28 @@ def _at_once(sample: Sample, parked_retention: float) -> Iterator[Issue]:
         return
     if dead := sample.counts.messages.get(State.DEAD, 0):
         text = f"{_many(dead, 'message')} could not be handled."
-        yield Issue("bad", text, "Read the error, fix its cause, then replay.", "state=dead")
+        advice = "Read the error, fix its cause, then replay."
+        yield Issue("bad", text, advice, "messages?state=dead")
+    yield from _undelivered(sample.counts)
     if parked := sample.counts.messages.get(State.PARKED, 0):
         text = f"{_many(parked, 'message')} parked."
-        query = "state=parked&kind=all"
+        link = "messages?state=parked&kind=all"
         advice = f"Replay or discard them; they are deleted after {parked_retention:g} days."
-        yield Issue("warn", text, advice, query)
+        yield Issue("warn", text, advice, link)
+
+
+def _undelivered(counts: Counts) -> Iterator[Issue]:
+    """Yield the reasons for which replies reached nobody, the first with the people concerned."""
+    reasons = shortfalls(counts)
+    if (counts.oldest_send or 0.0) < _BRIEF:
+        reasons = [one for one in reasons if one.state is not SendState.PENDING]
+    for place, one in enumerate(reasons[:_REASONS]):
+        link = f"sends?state={one.state}&code={one.code}"
+        if place or not counts.unanswered:
+            yield Issue("warn", f"{one.text}.", one.meaning, link)
+        else:
+            text = f"{_people(counts.unanswered)} got no reply: {one.text}."
+            yield Issue("bad", text, one.meaning, link)
 
 
 def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:
@@ -159,7 +186,11 @@ def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:
 def _alerted(alert: Alert) -> Issue:
     text = f"{alert.text[:1].upper()}{alert.text[1:]}, since {day_clock(alert.since)}."
     tone = "bad" if alert.level is Level.CRITICAL else "warn"
-    return Issue(tone, text, alert.remedy, _QUERIES.get(alert.name))
+    return Issue(tone, text, alert.remedy, _LINKS.get(alert.name))
+
+
+def _people(number: int) -> str:
+    return "1 person has" if number == 1 else f"{number:,} people have"
 
 
 def _many(number: int, what: str) -> str:

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum
 from typing import Final, Literal
 
 from offhook.alerts.window import Window
-from offhook.core.lifecycle import State, Trigger
+from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.core.responses import STORED
 from offhook.events import Topic
 from offhook.observe.metrics import ACTIVE_PROBLEMS, PHASES, PROBLEMS, RUNS, WEBHOOKS
@@ -143,6 +143,24 @@ def _unresolved(window: Window) -> Reading:
     return UNKNOWN if counts is None else float(counts.unresolved)
 
 
+def _oldest_send(window: Window) -> Reading:
+    counts = window.now.counts
+    return UNKNOWN if counts is None else counts.oldest_send
+
+
+def _sends_in(state: SendState) -> Read:
+    def read(window: Window) -> Reading:
+        counts = window.now.counts
+        return UNKNOWN if counts is None else float(counts.sends[state])
+
+    return read
+
+
+def _unanswered(window: Window) -> Reading:
+    counts = window.now.counts
+    return UNKNOWN if counts is None else float(counts.unanswered)
+
+
 def _suspecting(window: Window) -> float:
     return window.count(PROBLEMS, topic=Topic.LOOP_SUSPECTED)
 
@@ -243,6 +261,31 @@ RULES: Final = (
         remedy="Run offhook messages list --state parked; stop the other bot, then replay or "
         "discard them. Messages at a person's pace are handled meanwhile.",
         raise_after=0.0,  # a loop may park a few messages and end
+    ),
+    Rule(
+        "replies-pending", _oldest_send, unit="s", warning=300.0, critical=900.0,
+        text="a reply has waited to be sent for {value}",
+        remedy="Run offhook sends list --state pending: each has its error. Check that workers run."
+        " Once the cause is fixed, run offhook sends retry --all --state pending.",
+    ),
+    Rule(
+        "replies-refused", _sends_in(SendState.FAILED), warning=0.0,
+        text="replies that Twilio refused: {value}",
+        remedy="Run offhook sends list --state failed: each error says what to do. Then run "
+        "offhook sends retry, or offhook sends cancel for what is not to be sent.",
+    ),
+    Rule(
+        "replies-undelivered", _sends_in(SendState.UNDELIVERED), warning=0.0,
+        text="replies that were accepted and not delivered: {value}",
+        remedy="Run offhook sends list --state undelivered: each code says what to do. Then run "
+        "offhook sends retry, or offhook sends cancel for what is not to be sent again.",
+    ),
+    Rule(
+        "people-unanswered", _unanswered, warning=0.0,
+        text="people whose message was handled, and whom no reply has reached: {value}",
+        remedy="Run offhook sends list with --state pending, failed and undelivered for the causes;"
+        " once they are fixed, offhook sends retry.",
+        raise_after=60.0,  # a single 429 of Twilio's is over by then
     ),
     Rule(
         "unknown-sends", _unresolved, warning=0.0,

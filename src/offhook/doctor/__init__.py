@@ -32,6 +32,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     files.log_size,
     files.unsorted,
     store.backlog,
+    store.replies,
     storage.file_system,
     storage.free_space,
     storage.file_modes,

@@ -1,4 +1,4 @@
-"""Checks of the store: that it opens, and that its backlog is short."""
+"""Checks of the store: that it opens, that its backlog is short, and that people are answered."""
 
 import sqlite3
 import time
@@ -14,8 +14,12 @@ from offhook.settings import Settings
 from offhook.stores import opened
 from offhook.stores.api import Counts
 from offhook.stores.migrations import migrations
+from offhook.terminal import duration
+from offhook.twilio.shortfalls import shortfalls
 
 _DAY = 86_400.0
+_STUCK = 900.0  # seconds that a reply may wait, as of the alert `replies-pending`
+_REASONS = 10
 _LATE = 60.0  # seconds that a message may wait before the workers should be checked
 
 
@@ -36,14 +40,25 @@ async def reachable(settings: Settings) -> Findings:
 
 async def backlog(settings: Settings) -> Findings:
     """Check for messages that no worker takes, and for those that wait for a decision."""
+    found = await _counts(settings)
+    return [] if found is None else [*_waiting(found), *_unfinished(found, settings)]
+
+
+async def replies(settings: Settings) -> Findings:
+    """Check for replies that reached nobody, and for people who got none."""
+    found = await _counts(settings)
+    return [] if found is None else _undelivered(found)
+
+
+async def _counts(settings: Settings) -> Counts | None:
+    """Return the store's counts; None if it can't be read, which `reachable` reports."""
     if await _unready(settings) is not None:
-        return []
+        return None
     try:
         async with opened(settings) as store:
-            found = await counts(store)
+            return await counts(store)
     except StoreError:
-        return []  # reported by `reachable`
-    return [*_waiting(found), *_unfinished(found, settings)]
+        return None
 
 
 async def _unready(settings: Settings) -> Finding | None:
@@ -90,6 +105,29 @@ def _waiting(counts: Counts) -> Findings:
         return [ok("workers", "no message has waited long")]
     remedy = "Check that a worker runs, and its log; `offhook stats` shows counts."
     return [warn("workers", f"the oldest message has waited {counts.oldest:,.0f} s", remedy)]
+
+
+def _undelivered(counts: Counts) -> Findings:
+    """Return a finding for each reason for which replies have reached nobody."""
+    found = []
+    waited = counts.oldest_send
+    if waited is not None and waited >= _STUCK:
+        text = f"a reply has waited to be sent for {duration(waited)}"
+        remedy = "`offhook sends list --state pending` shows why; check that a worker runs."
+        found.append(fail("replies", text, remedy))
+    if counts.unanswered:
+        people = "1 person has" if counts.unanswered == 1 else f"{counts.unanswered:,} people have"
+        text = f"{people} got no reply to a message that was handled"
+        found.append(warn("replies", text, "The reasons follow."))
+    for one in shortfalls(counts)[:_REASONS]:
+        remedy = (
+            f"{one.meaning} Then `offhook sends retry --all {one.options}`; "
+            "`offhook sends cancel` leaves what is not to be sent."
+        )
+        found.append(warn("replies", one.text, remedy))
+    if not found and counts.oldest_send is None:
+        found.append(ok("replies", "none waits, was refused or was not delivered"))
+    return found
 
 
 def _unfinished(counts: Counts, settings: Settings) -> Findings:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import Final
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,6 +20,7 @@ from prometheus_client.exposition import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from offhook.core.lifecycle import SendState
 from offhook.observe.metrics import (
     ALERTS,
     BUILD,
@@ -29,19 +31,25 @@ from offhook.observe.metrics import (
     LEDGER,
     MESSAGES,
     OLDEST,
+    OLDEST_SEND,
     PROCESS_CPU,
     PROCESS_MEMORY,
     PROCESSES,
     RECEIVED,
     SETTLED,
+    SHORTFALLS,
     SPOOLED,
     STORE_UP,
+    UNANSWERED,
     UNRESOLVED,
     Metric,
     MetricType,
 )
 from offhook.observe.system import Host, Process, Snapshot
 from offhook.stores.api import Counts
+
+_CODES: Final = 30  # labels at most
+_CODE_LENGTH: Final = 6
 
 Numbers = Mapping[tuple[str, ...], tuple[float, ...]]
 """A metric's numbers by the values of its labels."""
@@ -124,6 +132,20 @@ def of_store(counts: Counts | None) -> Iterator[Family]:
     yield family(RECEIVED, {(): (counts.received,)})
     yield family(SETTLED, {(): (counts.settled,)})
     yield family(UNRESOLVED, {(): (counts.unresolved,)})
+    yield family(OLDEST_SEND, {(): (counts.oldest_send or 0.0,)})
+    yield family(SHORTFALLS, _by_code(counts.shortfalls))
+    yield family(UNANSWERED, {(): (counts.unanswered,)})
+
+
+def _by_code(shortfalls: Mapping[tuple[SendState, str], int]) -> Numbers:
+    """Return the numbers by state and code, of few codes: they are Twilio's to make up."""
+    numbers: dict[tuple[str, ...], tuple[float, ...]] = {}
+    ranked = sorted(shortfalls.items(), key=lambda one: -one[1])
+    for place, ((state, code), number) in enumerate(ranked):
+        label = code if place < _CODES and len(code) <= _CODE_LENGTH else "other"
+        (so_far,) = numbers.get((state, label), (0.0,))
+        numbers[state, label] = (so_far + number,)
+    return numbers
 
 
 def of_host(host: Host) -> Iterator[Family]:

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
-from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Sent, Sorted, Started
+from offhook.core.lifecycle import NOT_DELIVERED, SendTrigger, Trigger
+from offhook.events import Answered, Event, Handled, Problem, Reported, Sent, Sorted, Started
 from offhook.observe.redaction import (
     is_ours,
     json_line,
@@ -191,7 +191,7 @@ def _traces(
     return [trace.rstrip() for trace in traces if trace]
 
 
-def _level(event: Event) -> int:
+def _level(event: Event) -> int:  # noqa: PLR0911 - a table
     match event:
         case Answered(error=""):
             return logging.DEBUG
@@ -199,6 +199,8 @@ def _level(event: Event) -> int:
             return logging.ERROR if status >= _HTTP_ERROR else logging.WARNING
         case Sorted() | Started():
             return logging.DEBUG
+        case Reported(status=status):
+            return logging.WARNING if status in NOT_DELIVERED else logging.DEBUG
         case Handled(trigger=trigger):
             return _RUNS.get(trigger, logging.INFO)
         case Sent(trigger=trigger):
@@ -215,7 +217,7 @@ def _sentence_of_answer(event: Answered) -> str:
     return f"{event.kind} {'repeated' if event.repeat else stored}"
 
 
-def _sentence(event: Event) -> str:
+def _sentence(event: Event) -> str:  # noqa: PLR0911 - a table
     match event:
         case Answered():
             return _sentence_of_answer(event)
@@ -227,6 +229,8 @@ def _sentence(event: Event) -> str:
             return f"{event.kind} handled: {event.trigger}"
         case Sent():
             return f"send {event.identity}: {event.trigger}"
+        case Reported():
+            return f"a reply is {event.status}"
         case Problem():
             return f"{event.topic}: {printable(event.text)}"
 
@@ -269,6 +273,8 @@ def _fields(event: Event) -> dict[str, object]:
                 "ms": _ms(event.took),
                 "error": printable(mask_numbers(event.error)),
             }
+        case Reported():
+            found = {"message": event.message_id, "sid": printable(event.sid), "code": event.code}
         case Problem():
             found = {"resolved": True} if event.resolved else {}
     return {name: value for name, value in found.items() if value != ""}

@@ -88,6 +88,12 @@ SENDS: Final = Metric(
     "offhook_sends_total", _C, "Attempts to send that have ended.", ("what", "trigger")
 )
 SEND_TIME: Final = Metric("offhook_send_seconds", _H, "Time until Twilio had answered.", (), _REST)
+DELIVERIES: Final = Metric(
+    "offhook_deliveries_total",
+    _C,
+    "Status callbacks of replies, by status and by Twilio's error code.",
+    ("status", "code"),
+)
 PROBLEMS: Final = Metric(
     "offhook_troubles_total", _C, "Problems that were reported, by topic.", ("topic",)
 )
@@ -127,6 +133,23 @@ UNRESOLVED: Final = Metric(
     _G,
     "Sends that have been unknown for ten minutes, and for less than a day.",
 )
+OLDEST_SEND: Final = Metric(
+    "offhook_store_oldest_send_seconds",
+    _G,
+    "How long the oldest reply that is not sent yet has waited; 0 when none waits.",
+)
+SHORTFALLS: Final = Metric(
+    "offhook_store_undelivered_sends",
+    _G,
+    "Replies that reached nobody, by state and Twilio's error code: pending although tried (one a "
+    "conversation), failed, or undelivered. At most 1,000 of a state.",
+    ("state", "code"),
+)
+UNANSWERED: Final = Metric(
+    "offhook_store_unanswered_people",
+    _G,
+    "People whose message has settled, and whom none of the replies to it has reached.",
+)
 SPOOLED: Final = Metric(
     "offhook_spool_messages", _G, "Webhooks in this machine's spool, which the store has not yet."
 )
@@ -145,13 +168,15 @@ ALERTS: Final = Metric(
 BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("version",))
 
 COUNTED: Final = (
-    WEBHOOKS, PHASES, SORTED, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, PROBLEMS, ACTIVE_PROBLEMS,
+    WEBHOOKS, PHASES, SORTED, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, DELIVERIES, PROBLEMS,
+    ACTIVE_PROBLEMS,
 )  # fmt: skip
 """Metrics that processes count in their `SharedCounters`."""
 
 MEASURED: Final = (
     PROCESSES, PROCESS_CPU, PROCESS_MEMORY, STORE_UP, MESSAGES, LEDGER, OLDEST, RECEIVED, SETTLED,
-    UNRESOLVED, SPOOLED, HOST_CPU, HOST_MEMORY, DISK, ALERTS, BUILD,
+    UNRESOLVED, OLDEST_SEND, SHORTFALLS, UNANSWERED, SPOOLED, HOST_CPU, HOST_MEMORY, DISK, ALERTS,
+    BUILD,
 )  # fmt: skip
 """Metrics that are measured at each scrape."""
 

@@ -14,9 +14,10 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Sent, Sorted, Topic
+from offhook.events import Answered, Event, Handled, Problem, Reported, Sent, Sorted, Topic
 from offhook.observe.metrics import (
     ACTIVE_PROBLEMS,
+    DELIVERIES,
     PHASES,
     PROBLEMS,
     RUN_TIME,
@@ -65,6 +66,8 @@ class PrometheusObserver:
                 self._count_run(event)
             case Sent():
                 self._count_send(event)
+            case Reported():
+                self._numbers[self._place(DELIVERIES, event.status, event.code)] += 1
             case Problem():
                 self._count_problem(event)
 
@@ -141,6 +144,8 @@ class PrometheusObserver:
             self._place(RUNS, Kind.MESSAGE, trigger)
         for outcome in (SendTrigger.ACCEPT, SendTrigger.REFUSE, SendTrigger.LOSE):
             self._place(SENDS, "return", outcome)
+        for status in ("delivered", "undelivered", "failed"):
+            self._place(DELIVERIES, status, "")
         for topic in Topic:
             if topic.lasting:
                 self._numbers[self._place(ACTIVE_PROBLEMS, topic)] = 0

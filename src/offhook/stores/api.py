@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from offhook.core.cost import UNKNOWN, Cost, Spending
 from offhook.core.inbound import Inbound
@@ -567,6 +567,10 @@ class SendFilter:
     limit: int = 50
 
 
+MOST_COUNTED: Final = 1_000
+"""Replies of each state that are looked at for `Counts.shortfalls`: a few ms of a query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """The store at a glance.
@@ -579,6 +583,13 @@ class Counts:
         settled: messages settled in the last minute.
         unresolved: sends that have been unknown for ten minutes, and for less than a day.
         parked: seconds for which a message has been parked, the longest; None when none is.
+        oldest_send: seconds for which the first reply has waited that might have been sent by now;
+            None when none waits.
+        shortfalls: replies that did not reach anybody, by state and by Twilio's code: those that
+            are pending although they have been tried, of each conversation the first, those that
+            failed, and those that were not delivered. Of each state the latest `MOST_COUNTED`.
+        unanswered: people with a message that has settled, to which a reply was written, and none
+            has reached them so far, nor is on its way. Of the same replies.
     """
 
     messages: Mapping[State, int]
@@ -588,6 +599,9 @@ class Counts:
     settled: int
     unresolved: int = 0
     parked: float | None = None
+    oldest_send: float | None = None
+    shortfalls: Mapping[tuple[SendState, str], int] = field(default_factory=dict)
+    unanswered: int = 0
 
     @property
     def unsent(self) -> int:

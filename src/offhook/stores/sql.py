@@ -37,6 +37,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
+from offhook.stores.api import MOST_COUNTED
 from offhook.stores.rows import SLOW_NOTICE
 
 MESSAGES: Final = 0
@@ -73,6 +74,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "CRASHES_UNTIL_ALONE": str(CRASHES_UNTIL_ALONE),
     "CRASHES_UNTIL_DEAD": str(CRASHES_UNTIL_DEAD),
     "COUNTED_REPLIES": str(COUNTED_REPLIES),
+    "MOST_COUNTED": str(MOST_COUNTED),
     "SLOW_NOTICE": SLOW_NOTICE,
     "messages_queue": str(MESSAGES),
     "sends_queue": str(SENDS),

@@ -13,16 +13,17 @@ from offhook.clock import elapsed
 from offhook.concurrency import wait_first
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import Delivery
+from offhook.core.lifecycle import STATUSES, Delivery
 from offhook.core.messages import StatusUpdate, replies
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
-from offhook.events import Handled, Observer, Problem, Started, Topic
+from offhook.events import Handled, Observer, Problem, Reported, Started, Topic
 from offhook.ingress.validation import Validator
 from offhook.settings import Settings, TypingPolicy
 from offhook.stores.api import Claim, Settlement, Store
 from offhook.stores.availability import StoreWatch
+from offhook.twilio.error_codes import known_code
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handler_calls import HandlerCalls
@@ -174,9 +175,13 @@ class Run:
         reported = Delivery(status.status, status.error_code)
         account = status.account_sid
         send = referred_send(reference, account, tools.settings.auth_tokens)
-        await tools.watch.persist(
+        is_ours = await tools.watch.persist(
             lambda: tools.store.record_delivery(send, status.sid, reported, account_sid=account)
         )
+        if is_ours and attempt == 1:
+            word = status.status if status.status in STATUSES else "other"
+            code = status.error_code and known_code(status.error_code)
+            tools.observer(Reported(self.claim.id, status.sid, word, code))
         return status
 
     async def _throttled(

@@ -1,5 +1,7 @@
 """How much there is of everything. Reads only, and in one statement: all of one moment."""
 
+from collections.abc import Mapping
+
 from offhook.core.lifecycle import SendState, State
 from offhook.stores.api import Counts
 from offhook.stores.postgres.functions import SQL
@@ -26,6 +28,7 @@ async def glance(connection: Connection, unresolved_after: float) -> Counts:
     messages[State.DONE] = found.get(("rows", "messages"), 0) - sum(messages.values())
     sends = {state: found.get(("send", state.value), 0) for state in SendState}
     sends[SendState.SENT] = found.get(("rows", "sends"), 0) - sum(sends.values())
+    oldest_send, shortfalls = await _shortfalls(connection)
     return Counts(
         messages=messages,
         sends=sends,
@@ -34,7 +37,24 @@ async def glance(connection: Connection, unresolved_after: float) -> Counts:
         settled=found["rate", "settled"],
         unresolved=found["rate", "unresolved"],
         parked=await connection.fetchval(SQL["parked_for"]),
+        oldest_send=oldest_send,
+        shortfalls=shortfalls,
+        unanswered=await connection.fetchval(SQL["unanswered"]),
     )
+
+
+async def _shortfalls(
+    connection: Connection,
+) -> tuple[float | None, Mapping[tuple[SendState, str], int]]:
+    """Return for how long the first has waited, and what has reached nobody. See `api.Counts`."""
+    rows = await connection.fetch(SQL["shortfalls"])
+    waited = [row["waited"] for row in rows if row["waited"] is not None]
+    found = {
+        (SendState(row["state"]), row["error_code"]): int(row["number"])
+        for row in rows
+        if row["number"]
+    }
+    return max(waited, default=None), found
 
 
 async def touch(connection: Connection) -> None:

@@ -16,7 +16,6 @@ from offhook.stores.rows import as_send_record, as_spending, replacement
 async def find(connection: Connection, wanted: SendFilter) -> Sequence[SendRecord]:
     """Return the sends that fit, newest first."""
     conditions: dict[str, Any] = {
-        "state = {}": wanted.state and wanted.state.value,
         "delivery = {}": storable(wanted.delivery) or None,
         "error_code = {}": storable(wanted.code) or None,
         "sender = {}": storable(wanted.sender) or None,
@@ -27,15 +26,13 @@ async def find(connection: Connection, wanted: SendFilter) -> Sequence[SendRecor
     }
     given = {condition: value for condition, value in conditions.items() if value is not None}
     terms = [condition.format(f"${n}") for n, condition in enumerate(given, 1)]
-    match wanted.state:  # the indexes know it by this name
+    match wanted.state:  # spelled out, and by the name under which the indexes know it
         case None:
             pass
         case SendState.PENDING | SendState.SENDING:
-            terms.append("resting IS NULL")
-        case SendState.SENT:
-            terms.append("resting = state")
+            terms += ["resting IS NULL", f"state = '{wanted.state}'"]
         case _:
-            terms += ["resting = state", f"resting <> '{SendState.SENT}'"]
+            terms.append(f"resting = '{wanted.state}'")
     fitting = f"offhook.sends WHERE {' AND '.join(terms or ['true'])}"
     rows = await connection.fetch(
         SQL.filled("find_sends_of", fitting=fitting, limit=str(int(wanted.limit))), *given.values()

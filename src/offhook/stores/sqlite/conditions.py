@@ -35,4 +35,9 @@ SEND_IS_UNSETTLED: Final = (
     f"state NOT IN ('{SendState.SENT}', '{SendState.PENDING}', '{SendState.SENDING}')"
 )
 
-SQL: Final = SqlFiles("offhook.stores.sqlite", is_live=IS_LIVE, send_is_live=SEND_IS_LIVE)
+SQL: Final = SqlFiles(
+    "offhook.stores.sqlite",
+    is_live=IS_LIVE,
+    send_is_live=SEND_IS_LIVE,
+    send_is_unsettled=SEND_IS_UNSETTLED,
+)

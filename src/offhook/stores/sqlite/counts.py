@@ -12,6 +12,7 @@ from typing import Final
 from offhook.core.lifecycle import SETTLED, SendState, State
 from offhook.stores.api import Counts
 from offhook.stores.sql import MESSAGES, SENDS, one_of
+from offhook.stores.sqlite import sends
 from offhook.stores.sqlite.conditions import (
     IS_LIVE,
     IS_SET_ASIDE,
@@ -37,6 +38,7 @@ def glance(connection: sqlite3.Connection, now: int, *, unresolved_after: int) -
     """Return the store at a glance, of one moment."""
     connection.execute("BEGIN")
     try:
+        oldest_send, shortfalls = sends.shortfalls(connection, now)
         return Counts(
             messages=_messages(connection),
             sends=_sends(connection),
@@ -59,6 +61,9 @@ def glance(connection: sqlite3.Connection, now: int, *, unresolved_after: int) -
                 now - unresolved_after,
             ),
             parked=_parked(connection, now),
+            oldest_send=oldest_send,
+            shortfalls=shortfalls,
+            unanswered=sends.unanswered(connection),
         )
     finally:
         connection.execute("ROLLBACK")

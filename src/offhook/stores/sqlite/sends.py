@@ -1,7 +1,7 @@
 """Show sends to operators, and carry out their decisions."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from offhook.core.cost import Spending
@@ -79,6 +79,24 @@ def cancel(connection: sqlite3.Connection, now: int, send_id: int) -> bool:
         return False
     lanes.refresh(connection, SENDS, row[0], now)  # what stood behind it may go now
     return True
+
+
+def shortfalls(
+    connection: sqlite3.Connection, now: int
+) -> tuple[float | None, Mapping[tuple[SendState, str], int]]:
+    """Return for how long the first has waited, and what has reached nobody. See `api.Counts`."""
+    waiting = connection.execute(SQL["waiting_sends"], (now,)).fetchall()
+    lost = connection.execute(SQL["lost_sends"]).fetchall()
+    oldest = min((created for _, created, _ in waiting), default=None)
+    found = {(SendState.PENDING, code): number for code, _, number in waiting if number}
+    found.update({(SendState(state), code): number for state, code, number in lost})
+    return None if oldest is None else max(0, now - oldest) / 1000, found
+
+
+def unanswered(connection: sqlite3.Connection) -> int:
+    """Return how many people got no reply. See `api.Counts`."""
+    (number,) = connection.execute(SQL["unanswered"]).fetchone()
+    return int(number)
 
 
 def _replace(connection: sqlite3.Connection, now: int, send_id: int) -> int:

@@ -17,7 +17,9 @@ class Trouble:
         webhook_delay: seconds before a webhook's request is sent.
         reorder_statuses: deliver a message's status callbacks in reverse order.
         early_status: deliver the first status callback before the REST response.
+        unauthenticated: share of sends answered 401 (error 20003), and not accepted.
         rate_limited: share of sends answered 429, and not accepted.
+        limit_code: the error code of those: 20429, or 63038 for a daily limit.
         retry_after: seconds in the `Retry-After` of those; None omits the header.
         lost_answers: share of sends that are accepted, after which the connection breaks.
         server_errors: share of sends that are accepted, but answered 500.
@@ -33,7 +35,9 @@ class Trouble:
     webhook_delay: float = 0.0
     reorder_statuses: bool = False
     early_status: bool = False
+    unauthenticated: float = 0.0
     rate_limited: float = 0.0
+    limit_code: int = 20429
     retry_after: int | None = None
     lost_answers: float = 0.0
     server_errors: float = 0.0

@@ -29,7 +29,13 @@ from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.log import Outbound, RestCall, TypingShown
 from offhook.twilio.simulator.messaging import Messaging
 from offhook.twilio.simulator.payloads import API_VERSION
-from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
+from offhook.twilio.simulator.rest_errors import (
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    Authentication,
+    RestError,
+    form_of,
+)
 
 _MESSAGE_SID: Final = re.compile("(?:SM|MM)[0-9a-f]{32}")
 
@@ -82,8 +88,10 @@ class RestApi:
     async def _send(self, form: Form) -> tuple[Outbound | None, Response]:
         """Return the accepted message, if any, and the response."""
         messaging, trouble = self._messaging, self._messaging.trouble
+        if trouble.unauthenticated and messaging.happens(trouble.unauthenticated):
+            return None, UNAUTHENTICATED.response()
         if messaging.happens(trouble.rate_limited):
-            return None, _too_many(trouble.retry_after)
+            return None, _too_many(trouble.limit_code, trouble.retry_after)
         if refused := _refused(form, messaging):
             return None, refused.response()
         outbound = messaging.accept(form)
@@ -180,9 +188,9 @@ def _may_be_called_back(url: str) -> bool:
     return not url or (usable(url) and "_" not in urlsplit(url).netloc)
 
 
-def _too_many(retry_after: int | None) -> Response:
+def _too_many(code: int, retry_after: int | None) -> Response:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return RestError(20429, "Too Many Requests", 429).response(headers)
+    return RestError(code, "Too Many Requests", 429).response(headers)
 
 
 def _message(account_sid: str, outbound: Outbound) -> dict[str, Any]:

@@ -56,3 +56,45 @@ SELECT sender, recipient, {sums_of_sends}
 -- name: sums_of_sends
 count(*) AS sends, sum(segments) AS segments, count(price) AS priced,
 coalesce(sum(price), 0)::bigint AS price, currency
+
+-- The first send of each lane that waits, those that are due soonest first: what has been scheduled
+-- for a later day is behind them.
+-- name: first_waiting_sends
+SELECT head.*
+  FROM (SELECT lane FROM offhook.lanes WHERE queue = {sends_queue} AND NOT suspect
+         ORDER BY due LIMIT {MOST_COUNTED}) AS waiting
+ CROSS JOIN LATERAL (SELECT message, lane, tries, created, due, error_code, error
+                       FROM offhook.sends
+                      WHERE sends.lane = waiting.lane AND resting IS NULL
+                      ORDER BY id LIMIT 1) AS head
+
+-- name: lost(state)
+(SELECT message, lane, state, error_code FROM offhook.sends WHERE resting = '{state}'
+  ORDER BY resting DESC, id DESC LIMIT {MOST_COUNTED})
+
+-- Of those that wait the age of the first, and those that have been tried in vain, by code; and those
+-- that have reached nobody. What answers no message (its number is below 0) may have been written
+-- long before its time.
+-- name: shortfalls
+SELECT '{SendState.PENDING}' AS state, error_code, count(*) FILTER (WHERE error <> '') AS number,
+       {seconds_since(CASE WHEN tries = 0 OR message < 0 THEN due ELSE created END)} AS waited
+  FROM ({first_waiting_sends}) AS head
+ WHERE tries > 0 OR due <= {now} GROUP BY error_code
+UNION ALL
+SELECT state, error_code, count(*), NULL
+  FROM ({lost(failed)} UNION ALL {lost(undelivered)}) AS lost GROUP BY state, error_code
+
+-- What waits behind a send that was tried in vain is not on its way either.
+-- name: unanswered
+SELECT count(DISTINCT short.lane)
+  FROM (SELECT message, lane, true AS waits FROM ({first_waiting_sends}) AS head WHERE error <> ''
+         UNION SELECT message, lane, false FROM {lost(failed)} AS failed
+         UNION SELECT message, lane, false FROM {lost(undelivered)} AS undelivered) AS short
+  JOIN offhook.messages ON messages.id = short.message AND messages.lane = short.lane
+ WHERE messages.resting IN {SETTLED} AND kind = '{Kind.MESSAGE}'
+   AND NOT EXISTS (
+       SELECT 1 FROM offhook.sends
+        WHERE sends.message = short.message AND sends.lane = short.lane
+          AND (sends.state IN ('{SendState.SENT}', '{SendState.UNKNOWN}')
+               OR NOT waits AND (sends.state = '{SendState.SENDING}'
+                                 OR sends.state = '{SendState.PENDING}' AND error = '')))

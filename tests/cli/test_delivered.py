@@ -1,0 +1,189 @@
+"""Nobody gets a reply, for three reasons: it is seen everywhere, mended, and seen to be mended."""
+
+import asyncio
+import html
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from offhook.doctor import Severity
+from offhook.twilio.simulator import Trouble
+from testing.commands import PATIENCE, Home, Process
+from testing.plain_http import PlainAsyncClient
+from testing.roles import Site, in_thread, listening, site
+
+BOT = """
+from offhook import Message, Offhook
+
+app = Offhook()
+
+@app.message()
+async def answer(message: Message) -> list[str]:
+    return [f"{message.body}, first", f"{message.body}, second"]
+"""
+
+NUMBER = 25
+PEOPLE = [f"+155512300{number:02}" for number in range(NUMBER)]
+TOKEN = "a token of the dashboard's, long enough"
+
+STORIES = {
+    "a daily limit": ("pending", "63038", Trouble(rate_limited=1, limit_code=63038)),
+    "refused credentials": ("pending", "20003", Trouble(unauthenticated=1)),
+    "none delivered": ("undelivered", "63016", Trouble(undelivered=dict.fromkeys(PEOPLE, 63016))),
+}
+
+
+class Operator:
+    """Looks at a machine in every way that there is."""
+
+    def __init__(self, here: Site, machine: Process) -> None:
+        self._home = Home(here.path / "run", BOT, **here.environment)
+        self._machine = machine
+
+    async def run(self, *arguments: str, statuses: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
+        """Run a command; return the objects that it prints."""
+        ended = await in_thread(lambda: self._home.run(*arguments, "--json"))
+        assert ended.returncode in statuses, ended.stdout + ended.stderr
+        return [json.loads(line) for line in ended.stdout.splitlines()]
+
+    async def stats(self) -> dict[str, Any]:
+        (found,) = await self.run("stats")
+        return found
+
+    async def warnings(self) -> list[str]:
+        """Return what the doctor says about replies."""
+        # It exits with 1: the public URL is this machine's.
+        findings = await self.run("doctor", "--offline", statuses=(1,))
+        bad = [one for one in findings if one["verdict"] != Severity.OK]
+        return [one["text"] for one in bad if one["subject"] == "replies"]
+
+    async def metrics(self) -> Callable[..., float]:
+        text = (await self._get("/metrics")).text
+        found = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in parse(text)
+            for sample in family.samples
+        }
+        return lambda name, **labels: found.get((name, frozenset(labels.items())), 0.0)
+
+    async def headline(self) -> str:
+        page = (await self._get("/dashboard")).text
+        verdict = page.partition('id="verdict"')[2].partition('id="tiles"')[0]
+        return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", verdict)))
+
+    async def until(self, holds: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not await holds():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.1)
+
+    async def _get(self, path: str) -> httpx2.Response:
+        match = re.search(r"metrics on (http://[\d.:]+)", self._machine.output)
+        assert match, self._machine.explain()
+        async with PlainAsyncClient(follow_redirects=True) as client:
+            if path.startswith("/dashboard"):
+                form = {"token": TOKEN}
+                await client.post(f"{match[1]}/dashboard/login", data=form)
+            response = await client.get(match[1] + path, timeout=PATIENCE)
+            assert response.is_success, response.text
+            return response
+
+
+@pytest.mark.parametrize(("state", "code", "trouble"), STORIES.values(), ids=STORIES.keys())
+async def test_nobody_is_answered_and_all_are_after_a_retry(
+    tmp_path: Path, state: str, code: str, trouble: Trouble
+) -> None:
+    environment = {"OFFHOOK_ADMIN_BIND": "127.0.0.1:0", "OFFHOOK_DASHBOARD_TOKEN": TOKEN}
+    async with site(tmp_path, BOT, **environment) as here:
+        with here.run() as machine:
+            await listening(machine)
+            operator = Operator(here, machine)
+            here.simulator.trouble = trouble
+            await asyncio.gather(*(here.simulator.text("hi", from_=one) for one in PEOPLE))
+
+            short = NUMBER * (1 if state == "pending" else 2)
+
+            async def all_are_short() -> bool:
+                metrics = await operator.metrics()
+                return metrics("offhook_store_undelivered_sends", state=state, code=code) == short
+
+            await operator.until(all_are_short)
+            await seen(operator, state, code)
+            runs = (await operator.metrics())(
+                "offhook_handler_runs_total", kind="message", trigger="complete"
+            )
+            assert runs == NUMBER
+
+            here.simulator.trouble = Trouble()
+            before = len(here.simulator.sent)
+            every = ("sends", "retry", "--all", "--state", state, "--rate", "1000/s", "--yes")
+            # What waits may be due by itself just now: then it is no longer pending.
+            (told,) = await operator.run(*every, statuses=(0, 1))
+            assert told["retried"] + told["refused"] == told["matched"]
+            if state == "undelivered":
+                assert (told["retried"], told["refused"]) == (2 * NUMBER, 0)
+
+            async def all_are_answered() -> bool:
+                metrics = await operator.metrics()
+                return metrics("offhook_store_sends", state="sent") == 2 * NUMBER
+
+            await operator.until(all_are_answered)
+            for person in PEOPLE:
+                got = [one.body for one in here.simulator.sent[before:] if one.to == person]
+                assert got == ["hi, first", "hi, second"], "in order, once"
+            await unseen(operator)
+            assert runs == (await operator.metrics())(
+                "offhook_handler_runs_total", kind="message", trigger="complete"
+            )
+
+
+async def seen(operator: Operator, state: str, code: str) -> None:
+    found = await operator.stats()
+    assert found["people_unanswered"] == NUMBER
+    (reason,) = found["not_delivered"]
+    assert (reason["state"], reason["code"]) == (state, code)
+    assert reason["meaning"]
+    warnings = await operator.warnings()
+    assert f"{NUMBER} people have got no reply" in warnings[0]
+    assert len([one for one in warnings if code in one]) == 1, "one finding"
+    metrics = await operator.metrics()
+    assert metrics("offhook_store_unanswered_people") == NUMBER
+    assert metrics("offhook_store_undelivered_sends", state=state, code=code) >= NUMBER
+    if state == "undelivered":
+        assert metrics("offhook_deliveries_total", status=state, code=code) == 2 * NUMBER
+        alert = {"alert": "replies-undelivered", "level": "warning"}
+
+        async def is_raised() -> bool:
+            return bool((await operator.metrics())("offhook_alert_active", **alert))
+
+        await operator.until(is_raised)
+    else:
+        assert metrics("offhook_store_oldest_send_seconds") > 0
+
+    async def is_told() -> bool:
+        shown = await operator.headline()
+        return f"{NUMBER} people" in shown and code in shown and reason["meaning"] in shown
+
+    await operator.until(is_told)
+    listed = await operator.run("sends", "list", "--state", state, "--code", code)
+    assert len(listed) >= NUMBER
+    assert {one["error_code"] for one in listed} == {code}
+
+
+async def unseen(operator: Operator) -> None:
+    found = await operator.stats()
+    assert (found["people_unanswered"], found["not_delivered"]) == (0, [])
+    assert found["oldest_reply_seconds"] is None
+    assert await operator.warnings() == []
+    assert (await operator.metrics())("offhook_store_unanswered_people") == 0
+
+    async def all_is_well() -> bool:
+        shown = await operator.headline()
+        return f"{NUMBER} people" not in shown and "was not delivered" not in shown
+
+    await operator.until(all_is_well)

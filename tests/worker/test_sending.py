@@ -17,12 +17,13 @@ from offhook.core.segments import segmented
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
 from offhook.events import Sent, Topic
-from offhook.stores.api import Claim, ClaimedSends, Draft, SendClaim, SendOutcome
+from offhook.stores.api import Claim, ClaimedSends, Draft, SendClaim, SendFilter, SendOutcome
 from offhook.worker.drafts import ReturnAddress, drafts_of, notice
 from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.message import Message
 from offhook.worker.replier import LedgerReplier
-from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, handled_by, opened, serving
+from offhook.worker.sending import SendLoop
+from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, Outbox, handled_by, opened, serving
 
 ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)
 
@@ -287,3 +288,30 @@ async def test_a_send_must_leave_within_the_first_half_of_its_lease(tmp_path: Pa
                 await line.outbox.begun.wait()
         (claim,) = line.outbox.sent
         assert claim.leaves_by - elapsed() == pytest.approx(300, abs=60)
+
+
+async def test_the_queue_of_a_number_that_twilio_limits_holds_up_no_other(tmp_path: Path) -> None:
+    """A hundred people wait behind the limit of one number, each tried again at once."""
+    other, limited = "+15005550007", 100
+
+    class Limited(Outbox):
+        async def send(self, claim: SendClaim) -> SendOutcome:
+            if claim.draft.sender == OURS:
+                return SendOutcome(SendTrigger.POSTPONE, error_code="63038", error="a limit")
+            return await super().send(claim)
+
+    async with opened(tmp_path, handled_by(lambda: ["one", "two"])) as line:
+        outbox = Limited()
+        line.sends = SendLoop(line.store, outbox, line.settings, line.told, owner="worker")
+        for number in range(limited):
+            await line.receive("hello", sender=f"+1555200{number:04}")
+        async with serving(line, sends=True):
+            await line.told.until(lambda: len(line.told.of(Sent)) >= limited)
+            await line.receive("hello", To=other)
+            await line.told.until(lambda: len(outbox.sent) == 2)
+        assert [claim.draft.sender for claim in outbox.sent] == [other, other]
+        waiting = await line.store.find_sends(SendFilter(state=SendState.PENDING, limit=1000))
+        assert len(waiting) == 2 * limited
+        counts = await line.store.counts()
+        assert counts.shortfalls == {(SendState.PENDING, "63038"): limited}
+        assert counts.unanswered == limited

@@ -117,7 +117,7 @@ class Sent:
 
     Attributes:
         send_id: the number of the send in the ledger.
-        message_id: the number of the message that it answers.
+        message_id: the number of the message that it answers; 0 for none.
         identity: its identity: `reply:0`, `return:0`, `notice:slow`, ...
         trigger: the transition of the send.
         took: seconds until the outcome was known.

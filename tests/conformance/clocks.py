@@ -13,6 +13,7 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "messages": ("received", "due", "notice_due", "started", "settled"),
     "attempts": ("started", "ended"),
     "sends": ("created", "due", "settled"),
+    "send_requests": ("due",),
 }
 """The tables of both stores, and their columns that hold a moment."""
 

@@ -12,7 +12,7 @@ import pytest
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.errors import SchemaTooNew
 from offhook.stores import open_store
-from offhook.stores.api import Filter, SendOutcome, Settlement, Store
+from offhook.stores.api import Filter, SendOutcome, SendRequest, Settlement, Store
 from offhook.stores.migrations import migrations
 from offhook.stores.postgres import PostgresStore
 from testing.postgres import PostgresServer, postgres
@@ -190,6 +190,26 @@ async def test_keys_that_were_known_in_several_lanes_are_known_in_all(
     assert not written.strip()
     kept = server.execute("SELECT count(*) FROM offhook.dedupe_keys", database=database)
     assert int(kept) == 2
+
+
+async def test_a_role_that_works_with_the_tables_goes_on_with_one_that_is_added(
+    server: PostgresServer, database: str
+) -> None:
+    url, role = server.url_of(database), f"bot_{database}"
+    async with opened(url):
+        server.execute(
+            "DROP TABLE offhook.send_requests; "
+            "DELETE FROM offhook.migrations WHERE version >= 7; "
+            f"CREATE ROLE {role} LOGIN PASSWORD 'bot'; GRANT USAGE ON SCHEMA offhook TO {role}; "
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA offhook TO {role}; "
+            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA offhook TO {role}",
+            database=database,
+        )
+    async with opened(url):  # the owner migrates
+        pass
+    async with opened(f"postgresql://{role}:bot@{url.rpartition('@')[2]}") as store:
+        await work(store, "SM1")
+        assert await store.request(SendRequest("lane", (draft(),)))
 
 
 async def test_a_store_that_cannot_be_opened_keeps_no_connection(

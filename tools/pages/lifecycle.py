@@ -36,7 +36,8 @@ def message_table() -> str:
 def send_diagram() -> str:
     """Return what becomes of a send by itself, as a diagram."""
     by_itself = [one for one in lifecycle.send_table() if one[1] not in _OPERATORS_OF_SENDS]
-    return _diagram(by_itself, f"[*] --> {SendState.PENDING}")
+    begin = (f"[*] --> {state}" for state in (SendState.PENDING, SendState.SCHEDULED))
+    return _diagram(by_itself, *begin)
 
 
 def send_operator_diagram() -> str:

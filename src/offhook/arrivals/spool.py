@@ -19,7 +19,8 @@ from offhook.stores.sqlite import lanes
 from offhook.stores.sqlite.conditions import IS_LIVE, SQL
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.schema import migrate
-from offhook.stores.sqlite.sorting import tally, touch
+from offhook.stores.sqlite.sequences import tally
+from offhook.stores.sqlite.sorting import touch
 
 _MARK_BYTES: Final = 8
 

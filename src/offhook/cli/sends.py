@@ -213,7 +213,8 @@ def cancel(
 ) -> None:
     """Withdraw replies that are not sent yet, and leave others that were refused or not delivered.
 
-    They are not sent (again), and no longer count as a problem.
+    They are not sent (again), and no longer count as a problem. What is scheduled is withdrawn with
+    the other parts of a long text.
 
     [bold]Examples[/]
       offhook sends cancel 17

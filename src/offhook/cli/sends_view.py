@@ -16,6 +16,7 @@ from offhook.twilio.error_codes import meaning_of
 
 _STYLES: Final[Mapping[SendState, str]] = {
     SendState.SENT: "green",
+    SendState.SCHEDULED: "cyan",
     SendState.PENDING: "yellow",
     SendState.FAILED: "red",
     SendState.UNDELIVERED: "red",
@@ -30,8 +31,8 @@ def send_object(record: SendRecord, *, reveal: bool) -> dict[str, Any]:
     """Return a send as an object for scripts."""
     shown = {
         "id": record.id,
-        "message": record.message_id,
-        "identity": record.identity,
+        "message": record.message_id or None,
+        "identity": _identity(record, reveal=reveal),
         "state": record.state,
         "from": _address(record.sender, reveal=reveal),
         "to": _address(record.to, reveal=reveal),
@@ -59,12 +60,14 @@ def sends_table(records: list[SendRecord], *, reveal: bool, width: int) -> Table
         Column("written", cells(lambda one: local_time(one.created))),
         Column("from", cells(lambda one: _address(one.sender, reveal=reveal)), 12, 3, most=24),
         Column("to", cells(lambda one: _address(one.to, reveal=reveal)), _MASKED, most=24),
-        Column("message", cells(lambda one: str(one.message_id)), spare=2, right=True),
+        Column("message", cells(lambda one: str(one.message_id or "")), spare=2, right=True),
         Column("tries", cells(lambda one: str(one.tries)), spare=1, right=True),
         Column("delivery", cells(lambda one: one.delivery), spare=4),
         Column("code", cells(lambda one: one.error_code)),
         Column("error", cells(lambda one: _error(one, reveal=reveal)), 16),
     ]
+    if any(record.state is SendState.SCHEDULED for record in records):
+        columns.insert(3, Column("leaves", cells(_leaves)))
     if reveal:
         columns.append(Column("body", cells(lambda one: one.body), 16, folds=True))
     return fitted(columns, width)
@@ -76,11 +79,13 @@ def print_send(screen: Console, record: SendRecord, *, reveal: bool) -> None:
         Text.assemble((f"send {record.id} ", "bold"), (record.state, _STYLES.get(record.state, "")))
     )
     fields = {
-        "identity": f"{record.identity} of message {record.message_id}",
+        "identity": _identity(record, reveal=reveal)
+        + (f" of message {record.message_id}" if record.message_id else ""),
         "from, to": f"{_address(record.sender, reveal=reveal)}, "
         f"{_address(record.to, reveal=reveal)}",
         "written": local_time(record.created),
         "settled": local_time(record.settled) if record.settled is not None else "",
+        "leaves": _leaves(record),
         "next try": until(record.due) if record.state is SendState.PENDING else "",
         "tries": str(record.tries),
         "sid": record.sid,
@@ -92,6 +97,14 @@ def print_send(screen: Console, record: SendRecord, *, reveal: bool) -> None:
     for name, value in fields.items():
         if value:
             screen.print(Text.assemble((f"{name:<10}", "dim"), printable(value)), soft_wrap=True)
+
+
+def _identity(record: SendRecord, *, reveal: bool) -> str:
+    return record.identity if reveal else mask_numbers(record.identity)  # a key may hold one
+
+
+def _leaves(record: SendRecord) -> str:
+    return local_time(record.due) if record.state is SendState.SCHEDULED else ""
 
 
 def _error(record: SendRecord, *, reveal: bool) -> str:

@@ -35,6 +35,12 @@ def dedupe_key(kind: Kind, raw: Mapping[str, str]) -> bytes:
     return blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=KEY_BYTES).digest()
 
 
+def request_key(account_sid: str, key: str) -> bytes:
+    """Return the 16 bytes that stand for the key of a send that answers no message."""
+    text = f"send\0{account_sid}\0{key}".encode("utf-8", "replace")
+    return blake2b(text, digest_size=KEY_BYTES).digest()
+
+
 def is_status(raw: Mapping[str, str]) -> bool:
     """Return whether a form is a delivery status, whatever URL it was sent to.
 

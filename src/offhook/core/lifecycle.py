@@ -96,6 +96,7 @@ def after_crash(crashes: int) -> Trigger:
 class SendState(StrEnum):
     """The state of a reply in the ledger."""
 
+    SCHEDULED = "scheduled"  # has a place in its lane only when its time has come
     PENDING = "pending"
     SENDING = "sending"  # the request may have left
     SENT = "sent"  # Twilio has it
@@ -113,6 +114,7 @@ MAY_HAVE_LEFT: Final = frozenset({SendState.SENDING, SendState.SENT, SendState.U
 class SendTrigger(StrEnum):
     """What happens to a send."""
 
+    FALL_DUE = "fall-due"  # the time it was scheduled for has come
     CLAIM = "claim"
     ACCEPT = "accept"  # Twilio answered with a SID
     REFUSE = "refuse"
@@ -130,6 +132,7 @@ _SS, _ST = SendState, SendTrigger
 
 _SEND: Final[Mapping[SendTrigger, tuple[frozenset[SendState], SendState]]] = MappingProxyType(
     {
+        _ST.FALL_DUE: (frozenset({_SS.SCHEDULED}), _SS.PENDING),
         _ST.CLAIM: (frozenset({_SS.PENDING}), _SS.SENDING),
         _ST.ACCEPT: (frozenset({_SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
         _ST.REFUSE: (frozenset({_SS.SENDING}), _SS.FAILED),
@@ -137,7 +140,7 @@ _SEND: Final[Mapping[SendTrigger, tuple[frozenset[SendState], SendState]]] = Map
         _ST.LOSE: (frozenset({_SS.SENDING}), _SS.UNKNOWN),
         _ST.CONFIRM: (frozenset({_SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
         _ST.MISS: (frozenset({_SS.SENDING, _SS.UNKNOWN, _SS.SENT}), _SS.UNDELIVERED),
-        _ST.CANCEL: (frozenset({_SS.PENDING}), _SS.CANCELED),
+        _ST.CANCEL: (frozenset({_SS.SCHEDULED, _SS.PENDING}), _SS.CANCELED),
         _ST.RETRY: (frozenset({_SS.PENDING, _SS.FAILED}), _SS.PENDING),
         _ST.REPLACE: (frozenset({_SS.FAILED, _SS.UNDELIVERED, _SS.UNKNOWN}), _SS.REPLACED),
         _ST.DISMISS: (frozenset({_SS.FAILED, _SS.UNDELIVERED}), _SS.CANCELED),

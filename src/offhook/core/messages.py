@@ -173,13 +173,14 @@ def replies(answer: object) -> tuple[Reply, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A reply in the ledger.
+    """A reply in the ledger, or a send that answers no message.
 
     Attributes:
         id: its number in the ledger.
         identity: `reply:0`, `return:0`, `notice:slow` or `key:...`, unique per message. A repeated
             attempt that reaches the same identity gets this send.
-        state: pending, sending, sent, failed, undelivered, unknown, replaced or canceled.
+        state: scheduled, pending, sending, sent, failed, undelivered, unknown,
+            replaced or canceled.
         body: the text.
         to: the recipient.
         sid: Twilio's MessageSid, once known.

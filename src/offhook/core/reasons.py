@@ -23,6 +23,7 @@ class Cause(StrEnum):
 
     sentence: str
 
+    ANSWERED = "answered", "the person has written first"
     CLAIM_LOST = "claim-lost", "the worker never received this claim; no handler ran"
     DISCARDED = "discarded", "discarded by its handler"
     LOOP_SUSPECTED = (

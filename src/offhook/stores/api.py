@@ -118,11 +118,31 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class SendRequest:
+    """Sends that answer no message.
+
+    Attributes:
+        lane: of the conversation.
+        drafts: one, or the parts of a long text.
+        key: names it for good; empty for one that is never a repeat.
+        delay: seconds until they are due; until then they are not in the lane.
+        unless_reply: cancel what has not left when the recipient writes.
+    """
+
+    lane: str
+    drafts: tuple[Draft, ...]
+    key: str = ""
+    delay: float = 0.0
+    unless_reply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SendClaim:
     """A send under a lease, in state `sending`: from here on it may have left.
 
     Attributes:
-        message_sid: the MessageSid of the message it answers.
+        message_id: of the message it answers; 0 for none.
+        message_sid: the MessageSid of that message.
         leaves_by: its request is sent by then or not at all: seconds of `clock.elapsed`.
     """
 
@@ -376,6 +396,49 @@ class Ledger(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Sends that answer no message: at once, or at a time that is up to a year ahead.
+
+    A scheduled send is at rest until it falls due. Then it joins its lane, behind what waits there.
+    """
+
+    async def request(self, request: SendRequest) -> tuple[Send, ...]:
+        """Write the sends of a request, durably. A known key returns the first's, as `repeated`.
+
+        A key belongs to the account of the drafts. It is known for as long as dedupe keys are kept,
+        from when its sends were due; of sends that have been deleted by then, one without a text
+        is returned, in state `unknown`.
+
+        With `unless_reply`, what has not left is cancelled in the transaction that stores a new
+        message of the recipient's to the sender, or, if that is a Messaging Service, to any number.
+
+        Raises:
+            StoreUnavailable: nothing was written, or it is not known; with a key, try again.
+        """
+        ...
+
+    async def next_request_due(self) -> float | None:
+        """Return the seconds until a scheduled send falls due, None when none is scheduled."""
+        ...
+
+    async def start_due(self, limit: int, *, sorted_until: int | None = None) -> int:
+        """Have scheduled sends join their lanes that are due; return of how many requests.
+
+        One whose lane has something to send gets another number, which puts it behind that. Any
+        number of workers may do so at once: each send joins once.
+
+        Args:
+            limit: requests in one call.
+            sorted_until: the moment, of `Sorting.now`, before which everything is sorted in that
+                has been received. Those that a message cancels wait for it; None if they need not.
+        """
+        ...
+
+    async def sent_as(self, sid: str, *, account_sid: str) -> Send | None:
+        """Return the send that Twilio has given a MessageSid; None for one that is not ours."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A run of a handler that did not complete, or a decision on a message."""
@@ -517,11 +580,11 @@ class SendRecord:
     """A send as operators see it.
 
     Attributes:
-        message_id: of the message that it answers.
+        message_id: of the message that it answers; 0 for none.
         sender: the number it comes from, or a Messaging Service SID.
         created: when it was written.
         settled: when it reached its state; None while it is to be sent.
-        due: the time of its next try, if it waits for one.
+        due: the time that it is scheduled for, or of its next try, if it waits for one.
         delivery: the last status that Twilio reported; empty for none.
         error_code: Twilio's, where it gave one.
     """
@@ -660,8 +723,9 @@ class Inbox(Protocol):
         """Delete up to `limit` messages, and as many dedupe keys, whose time is over.
 
         A message goes with its attempts and sends; its dedupe key stays. Live messages are never
-        pruned, nor is one that still has a send pending or sending. Return how many rows
-        of messages and keys went: call it until that is 0, with pauses, so that writers go on.
+        pruned, nor is one that still has a send pending or sending. Requests are pruned as settled
+        messages are, from when they were due. Return how many rows of messages, requests and keys
+        went: call it until that is 0, with pauses, so that writers go on.
         """
         ...
 
@@ -670,7 +734,7 @@ class Inbox(Protocol):
 
         What remains of a form is `core.privacy.essentials`; errors, and the texts of its sends, are
         emptied. A message with a send pending or sending has to wait; dead and parked ones keep
-        all, for a replay needs it.
+        all, for a replay needs it. So are the texts of requests of which nothing is to be sent.
         """
         ...
 
@@ -724,7 +788,8 @@ class Outbox(Protocol):
     async def cancel_send(self, send_id: int) -> bool:
         """Withdraw a send that is pending, or leave one unsent that failed or was not delivered.
 
-        Return False when its state does not allow that.
+        So is one that is scheduled. The other parts of its request go with it, as far as they have
+        not left. Return False when its state does not allow that.
         """
         ...
 
@@ -761,7 +826,7 @@ class Presence(Protocol):
         ...
 
 
-class Store(Queue, Ledger, Inbox, Outbox, Presence, Protocol):
+class Store(Queue, Ledger, Requests, Inbox, Outbox, Presence, Protocol):
     """Everything durable. One object serves one event loop."""
 
     @property

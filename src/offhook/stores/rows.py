@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from offhook.core.cost import ConversationSpent, DaySpent, Spending, Spent
@@ -27,6 +28,16 @@ COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Tr
 """These end a run that the handler has had; a crash or an interruption costs no attempt."""
 
 SEND_COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
+
+
+class Stage(Enum):
+    """How far a request for sends has come, as both stores number it."""
+
+    SCHEDULED = 0
+    WRITTEN = 1  # its sends have a place in their lane
+    REDUCED = 2  # likewise, without their texts
+    FORGOTTEN = 3  # its sends are deleted; the key is left
+
 
 Moment = Callable[[Any], Any]
 """Turns a column with a moment into seconds since the epoch; None stays None."""
@@ -63,6 +74,11 @@ def as_send(row: Iterable[Any], *, repeated: bool = False) -> Send:
     )
 
 
+def deleted_send(identity: str, to: str) -> Send:
+    """Return the send of a key whose sends have been deleted."""
+    return Send(0, identity, SendState.UNKNOWN, "", to, repeated=True)
+
+
 def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
     """Return a claim from the columns of a send, its tries, and the SID of its message."""
     (id_, message, identity, account, sender, to, body, media, content, variables, tries, sid) = row
@@ -76,7 +92,8 @@ def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
         content_sid=content,
         content_variables={} if variables == "{}" else json.loads(variables),
     )
-    return SendClaim(id_, token, message, draft, tries, sid or "")
+    # Sends of a request have the negative of its number.
+    return SendClaim(id_, token, max(0, message), draft, tries, sid or "")
 
 
 def draft_columns(draft: Draft, clean: Callable[[str], str]) -> tuple[str, ...]:
@@ -124,7 +141,7 @@ def as_send_record(row: Iterable[Any], moment: Moment = _seconds) -> SendRecord:
      delivery, error_code, error) = row  # fmt: skip
     return SendRecord(
         id=id_,
-        message_id=message,
+        message_id=max(0, message),
         identity=identity,
         state=SendState(state),
         account_sid=account,

@@ -38,7 +38,7 @@ from offhook.core.lifecycle import (
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
 from offhook.stores.api import MOST_COUNTED
-from offhook.stores.rows import SLOW_NOTICE
+from offhook.stores.rows import SLOW_NOTICE, Stage
 
 MESSAGES: Final = 0
 SENDS: Final = 1
@@ -65,6 +65,7 @@ _WORDS: Final[Mapping[str, str]] = {
         for kind in (Kind, State, Trigger, SendState, SendTrigger)
         for one in kind
     },
+    **{f"Stage.{stage.name}": str(stage.value) for stage in Stage},
     "LIVE": one_of(LIVE),
     "SETTLED": one_of(SETTLED),
     "SETTLED_WELL": one_of(SETTLED_WELL),

@@ -17,7 +17,8 @@ BACK: Final = 1.0
 MOMENT: Final = "to_timestamp({}) + (SELECT distance FROM offhook.clock)"
 """Seconds since the epoch, by the server's clock, as a moment of the store's."""
 
-_LEASE: Final = 30.0  # seconds, of what is leased when it is not a claim that finds out
+LEASE: Final = 30.0
+"""Seconds, of what is leased when it is not a claim that finds out."""
 
 CHECK: Final = Function("check_clock", BACK=str(BACK))
 
@@ -26,7 +27,7 @@ FUNCTIONS: Final = (CHECK,)
 
 async def check(connection: Connection, clock: "StoreClock") -> None:
     """Put the server's clock right if it was set, before anything is too old or late by it."""
-    await connection.execute(CHECK.call, *clock.arguments, _LEASE)
+    await connection.execute(CHECK.call, *clock.arguments, LEASE)
 
 
 class StoreClock:

@@ -22,7 +22,24 @@ async def prune(connection: Connection, retention: Retention, limit: int) -> int
     old = await _expired(connection, SETTLED_WELL, retention.settled, limit)
     old += await _expired(connection, {State.DEAD}, retention.dead, limit - len(old))
     old += await _expired(connection, {State.PARKED}, retention.parked, limit - len(old))
-    return await _delete(connection, old)
+    return await _delete(connection, old) + await _prune_requests(connection, retention, limit)
+
+
+async def _prune_requests(connection: Connection, retention: Retention, limit: int) -> int:
+    rows = await connection.fetch(SQL["lock_expired_requests"], retention.settled, limit)
+    expired = [row["id"] for row in rows]
+    await _delete_sends_of(connection, [-number for number in expired])
+    await _forget(connection, expired)
+    await connection.execute(SQL["forget_recipients"])
+    keys = await connection.fetch(SQL["prune_requests"], retention.keys, limit)
+    return len(expired) + len(keys)
+
+
+async def _forget(connection: Connection, requests: Sequence[int]) -> None:
+    """Keep no more than the keys of requests, if all their sends have been deleted."""
+    if requests:
+        await connection.execute(SQL["forget_requests"], requests)
+        await connection.execute(SQL["delete_requests"], requests)
 
 
 async def prune_keys(connection: Connection, age: float, limit: int) -> int:
@@ -34,7 +51,8 @@ async def prune_keys(connection: Connection, age: float, limit: int) -> int:
 async def reduce(connection: Connection, limit: int) -> int:
     """Take the texts out of what is settled. See `api.Inbox.reduce`."""
     rows = await connection.fetch(SQL["lock_reducible"], limit)
-    if not rows:
+    requests = await connection.fetch(SQL["reduce_requests"], limit)
+    if not (rows or requests):
         return 0
     ids = [row["id"] for row in rows]
     await connection.execute(
@@ -46,9 +64,10 @@ async def reduce(connection: Connection, limit: int) -> int:
     await connection.execute(
         "UPDATE offhook.attempts SET error = '' WHERE message = ANY($1::bigint[])", ids
     )
-    await _lock_sends(connection, "message", ids)
-    await connection.execute(SQL["empty_sends"], ids)
-    return len(ids)
+    texts = [*ids, *(-row["id"] for row in requests)]
+    await _lock_sends(connection, "message", texts)
+    await connection.execute(SQL["empty_sends"], texts)
+    return len(texts)
 
 
 async def of_person(connection: Connection, addresses: Sequence[str], limit: int) -> RowsOfPerson:
@@ -64,12 +83,14 @@ async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
     affected = await _lanes_of(connection, found.messages, found.sends)
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
     at_rest = await _ids(connection, "lock_not_running", found.messages)
+    requests = await _ids(connection, "lock_requests_of_sends", found.sends)
     await connection.execute(SQL["touch_lanes_of_sends"], affected)
     messages = await _ids(connection, "not_sending", at_rest)
     sends = await _ids(connection, "idle_sends", found.sends, messages)
     changed = await _lanes_of(connection, messages, sends)
     await _lock_sends(connection, "id", sends)
     await _tally(connection, "sends", await _gone(connection, "sends", "id", sends))
+    await _forget(connection, requests)
     await _delete(connection, messages)
     await connection.execute(SQL["advance_messages"], affected, changed)
     await connection.execute(SQL["advance_sends"], affected)
@@ -104,11 +125,15 @@ async def _delete(connection: Connection, ids: Sequence[int]) -> int:
     if not ids:
         return 0
     await _gone(connection, "attempts", "message", ids)
-    await _lock_sends(connection, "message", ids)
-    await _tally(connection, "sends", await _gone(connection, "sends", "message", ids))
+    await _delete_sends_of(connection, ids)
     gone = await _gone(connection, "messages", "id", ids)
     await _tally(connection, "messages", gone)
     return gone
+
+
+async def _delete_sends_of(connection: Connection, messages: Sequence[int]) -> None:
+    await _lock_sends(connection, "message", messages)
+    await _tally(connection, "sends", await _gone(connection, "sends", "message", messages))
 
 
 async def _gone(connection: Connection, table: str, column: str, ids: Sequence[int]) -> int:

@@ -6,7 +6,15 @@ from typing import Final
 
 from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
-from offhook.stores.postgres import claiming, deliveries, lanes, ledger, settling, sorting
+from offhook.stores.postgres import (
+    claiming,
+    deliveries,
+    lanes,
+    ledger,
+    send_requests,
+    settling,
+    sorting,
+)
 from offhook.stores.postgres.functions import Function, with_needs
 from offhook.stores.postgres.pool import Connection, Pool
 
@@ -16,7 +24,7 @@ OLDEST: Final = 14
 FUNCTIONS: Final[Sequence[Function]] = with_needs(
     (
         *sorting.FUNCTIONS, *lanes.FUNCTIONS, *claiming.FUNCTIONS, *settling.FUNCTIONS,
-        *ledger.FUNCTIONS, *deliveries.FUNCTIONS,
+        *ledger.FUNCTIONS, *deliveries.FUNCTIONS, *send_requests.FUNCTIONS,
     )
 )  # fmt: skip
 

@@ -59,7 +59,7 @@ async def retry(connection: Connection, send_id: int, *, unknown: bool) -> int |
     if place is None:
         return None
     message, lane = place
-    if await connection.fetchval(SQL["lock_message"], message, lane):
+    if await _lock_origin(connection, message, lane):
         return None  # its text was not kept
     await connection.execute(SQL["touch_lanes_of_sends"], [lane])
     retried: int | None = await connection.fetchval(SQL["retry_send"], send_id)
@@ -76,8 +76,20 @@ async def cancel(connection: Connection, send_id: int) -> bool:
     place = await connection.fetchrow(SQL["place_of_send"], send_id)
     if place is None:
         return False
-    lane = place["lane"]
+    message, lane = place
+    await _lock_origin(connection, message, lane)
     await connection.execute(SQL["touch_lanes_of_sends"], [lane])
     cancelled = await connection.fetchval(SQL["cancel_send"], send_id)
+    if cancelled is not None and message < 0:
+        await connection.execute(SQL["lock_sends_by_message"], [message])
+        await connection.execute(SQL["cancel_requested"], message)
+        await connection.execute(SQL["end_request"], message)
     await connection.execute(SQL["advance_sends"], [lane])
     return cancelled is not None
+
+
+async def _lock_origin(connection: Connection, message: int, lane: bytes) -> bool:
+    """Lock the message or the request of a send; return whether its texts were not kept."""
+    if message < 0:
+        return bool(await connection.fetchval(SQL["lock_request"], message))
+    return bool(await connection.fetchval(SQL["lock_message"], message, lane))

@@ -6,9 +6,10 @@ from typing import Any, Final
 from offhook.core.inbound import Inbound
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
+from offhook.stores.postgres.send_requests import CANCEL_ANSWERED
 from offhook.stores.postgres.values import lane_key, storable
 
-_ACCEPT: Final = Function("accept")
+_ACCEPT: Final = Function("accept", CANCEL_ANSWERED)
 
 FUNCTIONS: Final = (_ACCEPT,)
 

@@ -30,6 +30,7 @@ from offhook.stores.api import (
     SendFilter,
     SendOutcome,
     SendRecord,
+    SendRequest,
     Settlement,
 )
 from offhook.stores.postgres import (
@@ -40,6 +41,7 @@ from offhook.stores.postgres import (
     lanes,
     ledger,
     pruning,
+    send_requests,
     sends,
     settling,
     sorting,
@@ -240,6 +242,30 @@ class PostgresStore:
         self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
     ) -> bool:
         return await self._put(self._reports, Reported(send_id, sid, reported, account_sid))
+
+    # Requests
+
+    async def request(self, request: SendRequest) -> tuple[Send, ...]:
+        written = await self._write(send_requests.write, request)
+        self._wake.wake()
+        return written
+
+    async def next_request_due(self) -> float | None:
+        return await self._read(send_requests.next_due)
+
+    # Webhooks are sorted in before they are answered: there is nothing to wait for.
+    async def start_due(
+        self,
+        limit: int,
+        *,
+        sorted_until: int | None = None,  # noqa: ARG002 - the contract's
+    ) -> int:
+        started = await self._write(send_requests.start_due, self._clock, limit)
+        self._wake.wake()
+        return started
+
+    async def sent_as(self, sid: str, *, account_sid: str) -> Send | None:
+        return await self._read(send_requests.sent_as, sid, account_sid)
 
     # Inbox
 

@@ -20,7 +20,7 @@ from offhook.stores.rows import as_attempt, as_record, moment_of, moments
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import counts, lanes, ledger
 from offhook.stores.sqlite.conditions import IS_LIVE, IS_MESSAGE, IS_SET_ASIDE, IS_WAITING, SQL
-from offhook.stores.sqlite.sorting import next_values, touch_lane
+from offhook.stores.sqlite.sequences import next_values
 
 _COLUMNS: Final = (
     "id, kind, state, sid, account_sid, sender, recipient, lane, attempts, crashes, "
@@ -95,7 +95,7 @@ def replay(connection: sqlite3.Connection, now: int, message_id: int) -> bool:
     if lane is None:
         return False
     ledger.forget_unsent(connection, message_id)
-    touch_lane(connection, MESSAGES, lane, now)
+    lanes.touch(connection, MESSAGES, lane, now)
     return True
 
 

@@ -6,10 +6,17 @@ from typing import Final
 
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite.conditions import SQL
-from offhook.stores.sqlite.sorting import next_values
+from offhook.stores.sqlite.sequences import next_values
 
 # The index has nothing but leases, of which there are no more than workers are at work on.
 _LEASED: Final = "lanes INDEXED BY lanes_token WHERE until IS NOT NULL"
+
+# A leased lane is looked at when its lease ends. One that waits for a retry which does not hold it
+# is due now; of one that is held, the claim finds out at little cost.
+TOUCH: Final = """
+    ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
+    WHERE until IS NULL AND due > excluded.due
+"""
 
 
 def due_lanes(
@@ -33,6 +40,13 @@ def next_due(connection: sqlite3.Connection, queue: int, now: int) -> float | No
         "SELECT min(due) FROM lanes WHERE queue = ? AND suspect = 0", (queue,)
     ).fetchone()
     return None if due is None else max(0, due - now) / 1000
+
+
+def touch(connection: sqlite3.Connection, queue: int, lane: str, due: int) -> None:
+    """Have a lane looked at when `due`, unless it is leased or due before."""
+    connection.execute(
+        f"INSERT INTO lanes (queue, lane, due) VALUES (?, ?, ?) {TOUCH}", (queue, lane, due)
+    )
 
 
 def take(connection: sqlite3.Connection, queue: int, lane: str, *, until: int, owner: str) -> int:

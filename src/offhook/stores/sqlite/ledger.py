@@ -30,9 +30,9 @@ from offhook.stores.rows import (
     draft_columns,
 )
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite import lanes, send_requests
 from offhook.stores.sqlite.conditions import SQL, before_send
-from offhook.stores.sqlite.sorting import tally, touch_lane
+from offhook.stores.sqlite.sequences import tally
 
 _SETTLE: Final[Mapping[SendTrigger, str]] = {
     trigger: SQL.filled(
@@ -62,7 +62,7 @@ def write(
         SQL["write_send"], (identity, *columns, message_id, lane, now)
     ).fetchone()
     tally(connection, "sends", 1)
-    touch_lane(connection, SENDS, lane, now)
+    lanes.touch(connection, SENDS, lane, now)
     _, _, to, body, *_ = columns
     return Send(id_, identity, SendState.PENDING, body, to)
 
@@ -95,14 +95,16 @@ def cancel_slow_notice(
     connection: sqlite3.Connection, now: int, lane: str, message_id: int
 ) -> None:
     """Cancel the slow notice if it is still pending: the message has settled in time."""
-    canceled = _cancel(connection, "message = ? AND identity = ?", (message_id, SLOW_NOTICE))
-    if canceled:  # it may have been postponed, and what stood behind it may go now
+    which, values = "message = ? AND identity = ?", (message_id, SLOW_NOTICE)
+    if _cancel(connection, now, which, values):
+        # It may have been postponed, and what stood behind it may go now.
         lanes.refresh(connection, SENDS, lane, now)
 
 
-def cancel_lane(connection: sqlite3.Connection, lane: str) -> None:
-    """Cancel the pending sends of a person who has opted out."""
-    _cancel(connection, "lane = ?", (lane,))
+def cancel_lane(connection: sqlite3.Connection, now: int, lane: str) -> None:
+    """Cancel the sends to a person who has opted out: the pending and the scheduled ones."""
+    canceled = _cancel(connection, now, "lane = ?", (lane,))
+    send_requests.ended(connection, now, canceled)
 
 
 def claim(
@@ -254,11 +256,16 @@ def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -
     return row is not None
 
 
-def _cancel(connection: sqlite3.Connection, which: str, values: tuple[Any, ...]) -> int:
-    return connection.execute(
-        f"UPDATE sends SET state = ? WHERE {which} AND {before_send(SendTrigger.CANCEL)}",
-        (send_target(SendTrigger.CANCEL), *values),
-    ).rowcount
+def _cancel(
+    connection: sqlite3.Connection, now: int, which: str, values: tuple[Any, ...]
+) -> Sequence[int]:
+    """Cancel sends; return the `message` of each."""
+    rows = connection.execute(
+        f"UPDATE sends SET state = ?, settled = ? WHERE {which} "
+        f"AND {before_send(SendTrigger.CANCEL)} RETURNING message",
+        (send_target(SendTrigger.CANCEL), now, *values),
+    )
+    return [message for (message,) in rows.fetchall()]
 
 
 def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:

@@ -13,9 +13,9 @@ from offhook.core.privacy import essentials
 from offhook.stores.api import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
-from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite import lanes, send_requests
 from offhook.stores.sqlite.conditions import SQL
-from offhook.stores.sqlite.sorting import tally
+from offhook.stores.sqlite.sequences import tally
 
 
 def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit: int) -> int:
@@ -24,17 +24,20 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
     old += _expired(connection, {State.DEAD}, now - _ms(retention.dead), limit - len(old))
     old += _expired(connection, {State.PARKED}, now - _ms(retention.parked), limit - len(old))
     _delete(connection, old)
-    keys = connection.execute(
-        SQL["prune_keys"],
-        (now - _ms(retention.keys), limit),
-    )
-    return len(old) + keys.rowcount
+    requests = send_requests.expired(connection, now - _ms(retention.settled), limit)
+    _delete_from(connection, "sends", "message", [-number for number in requests])
+    send_requests.forget(connection, requests)
+    before = now - _ms(retention.keys)
+    keys = connection.execute(SQL["prune_keys"], (before, limit)).rowcount
+    keys += send_requests.prune(connection, before, limit)
+    return len(old) + len(requests) + keys
 
 
-def reduce(connection: sqlite3.Connection, _now: int, limit: int) -> int:
+def reduce(connection: sqlite3.Connection, now: int, limit: int) -> int:
     """Take the texts out of what is settled. See `api.Inbox.reduce`."""
     rows = connection.execute(SQL["reducible"], (limit,)).fetchall()
-    if not rows:
+    requests = send_requests.reducible(connection, now, limit)
+    if not (rows or requests):
         return 0
     _secure(connection, on=True)
     connection.executemany(
@@ -43,9 +46,9 @@ def reduce(connection: sqlite3.Connection, _now: int, limit: int) -> int:
     )
     ids = [id_ for id_, _ in rows]
     _in(connection, "empty_attempts", ids)
-    _in(connection, "empty_sends", ids)
+    _in(connection, "empty_sends", [*ids, *(-number for number in requests)])
     _secure(connection, on=False)
-    return len(ids)
+    return len(ids) + len(requests)
 
 
 def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: int) -> RowsOfPerson:
@@ -68,6 +71,7 @@ def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Eras
     going = {id_ for id_, _ in messages}
     at_rest = _in(connection, "erasable_sends", found.sends)
     sends = [(id_, lane) for id_, lane, message, live in at_rest if message in going or not live]
+    requests = {-message for _, _, message, _ in at_rest if message < 0}
     erased = len(messages) + len(sends)
     busy = len(found.messages) + len(found.sends) - erased
     if not erased:
@@ -75,6 +79,7 @@ def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Eras
     _secure(connection, on=True)
     lanes_left = {lane for _, lane in (*messages, *sends)}
     _delete_from(connection, "sends", "id", [id_ for id_, _ in sends])
+    send_requests.forget(connection, requests)
     _delete(connection, list(going))
     for lane in lanes_left:
         lanes.refresh(connection, MESSAGES, lane, now)

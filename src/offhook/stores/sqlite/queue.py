@@ -191,7 +191,7 @@ def settle(
     if trigger is not Trigger.COMPLETE:
         _record(connection, claim.id, claim.attempt, started, now, trigger, error)
     if settlement.cancel_lane:
-        ledger.cancel_lane(connection, claim.lane)
+        ledger.cancel_lane(connection, now, claim.lane)
     elif notified and not live:
         ledger.cancel_slow_notice(connection, now, claim.lane, claim.id)
     written = _write_all(connection, now, claim, settlement.drafts)

@@ -10,9 +10,9 @@ from offhook.core.texts import well_formed
 from offhook.stores.api import SendFilter, SendRecord
 from offhook.stores.rows import as_send_record, as_spending, moment_of, moments, replacement
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite import lanes, send_requests
 from offhook.stores.sqlite.conditions import SEND_IS_LIVE, SEND_IS_UNSETTLED, SQL
-from offhook.stores.sqlite.sorting import tally, touch_lane
+from offhook.stores.sqlite.sequences import tally
 
 _FEW: Final = 10_000  # are sorted in 10 ms
 
@@ -67,7 +67,7 @@ def retry(connection: sqlite3.Connection, now: int, send_id: int, *, unknown: bo
         retried = _replace(connection, now, send_id)
     else:
         return None
-    touch_lane(connection, SENDS, lane, now)
+    lanes.touch(connection, SENDS, lane, now)
     lanes.refresh(connection, SENDS, lane, now)  # what goes before it may be due later
     return retried
 
@@ -77,7 +77,10 @@ def cancel(connection: sqlite3.Connection, now: int, send_id: int) -> bool:
     row = connection.execute(SQL["cancel_send"], (now, send_id)).fetchone()
     if row is None:
         return False
-    lanes.refresh(connection, SENDS, row[0], now)  # what stood behind it may go now
+    lane, message = row
+    if message < 0:
+        send_requests.cancel_parts(connection, now, message)
+    lanes.refresh(connection, SENDS, lane, now)  # what stood behind it may go now
     return True
 
 

@@ -16,6 +16,8 @@ from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
 from offhook.stores.api import Overtaken
 from offhook.stores.sql import MESSAGES
+from offhook.stores.sqlite import lanes, send_requests
+from offhook.stores.sqlite.sequences import next_values, tally
 
 _CHUNK: Final = 64  # rows in one statement: 64 rows x 13 values stay far below SQLite's limit
 
@@ -23,12 +25,6 @@ _KEY: Final = "INSERT OR IGNORE INTO dedupe_keys (key, message, received) VALUES
 _KEY_ROW: Final = "(?, ?, ?)"
 _LANE: Final = "INSERT INTO lanes (queue, lane, due) VALUES"
 _LANE_ROW: Final = f"({MESSAGES}, ?, ?)"
-# A leased lane is looked at when its lease ends. One that waits for a retry which does not hold it
-# is due now; of one that is held, the claim finds out at little cost.
-_LANE_TAIL: Final = """
-    ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
-    WHERE until IS NULL AND due > excluded.due
-"""
 _POSITION: Final = """
     INSERT INTO arrival_logs (name, position) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)
@@ -52,8 +48,9 @@ def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -
             connection, _MESSAGE, _MESSAGE_ROW, "", [_message(id_, one, now) for id_, one in fresh]
         )
         tally(connection, "messages", len(fresh))
-        lanes = dict.fromkeys(inbound.lane for _, inbound in fresh)
-        _insert(connection, _LANE, _LANE_ROW, _LANE_TAIL, [(lane, now) for lane in lanes])
+        touched = dict.fromkeys(inbound.lane for _, inbound in fresh)
+        _insert(connection, _LANE, _LANE_ROW, lanes.TOUCH, [(lane, now) for lane in touched])
+        send_requests.cancel_answered(connection, now, [inbound for _, inbound in fresh])
     return new
 
 
@@ -82,14 +79,6 @@ def read_positions(connection: sqlite3.Connection) -> dict[bytes, int]:
     return dict(connection.execute("SELECT name, position FROM arrival_logs").fetchall())
 
 
-def next_values(connection: sqlite3.Connection, sequence: str, count: int) -> int:
-    """Reserve `count` numbers; return the first."""
-    (last,) = connection.execute(
-        "UPDATE sequences SET value = value + ? WHERE name = ? RETURNING value", (count, sequence)
-    ).fetchone()
-    return int(last) - count + 1
-
-
 def touch(connection: sqlite3.Connection, _now: int) -> None:
     """Write as much as a webhook can take, and change nothing by it.
 
@@ -102,24 +91,10 @@ def touch(connection: sqlite3.Connection, _now: int) -> None:
     )
 
 
-def tally(connection: sqlite3.Connection, table: str, change: int) -> None:
-    """Note that a table has so many rows more, for counting them takes 40 ms a million."""
-    connection.execute(
-        "UPDATE sequences SET value = value + ? WHERE name = ?", (change, f"rows of {table}")
-    )
-
-
 def knows(connection: sqlite3.Connection, key: bytes) -> bool:
     """Return whether a key is known. Reads only."""
     row = connection.execute("SELECT 1 FROM dedupe_keys WHERE key = ?", (key,)).fetchone()
     return row is not None
-
-
-def touch_lane(connection: sqlite3.Connection, queue: int, lane: str, due: int) -> None:
-    """Have a lane looked at when `due`, unless it is leased or due before."""
-    connection.execute(
-        f"INSERT INTO lanes (queue, lane, due) VALUES (?, ?, ?) {_LANE_TAIL}", (queue, lane, due)
-    )
 
 
 def _claim_keys(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from offhook.clock import NS_OF_MS
 from offhook.core.cost import Spending
 from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery
@@ -32,11 +33,22 @@ from offhook.stores.api import (
     SendFilter,
     SendOutcome,
     SendRecord,
+    SendRequest,
     Settlement,
 )
 from offhook.stores.rows import Settled
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import counts, inbox, lanes, ledger, pruning, queue, sends, sorting
+from offhook.stores.sqlite import (
+    counts,
+    inbox,
+    lanes,
+    ledger,
+    pruning,
+    queue,
+    send_requests,
+    sends,
+    sorting,
+)
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.presence import Presence, folder_of
 from offhook.stores.sqlite.schema import migrate
@@ -188,6 +200,25 @@ class SqliteStore:
     ) -> bool:
         return await self._write(
             ledger.record_delivery, send_id, sid, reported, account_sid=account_sid
+        )
+
+    # Requests
+
+    async def request(self, request: SendRequest) -> tuple[Send, ...]:
+        return await self._write_and_wake(send_requests.write, request)
+
+    async def next_request_due(self) -> float | None:
+        return await self._engine.read(
+            lambda connection: send_requests.next_due(connection, self._clock.now())
+        )
+
+    async def start_due(self, limit: int, *, sorted_until: int | None = None) -> int:
+        until = None if sorted_until is None else sorted_until // NS_OF_MS
+        return await self._write_and_wake(send_requests.start_due, limit, until)
+
+    async def sent_as(self, sid: str, *, account_sid: str) -> Send | None:
+        return await self._engine.read(
+            lambda connection: send_requests.sent_as(connection, sid, account_sid)
         )
 
     # Inbox

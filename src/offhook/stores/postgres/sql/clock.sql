@@ -46,6 +46,8 @@ BEGIN
     {put_right(messages)}
     UPDATE offhook.messages SET notice_due = notice_due - _off
      WHERE _off > interval '0' AND notice_due >= _clock.seen + _off;
+    UPDATE offhook.send_requests SET due = due - _off
+     WHERE _off > interval '0' AND stage = {Stage.SCHEDULED} AND created >= _clock.seen + _off;
     {put_right(sends)}
 END $function$
 

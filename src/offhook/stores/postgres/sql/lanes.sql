@@ -1,8 +1,8 @@
 -- Leases on lanes, the same for messages and for sends.
 --
 -- All locks are taken in one order, so that no two transactions can wait for each other: lanes of
--- messages, messages, lanes of sends, sends; lanes by their key, rows by their number. A statement
--- that does not wait (SKIP LOCKED) may begin anywhere.
+-- messages, messages, requests, lanes of sends, sends; lanes by their key, rows by their number. A
+-- statement that does not wait (SKIP LOCKED) may begin anywhere.
 
 -- The lanes of an array, as a table to be joined with `lanes` by queue and lane.
 --

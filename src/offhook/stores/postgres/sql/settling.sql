@@ -57,7 +57,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     _now timestamptz;
-    _verdicts text[]; _told bytea[]; _cancelled bytea[]; _sending bytea[];
+    _verdicts text[]; _told bytea[]; _opted_out bytea[]; _cancelled bytea[]; _sending bytea[];
     _ended bytea[]; _draft record;
 BEGIN
     {durably}
@@ -101,8 +101,14 @@ BEGIN
     SELECT lane, id, number, started, _now, trigger, error
       FROM ended WHERE trigger <> '{Trigger.COMPLETE}';
 
-    _cancelled := coalesce(_told, '{}') || ARRAY(
-        SELECT lane FROM unnest(_lanes, _cancels) AS item (lane, cancel) WHERE cancel);
+    _opted_out := ARRAY(
+        SELECT lane FROM unnest(_lanes, _cancels, _verdicts, _triggers)
+               AS item (lane, cancel, verdict, trigger)
+         WHERE cancel AND verdict = 'may' AND trigger IS NOT NULL);
+    _cancelled := coalesce(_told, '{}') || _opted_out;
+    IF cardinality(_opted_out) > 0 THEN
+        {lock_requests_in(_opted_out)};
+    END IF;
     _sending := _cancelled || ARRAY(SELECT _lanes[n] FROM unnest(_items) AS n);
     IF cardinality(_sending) > 0 THEN
         {touch_lanes(sends, _sending)};
@@ -117,7 +123,7 @@ BEGIN
                                   AND sends.state IN {send_sources(CANCEL)}
                                 ORDER BY id OFFSET 0) AS pending))
               ORDER BY id FOR UPDATE;
-            UPDATE offhook.sends SET state = '{send_target(CANCEL)}'
+            UPDATE offhook.sends SET state = '{send_target(CANCEL)}', settled = _now
               FROM unnest(_ids, _lanes, _verdicts, _triggers, _lives, _cancels)
                    AS item (id, lane, verdict, trigger, live, cancel)
              WHERE sends.lane = item.lane AND sends.resting IS NULL
@@ -125,6 +131,9 @@ BEGIN
                AND item.verdict = 'may' AND item.trigger IS NOT NULL
                AND (item.cancel OR NOT item.live AND sends.message = item.id
                                    AND sends.identity = '{SLOW_NOTICE}');
+        END IF;
+        IF cardinality(_opted_out) > 0 THEN
+            {cancel_scheduled_in(_opted_out)}
         END IF;
         FOR _draft IN
             SELECT * FROM unnest(_items, _draft_identity, _draft_account, _draft_sender,

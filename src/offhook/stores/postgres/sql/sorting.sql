@@ -44,6 +44,9 @@ BEGIN
         INSERT INTO offhook.tallies (what, change)
         SELECT 'messages', count(*) FROM fresh HAVING count(*) > 0
     )
-    SELECT array_agg(n) INTO _new FROM fresh;
-    RETURN coalesce(_new, '{}');
+    SELECT coalesce(array_agg(n), '{}') INTO _new FROM fresh;
+    IF EXISTS (SELECT 1 FROM offhook.send_requests WHERE recipient <> '') THEN
+        PERFORM offhook.{cancel_answered}(_new, _kinds, _lanes, _accounts, _senders, _recipients);
+    END IF;
+    RETURN _new;
 END $function$

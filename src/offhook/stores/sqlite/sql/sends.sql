@@ -6,6 +6,8 @@ sid, delivery, error_code, error
 -- name: send_to_retry
 SELECT state, lane, message FROM sends
  WHERE id = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE id = sends.message AND reduced)
+   AND NOT EXISTS (SELECT 1 FROM send_requests
+                    WHERE id = -sends.message AND stage = {Stage.REDUCED})
 
 -- name: retry_send
 UPDATE sends SET state = '{send_target(RETRY)}', due = :now, tries = 0, settled = NULL
@@ -24,7 +26,7 @@ UPDATE sends SET state = '{send_target(REPLACE)}', settled = ? WHERE id = ?
 
 -- name: cancel_send
 UPDATE sends SET state = '{send_target(CANCEL)}', settled = ? WHERE id = ? AND state IN {WITHDRAWN}
-RETURNING lane
+RETURNING lane, message
 
 -- What Twilio has accepted has a SID, whatever became of it.
 -- name: spent_by_day

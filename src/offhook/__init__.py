@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from offhook.errors import (
         Discard,
         InvalidReply,
+        InvalidSend,
         LeaseLost,
         MediaError,
         OffhookError,
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Discard",
     "InvalidReply",
+    "InvalidSend",
     "LeaseLost",
     "Media",
     "MediaError",

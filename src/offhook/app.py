@@ -3,20 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
+from starlette.types import Send as SendEvent
 
-from offhook.core.messages import StatusUpdate
+from offhook.concurrency import called
+from offhook.core.calls import Call, caller
+from offhook.core.messages import Reply, Send, StatusUpdate
 from offhook.core.responses import REFUSED, Fault
 from offhook.errors import ConfigurationError, HandlerError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
+from offhook.stores import store_of
+from offhook.stores.api import Store
+from offhook.stores.on_demand import StoreOnDemand
 from offhook.web.asgi import respond
 from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.message import Message
 from offhook.worker.owner import owner_name
+from offhook.worker.send_requests import RequestWriter, delay_of
 
 # The ingress and the worker are imported when they start: a process of `offhook run` has one of
 # them, or none, and their imports take a third of its start.
@@ -69,6 +77,8 @@ class Offhook:
         self._observer = fan_out(LogObserver(), *observers)
         self._starting = asyncio.Lock()
         self._running: RunningApp | None = None
+        # A store that is not there is not made by what only sends: it may be looked for elsewhere.
+        self._stores = StoreOnDemand(lambda: store_of(self.settings, create=False))
 
     @property
     def settings(self) -> Settings:
@@ -161,6 +171,8 @@ class Offhook:
     ) -> Callable[[F], F]:
         """Handle statuses of sent messages. Arguments as for `message`.
 
+        What the handler returns is sent to the person, as by `send`, once however often it is run.
+
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
@@ -199,6 +211,56 @@ class Offhook:
 
         return register
 
+    def send(
+        self,
+        to: str,
+        body: str | Reply,
+        *,
+        key: str | None = None,
+        at: datetime | timedelta | None = None,
+        from_: str = "",
+        unless_reply: bool = False,
+    ) -> Call[Send]:
+        """Send a message that answers none: from a handler, a web application, a cron job.
+
+        Await it. Where no event loop runs, as in a `def` handler or a script, call it without
+        `await`. When it returns, the message is on disk, and a worker will send it. It need not be
+        called where a worker runs: it opens the store if nothing in this process has.
+
+        Args:
+            to: the recipient, an E.164 number or `whatsapp:+...`.
+            body: the text, or a `Reply`.
+            key: identifies the message: a repeated call with the same key sends nothing. Without
+                a key, every call sends.
+            at: when to send it, up to a year ahead: a `datetime` with a time zone, or a `timedelta`
+                from now. A moment in the past is now.
+            from_: the number it comes from, or a Messaging Service SID. By default it is
+                `OFFHOOK_SENDER`, or else the number that this person last wrote to.
+            unless_reply: do not send it if the person writes first.
+
+        Returns:
+            The entry in the ledger, with `repeated` set if the key was known. For a long text that
+            is sent as several messages, the last of them.
+
+        Raises:
+            InvalidReply: there is nothing to send, or Twilio would refuse it.
+            InvalidSend: it has no number to come from, or its time is not usable.
+            SettingsError: `TWILIO_ACCOUNT_SID` is missing.
+            StoreError: it cannot be written. It may have been, if the store's answer was lost: with
+                a key, try again.
+        """
+        delay = delay_of(at, datetime.now(UTC))
+        reply = body if isinstance(body, Reply) else Reply(body)
+
+        async def write(store: Store) -> Send:
+            writer = RequestWriter(store, self.settings, self._observer)
+            return await writer.write(
+                to, reply, key=key, delay=delay, from_=from_, unless_reply=unless_reply
+            )
+
+        self.settings.require("account_sid")
+        return called(self._stores.call(write), self._stores.loop, "Offhook.send", caller())
+
     def credentials(self, function: F) -> F:
         """Look up the auth tokens of subaccounts and tenants; use it as `@app.credentials`.
 
@@ -214,7 +276,7 @@ class Offhook:
         self.handlers.set_credentials(function)
         return function
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         """Serve ASGI."""
         if scope["type"] == "lifespan":
             await self._serve_lifespan(receive, send)
@@ -274,6 +336,7 @@ class Offhook:
             owner=owner or owner_name(),
             create_store=self._create_store,
             on_ready=on_ready or (lambda: None),
+            lend=self._stores.lend,
         )
         await role.run(stop)
 
@@ -288,6 +351,7 @@ class Offhook:
                     self._observer,
                     inline_worker=self._worker == "inline",
                     create_store=self._create_store,
+                    lend=self._stores.lend,
                 )
                 await running.start()
                 self._running = running
@@ -299,7 +363,7 @@ class Offhook:
                 await self._running.stop()
                 self._running = None
 
-    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+    async def _serve_lifespan(self, receive: Receive, send: SendEvent) -> None:
         await receive()
         try:
             await self._start()

@@ -1,12 +1,15 @@
 """Waiting with a bound: for an event, for the first of several tasks, for many short calls."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
+from offhook.core.calls import Call
+
 F = TypeVar("F", bound="asyncio.Future[Any]")
+T = TypeVar("T")
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
@@ -132,3 +135,23 @@ def _current_task() -> asyncio.Task[object]:
     if task is None:
         raise RuntimeError("a deadline is for the code of a task")
     return task
+
+
+def called(
+    coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None, what: str, where: str
+) -> Call[T]:
+    """Return a call of an async function, done already if no event loop runs in this thread.
+
+    Args:
+        coroutine: what it does. Python warns of one that is never awaited.
+        loop: of another thread, on which to run it; None to run it on one of its own.
+        what: the call as people write it, for errors.
+        where: the caller's file and line, for errors.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if loop is None:
+            return Call.done(asyncio.run(coroutine), what, where)
+        return Call.done(asyncio.run_coroutine_threadsafe(coroutine, loop).result(), what, where)
+    return Call(lambda: coroutine, what, where)

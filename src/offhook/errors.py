@@ -23,6 +23,7 @@
     │   └── MediaUnavailable      there was no whole answer; try again
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, detected before it is stored
+    ├── InvalidSend               a send without a number to come from, or for an impossible time
     ├── NotRunning                `message.reply` or another method was called outside a handler
     ├── NotAwaited                a handler returned without awaiting a reply, or another call
     └── HandlerSignal             raised by handlers to end the attempt
@@ -132,6 +133,10 @@ class LeaseLost(OffhookError):  # noqa: N818
 
 class InvalidReply(OffhookError, ValueError):  # noqa: N818
     """A reply that Twilio would refuse: empty, of a wrong type, or with unusable media."""
+
+
+class InvalidSend(OffhookError, ValueError):  # noqa: N818
+    """A send that cannot be: there is no number it could come from, or its time is not usable."""
 
 
 class NotRunning(OffhookError, RuntimeError):  # noqa: N818

@@ -269,6 +269,10 @@ class Topic(StrEnum):
         "parked-expire",
         "parked messages are deleted within a week; logged once a day",
     )
+    STATUS_LOOP = (
+        "status-loop",
+        "a status handler returned a reply to the status of a message that it had returned itself",
+    )
     SENDER_LIMIT = (
         "sender-limit",
         "a message is parked: its sender exceeds `OFFHOOK_SENDER_LIMIT`; logged once a window",

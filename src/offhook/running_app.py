@@ -11,7 +11,7 @@ from offhook.worker.handlers import Handlers
 from offhook.worker.owner import owner_name
 
 if TYPE_CHECKING:
-    from offhook.worker.role import WorkerRole
+    from offhook.worker.role import Lend, WorkerRole
 
 
 class RunningApp:
@@ -23,6 +23,7 @@ class RunningApp:
         observer: called with every event.
         inline_worker: whether handlers run in this process.
         create_store: whether to make the store where there is none.
+        lend: as of `WorkerRole`.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class RunningApp:
         *,
         inline_worker: bool,
         create_store: bool,
+        lend: "Lend",
     ) -> None:
         self.ingress = Ingress(
             settings, observer, lookup=handlers.credentials, create_store=create_store
         )
         self._role = (
-            _inline_worker(settings, handlers, observer, create_store=create_store)
+            _inline_worker(settings, handlers, observer, create_store=create_store, lend=lend)
             if inline_worker
             else None
         )
@@ -80,9 +82,11 @@ class RunningApp:
 
 
 def _inline_worker(
-    settings: Settings, handlers: Handlers, observer: Observer, *, create_store: bool
+    settings: Settings, handlers: Handlers, observer: Observer, *, create_store: bool, lend: "Lend"
 ) -> "WorkerRole":
     # Imported on demand: a process of `offhook run` that answers webhooks has no worker.
     from offhook.worker.role import WorkerRole  # noqa: PLC0415
 
-    return WorkerRole(settings, handlers, observer, owner=owner_name(), create_store=create_store)
+    return WorkerRole(
+        settings, handlers, observer, owner=owner_name(), create_store=create_store, lend=lend
+    )

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from offhook.core.lifecycle import SendState
 from offhook.twilio.simulator import File, Simulator, Trouble
-from testing.commands import Call, Home, dev
+from testing.commands import Call, Home, dev, until
 from testing.ports import free_port
+from testing.stores import opened
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_all_are_tried_here_and_stay_small() -> None:
     found = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert found.keys() == {"echo", "slow_llm", "mounted", "save_photo"}
+    assert found.keys() == {"echo", "slow_llm", "mounted", "save_photo", "reminders"}
     assert max(found.values()) < 50
 
 
@@ -69,6 +71,29 @@ def test_long_answers_sentence_by_sentence_are_no_loop(
         said = text("text", long, "--from", "+15551230002")
         assert said.status == 0, said.stdout
         assert said.stdout.count("\nreply") == 12
+
+
+def test_a_reminder_leaves_when_it_is_due(
+    served: Callable[[str], Home], call_in: Callable[[Home], Call]
+) -> None:
+    home = served("reminders")
+    text = call_in(home)
+    for body, answer in (
+        ("in 1 s: tea", "I will remind you in 1 s."),
+        ("and now?", "Write for example: in 10 min: take out the bread"),
+    ):
+        said = text("text", body)
+        assert said.status == 0, said.stdout
+        assert answer in said.stdout
+
+    async def states() -> list[int]:
+        """Return how many have left, wait for their time, and were cancelled."""
+        async with opened(home.directory / ".offhook" / "dev.db") as store:
+            sends = (await store.counts()).sends
+        return [sends[one] for one in (SendState.SENT, SendState.SCHEDULED, SendState.CANCELED)]
+
+    # Two replies and the reminder. The question was cancelled by the second message.
+    until(lambda: asyncio.run(states()) == [3, 0, 1])
 
 
 async def test_the_mounted_one_under_uvicorn(tmp_path: Path) -> None:

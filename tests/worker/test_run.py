@@ -629,9 +629,8 @@ async def test_statuses_reach_the_ledger_and_then_the_handler(tmp_path: Path) ->
     """A status may come before Twilio's answer to the send has been recorded, and out of order."""
     seen: list[tuple[str, dict[str, str]]] = []
 
-    async def watch(status: StatusUpdate) -> str:
+    async def watch(status: StatusUpdate) -> None:
         seen.append((status.status, dict(status.raw)))
-        return "is not used"
 
     handlers = handled_by(lambda: "hello back")
     handlers.add_status(watch)

@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "demo": _Command("demo:command", "Show a conversation with the example bot."),
     "dev": _Command("dev:command", "Serve a bot with a simulated Twilio; reload on change."),
     "text": _Command("text:command", "Send a message to a bot, as a person would."),
+    "send": _Command("send:command", "Send a message that answers none, now or later."),
     "run": _Command("run:run", "Serve a bot in production, on one machine."),
     "ingress": _Command("run:ingress", "Answer webhooks, and leave the handling to workers."),
     "worker": _Command("run:worker", "Handle messages that ingress machines have stored."),

@@ -29,6 +29,19 @@ def parse_time(text: str) -> float:
         ) from error
 
 
+def parse_delay(text: str | float) -> float:
+    """Parse a time as seconds from now: `2h`, or a moment, which is local without a zone.
+
+    Raises:
+        typer.BadParameter: it can't be parsed.
+    """
+    if isinstance(text, float):  # the default
+        return text
+    if ahead := re.fullmatch(r"(?:in\s+)?(\d{1,6})([smhd])", text.strip()):
+        return float(int(ahead[1]) * _UNITS[ahead[2]])
+    return parse_time(text) - time.time()
+
+
 StateOption = Annotated[State | None, typer.Option(help="Only messages in this state.")]
 
 KindOption = Annotated[Kind, typer.Option(help="Messages, or delivery statuses.")]

@@ -228,7 +228,7 @@ def _sentence(event: Event) -> str:  # noqa: PLR0911 - a table
         case Handled():
             return f"{event.kind} handled: {event.trigger}"
         case Sent():
-            return f"send {event.identity}: {event.trigger}"
+            return f"send {mask_numbers(event.identity)}: {event.trigger}"
         case Reported():
             return f"a reply is {event.status}"
         case Problem():

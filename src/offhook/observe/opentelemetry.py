@@ -115,7 +115,8 @@ class OpenTelemetryObserver:
     def _sent(self, event: Sent) -> None:
         span = self._tracer.start_span(
             "send",
-            self._whole(event.message_sid),
+            # One that answers no message begins a trace: that of its own statuses, if it has a SID.
+            self._whole(event.message_sid or event.sid or f"send {event.send_id}"),
             SpanKind.CLIENT,
             {
                 **_about(event.message_sid),

@@ -124,7 +124,7 @@ class Handlers:
     def add_status(self, function: Callable[..., Any], **options: Unpack[StatusOptions]) -> None:
         """Register a handler of delivery statuses; arguments as of `add_message`.
 
-        It receives a `StatusUpdate`. What it returns is not used.
+        It receives a `StatusUpdate`. What it returns is sent to the person, as by `Offhook.send`.
         """
         _refuse_unknown(options, StatusOptions)
         self._statuses.append(_handler(function, StatusUpdate, **options))

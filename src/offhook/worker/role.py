@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Self
 
 from offhook.concurrency import wait_for_event
@@ -26,10 +27,13 @@ from offhook.worker.handlers import Handlers
 from offhook.worker.maintenance import Maintenance
 from offhook.worker.owner import owner_name
 from offhook.worker.rate_limit import open_sender_limit
+from offhook.worker.schedule import Schedule
 from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
 from offhook.worker.takeover import Takeover
+
+Lend = Callable[[Store], AbstractContextManager[None]]
 
 # Seconds; a worker that fails for a reason of its own must not spin: 1, 2, 4, ... 60. One that had
 # worked for a minute begins anew with the first.
@@ -47,6 +51,7 @@ class WorkerRole:
         owner: names this process in leases.
         create_store: whether to make the store where there is none, when it is opened first.
         on_ready: called whenever a worker has claimed for the first time.
+        lend: lends the open store to `Offhook.send`, within its context.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class WorkerRole:
         owner: str,
         create_store: bool = True,
         on_ready: Callable[[], None] = lambda: None,
+        lend: Lend = lambda _: nullcontext(),
     ) -> None:
         self._settings = settings
         self._handlers = handlers
@@ -65,6 +71,7 @@ class WorkerRole:
         self._owner = owner
         self._create_store = create_store
         self._on_ready = on_ready
+        self._lend = lend
         self._broken = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -92,7 +99,8 @@ class WorkerRole:
         twilio = _Twilio.of(self._settings, self._observer)
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
         try:
-            await self._serve(store, twilio, credentials, limit, stop)
+            with self._lend(store):
+                await self._serve(store, twilio, credentials, limit, stop)
         finally:
             if limit is not None:
                 await limit.close()
@@ -148,6 +156,7 @@ class WorkerRole:
         replies = SendLoop(store, twilio.sender, settings, observer, owner=owner)
         maintenance = Maintenance(store, settings, observer)
         takeover = Takeover(store, observer)
+        schedule = Schedule(store)
         sorter = Sorter(store, observer) if isinstance(store, SqliteStore) else None
         try:
             async with asyncio.TaskGroup() as group:
@@ -155,6 +164,7 @@ class WorkerRole:
                     group.create_task(sorter.run())
                 await store.join(owner)
                 group.create_task(takeover.run())
+                group.create_task(schedule.run())
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
                 group.create_task(maintenance.run())
@@ -167,6 +177,7 @@ class WorkerRole:
                 # The replies of the last runs are still sent, as far as there is time.
                 maintenance.stop()
                 takeover.stop()
+                schedule.stop()
                 replies.stop(max(1.0, deadline - time.monotonic()))
         except ExceptionGroup as failed:
             first: Exception = failed  # the first failure has ended the others

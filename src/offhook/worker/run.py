@@ -43,6 +43,7 @@ from offhook.worker.outcome import (
     describe,
 )
 from offhook.worker.replier import LedgerReplier
+from offhook.worker.send_requests import RequestWriter
 from offhook.worker.terms import Terms, terms_of
 from offhook.worker.throttle import Throttle
 from offhook.worker.typing import Indicator, RunTyping
@@ -269,8 +270,10 @@ class Run:
             )
             if inspect.isawaitable(answer):
                 answer = await answer
+            if isinstance(subject, StatusUpdate):
+                await self._send_returned(subject, answer)
             if calls is None or not isinstance(subject, Message):
-                return Returned()  # a status has no sender to reply to
+                return Returned()
             await calls.finish()
             address = ReturnAddress.of(subject, self._tools.settings)
             return Returned(
@@ -284,6 +287,11 @@ class Run:
             raise  # not the handler's: the process is to end
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, ends a run, not the worker
             return Raised(error)
+
+    async def _send_returned(self, status: StatusUpdate, answer: object) -> None:
+        tools = self._tools
+        writer = RequestWriter(tools.store, tools.settings, tools.observer)
+        await writer.write_returned(answer, status, self.claim, tools.watch)
 
     async def _notify_timeout(self, terms: Terms) -> None:
         draft = terms.timeout_notice

@@ -261,9 +261,12 @@ def test_stats_tells_of_replies_that_wait(call: Call) -> None:
     call("messages", "discard", "2")
     (counts,) = objects(call, "stats")
     assert (counts["oldest_seconds"], counts["replies_waiting"]) == (None, 1)
-    shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in call("stats").stdout.splitlines())
+    *table, reason, remedy = call("stats").stdout.splitlines()
+    shown = dict(re.split(r" {2,}", line, maxsplit=1) for line in table)
     assert shown["oldest waiting"] == "none"
     assert shown["replies to be sent"].strip() == "1"
+    assert reason == "1 reply was refused by Twilio: Their errors say why."
+    assert remedy == "  offhook sends list --state failed"
 
 
 def test_migrate_creates_a_store_and_leaves_one_as_it_is(call: Call) -> None:

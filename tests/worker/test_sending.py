@@ -257,12 +257,12 @@ async def test_sends_that_fall_due_one_by_one_are_claimed_together(tmp_path: Pat
             for n in range(50):
                 await line.receive("hello", sender=f"+1555123{n:04}")
             await line.told.until(lambda: len(line.told.of(Sent)) == 50)
-        for (earlier, was_full), (later, _) in pairwise(claims.made):
-            assert was_full or later - earlier > 0.009
+        for (earlier, took_some), (later, _) in pairwise(claims.made):
+            assert not took_some or later - earlier > 0.009
 
 
 class Claims:
-    """The store's call, with a note of when it was made, and whether it took all it could."""
+    """The store's call, with a note of when it was made, and whether it took some, but not all."""
 
     def __init__(self, call: Callable[..., Awaitable[ClaimedSends]]) -> None:
         self._call = call
@@ -271,7 +271,7 @@ class Claims:
     async def __call__(self, limit: int, **options: Any) -> ClaimedSends:
         now = time.monotonic()
         claimed = await self._call(limit, **options)
-        self.made.append((now, len(claimed.claims) == limit))
+        self.made.append((now, 0 < len(claimed.claims) < limit))
         return claimed
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,9 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import State, Trigger, sources
 from offhook.core.reasons import Cause, Error, stored
 from offhook.errors import Discard, InvalidReply, RetryLater
+from offhook.settings import Settings
 from offhook.stores.api import Claim, Draft
+from offhook.worker.drafts import ReturnAddress
 from offhook.worker.outcome import (
     MAX_ERROR,
     Interrupted,
@@ -22,11 +25,14 @@ from offhook.worker.outcome import (
     decide,
     describe,
 )
-from offhook.worker.terms import Terms
+from offhook.worker.terms import Notices, Terms
 
 DRAFT = Draft("return:0", "AC1", "+15005550006", "+15551230001", "hello")
-APOLOGY = Draft("notice:failure", "AC1", "+15005550006", "+15551230001", "sorry")
-TERMS = Terms(timeout=30.0, max_attempts=5, failure_notice=APOLOGY)
+SETTINGS = Settings.load(
+    env_file=None, failure_notice="sorry", limit_notice="slower", sender_limit=(20, 60.0)
+)
+NOTICES = Notices(ReturnAddress("AC1", "+15005550006", "+15551230001"), SETTINGS)
+TERMS = Terms(timeout=30.0, max_attempts=5, notices=NOTICES)
 
 
 def claim(attempt: int = 1) -> Claim:
@@ -62,7 +68,8 @@ def test_a_failure_is_tried_again_later_and_later(
 )
 def test_the_last_failure_makes_it_dead_and_tells_the_person(result: Result) -> None:
     settlement = decide(result, claim(5), TERMS, 0.0)
-    assert (settlement.trigger, settlement.drafts) == (Trigger.GIVE_UP, (APOLOGY,))
+    assert settlement.trigger is Trigger.GIVE_UP
+    assert [draft.body for draft in settlement.drafts] == ["sorry"]
     assert settlement.error
 
 
@@ -102,11 +109,11 @@ def test_without_a_handler_it_is_discarded_and_a_loop_is_parked() -> None:
 
 
 def test_a_sender_with_too_many_is_told_once() -> None:
-    terms = Terms(30.0, 5, limit_notice=APOLOGY)
-    first = decide(SenderLimited(20, 60.0, notifies=True), claim(), terms, 0.0)
-    assert (first.trigger, first.drafts) == (Trigger.PARK, (APOLOGY,))
+    first = decide(SenderLimited(20, 60.0, notifies=True), claim(), TERMS, 0.0)
+    assert first.trigger is Trigger.PARK
+    assert [(draft.body, draft.once_in) for draft in first.drafts] == [("slower", 60.0)]
     assert first.error == Cause.SENDER_LIMIT(20, 60.0)
-    more = decide(SenderLimited(20, 60.0, notifies=False), claim(), terms, 0.0)
+    more = decide(SenderLimited(20, 60.0, notifies=False), claim(), TERMS, 0.0)
     assert (more.trigger, more.drafts) == (Trigger.PARK, ())
 
 
@@ -154,7 +161,7 @@ results = st.one_of(
 def test_every_result_has_an_end_that_a_store_can_write(
     result: Result, attempt: int, jitter: float, opted_out: bool
 ) -> None:
-    terms = Terms(30.0, 5, failure_notice=APOLOGY, cancel_lane=opted_out)
+    terms = replace(TERMS, cancel_lane=opted_out)
     settlement = decide(result, claim(attempt), terms, jitter)
     assert State.RUNNING in sources(settlement.trigger)
     assert math.isfinite(settlement.delay)

@@ -361,20 +361,25 @@ def _button(raw: Mapping[str, str]) -> Button | None:
 
 
 def _location(raw: Mapping[str, str]) -> Location | None:
+    if "Latitude" not in raw or "Longitude" not in raw:
+        return None
     try:
         latitude, longitude = float(raw["Latitude"]), float(raw["Longitude"])
-    except (KeyError, ValueError):
+    except ValueError:
         return None
     return Location(latitude, longitude, raw.get("Label", ""), raw.get("Address", ""))
 
 
+_REFERRAL: Final = {
+    "body": "ReferralBody",
+    "headline": "ReferralHeadline",
+    "source_id": "ReferralSourceId",
+    "source_type": "ReferralSourceType",
+    "source_url": "ReferralSourceUrl",
+    "click_id": "ReferralCtwaClid",
+}
+
+
 def _referral(raw: Mapping[str, str]) -> Referral | None:
-    found = Referral(
-        body=raw.get("ReferralBody", ""),
-        headline=raw.get("ReferralHeadline", ""),
-        source_id=raw.get("ReferralSourceId", ""),
-        source_type=raw.get("ReferralSourceType", ""),
-        source_url=raw.get("ReferralSourceUrl", ""),
-        click_id=raw.get("ReferralCtwaClid", ""),
-    )
-    return found if found != Referral() else None
+    found = {name: raw[key] for name, key in _REFERRAL.items() if raw.get(key)}
+    return Referral(**found) if found else None

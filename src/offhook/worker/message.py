@@ -80,3 +80,10 @@ class Message(InboundMessage):
         if self._typing is None:
             raise NotRunning("message.typing works while the message is being handled")
         return self._typing.show(caller())
+
+
+def attach(message: Message, replier: Replier, typing: Typing, media: tuple[Media, ...]) -> None:
+    """Have a message's methods, and those of its media, work before its handler gets it."""
+    # A copy would take as long as parsing it.
+    for name, value in (("_replier", replier), ("_typing", typing), ("media", media)):
+        object.__setattr__(message, name, value)

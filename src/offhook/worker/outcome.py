@@ -85,11 +85,10 @@ def decide(result: Result, claim: Claim, terms: Terms, jitter: float) -> Settlem
         jitter: in [0, 1), for the delay before the next attempt.
     """
     settlement = _decide(result, claim, terms, jitter)
-    return replace(
-        settlement,
-        error=_storable(settlement.error),
-        cancel_lane=terms.cancel_lane,
-    )
+    error = _storable(settlement.error)
+    if (error, terms.cancel_lane) == (settlement.error, False):
+        return settlement
+    return replace(settlement, error=error, cancel_lane=terms.cancel_lane)
 
 
 def _decide(  # noqa: PLR0911 - a table, one line a result
@@ -103,7 +102,7 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
         case LoopSuspected():
             return Settlement(Trigger.PARK, error=describe(result))
         case SenderLimited(notifies=notifies):
-            drafts = _drafts(terms.limit_notice if notifies else None)
+            drafts = _drafts(terms.notices.limit() if terms.notices and notifies else None)
             return Settlement(Trigger.PARK, error=describe(result), drafts=drafts)
         case Interrupted(delay):
             return Settlement(Trigger.INTERRUPT, error=describe(result), delay=delay)
@@ -121,7 +120,8 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
 def _again(error: Error, delay: float, claim: Claim, terms: Terms) -> Settlement:
     if not terms.is_last(claim):
         return Settlement(Trigger.RETRY, error=error, delay=delay, holds_lane=terms.holds_lane)
-    return Settlement(Trigger.GIVE_UP, error=error, drafts=_drafts(terms.failure_notice))
+    drafts = _drafts(terms.notices.failure() if terms.notices else None)
+    return Settlement(Trigger.GIVE_UP, error=error, drafts=drafts)
 
 
 def _drafts(notice: Draft | None) -> tuple[Draft, ...]:

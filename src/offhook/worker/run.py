@@ -15,6 +15,7 @@ from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import STATUSES, Delivery
 from offhook.core.messages import StatusUpdate, replies
+from offhook.core.opt_outs import OptOuts
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
@@ -29,7 +30,7 @@ from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.handlers import Handler, Handlers, Subject
 from offhook.worker.media import Files, Media, RunFiles
-from offhook.worker.message import Message
+from offhook.worker.message import Message, attach
 from offhook.worker.outcome import (
     Interrupted,
     LoopSuspected,
@@ -62,6 +63,7 @@ class Tools:
     store: Store
     handlers: Handlers
     settings: Settings
+    opt_outs: OptOuts
     observer: Observer
     threads: ThreadExecutor
     watch: StoreWatch
@@ -149,28 +151,28 @@ class Run:
     async def _attempt(self) -> tuple[Result | None, Terms]:
         """Return the result, None when the message is another run's now, and the run's terms."""
         tools, claim = self._tools, self.claim
-        terms = terms_of(claim, tools.settings)
+        terms, subject, handler = partial(terms_of, claim, tools.settings), None, None
         try:
             if claim.kind is Kind.DEFERRED:
-                return await verify(claim, tools.validator, tools.store, tools.watch), terms
+                return await verify(claim, tools.validator, tools.store, tools.watch), terms()
             subject = await self._read()
-            terms = terms_of(claim, tools.settings, subject)
             if isinstance(subject, Message) and (end := await self._throttled(subject)) is not None:
-                return None if end is _Over.LOST else end, terms
+                return None if end is _Over.LOST else end, terms(subject)
             handler = tools.handlers.find(subject)
             if handler is None:
-                return _unhandled(subject), terms
-            terms = terms_of(claim, tools.settings, subject, handler)
-            return await self._handle(handler, subject, terms), terms
+                return _unhandled(subject), terms(subject)
+            in_full = terms(subject, handler)
+            return await self._handle(handler, subject, in_full), in_full
         except Exception as error:  # noqa: BLE001 - a form, or a user's `where`: a failed attempt
-            return Raised(error), terms
+            return Raised(error), terms(subject, handler)
 
     async def _read(self) -> Subject:
         """Return what the claim's form describes; record a status in the ledger."""
         tools, attempt = self._tools, self.claim.attempt
-        raw = dict(decode_form(self.claim.form).first)
+        raw = decode_form(self.claim.form).first
         if self.claim.kind is Kind.MESSAGE:
-            return Message.parse(raw, attempt=attempt, opt_outs=tools.settings.opt_outs)
+            return Message.parse(raw, attempt=attempt, opt_outs=tools.opt_outs)
+        raw = dict(raw)
         reference = raw.pop(FIELD, "")
         status = StatusUpdate.parse(raw, attempt=attempt)
         reported = Delivery(status.status, status.error_code)
@@ -204,7 +206,7 @@ class Run:
         calls = None
         if isinstance(subject, Message):
             calls = HandlerCalls(self.claim.id, self._tools.observer)
-            subject = self._with_methods(subject, calls)
+            self._give_methods(subject, calls)
         work = asyncio.create_task(self._call(handler, subject, calls))
         if handler.is_async:
             self._coroutine = work
@@ -220,20 +222,18 @@ class Run:
             if calls is not None:
                 calls.end(NotRunning("the run of this message is over"))
 
-    def _with_methods(self, message: Message, calls: HandlerCalls) -> Message:
-        """Return a message whose methods work, through these calls."""
+    def _give_methods(self, message: Message, calls: HandlerCalls) -> None:
+        """Have a message's methods work, through these calls."""
         tools = self._tools
         address = ReturnAddress.of(message, tools.settings)
         typing = RunTyping(tools.typing, calls, message.sid, message.channel)
         if tools.settings.typing is TypingPolicy.AUTO and not message.opt_out:
             typing.show("")
         replier = LedgerReplier(tools.store, self.claim, address, calls, tools.observer)
-        return replace(
-            message, _replier=replier, _typing=typing, media=self._fetchable(message, calls)
-        )
+        attach(message, replier, typing, self._fetchable(message, calls))
 
     def _fetchable(self, message: Message, calls: HandlerCalls) -> tuple[Media, ...]:
-        if self._tools.files is None:
+        if self._tools.files is None or not message.media:
             return message.media
         files = RunFiles(self._tools.files, message.account_sid, calls)
         return tuple(replace(one, _files=files) for one in message.media)
@@ -294,7 +294,7 @@ class Run:
         await writer.write_returned(answer, status, self.claim, tools.watch)
 
     async def _notify_timeout(self, terms: Terms) -> None:
-        draft = terms.timeout_notice
+        draft = terms.notices.timeout() if terms.notices else None
         if draft is None or terms.is_last(self.claim):
             return
         try:

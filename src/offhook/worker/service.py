@@ -77,6 +77,7 @@ class Worker:
             store,
             handlers,
             settings,
+            settings.opt_outs,
             observer,
             self._threads,
             self._watch,

@@ -1,6 +1,6 @@
 """The terms of a run: its timeout, its attempts, and the notices that it may write. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from offhook.core.keys import Kind
@@ -16,6 +16,29 @@ for about a day."""
 
 
 @dataclass(frozen=True, slots=True)
+class Notices:
+    """The notices of a run to the person who wrote. Each is made when it is needed: seldom."""
+
+    address: ReturnAddress
+    settings: Settings
+
+    def timeout(self) -> Draft | None:
+        """Return what is written after a timeout that another attempt follows."""
+        return notice("timeout", self.settings.timeout_notice, self.address)
+
+    def failure(self) -> Draft | None:
+        """Return what is written with the last failure."""
+        return notice("failure", self.settings.failure_notice, self.address)
+
+    def limit(self) -> Draft | None:
+        """Return what is written with the first message over the sender limit in its window."""
+        if self.settings.sender_limit is None:
+            return None
+        _, window = self.settings.sender_limit
+        return notice("limit", self.settings.limit_notice, self.address, once_in=window)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The terms of a run.
 
@@ -23,19 +46,15 @@ class Terms:
         timeout: seconds.
         max_attempts: attempts until the message is dead.
         holds_lane: whether the lane waits for the next attempt.
-        timeout_notice: written after a timeout that another attempt follows.
-        failure_notice: written with the last failure.
-        limit_notice: written with the first message that exceeds the sender limit in its window.
         cancel_lane: whether the person has opted out of what is still to be sent.
+        notices: None where there are none: to one who has opted out, or of a status.
     """
 
     timeout: float
     max_attempts: int
     holds_lane: bool = True
-    timeout_notice: Draft | None = None
-    failure_notice: Draft | None = None
-    limit_notice: Draft | None = None
     cancel_lane: bool = False
+    notices: Notices | None = None
 
     def is_last(self, claim: Claim) -> bool:
         """Return whether no attempt follows the claim's."""
@@ -56,36 +75,19 @@ def terms_of(
         subject: None as long as it could not be read, and for a deferred request.
         handler: None as long as it is not known.
     """
-    deferred = claim.kind is Kind.DEFERRED
-    terms = Terms(settings.handler_timeout, VERIFICATIONS if deferred else settings.max_attempts)
-    if isinstance(subject, Message):
-        terms = _with_notices(terms, subject, settings)
-    return terms if handler is None else _with_options(terms, handler)
-
-
-def _with_notices(terms: Terms, message: Message, settings: Settings) -> Terms:
-    if message.opt_out:
-        return replace(terms, cancel_lane=message.opt_out == "STOP")
-    address = ReturnAddress.of(message, settings)
-    return replace(
-        terms,
-        timeout_notice=notice("timeout", settings.timeout_notice, address),
-        failure_notice=notice("failure", settings.failure_notice, address),
-        limit_notice=_limit_notice(address, settings),
-    )
-
-
-def _limit_notice(address: ReturnAddress, settings: Settings) -> Draft | None:
-    if settings.sender_limit is None:
-        return None
-    _, window = settings.sender_limit
-    return notice("limit", settings.limit_notice, address, once_in=window)
-
-
-def _with_options(terms: Terms, handler: Handler) -> Terms:
-    return replace(
-        terms,
-        timeout=terms.timeout if handler.timeout is None else handler.timeout,
-        max_attempts=terms.max_attempts if handler.max_attempts is None else handler.max_attempts,
-        holds_lane=handler.holds_lane,
+    timeout = settings.handler_timeout
+    max_attempts = VERIFICATIONS if claim.kind is Kind.DEFERRED else settings.max_attempts
+    if handler is not None:
+        timeout = timeout if handler.timeout is None else handler.timeout
+        max_attempts = max_attempts if handler.max_attempts is None else handler.max_attempts
+    message = subject if isinstance(subject, Message) else None
+    notices = None
+    if message is not None and not message.opt_out:
+        notices = Notices(ReturnAddress.of(message, settings), settings)
+    return Terms(
+        timeout,
+        max_attempts,
+        holds_lane=handler is None or handler.holds_lane,
+        cancel_lane=message is not None and message.opt_out == "STOP",
+        notices=notices,
     )

@@ -56,23 +56,20 @@ class ThreadExecutor:
         """Run a function in a thread, with a copy of the context; return its result.
 
         A thread can't be stopped: when this is cancelled, it still returns (by raising
-        `CancelledError`) only after the function has ended, or after `close`.
+        `CancelledError`) only after the function has ended, or after `close`; cancelled once more,
+        at once.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         self._submit(_Job(call, contextvars.copy_context(), loop, future))
-        cancelled = False
-        while not future.done():
-            try:
-                await asyncio.wait({future})
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            if not future.cancelled():
-                future.exception()  # retrieved, or asyncio would log it as never retrieved
-            raise asyncio.CancelledError
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError:
+            future.add_done_callback(_retrieve)
+            await asyncio.wait({future})
+            raise
         return future.result()
 
     def close(self) -> None:
@@ -94,3 +91,9 @@ class ThreadExecutor:
             job.run()
             del job  # it would keep the message in memory until the next job
             self._idle.release()
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Have asyncio not log that an error was never retrieved."""
+    if not future.cancelled():
+        future.exception()

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final, Literal
 
 from offhook.clock import elapsed
-from offhook.concurrency import wait_first
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import STATUSES, Delivery
@@ -92,12 +91,20 @@ class Run:
         self.claim = claim
         self.until = until
         self._tools = tools
-        self._over: asyncio.Future[_Over] = asyncio.get_running_loop().create_future()
-        self._coroutine: asyncio.Task[Result] | None = None  # while an async handler runs
+        self._over: _Over | None = None
+        self._task: asyncio.Task[object] | None = None  # while the run may be cancelled
+        self._calls: HandlerCalls | None = None
+        self._can_lapse = False
+        self._left_behind = False
+        self._timed_out: asyncio.Task[None] | None = None  # tells the person
 
     def interrupt(self) -> None:
-        """Cancel the handler and hand the message back; no attempt is counted."""
+        """Cancel the handler and hand the message back; no attempt is counted.
+
+        A thread is not waited for longer than a moment.
+        """
         self._end(_Over.INTERRUPTED)
+        asyncio.get_running_loop().call_later(_INTERRUPT_GRACE, self._leave_behind)
 
     def lose(self) -> None:
         """Cancel the handler; another run has the message."""
@@ -108,8 +115,7 @@ class Run:
 
         A thread can't be cancelled: its lease is renewed, or lost, as any other.
         """
-        if self._coroutine is not None and not self._coroutine.done():
-            self._coroutine.cancel()
+        if self._can_lapse:
             self._end(_Over.LAPSED)
 
     async def __call__(self) -> None:
@@ -195,32 +201,48 @@ class Run:
         if isinstance(loop, LoopSuspected):
             return loop
         if loop:
-            await wait_first(self._over, within=loop)
-        if self._over.done():
-            return _Over.LOST if self._over.result() is _Over.LOST else Interrupted(0.0)
+            await self._pause(loop)
+        if self._over is not None:
+            return _Over.LOST if self._over is _Over.LOST else Interrupted(0.0)
         return await self._tools.throttle.excess(self.claim, message)
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait until then, or until the run is over."""
+        self._task = asyncio.current_task()
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if not self._is_cut_short():
+                raise
+        finally:
+            self._task = None
+
     async def _handle(self, handler: Handler, subject: Subject, terms: Terms) -> Result | None:
+        """Run the handler in the task of the run, which is cancelled to cut it short.
+
+        A thread runs on then, and so may a coroutine that suppresses its cancellation. Until they
+        have ended, the message stays unsettled and its lane held: two concurrent runs would be out
+        of order. Only an interruption does not wait for a thread.
+        """
         if self.until <= elapsed():  # the process stood still between the claim and now
             return Interrupted(0.0)
-        calls = None
+        if self._over is not None:
+            return self._cut_short(terms)
         if isinstance(subject, Message):
-            calls = HandlerCalls(self.claim.id, self._tools.observer)
-            self._give_methods(subject, calls)
-        work = asyncio.create_task(self._call(handler, subject, calls))
-        if handler.is_async:
-            self._coroutine = work
+            self._calls = HandlerCalls(self.claim.id, self._tools.observer)
+            self._give_methods(subject, self._calls)
+        self._task, self._can_lapse = asyncio.current_task(), handler.is_async
+        timer = asyncio.get_running_loop().call_later(terms.timeout, self._time_out, terms)
         try:
-            await wait_first(work, self._over, within=terms.timeout)
-            if work.done() and not self._has_lapsed():
-                return work.result()
-            if calls is not None:
-                calls.end(NotRunning("the time of this run is over"))
-            return await self._cut_short(work, terms)
+            result = await self._call(handler, subject, self._calls)
         finally:
-            work.cancel()
-            if calls is not None:
-                calls.end(NotRunning("the run of this message is over"))
+            timer.cancel()
+            self._task, self._can_lapse = None, False
+            if self._calls is not None:
+                self._calls.end(NotRunning("the run of this message is over"))
+        if self._timed_out is not None:
+            await self._timed_out
+        return self._cut_short(terms) if self._is_cut_short() else result
 
     def _give_methods(self, message: Message, calls: HandlerCalls) -> None:
         """Have a message's methods work, through these calls."""
@@ -238,38 +260,22 @@ class Run:
         files = RunFiles(self._tools.files, message.account_sid, calls)
         return tuple(replace(one, _files=files) for one in message.media)
 
-    async def _cut_short(self, work: asyncio.Task[Result], terms: Terms) -> Result | None:
-        """Cancel a handler that has timed out, has lost its lease or is interrupted.
-
-        A thread runs on, and so may a coroutine that suppresses its cancellation. Until they have
-        ended, the message stays unsettled and its lane held: two concurrent runs would be out of
-        order. Only an interruption does not wait for them.
-        """
-        timed_out = not self._over.done()
-        work.cancel()
-        if timed_out:
-            await self._notify_timeout(terms)
-            await wait_first(work, self._over)
-        if self._has_lapsed():
-            await asyncio.wait({work})
-            return Interrupted(0.0)
-        if self._over.done() and self._over.result() is _Over.LOST:
-            await asyncio.wait({work})
+    def _cut_short(self, terms: Terms) -> Result | None:
+        """Return the result of a run that was not let end; None when its lease is lost."""
+        if self._over is _Over.LOST:
             return None
-        if timed_out:
+        if self._timed_out is not None and self._over is not _Over.LAPSED:
             return TimedOut(terms.timeout)
-        await asyncio.wait({work}, timeout=_INTERRUPT_GRACE)
-        return Interrupted(0.0 if work.done() else _THREAD_GRACE)
+        return Interrupted(_THREAD_GRACE if self._left_behind else 0.0)
 
     async def _call(self, handler: Handler, subject: Subject, calls: HandlerCalls | None) -> Result:
         try:
-            answer = (
-                handler.call(subject)
-                if handler.is_async
-                else await self._tools.threads.run(partial(handler.call, subject))
-            )
-            if inspect.isawaitable(answer):
-                answer = await answer
+            if handler.is_async:
+                answer = await handler.call(subject)
+            else:
+                answer = await self._tools.threads.run(partial(handler.call, subject))
+                if inspect.isawaitable(answer):
+                    answer = await answer
             if isinstance(subject, StatusUpdate):
                 await self._send_returned(subject, answer)
             if calls is None or not isinstance(subject, Message):
@@ -285,13 +291,25 @@ class Run:
             )
         except KeyboardInterrupt:
             raise  # not the handler's: the process is to end
-        except BaseException as error:  # noqa: BLE001 - SystemExit, too, ends a run, not the worker
+        except BaseException as error:
+            if self._is_abandoned(error):
+                raise
             return Raised(error)
 
     async def _send_returned(self, status: StatusUpdate, answer: object) -> None:
         tools = self._tools
         writer = RequestWriter(tools.store, tools.settings, tools.observer)
         await writer.write_returned(answer, status, self.claim, tools.watch)
+
+    def _is_abandoned(self, error: BaseException) -> bool:
+        """Return whether the worker is ending without this run, and its lease is to run out."""
+        if not isinstance(error, asyncio.CancelledError) or self._is_cut_short():
+            return False
+        return self._task is not None and self._task.cancelling() > 0
+
+    def _time_out(self, terms: Terms) -> None:
+        self._timed_out = asyncio.create_task(self._notify_timeout(terms))
+        self._cancel()
 
     async def _notify_timeout(self, terms: Terms) -> None:
         draft = terms.notices.timeout() if terms.notices else None
@@ -307,12 +325,23 @@ class Run:
         text = f"another run has claimed message {self.claim.id}; the result of this run is dropped"
         self._tools.observer(Problem(Topic.LEASE_LOST, text))
 
-    def _has_lapsed(self) -> bool:
-        return self._over.done() and self._over.result() is _Over.LAPSED
+    def _is_cut_short(self) -> bool:
+        return self._over is not None or self._timed_out is not None
 
     def _end(self, why: _Over) -> None:
-        if not self._over.done():
-            self._over.set_result(why)
+        if self._over is None:
+            self._over = why
+            self._cancel()
+
+    def _leave_behind(self) -> None:
+        self._left_behind = self._task is not None
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            if self._calls is not None:
+                self._calls.end(NotRunning("the time of this run is over"))
+            self._task.cancel()
 
 
 def _unhandled(subject: Subject) -> Result:

@@ -264,7 +264,7 @@ def test_an_older_schema_is_said_and_left_alone(file: Path) -> None:
 
 
 def test_a_newer_schema_fails(file: Path) -> None:
-    set_version(file, 1000)
+    set_version(file, 2000)
     assert one(store.reachable, store=f"sqlite:///{file}").severity is Severity.FAIL
 
 

@@ -1,5 +1,7 @@
 """The store's statements, and the conditions of its partial indexes."""
 
+from collections.abc import Collection
+from enum import StrEnum
 from typing import Final
 
 from offhook.core.keys import Kind
@@ -25,14 +27,21 @@ def before_send(trigger: SendTrigger) -> str:
     return f"state IN {one_of(send_sources(trigger))}"
 
 
+def either(states: Collection[StrEnum]) -> str:
+    """Return the condition that a state is one of these, in the order of their definition."""
+    kind = type(next(iter(states)))
+    return "(" + " OR ".join(f"state = '{state}'" for state in kind if state in states) + ")"
+
+
 # Written as in the partial indexes, or SQLite does not use them.
-IS_LIVE: Final = f"state IN {one_of(LIVE)}"
-IS_SET_ASIDE: Final = f"state IN {one_of(set(State) - LIVE - {State.DONE})}"
+IS_LIVE: Final = either(LIVE)
+IS_SET_ASIDE: Final = either(set(State) - LIVE - {State.DONE})
 IS_MESSAGE: Final = f"kind = '{Kind.MESSAGE}'"
 IS_WAITING: Final = f"state = '{State.WAITING}'"
 SEND_IS_LIVE: Final = f"state IN {one_of({SendState.PENDING, SendState.SENDING})}"
 SEND_IS_UNSETTLED: Final = (
-    f"state NOT IN ('{SendState.SENT}', '{SendState.PENDING}', '{SendState.SENDING}')"
+    f"(state <> '{SendState.SENT}' AND state <> '{SendState.PENDING}' "
+    f"AND state <> '{SendState.SENDING}')"
 )
 
 SQL: Final = SqlFiles(

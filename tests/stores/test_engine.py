@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from offhook.errors import StoreError, StoreUnavailable
+from offhook.core.lifecycle import Trigger
+from offhook.errors import LeaseLost, StoreError, StoreUnavailable
+from offhook.stores.api import Settlement
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.files import Files
 from offhook.stores.sqlite.schema import migrate
 from offhook.stores.sqlite.wakeup import Wake
 from offhook.stores.sqlite.writer import BatchInProgressError, Writer
 from testing.spools import bytes_of, locked
-from testing.stores import inbound
+from testing.stores import DONE, claim, claim_one, draft, inbound, opened
 
 
 def broken(_connection: sqlite3.Connection, _now: int) -> None:
@@ -42,6 +44,30 @@ async def test_a_mistake_in_a_write_is_told_at_once_and_the_next_one_is_committe
         assert await engine.accept(inbound("SM1"))
     finally:
         await engine.close()
+
+
+async def test_of_runs_that_end_together_each_is_settled_by_itself(tmp_path: Path) -> None:
+    """One that has lost its lease is refused, and neither it nor a repeat disturbs the others."""
+    async with opened(tmp_path / "offhook.db") as store:
+        for number in range(3):
+            await store.accept(inbound(f"SM{number}", f"lane{number}"))
+        late = await claim_one(store, owner="late")
+        await store.release("late")
+        first, *others = await claim(store)
+        runs = [
+            (first, Settlement(Trigger.COMPLETE, drafts=(draft(),))),
+            (late, DONE),
+            (first, Settlement(Trigger.COMPLETE, drafts=(draft(),))),
+            *((one, Settlement(Trigger.RETRY, error="once more")) for one in others),
+        ]
+        ended = await asyncio.gather(*(store.settle(*run) for run in runs), return_exceptions=True)
+        written, lost, repeated, *retried = ended
+        assert isinstance(written, tuple)
+        assert [send.identity for send in written] == ["reply:0"]
+        assert isinstance(lost, LeaseLost)
+        assert (repeated, retried) == ((), [(), ()])
+        assert await store.backlog(10) == 2
+        assert {one.attempt for one in await claim(store)} == {2}
 
 
 async def test_an_opening_that_is_cancelled_does_not_wait_for_the_migration(tmp_path: Path) -> None:

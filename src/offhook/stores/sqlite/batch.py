@@ -15,8 +15,9 @@ Write = Callable[[sqlite3.Connection, int], T]
 as an OffhookError before it has written anything. Called once more where a batch has to be
 repeated; what it wrote before is undone by then."""
 
-BulkWrite = Callable[[sqlite3.Connection, Sequence[I], int], Sequence[T]]
-"""Writes all values that a batch has for it by few statements; returns a result for each."""
+BulkWrite = Callable[[sqlite3.Connection, Sequence[I], int], Sequence[T | OffhookError]]
+"""Writes all values that a batch has for it by few statements; returns a result for each, or what
+it has decided against it."""
 
 
 @dataclass(slots=True)
@@ -93,7 +94,12 @@ def _write_together(
     results: list[Result] = []
     for write, entries in _by_write(items).items():
         made = write(connection, [entry.value for entry in entries], now)
-        results += [(e.future, one, None) for e, one in zip(entries, made, strict=True)]
+        results += [
+            (entry.future, None, one)
+            if isinstance(one, OffhookError)
+            else (entry.future, one, None)
+            for entry, one in zip(entries, made, strict=True)
+        ]
     results += [_run(connection, item, now) for item in items if type(item) is Call]
     return results
 

@@ -3,39 +3,34 @@
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     CRASHES_UNTIL_ALONE,
     CRASHES_UNTIL_DEAD,
-    LIVE,
     SETTLED,
-    State,
     Trigger,
     after_crash,
     sources,
     target,
 )
 from offhook.core.loop_detection import LoopRule
-from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
-from offhook.core.texts import well_formed
 from offhook.stores.api import (
     Claim,
     Claimed,
-    Draft,
     Overdue,
-    Settlement,
 )
-from offhook.stores.rows import COUNTED, passed_on, settled_already
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, ledger
 from offhook.stores.sqlite.conditions import SQL, before
+from offhook.stores.sqlite.sequences import next_values
+
+_CLAIMABLE: Final = frozenset(state.value for state in sources(Trigger.CLAIM))
 
 
-@dataclass(slots=True)
-class _Head:
+class _Head(NamedTuple):
     id: int
     state: str
     kind: str
@@ -87,8 +82,7 @@ def claim(
             claims += _claim_lane(connection, lane, terms, leased=leased)
     if not claims:
         terms.alone = False
-        for lane, leased in lanes.due_lanes(connection, MESSAGES, now, limit):
-            claims += _claim_lane(connection, lane, terms, leased=leased)
+        claims += _claim_due(connection, terms, limit)
     return Claimed(
         claims=tuple(claims),
         next_due=lanes.next_due(connection, MESSAGES, now),
@@ -97,11 +91,26 @@ def claim(
     )
 
 
+def _claim_due(connection: sqlite3.Connection, terms: _Terms, limit: int) -> Sequence[Claim]:
+    """Lease the lanes that are due: by few statements where nothing has crashed."""
+    since = terms.now if terms.loop is None else terms.now - int(terms.loop.within * 1000)
+    values = {"now": terms.now, "limit": limit, "since": since}
+    claims: list[Claim] = []
+    ready: list[tuple[str, _Head, bool]] = []
+    for lane, leased, answered, *columns in connection.execute(SQL["due"], values).fetchall():
+        head = _Head._make(columns)
+        if leased or head.state not in _CLAIMABLE or _is_suspect(head) or head.due > terms.now:
+            claims += _claim_lane(connection, lane, terms, leased=bool(leased))
+        else:
+            ready.append((lane, head, bool(answered)))
+    return [*claims, *_take(connection, ready, terms)]
+
+
 def _claim_lane(
     connection: sqlite3.Connection, lane: str, terms: _Terms, *, leased: bool
 ) -> Sequence[Claim]:
     """Lease a lane for its head. What still runs there is a message whose worker has crashed."""
-    if leased and (row := connection.execute(SQL["running"], (lane,)).fetchone()) is not None:
+    if leased and (row := connection.execute(SQL["crashed"], (lane,)).fetchone()) is not None:
         _crash(connection, _Head(*row), terms)
     while True:
         row = connection.execute(SQL["head"], (lane, terms.now)).fetchone()
@@ -109,23 +118,31 @@ def _claim_lane(
             lanes.advance(connection, MESSAGES, lane, terms.now)
             return ()
         head = _Head(*row)
-        if State(head.state) in sources(Trigger.CLAIM):
+        if head.state in _CLAIMABLE:
             break
         _crash(connection, head, terms)
-    if head.crashes >= CRASHES_UNTIL_ALONE and not terms.alone:
+    if _is_suspect(head) and not terms.alone:
         connection.execute(
             "UPDATE lanes SET suspect = 1, token = 0, until = NULL, owner = NULL, due = ? "
             "WHERE queue = ? AND lane = ?",
             (terms.now, MESSAGES, lane),
         )
         return ()
-    token = lanes.take(connection, MESSAGES, lane, until=terms.until, owner=terms.owner)
-    connection.execute(
-        f"UPDATE messages SET state = ?, token = ?, started = ? WHERE id = ? "
-        f"AND {before(Trigger.CLAIM)}",
-        (target(Trigger.CLAIM), token, terms.now, head.id),
-    )
-    return (
+    return _take(connection, [(lane, head, True)], terms)
+
+
+def _is_suspect(head: _Head) -> bool:
+    return head.crashes >= CRASHES_UNTIL_ALONE
+
+
+def _take(
+    connection: sqlite3.Connection, ready: Sequence[tuple[str, _Head, bool]], terms: _Terms
+) -> Sequence[Claim]:
+    """Lease lanes for their heads. Each comes with whether we may have written to it of late."""
+    if not ready:
+        return ()
+    first = next_values(connection, "token", len(ready))
+    claims = [
         Claim(
             id=head.id,
             token=token,
@@ -136,10 +153,16 @@ def _claim_lane(
             crashes=head.crashes,
             received=(head.received + terms.ahead) / 1000,
             form=head.form,
-            turns=_turns(connection, lane, head, terms),
+            turns=_turns(connection, lane, head, terms) if answered else 0,
             replayed=bool(head.replayed),
-        ),
+        )
+        for token, (lane, head, answered) in enumerate(ready, first)
+    ]
+    connection.executemany(
+        SQL["lease"], [(one.token, terms.until, terms.owner, one.lane) for one in claims]
     )
+    connection.executemany(SQL["claim"], [(one.token, terms.now, one.id) for one in claims])
+    return claims
 
 
 def _turns(connection: sqlite3.Connection, lane: str, head: _Head, terms: _Terms) -> int:
@@ -163,41 +186,9 @@ def _crash(connection: sqlite3.Connection, head: _Head, terms: _Terms) -> None:
             "error": error, "id": head.id,
         },
     )  # fmt: skip
-    _record(connection, head.id, head.attempts + 1, head.started, terms.now, trigger, error)
+    record(connection, head.id, head.attempts + 1, head.started, terms.now, trigger, error)
     if settled is not None and Kind(head.kind) is Kind.MESSAGE:
         terms.buried.append(Overdue(head.id, head.account_sid, head.sender, head.recipient))
-
-
-def settle(
-    connection: sqlite3.Connection, now: int, claim: Claim, settlement: Settlement
-) -> tuple[Send, ...]:
-    """End a run. See `api.Queue.settle`."""
-    row = running(connection, claim)
-    if row is None:
-        return ()  # settled before with this token: the answer was lost, the settling was not
-    attempts, started, notified = row
-    trigger, state = settlement.trigger, target(settlement.trigger)
-    error = well_formed(stored(settlement.error))
-    attempts += trigger in COUNTED
-    live = state in LIVE
-    connection.execute(
-        f"{SQL['settle']} AND {before(trigger)}",
-        {
-            "state": state, "attempts": attempts, "due": now + int(settlement.delay * 1000),
-            "holds": settlement.holds_lane, "settled": None if live else now, "error": error,
-            "id": claim.id,
-        },
-    )  # fmt: skip
-    if trigger is not Trigger.COMPLETE:
-        _record(connection, claim.id, claim.attempt, started, now, trigger, error)
-    if settlement.cancel_lane:
-        ledger.cancel_lane(connection, now, claim.lane)
-    elif notified and not live:
-        ledger.cancel_slow_notice(connection, now, claim.lane, claim.id)
-    written = _write_all(connection, now, claim, settlement.drafts)
-    if lanes.holds(connection, MESSAGES, claim.lane, claim.token):
-        lanes.advance(connection, MESSAGES, claim.lane, now)
-    return written
 
 
 def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collection[int]) -> int:
@@ -208,35 +199,9 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
         for id_, number, started in connection.execute(
             SQL["hand_back"], (now, lane, token)
         ).fetchall():
-            _record(connection, id_, number, started, now, Trigger.INTERRUPT, lost)
+            record(connection, id_, number, started, now, Trigger.INTERRUPT, lost)
         lanes.advance(connection, MESSAGES, lane, now)
     return len(leases)
-
-
-def running(connection: sqlite3.Connection, claim: Claim) -> tuple[int, int, bool] | None:
-    """Return (attempts, started, notified) of a run that may still write; None when it has settled.
-
-    Raises:
-        LeaseLost: another run has the message.
-    """
-    row = connection.execute(
-        "SELECT state, token, attempts, started, notice_due IS NULL FROM messages WHERE id = ?",
-        (claim.id,),
-    ).fetchone()
-    if row is None or row[1] != claim.token:
-        raise passed_on(claim)
-    if row[0] != target(Trigger.CLAIM):
-        return None
-    return row[2], row[3], bool(row[4])
-
-
-def write(
-    connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
-) -> tuple[Send, ...]:
-    """Write sends of a running message. See `api.Ledger.write`."""
-    if running(connection, claim) is None:
-        raise settled_already(claim)
-    return _write_all(connection, now, claim, drafts)
 
 
 def overdue(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Overdue]:
@@ -249,14 +214,8 @@ def overdue(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Ov
     return [Overdue(*row) for row in rows.fetchall()]
 
 
-def _write_all(
-    connection: sqlite3.Connection, now: int, claim: Claim, drafts: Sequence[Draft]
-) -> tuple[Send, ...]:
-    written = (ledger.write(connection, now, claim.id, claim.lane, draft) for draft in drafts)
-    return tuple(send for send in written if send is not None)
-
-
-def _record(connection: sqlite3.Connection, *values: Any) -> None:
+def record(connection: sqlite3.Connection, *values: Any) -> None:
+    """Keep a run that did not complete: message, number, started, ended, trigger, error."""
     connection.execute(
         'INSERT INTO attempts (message, number, started, ended, "trigger", error) '
         "VALUES (?, ?, ?, ?, ?, ?)",

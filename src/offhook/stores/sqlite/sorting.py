@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from offhook.clock import NS_OF_MS
 from offhook.core.inbound import Inbound
@@ -18,6 +18,8 @@ from offhook.stores.api import Overtaken
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, send_requests
 from offhook.stores.sqlite.sequences import next_values, tally
+
+T = TypeVar("T")
 
 _CHUNK: Final = 64  # rows in one statement: 64 rows x 13 values stay far below SQLite's limit
 
@@ -104,7 +106,7 @@ def _claim_keys(
     if _insert(connection, _KEY, _KEY_ROW, "", rows) == len(batch):
         return [True] * len(batch)
     owner: dict[bytes, int] = {}
-    for part in _chunks(rows):
+    for part in chunks(rows):
         marks = ",".join("?" * len(part))
         owner.update(
             connection.execute(
@@ -135,13 +137,13 @@ def _insert(
 ) -> int:
     """Insert rows by few statements; return how many were inserted."""
     inserted = 0
-    for part in _chunks(rows):
+    for part in chunks(rows):
         statement = _statement(head, row, tail, len(part))
         inserted += connection.execute(statement, tuple(chain.from_iterable(part))).rowcount
     return inserted
 
 
-def _chunks(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut into powers of two: few sizes, so that every statement is prepared once."""
     start, size = 0, _CHUNK
     while start < len(rows):

@@ -47,6 +47,7 @@ from offhook.stores.sqlite import (
     queue,
     send_requests,
     sends,
+    settling,
     sorting,
 )
 from offhook.stores.sqlite.engine import Engine
@@ -136,7 +137,7 @@ class SqliteStore:
         return await self._write(lanes.renew, tokens, lease)
 
     async def settle(self, claim: Claim, settlement: Settlement) -> tuple[Send, ...]:
-        return await self._write_and_wake(queue.settle, claim, settlement)
+        return await self._engine.put(settling.settle, (claim, settlement))
 
     async def release(self, owner: str) -> int:
         return await self._write_and_wake(lanes.release, owner)
@@ -176,7 +177,7 @@ class SqliteStore:
     # Ledger
 
     async def write(self, claim: Claim, drafts: Sequence[Draft]) -> tuple[Send, ...]:
-        return await self._write_and_wake(queue.write, claim, drafts)
+        return await self._write_and_wake(settling.write, claim, drafts)
 
     async def notify(self, message_id: int, draft: Draft, *, settled: bool = False) -> Send | None:
         return await self._write_and_wake(ledger.notify, message_id, draft, settled=settled)

@@ -2,13 +2,34 @@
 id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
 recipient, place <> id
 
+-- The lanes that are due, longest first, each with what there is to claim in it, if anything, and
+-- with whether we have written to it of late.
+-- name: due
+WITH chosen (name, leased) AS MATERIALIZED (
+    SELECT lane, until IS NOT NULL FROM lanes
+     WHERE queue = {messages_queue} AND suspect = 0 AND due <= :now ORDER BY due LIMIT :limit
+)
+SELECT name, leased, EXISTS (SELECT 1 FROM sends WHERE lane = name AND created > :since),
+       {columns_of_head}
+  FROM chosen LEFT JOIN messages ON id = (
+    SELECT id FROM messages
+     WHERE lane = name AND {is_live} AND (holds OR due <= :now) ORDER BY place LIMIT 1)
+
+-- name: lease
+UPDATE lanes SET token = ?1, until = ?2, due = ?2, owner = ?3
+ WHERE queue = {messages_queue} AND lane = ?4
+
+-- name: claim
+UPDATE messages SET state = '{target(CLAIM)}', token = ?, started = ?
+ WHERE id = ? AND state IN {sources(CLAIM)}
+
 -- name: head
 SELECT {columns_of_head} FROM messages
  WHERE lane = ? AND {is_live} AND (holds OR due <= ?)
  ORDER BY place LIMIT 1
 
 -- It need not be the head: a retry that let it pass may have come due in front of it.
--- name: running
+-- name: crashed
 SELECT {columns_of_head} FROM messages
  WHERE lane = ? AND {is_live} AND state IN {sources(RESCUE)}
  ORDER BY place LIMIT 1
@@ -20,7 +41,16 @@ UPDATE messages
        error = :error, notice_due = CASE WHEN :settled IS NULL THEN notice_due END
  WHERE id = :id
 
--- Likewise.
+-- What ends a run needs to know: of the message, and whether its lane is still leased for the run.
+-- name: running
+SELECT id, state, messages.token, attempts, started,
+       notice_due IS NULL AND EXISTS (
+           SELECT 1 FROM sends WHERE message = messages.id AND identity = '{SLOW_NOTICE}'),
+       lanes.token
+  FROM messages LEFT JOIN lanes ON queue = {messages_queue} AND lanes.lane = messages.lane
+ WHERE id IN
+
+-- The trigger's own condition is added.
 -- name: settle
 UPDATE messages
    SET state = :state, attempts = :attempts, due = :due, holds = :holds, settled = :settled,

@@ -3,6 +3,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextvars import copy_context
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,14 @@ def test_accepted_webhooks_are_told_at_debug_alone() -> None:
     (line,) = logged(STORED, level="debug")
     assert "DEBUG   message stored" in line
     assert "ms=3.0" in line
+
+
+def test_of_many_runs_that_complete_a_few_are_told_but_of_those_that_fail_all() -> None:
+    done = replace(DEAD, trigger=Trigger.COMPLETE, error="", traceback="")
+    many = 10 * LINES_PER_SECOND
+    assert LINES_PER_SECOND <= len(logged(*[done] * many)) < many
+    assert len(logged(*[done] * many, level="debug")) == many
+    assert len(logged(*[DEAD] * many)) == many
 
 
 def test_a_forged_sid_cannot_begin_a_line_of_its_own() -> None:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import NOT_DELIVERED, SendTrigger, Trigger
@@ -21,7 +20,7 @@ from offhook.observe.redaction import (
 )
 
 LINES_PER_SECOND: Final = 10
-"""Lines per second for each error name. 100,000 forged requests a minute would be 25 MB."""
+"""Lines per second of each limited kind. 100,000 forged requests a minute would be 25 MB."""
 
 _SECOND: Final = 1.0
 
@@ -54,8 +53,8 @@ class RateLimit:
 _FIELDS: Final = "offhook_fields"
 _TRACEBACK: Final = "offhook_traceback"
 
-# The fields of the current run, which its handler's own log lines get too.
-_run: ContextVar[Mapping[str, object]] = ContextVar("offhook_run", default=MappingProxyType({}))
+# The current run, whose fields its handler's own log lines get too.
+_run: ContextVar[Started | None] = ContextVar("offhook_run", default=None)
 
 _HTTP_ERROR: Final = 500
 
@@ -78,8 +77,9 @@ class LogObserver:
     """Logs events, never a message's text, a signature or a token.
 
     Accepted webhooks are logged at DEBUG: a line for each would cost the hot path more than the
-    response itself. Refused ones are limited to ten a second of each error; `untold` is the number
-    of lines suppressed before.
+    response itself. Refused ones are limited to ten a second of each error, and so are runs that
+    complete, unless the level is DEBUG: a line takes as long as the run. `untold` is the number of
+    lines suppressed before.
 
     Args:
         logger: by default `offhook`.
@@ -92,18 +92,28 @@ class LogObserver:
     def __call__(self, event: Event) -> None:
         """Log one event."""
         if isinstance(event, Started):
-            _run.set(_fields(event))
+            _run.set(event)
         level = _level(event)
-        if self._logger.isEnabledFor(level):
-            fields = _fields(event)
-            if isinstance(event, Answered) and event.error:
-                untold = self._pace.admit(event.error)
-                if untold is None:
-                    return
-                fields |= {"untold": untold} if untold else {}
-            traceback = event.traceback if isinstance(event, Handled) else ""
-            extra = {_FIELDS: fields, _TRACEBACK: traceback}
-            self._logger.log(level, "%s", _sentence(event), extra=extra)
+        if not self._logger.isEnabledFor(level):
+            return
+        name = self._limited(event)
+        untold = self._pace.admit(name) if name else 0
+        if untold is None:
+            return
+        fields = _fields(event) | ({"untold": untold} if untold else {})
+        traceback = event.traceback if isinstance(event, Handled) else ""
+        extra = {_FIELDS: fields, _TRACEBACK: traceback}
+        self._logger.log(level, "%s", _sentence(event), extra=extra)
+
+    def _limited(self, event: Event) -> str:
+        """Return the name of the lines of which there may be too many; empty for no limit."""
+        match event:
+            case Answered():
+                return event.error
+            case Handled(trigger=Trigger.COMPLETE):
+                return "" if self._logger.isEnabledFor(logging.DEBUG) else "handled"
+            case _:
+                return ""
 
 
 def configure_logging(
@@ -169,7 +179,8 @@ class JsonFormatter(logging.Formatter):
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return the fields of a line: its own, and those of the current run."""
-    return {**_run.get(), **getattr(record, _FIELDS, {})}
+    run = _run.get()
+    return {**(_fields(run) if run is not None else {}), **getattr(record, _FIELDS, {})}
 
 
 def _text(record: logging.LogRecord, with_words: bool) -> str:

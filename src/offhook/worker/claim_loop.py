@@ -57,6 +57,7 @@ class ClaimLoop(Generic[T]):
         self._observer = observer
         self._failed = failed
         self._consequence = consequence
+        self._event_loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._claim_in_doubt = False  # whether a claim may have been made whose answer was lost
         self._abandoned_tokens: set[int] = set()  # of claims that were run and not settled
@@ -112,8 +113,8 @@ class ClaimLoop(Generic[T]):
     def start(self, token: int, item: T, task: Coroutine[Any, Any, None], name: str) -> None:
         """Run a claim in a task; its name is used in the report if it fails."""
         self.running[token] = item
-        self._tasks[token] = asyncio.create_task(task, name=name)
-        self._tasks[token].add_done_callback(partial(self._done, token))
+        started = self._tasks[token] = self._event_loop.create_task(task, name=name)
+        started.add_done_callback(partial(self._done, token))
 
     async def wait(self, due: float | None = None) -> None:
         """Wait until there may be something to do, or `due` seconds are over."""

@@ -57,8 +57,13 @@ _THREAD_GRACE: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The objects that all runs of a worker share."""
+    """The objects that all runs of a worker share.
 
+    Attributes:
+        loop: the running one. To find it out takes a system call each time.
+    """
+
+    loop: asyncio.AbstractEventLoop
     store: Store
     handlers: Handlers
     settings: Settings
@@ -104,7 +109,7 @@ class Run:
         A thread is not waited for longer than a moment.
         """
         self._end(_Over.INTERRUPTED)
-        asyncio.get_running_loop().call_later(_INTERRUPT_GRACE, self._leave_behind)
+        self._tools.loop.call_later(_INTERRUPT_GRACE, self._leave_behind)
 
     def lose(self) -> None:
         """Cancel the handler; another run has the message."""
@@ -208,7 +213,7 @@ class Run:
 
     async def _pause(self, seconds: float) -> None:
         """Wait until then, or until the run is over."""
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._tools.loop)
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -231,8 +236,9 @@ class Run:
         if isinstance(subject, Message):
             self._calls = HandlerCalls(self.claim.id, self._tools.observer)
             self._give_methods(subject, self._calls)
-        self._task, self._can_lapse = asyncio.current_task(), handler.is_async
-        timer = asyncio.get_running_loop().call_later(terms.timeout, self._time_out, terms)
+        loop = self._tools.loop
+        self._task, self._can_lapse = asyncio.current_task(loop), handler.is_async
+        timer = loop.call_later(terms.timeout, self._time_out, terms)
         try:
             result = await self._call(handler, subject, self._calls)
         finally:
@@ -281,6 +287,8 @@ class Run:
             if calls is None or not isinstance(subject, Message):
                 return Returned()
             await calls.finish()
+            if answer is None:
+                return Returned()
             address = ReturnAddress.of(subject, self._tools.settings)
             return Returned(
                 tuple(

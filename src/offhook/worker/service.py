@@ -74,6 +74,7 @@ class Worker:
         self._threads = ThreadExecutor()
         validator = Validator(settings, credentials or Credentials(settings, None, observer))
         self._tools = Tools(
+            asyncio.get_running_loop(),
             store,
             handlers,
             settings,

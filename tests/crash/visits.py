@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "offhook messages discard": ("1",),
     "offhook messages erase": ("--sender", ERASED, "--yes"),
+    "offhook send": ("+15551230099", "See you!", "--from", "+15005550006", "--at", "3d"),
     "offhook sends list": ("--limit", "500"),
     "offhook sends show": ("1", "2", "3"),
     "offhook sends retry": ("--all", "--state", "failed", "--yes"),

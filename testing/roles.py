@@ -43,7 +43,7 @@ class Site:
     Args:
         path: where they are.
         bot: what they all serve.
-        environment: of all machines.
+        environment: of all machines, as an attribute too.
     """
 
     def __init__(self, path: Path, simulator: Simulator, bot: str, **environment: str) -> None:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.reasons import Error
+from offhook.core.unknown_sends import Finding
 
 
 # A named tuple, because one is made for each request: 0.4 us, a frozen dataclass takes 1.0.
@@ -153,6 +154,27 @@ class Reported:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """An unknown send was looked up in Twilio's message list.
+
+    Attributes:
+        send_id: the number of the send in the ledger.
+        message_id: the number of the message that it answers.
+        identity: its identity: `reply:0`, `return:0`, `notice:slow`, ...
+        finding: what the list shows of it.
+        trigger: the transition of the send; None if it stays unknown.
+        sid: Twilio's MessageSid, if it was found.
+    """
+
+    send_id: int
+    message_id: int
+    identity: str
+    finding: Finding
+    trigger: SendTrigger | None
+    sid: str = ""
+
+
 _LASTING: Final = True
 
 
@@ -251,6 +273,14 @@ class Topic(StrEnum):
         "send-failed",
         "the outcome of a send could not be recorded; it will be unknown",
     )
+    MESSAGE_LIST = (
+        "message-list",
+        (
+            "Twilio's message list, in which unknown sends are looked up, can't be read, or can be "
+            "read again (`resolved`)"
+        ),
+        _LASTING,
+    )
     RUN_FAILED = (
         "run-failed",
         "a run could not settle its message, which is rescued as after a crash",
@@ -325,7 +355,7 @@ class Problem:
     resolved: bool = False
 
 
-Event = Answered | Sorted | Started | Handled | Sent | Reported | Problem
+Event = Answered | Sorted | Started | Handled | Sent | Reported | LookedUp | Problem
 Observer = Callable[[Event], None]
 """Called on the event loop, or on another thread of offhook's (a worker's heartbeat, an arrivals
 log); must be quick and must not raise."""

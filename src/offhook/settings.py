@@ -58,6 +58,13 @@ class TypingPolicy(StrEnum):
     AUTO = "auto"  # while a handler runs
 
 
+class UnknownSendPolicy(StrEnum):
+    """What to do about sends whose outcome is unknown."""
+
+    ASK = "ask"  # look them up in Twilio's message list, and repeat those that it lacks
+    LEAVE = "leave"  # only a status callback resolves them
+
+
 ENV_FILE: Final = ".env"  # in the working directory
 _LEAST_TOKEN: Final = 16  # characters
 _LAST_PORT: Final = 65535
@@ -328,6 +335,7 @@ class Settings:
     segments_warning: int | None = _setting(None, optional(integer(1, 100)))
     loop_limit: tuple[int, float] | None = _setting(_LOOP_LIMIT, optional(rate))
     sender_limit: tuple[int, float] | None = _setting(None, optional(rate))
+    unknown_sends: UnknownSendPolicy = _setting(UnknownSendPolicy.ASK, one_of(UnknownSendPolicy))
     twilio_api: str = _setting("https://api.twilio.com", that(text, _url))
 
     admin_bind: str = _setting("127.0.0.1:8001", that(text, _bind))

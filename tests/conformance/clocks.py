@@ -12,7 +12,7 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "lanes": ("due", "until"),
     "messages": ("received", "due", "notice_due", "started", "settled"),
     "attempts": ("started", "ended"),
-    "sends": ("created", "due", "settled"),
+    "sends": ("created", "due", "settled", "look_due", "missing"),
     "send_requests": ("due",),
 }
 """The tables of both stores, and their columns that hold a moment."""

@@ -31,6 +31,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import LoopRule
+from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, REPEATS
 from offhook.stores.api import Draft, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
@@ -56,6 +57,9 @@ class Entry:
     tries: int = 0
     sid: str = ""
     delivery: Delivery | None = None
+    look_due: float | None = None
+    repeats: int = REPEATS
+    wanted: bool = True
 
 
 @dataclass(eq=False)
@@ -225,6 +229,7 @@ class Model:
         self._rest(post)
         if settlement.cancel_lane:
             self._cancel(entry for entry in self.entries if entry.message.lane == post.lane)
+            self._leave_unwanted(post.lane)
         elif state not in LIVE:
             self._cancel(e for e in self._sends(post) if e.identity == "notice:slow")
         written = self._write_all(post, settlement.drafts)
@@ -307,6 +312,38 @@ class Model:
         entry.sid = sid
         return True
 
+    def due_people(self) -> set[str]:
+        """Return to whom a send is to be looked up."""
+        return {
+            entry.to
+            for entry in self.entries
+            if self._is_looked_up(entry)
+            and self._lost(entry) >= FIRST_LOOK
+            and (entry.look_due is None or entry.look_due <= self.now)
+        }
+
+    def claim_unknown(self, to: str, lease: float) -> list[Entry]:
+        found = [entry for entry in self.entries if self._is_looked_up(entry) and entry.to == to]
+        for entry in found:
+            entry.look_due = self.now + lease
+        return found
+
+    def repeat(self, entry: Entry) -> SendTrigger:
+        """Send again what Twilio's list has lacked twice."""
+        if not entry.wanted or (
+            entry.identity == "notice:slow" and entry.message.state not in LIVE
+        ):
+            trigger = SendTrigger.WITHDRAW
+        else:
+            trigger = SendTrigger.REPEAT if entry.repeats else SendTrigger.GIVE_UP
+        entry.state = send_target(trigger)
+        entry.look_due, entry.due = None, self.now
+        if trigger is SendTrigger.REPEAT:
+            entry.repeats, entry.settled = entry.repeats - 1, None
+        else:
+            entry.settled = self.now
+        return trigger
+
     def next_send_due(self) -> float | None:
         dues = (self._send_due(lane) for lane in self._lanes())
         return min((due for due in dues if due is not None), default=None)
@@ -361,6 +398,7 @@ class Model:
             if post.state in SETTLED - {State.DEAD}
             and not post.reduced
             and not self._is_sending(post)
+            and not any(map(self._is_looked_up, self._sends(post)))
         ]
         for post in gone:
             post.reduced = True
@@ -542,6 +580,17 @@ class Model:
             return max(0.0, self.send_leases[lane].until - self.now)
         head = next(iter(self._lane_sends(lane)), None)
         return None if head is None else max(0.0, head.due - self.now)
+
+    def _lost(self, entry: Entry) -> float:
+        return self.now - (self.now if entry.settled is None else entry.settled)
+
+    def _is_looked_up(self, entry: Entry) -> bool:
+        return entry.state is SendState.UNKNOWN and self._lost(entry) < LOOKED_FOR
+
+    def _leave_unwanted(self, lane: str) -> None:
+        for entry in self.entries:
+            if entry.message.lane == lane and entry.state in {SendState.SENDING, SendState.UNKNOWN}:
+                entry.wanted = False
 
     def _end_sending(self, entry: Entry) -> None:
         held = self.send_leases.get(entry.message.lane)

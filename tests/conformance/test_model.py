@@ -27,6 +27,7 @@ from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
+from offhook.core.unknown_sends import Finding, Verdict
 from offhook.errors import LeaseLost
 from offhook.stores.api import (
     Claim,
@@ -336,6 +337,28 @@ class Protocol(RuleBasedStateMachine):
             )
         )
         assert meant == self.model.record_delivery(entry if named else None, sid, reported)
+
+    @rule(again=st.booleans())
+    def look_up(self, again: bool) -> None:
+        """Look in Twilio's list, in vain, for what is unknown to a person."""
+        due = self.model.due_people()
+        inquiry = self.do(lambda store: store.claim_unknown(lease=LEASE))
+        assert (inquiry is None) == (not due)
+        if inquiry is None:
+            return
+        (to,) = inquiry.recipients
+        assert to in due
+        entries = {entry.id: entry for entry in self.model.claim_unknown(to, LEASE)}
+        assert {send.id for send in inquiry.sends} == entries.keys()
+        finding = Finding.REPEAT if again else Finding.MISSING
+        verdicts = [Verdict(send, finding, again=LATER) for send in inquiry.sends]
+        happened = self.do(lambda store: store.settle_unknown(verdicts))
+        if again:
+            assert happened == {id_: self.model.repeat(one) for id_, one in entries.items()}
+        else:
+            assert happened == {}
+            for entry in entries.values():
+                entry.look_due = self.model.now + LATER
 
     # Inbox
 

@@ -15,6 +15,8 @@ from offhook.core.lifecycle import (
     reported_trigger,
 )
 
+LOST_AND_AGAIN = (SendState.UNKNOWN, SendState.PENDING)
+
 
 def reachable(start: str, table: tuple[tuple[str, str, str], ...]) -> set[str]:
     seen = {start}
@@ -46,8 +48,9 @@ def test_only_running_messages_are_settled_by_runs() -> None:
 
 
 def test_what_has_left_is_never_sent_again() -> None:
-    assert SendState.PENDING not in reachable(SendState.UNKNOWN, lifecycle.send_table())
     assert SendState.PENDING not in reachable(SendState.SENT, lifecycle.send_table())
+    again = {trigger for of, trigger, to in lifecycle.send_table() if (of, to) == LOST_AND_AGAIN}
+    assert again == {SendTrigger.REPEAT}, "which follows from Twilio's message list"
     assert lifecycle.send_sources(SendTrigger.CLAIM) == {SendState.PENDING}
 
 

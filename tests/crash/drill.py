@@ -13,6 +13,7 @@ from pathlib import Path
 
 from offhook.concurrency import cancel_and_wait
 from offhook.core.keys import Kind
+from offhook.settings import Settings
 from offhook.twilio.simulator import Credentials, Simulator
 from offhook.worker.sending import MIN_SEND_LEASE
 from testing.commands import Home
@@ -23,6 +24,7 @@ from tests.crash.evidence import Evidence
 from tests.crash.fleet import Fleet
 from tests.crash.killer import Killer
 from tests.crash.line import RestSide
+from tests.crash.lookup import look_up
 from tests.crash.plan import Load, blows, script
 from tests.crash.senders import People
 from tests.crash.verdict import Verdict
@@ -104,6 +106,12 @@ class Drill:
             await cancel_and_wait(looking)
             await check()
             messages = await accounts.messages()
+            sends = await accounts.sends(messages)
+            requests, accepted = list(rest.requests), dict(rest.accepted)
+            await look_up(self.store, self._settings(credentials, rest))
+            with suppress(TimeoutError):
+                await accounts.until_settled()
+            in_the_end = await accounts.sends(messages)
             return Evidence(
                 load=self.load,
                 script=[utterance for conversation in said for utterance in conversation],
@@ -111,15 +119,23 @@ class Drill:
                 journal=journal.read(self._journal),
                 messages=messages,
                 statuses=await accounts.messages(Kind.STATUS),
-                sends=await accounts.sends(messages),
-                requests=rest.requests,
-                accepted=rest.accepted,
+                sends=sends,
+                requests=requests,
+                accepted=accepted,
                 kills=killer.kills,
                 refusals=rest.refusals,
                 seconds=seconds,
                 visits=bystander.visits,
                 complaints=[*self.complaints(), *bystander.complaints],
+                arrived=dict(rest.accepted),
+                rows_in_the_end=[send for sends in in_the_end.values() for send in sends],
             )
+
+    def _settings(self, credentials: Credentials, rest: RestSide) -> Settings:
+        account_sid, auth_token = credentials
+        return Settings.load(
+            env_file=None, account_sid=account_sid, auth_token=auth_token, twilio_api=rest.url
+        )
 
     @property
     def _journal(self) -> Path:
@@ -134,6 +150,7 @@ class Drill:
             OFFHOOK_STORE=self.store,
             OFFHOOK_TWILIO_API=rest.url,
             OFFHOOK_LEASE=str(LEASE),
+            OFFHOOK_UNKNOWN_SENDS="leave",  # until the end, when the harness has them looked up
             CRASH_SEND_LEASE=str(self.send_lease),
             OFFHOOK_LOOP_LIMIT="1000/minute",  # these people talk faster than any
             CRASH_JOURNAL=str(self._journal),

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -33,6 +33,9 @@ class Evidence:
         visits: how often an operator has looked at the store meanwhile.
         refusals: how often connections to the REST side were refused for a while.
         complaints: what else was found wrong, in the database server's log, say.
+        arrived: how often Twilio has accepted a row in the end, once its list was asked for what
+            was unknown, and what it lacked was sent again.
+        rows_in_the_end: the ledger then.
         seconds: from the start of the load until all was settled.
     """
 
@@ -50,6 +53,8 @@ class Evidence:
     visits: int
     seconds: float
     complaints: Sequence[str] = ()
+    arrived: Mapping[int, int] = field(default_factory=dict)
+    rows_in_the_end: Sequence[Send] = ()
 
     @cached_property
     def runs(self) -> Mapping[str, Sequence[Entry]]:

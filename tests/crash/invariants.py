@@ -105,6 +105,16 @@ def known_as_sent(evidence: Evidence) -> Violations:
             yield f"send {send.id} is canceled, and Twilio has accepted it"
 
 
+def arrived_in_the_end(evidence: Evidence) -> Violations:
+    """Once Twilio's list was asked, nothing is unknown, missing or doubled."""
+    for send in evidence.rows_in_the_end:
+        arrived = evidence.arrived.get(send.id, 0)
+        if send.state is SendState.UNKNOWN:
+            yield f"send {send.id} is still unknown, and Twilio has accepted it {arrived} times"
+        elif arrived != (send.state is not SendState.CANCELED):
+            yield f"send {send.id} is {send.state} in the end, and has arrived {arrived} times"
+
+
 def told_in_order(evidence: Evidence) -> Violations:
     """A person gets the replies in the order of the messages, and none twice."""
     latest: dict[str, int] = {}
@@ -148,6 +158,7 @@ INVARIANTS: Sequence[Callable[[Evidence], Violations]] = (
     requested_once,
     sent_as_intended,
     known_as_sent,
+    arrived_in_the_end,
     told_in_order,
     refused_for_a_reason,
     killed_as_planned,

@@ -22,6 +22,8 @@ NUMBER = "+15005550006"
 # are under way.
 TROUBLE = Trouble(rate_limited=0.03, lost_answers=0.03, server_errors=0.02, answer_delay=0.06)
 
+_KEPT = 1_000_000  # messages in its list: what is not there is sent again
+
 _UP = (3.0, 12.0)  # seconds between two refusals
 _REFUSING = (0.0, 0.3)  # seconds; what the server takes to go down comes on top
 
@@ -53,6 +55,7 @@ class RestSide:
         self.simulator = Simulator(
             **credentials._asdict(), number=NUMBER, trouble=TROUBLE, seed=seed
         )
+        self.simulator._messaging.history._kept = _KEPT
         self.requests: list[Requested] = []
         self.accepted: Counter[int] = Counter()  # by row of the ledger
         self.refusals = 0
@@ -62,6 +65,9 @@ class RestSide:
         self.url = f"http://127.0.0.1:{self._port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET":  # the message list
+            await self.simulator.rest(scope, receive, send)
+            return
         body = await _read(receive)
         if body is None:
             return  # the sender died while it was writing

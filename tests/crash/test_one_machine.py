@@ -8,7 +8,8 @@ own journal, the REST side), and looked up in it:
 * completions <= messages + runs in flight at each kill, and so for each message on its own;
 * each conversation's messages were handled, and replied to, in the order of sending;
 * REST requests <= 1 for each row of the ledger, except after 429 or when never connected;
-* what is sent, Twilio has accepted exactly once;
+* what is sent, Twilio has accepted exactly once; and once its message list was asked for what is
+  unknown, so it has everything;
 * no webhook was refused but with 503.
 
 All the while an operator looks into the store with commands, and backs it up: none of that ends in

@@ -75,6 +75,8 @@ SOUND = Evidence(
     refusals=0,
     visits=1,
     seconds=1.0,
+    arrived={0: 1, 1: 1, 2: 1},
+    rows_in_the_end=[send(number) for number in range(3)],
 )
 
 OPEN, DEAD = record(2, State.OPEN), record(9, State.DEAD)
@@ -96,6 +98,9 @@ FLAWS: list[tuple[str, Callable[[Evidence], Evidence]]] = [
     ("known_as_sent", lambda e: replace(e, accepted={0: 1, 1: 1})),
     ("known_as_sent", lambda e: replace(e, accepted={0: 2, 1: 1, 2: 1})),
     ("known_as_sent", lambda e: replace(e, accepted={**e.accepted, 4: 1})),
+    ("arrived_in_the_end", lambda e: replace(e, arrived={0: 1, 1: 1})),
+    ("arrived_in_the_end", lambda e: replace(e, arrived={0: 2, 1: 1, 2: 1})),
+    ("arrived_in_the_end", lambda e: replace(e, rows_in_the_end=[send(2, SendState.UNKNOWN)])),
     ("told_in_order", lambda e: replace(e, requests=list(reversed(e.requests)))),
     ("refused_for_a_reason", lambda e: replace(e, tally=replace(e.tally, answers=FORBIDDEN))),
     ("killed_as_planned", lambda e: replace(e, kills=[*e.kills, *e.kills])),

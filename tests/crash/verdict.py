@@ -26,6 +26,7 @@ class Verdict:
         orphaned: unknown ones of which no request came through whole, because their worker died.
         cut_off: the same, because the REST side went down: they had left, into a connection that
             the kernel had accepted, and nobody read them.
+        repeated: those sent again once Twilio's list was asked.
     """
 
     acknowledged: int
@@ -45,6 +46,7 @@ class Verdict:
     delivered_unknown: int
     orphaned: int
     cut_off: int
+    repeated: int
     p50: float
     p99: float
     worst: float
@@ -79,6 +81,7 @@ class Verdict:
             delivered_unknown=len(unknown) - len(unheard),
             orphaned=len(orphaned),
             cut_off=len(unheard) - len(orphaned),
+            repeated=sum(evidence.arrived.values()) - sum(evidence.accepted.values()),
             p50=times[len(times) // 2],
             p99=times[int(len(times) * 0.99)],
             worst=times[-1],
@@ -108,6 +111,7 @@ class Verdict:
             f"{self.delivered_unknown} delivered, {self.orphaned} of killed workers",
         )
         yield "sends cut off", f"{self.cut_off}, by a REST side that went down"
+        yield "sends repeated", f"{self.repeated}, which Twilio's message list lacked"
         yield "wall time", f"{self.seconds:.1f} s"
         yield "violations", f"{len(self.violations)}"
 

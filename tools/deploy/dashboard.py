@@ -106,7 +106,12 @@ ROWS: Final = (
         "Replies, and what needs somebody",
         Panel(
             "Sends",
-            {"{{what}} {{trigger}}": _rate("offhook_sends_total", "what", "trigger")},
+            {
+                "{{what}} {{trigger}}": _rate("offhook_sends_total", "what", "trigger"),
+                "unknown, looked up: {{finding}}": _rate(
+                    "offhook_unknown_sends_looked_up_total", "finding"
+                ),
+            },
             "ops",
         ),
         Panel("Twilio's answer", _quantiles("offhook_send_seconds_bucket"), "s"),

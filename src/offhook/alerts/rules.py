@@ -290,8 +290,9 @@ RULES: Final = (
     Rule(
         "unknown-sends", _unresolved, warning=0.0,
         text="replies that may or may not have been sent: {value}, for ten minutes or longer",
-        remedy="No status callback arrived. Check that Twilio reaches OFFHOOK_PUBLIC_URL, and look "
-        "the replies up in Twilio's log; they are never sent again automatically.",
+        remedy="No status callback arrived, and Twilio's message list has not told either. Check "
+        "that Twilio reaches OFFHOOK_PUBLIC_URL, and look the replies up in Twilio's log: the "
+        "list may have a message that could be one of them.",
     ),
     Rule(
         "disk", _disk, unit="%", warning=0.8, critical=0.95,

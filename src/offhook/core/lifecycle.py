@@ -102,7 +102,7 @@ class SendState(StrEnum):
     SENT = "sent"  # Twilio has it
     FAILED = "failed"  # Twilio refused it
     UNDELIVERED = "undelivered"  # Twilio had it, and could not deliver it
-    UNKNOWN = "unknown"  # sent, but the response was lost: never repeated by itself
+    UNKNOWN = "unknown"  # sent, but the response was lost: looked up in Twilio's message list
     REPLACED = "replaced"  # not delivered, or unknown; another send has taken its place
     CANCELED = "canceled"  # withdrawn before it was sent, or not to be sent again
 
@@ -120,9 +120,12 @@ class SendTrigger(StrEnum):
     REFUSE = "refuse"
     POSTPONE = "postpone"  # certainly not accepted (not connected, 429): retried later
     LOSE = "lose"  # the request was sent, the response was lost
-    CONFIRM = "confirm"  # a status callback shows that Twilio accepted it
-    MISS = "miss"  # a status callback shows that it was not delivered
+    CONFIRM = "confirm"  # a status callback or the message list shows that Twilio accepted it
+    MISS = "miss"  # the same shows that it was not delivered
     CANCEL = "cancel"
+    REPEAT = "repeat"  # Twilio's message list has lacked it twice: it is sent again
+    WITHDRAW = "withdraw"  # the same, but it is not wanted any more
+    GIVE_UP = "give-up"  # the same, once too often
     RETRY = "retry"  # an operator has it sent after all, or sooner
     REPLACE = "replace"  # an operator has its text sent again, as another send
     DISMISS = "dismiss"  # an operator decides that it is not sent again
@@ -134,13 +137,20 @@ _SEND: Final[Mapping[SendTrigger, tuple[frozenset[SendState], SendState]]] = Map
     {
         _ST.FALL_DUE: (frozenset({_SS.SCHEDULED}), _SS.PENDING),
         _ST.CLAIM: (frozenset({_SS.PENDING}), _SS.SENDING),
-        _ST.ACCEPT: (frozenset({_SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
+        # A response or a callback may come after it was found missing, before it is sent again.
+        _ST.ACCEPT: (frozenset({_SS.PENDING, _SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
         _ST.REFUSE: (frozenset({_SS.SENDING}), _SS.FAILED),
         _ST.POSTPONE: (frozenset({_SS.SENDING}), _SS.PENDING),
         _ST.LOSE: (frozenset({_SS.SENDING}), _SS.UNKNOWN),
-        _ST.CONFIRM: (frozenset({_SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
-        _ST.MISS: (frozenset({_SS.SENDING, _SS.UNKNOWN, _SS.SENT}), _SS.UNDELIVERED),
+        _ST.CONFIRM: (frozenset({_SS.PENDING, _SS.SENDING, _SS.UNKNOWN}), _SS.SENT),
+        _ST.MISS: (
+            frozenset({_SS.PENDING, _SS.SENDING, _SS.UNKNOWN, _SS.SENT}),
+            _SS.UNDELIVERED,
+        ),
         _ST.CANCEL: (frozenset({_SS.SCHEDULED, _SS.PENDING}), _SS.CANCELED),
+        _ST.REPEAT: (frozenset({_SS.UNKNOWN}), _SS.PENDING),
+        _ST.WITHDRAW: (frozenset({_SS.UNKNOWN}), _SS.CANCELED),
+        _ST.GIVE_UP: (frozenset({_SS.UNKNOWN}), _SS.FAILED),
         _ST.RETRY: (frozenset({_SS.PENDING, _SS.FAILED}), _SS.PENDING),
         _ST.REPLACE: (frozenset({_SS.FAILED, _SS.UNDELIVERED, _SS.UNKNOWN}), _SS.REPLACED),
         _ST.DISMISS: (frozenset({_SS.FAILED, _SS.UNDELIVERED}), _SS.CANCELED),

@@ -10,7 +10,7 @@ from offhook.core.lifecycle import SendState, State
 from offhook.doctor.files import deleted_in_use
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.errors import SchemaTooNew, StoreError
-from offhook.settings import Settings
+from offhook.settings import Settings, UnknownSendPolicy
 from offhook.stores import opened
 from offhook.stores.api import Counts
 from offhook.stores.migrations import migrations
@@ -145,5 +145,7 @@ def _unfinished(counts: Counts, settings: Settings) -> Findings:
     if number := counts.sends[SendState.UNKNOWN]:
         text = f"{number:,} replies may or may not have been sent"
         remedy = "Status callbacks settle them: check that Twilio reaches OFFHOOK_PUBLIC_URL."
+        if settings.unknown_sends is UnknownSendPolicy.ASK:
+            remedy += " Without one, they are looked up in Twilio's message list for ten hours."
         found.append(warn("replies", text, remedy))
     return found

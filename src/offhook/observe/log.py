@@ -8,7 +8,17 @@ from contextvars import ContextVar
 from typing import Any, Final, TextIO
 
 from offhook.core.lifecycle import NOT_DELIVERED, SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Reported, Sent, Sorted, Started
+from offhook.events import (
+    Answered,
+    Event,
+    Handled,
+    LookedUp,
+    Problem,
+    Reported,
+    Sent,
+    Sorted,
+    Started,
+)
 from offhook.observe.redaction import (
     is_ours,
     json_line,
@@ -70,6 +80,11 @@ _RUNS: Final[Mapping[Trigger, int]] = {
 _SENDS: Final[Mapping[SendTrigger, int]] = {
     SendTrigger.ACCEPT: logging.DEBUG,
     SendTrigger.REFUSE: logging.ERROR,
+}
+_LOOKED_UP: Final[Mapping[SendTrigger, int]] = {
+    SendTrigger.CONFIRM: logging.INFO,
+    SendTrigger.WITHDRAW: logging.INFO,
+    SendTrigger.GIVE_UP: logging.ERROR,
 }
 
 
@@ -204,18 +219,18 @@ def _traces(
 
 def _level(event: Event) -> int:  # noqa: PLR0911 - a table
     match event:
-        case Answered(error=""):
+        case Answered(error="") | Sorted() | Started():
             return logging.DEBUG
         case Answered(status=status):
             return logging.ERROR if status >= _HTTP_ERROR else logging.WARNING
-        case Sorted() | Started():
-            return logging.DEBUG
         case Reported(status=status):
             return logging.WARNING if status in NOT_DELIVERED else logging.DEBUG
         case Handled(trigger=trigger):
             return _RUNS.get(trigger, logging.INFO)
         case Sent(trigger=trigger):
             return _SENDS.get(trigger, logging.WARNING)
+        case LookedUp(trigger=trigger):
+            return logging.INFO if trigger is None else _LOOKED_UP.get(trigger, logging.WARNING)
         case Problem(resolved=resolved):
             return logging.INFO if resolved else logging.WARNING
 
@@ -228,6 +243,12 @@ def _sentence_of_answer(event: Answered) -> str:
     return f"{event.kind} {'repeated' if event.repeat else stored}"
 
 
+def _sentence_of_send(event: Sent | LookedUp) -> str:
+    if isinstance(event, LookedUp):
+        return f"unknown send {mask_numbers(event.identity)} looked up: {event.finding}"
+    return f"send {mask_numbers(event.identity)}: {event.trigger}"
+
+
 def _sentence(event: Event) -> str:  # noqa: PLR0911 - a table
     match event:
         case Answered():
@@ -238,8 +259,8 @@ def _sentence(event: Event) -> str:  # noqa: PLR0911 - a table
             return f"{event.kind} is handled"
         case Handled():
             return f"{event.kind} handled: {event.trigger}"
-        case Sent():
-            return f"send {mask_numbers(event.identity)}: {event.trigger}"
+        case Sent() | LookedUp():
+            return _sentence_of_send(event)
         case Reported():
             return f"a reply is {event.status}"
         case Problem():
@@ -286,6 +307,13 @@ def _fields(event: Event) -> dict[str, object]:
             }
         case Reported():
             found = {"message": event.message_id, "sid": printable(event.sid), "code": event.code}
+        case LookedUp():
+            found = {
+                "send": event.send_id,
+                "message": event.message_id,
+                "sent_sid": event.sid,
+                "trigger": event.trigger or "",
+            }
         case Problem():
             found = {"resolved": True} if event.resolved else {}
     return {name: value for name, value in found.items() if value != ""}

@@ -94,6 +94,12 @@ DELIVERIES: Final = Metric(
     "Status callbacks of replies, by status and by Twilio's error code.",
     ("status", "code"),
 )
+LOOKED_UP: Final = Metric(
+    "offhook_unknown_sends_looked_up_total",
+    _C,
+    "Unknown sends looked up in Twilio's message list.",
+    ("finding",),
+)
 PROBLEMS: Final = Metric(
     "offhook_troubles_total", _C, "Problems that were reported, by topic.", ("topic",)
 )
@@ -168,8 +174,8 @@ ALERTS: Final = Metric(
 BUILD: Final = Metric("offhook_build_info", _G, "1, for this version.", ("version",))
 
 COUNTED: Final = (
-    WEBHOOKS, PHASES, SORTED, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, DELIVERIES, PROBLEMS,
-    ACTIVE_PROBLEMS,
+    WEBHOOKS, PHASES, SORTED, RUNS, RUN_TIME, WAIT, SENDS, SEND_TIME, DELIVERIES, LOOKED_UP,
+    PROBLEMS, ACTIVE_PROBLEMS,
 )  # fmt: skip
 """Metrics that processes count in their `SharedCounters`."""
 

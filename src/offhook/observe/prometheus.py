@@ -14,10 +14,22 @@ from typing import Final
 from offhook.clock import elapsed
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
-from offhook.events import Answered, Event, Handled, Problem, Reported, Sent, Sorted, Topic
+from offhook.core.unknown_sends import Finding
+from offhook.events import (
+    Answered,
+    Event,
+    Handled,
+    LookedUp,
+    Problem,
+    Reported,
+    Sent,
+    Sorted,
+    Topic,
+)
 from offhook.observe.metrics import (
     ACTIVE_PROBLEMS,
     DELIVERIES,
+    LOOKED_UP,
     PHASES,
     PROBLEMS,
     RUN_TIME,
@@ -68,6 +80,8 @@ class PrometheusObserver:
                 self._count_send(event)
             case Reported():
                 self._numbers[self._place(DELIVERIES, event.status, event.code)] += 1
+            case LookedUp():
+                self._numbers[self._place(LOOKED_UP, event.finding)] += 1
             case Problem():
                 self._count_problem(event)
 
@@ -146,6 +160,8 @@ class PrometheusObserver:
             self._place(SENDS, "return", outcome)
         for status in ("delivered", "undelivered", "failed"):
             self._place(DELIVERIES, status, "")
+        for finding in Finding:
+            self._place(LOOKED_UP, finding)
         for topic in Topic:
             if topic.lasting:
                 self._numbers[self._place(ACTIVE_PROBLEMS, topic)] = 0

@@ -19,6 +19,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
 from offhook.core.search import Phrase
+from offhook.core.unknown_sends import Unknown, Verdict
 from offhook.errors import StoreError
 
 
@@ -188,6 +189,22 @@ class SendOutcome:
     error: str = ""
     delay: float = 0.0
     cost: Cost = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Unknown sends to one person, for which Twilio's message list is to be read.
+
+    Attributes:
+        recipients: the addresses under which the list has messages to the person.
+        sends: all of them; some have not been unknown for long.
+        witnesses: SIDs of messages that the list has if nothing is missing in it.
+    """
+
+    account_sid: str
+    recipients: tuple[str, ...]
+    sends: tuple[Unknown, ...]
+    witnesses: frozenset[str] = frozenset()
 
 
 W_contra = TypeVar("W_contra", contravariant=True)
@@ -389,9 +406,39 @@ class Ledger(Protocol):
     ) -> bool:
         """Apply a status callback, never backwards. Return whether it refers to a send.
 
-        With an id, a send still `sending` or `unknown` becomes `sent`, and its lane goes on. One
-        that was not delivered becomes `undelivered`. A callback never refers to a send of another
-        account than the one that signed it.
+        With an id, a send still `sending` or `unknown`, or `pending` once more, becomes `sent`,
+        and its lane goes on. One that was not delivered becomes `undelivered`. A callback never
+        refers to a send of another account than the one that signed it.
+        """
+        ...
+
+    async def claim_unknown(self, *, lease: float) -> Inquiry | None:
+        """Take the unknown sends to the person to whom one has been due longest; None if none is.
+
+        A send is due `FIRST_LOOK` seconds after it became unknown, then when its last verdict says,
+        and not any more after `LOOKED_FOR` seconds. For `lease` seconds nobody else gets these.
+        """
+        ...
+
+    async def known_sids(self, inquiry: Inquiry, sids: Sequence[str]) -> frozenset[str] | None:
+        """Return which SIDs belong to sends of the account.
+
+        None when something else to the person is being sent, or is unknown: its message may be in
+        a list, and nothing tells whose it is. Called once the list has been read.
+        """
+        ...
+
+    async def settle_unknown(self, verdicts: Sequence[Verdict]) -> Mapping[int, SendTrigger]:
+        """Record the verdicts on sends that were not found; return what happened, by send.
+
+        REPEAT makes a send pending again, unless it has been repeated `REPEATS` times (GIVE_UP), or
+        is no longer wanted (WITHDRAW): its person has opted out, or it is a slow notice of a
+        message that has settled. With MISSING, the store remembers since when it has been missing;
+        with UNCERTAIN, it forgets. What is not unknown any more, or was claimed anew, is left
+        alone.
+
+        Raises:
+            StoreUnavailable: nothing was written.
         """
         ...
 
@@ -733,8 +780,9 @@ class Inbox(Protocol):
         """Take the texts out of up to `limit` messages that are done or discarded; return how many.
 
         What remains of a form is `core.privacy.essentials`; errors, and the texts of its sends, are
-        emptied. A message with a send pending or sending has to wait; dead and parked ones keep
-        all, for a replay needs it. So are the texts of requests of which nothing is to be sent.
+        emptied. A message with a send pending or sending has to wait, or with one that may still
+        be looked up; dead and parked ones keep all, for a replay needs it. So are the texts of
+        requests of which nothing is to be sent or looked up.
         """
         ...
 

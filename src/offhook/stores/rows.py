@@ -7,9 +7,16 @@ from typing import Any, Final, NamedTuple
 
 from offhook.core.cost import ConversationSpent, DaySpent, Spending, Spent
 from offhook.core.keys import Kind
-from offhook.core.lifecycle import Delivery, SendState, State, Trigger
+from offhook.core.lifecycle import LIVE, Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.messages import Send
-from offhook.core.reasons import read
+from offhook.core.reasons import Cause, Error, read
+from offhook.core.unknown_sends import (
+    NOT_WANTED,
+    REPEATS,
+    Unknown,
+    is_service,
+    recipients_of,
+)
 from offhook.errors import LeaseLost
 from offhook.stores.api import (
     Attempt,
@@ -94,6 +101,54 @@ def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
     )
     # Sends of a request have the negative of its number.
     return SendClaim(id_, token, max(0, message), draft, tries, sid or "")
+
+
+def as_unknown(
+    row: Iterable[Any], *, written: float, lost: float, looks: int, missing: float | None
+) -> Unknown:
+    """Return a send to be looked up from its columns, and its times in seconds before now."""
+    id_, message, identity, sender, to, body, media, content_sid = row
+    return Unknown(
+        id=id_,
+        message_id=message,
+        identity=identity,
+        sender=sender,
+        to=to,
+        body=body,
+        media=tuple(json.loads(media)),
+        template=bool(content_sid),
+        written=written,
+        lost=lost,
+        looks=looks,
+        missing=missing,
+    )
+
+
+def listed_under(sends: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the addresses under which Twilio lists the messages to a person.
+
+    Args:
+        sends: sender and recipient of all unknown ones, to whichever of the person's addresses.
+    """
+    found = (recipients_of(to, services=is_service(sender)) for sender, to in sends)
+    return tuple(sorted({address for addresses in found for address in addresses}))
+
+
+def ending(repeats: int, identity: str, state: State | None) -> tuple[SendTrigger, Error]:
+    """Return what happens to a send that Twilio's list has lacked twice, and why.
+
+    Args:
+        repeats: how often it may still be sent again.
+        identity: of the send.
+        state: of its message; None if that is gone.
+    """
+    if repeats == NOT_WANTED:
+        return SendTrigger.WITHDRAW, Cause.OPTED_OUT()
+    if identity == SLOW_NOTICE and state not in LIVE:
+        return SendTrigger.WITHDRAW, ""
+    if repeats > 0:
+        return SendTrigger.REPEAT, ""
+    return SendTrigger.GIVE_UP, Cause.SEND_REPEATED(REPEATS + 1)
 
 
 def draft_columns(draft: Draft, clean: Callable[[str], str]) -> tuple[str, ...]:

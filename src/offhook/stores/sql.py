@@ -37,6 +37,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
+from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, NOT_WANTED
 from offhook.stores.api import MOST_COUNTED
 from offhook.stores.rows import SLOW_NOTICE, Stage
 
@@ -72,11 +73,15 @@ _WORDS: Final[Mapping[str, str]] = {
     "MAY_HAVE_LEFT": one_of(MAY_HAVE_LEFT),
     "NOT_DELIVERED": "(" + ", ".join(f"'{status}'" for status in sorted(NOT_DELIVERED)) + ")",
     "WITHDRAWN": one_of(send_sources(SendTrigger.CANCEL) | send_sources(SendTrigger.DISMISS)),
+    "may_be_unknown": one_of(send_sources(SendTrigger.LOSE) | {SendState.UNKNOWN}),
     "CRASHES_UNTIL_ALONE": str(CRASHES_UNTIL_ALONE),
     "CRASHES_UNTIL_DEAD": str(CRASHES_UNTIL_DEAD),
     "COUNTED_REPLIES": str(COUNTED_REPLIES),
     "MOST_COUNTED": str(MOST_COUNTED),
     "SLOW_NOTICE": SLOW_NOTICE,
+    "FIRST_LOOK": f"{FIRST_LOOK:g}",
+    "LOOKED_FOR": f"{LOOKED_FOR:g}",
+    "NOT_WANTED": f"{NOT_WANTED}",
     "messages_queue": str(MESSAGES),
     "sends_queue": str(SENDS),
 }

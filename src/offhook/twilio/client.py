@@ -70,11 +70,16 @@ class TwilioClient:
     Args:
         settings: `twilio_api` and the account's credentials.
         auth: other credentials than the settings'.
+
+    Attributes:
+        account_sid: of the settings.
+        answered_at: the time of the last response by Twilio's clock, as its header has it.
     """
 
     def __init__(self, settings: Settings, auth: tuple[str, str] | None = None) -> None:
         self._api = settings.twilio_api
         self.account_sid = settings.account_sid
+        self.answered_at = ""
         self._session = open_session(
             TIMEOUT,
             keep=_KEEP,
@@ -131,6 +136,7 @@ class TwilioClient:
         except (ClientError, TimeoutError) as error:
             where = urlsplit(url).netloc
             raise TwilioError(f"Twilio was not reached at {where}: {error_text(error)}") from error
+        self.answered_at = response.headers.get("Date", "")
         answer = object_of(response.content)
         if response.is_success and answer:
             return answer

@@ -14,7 +14,7 @@ from offhook.events import Observer, Problem, Topic
 from offhook.http_session import proxy_for
 from offhook.ingress.credentials import Credentials
 from offhook.ports import SenderLimit
-from offhook.settings import Settings
+from offhook.settings import Settings, UnknownSendPolicy
 from offhook.stores import store_of
 from offhook.stores.api import Store
 from offhook.stores.availability import wait_until_available
@@ -32,6 +32,7 @@ from offhook.worker.sending import SendLoop
 from offhook.worker.service import Worker
 from offhook.worker.sorter import Sorter
 from offhook.worker.takeover import Takeover
+from offhook.worker.unknown_sends import UnknownSends
 
 Lend = Callable[[Store], AbstractContextManager[None]]
 
@@ -168,7 +169,9 @@ class WorkerRole:
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
                 group.create_task(maintenance.run())
+                looking_up = group.create_task(self._look_up(store))
                 await stop.wait()
+                looking_up.cancel()
                 if sorter is not None:
                     sorter.stop()
                 deadline = time.monotonic() + settings.drain_timeout
@@ -186,6 +189,10 @@ class WorkerRole:
             raise first from None
         finally:
             await store.leave()
+
+    async def _look_up(self, store: Store) -> None:
+        if self._settings.unknown_sends is UnknownSendPolicy.ASK:
+            await UnknownSends(store, self._settings, self._observer).run()
 
 
 class _Twilio(NamedTuple):

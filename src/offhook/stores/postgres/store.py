@@ -1,17 +1,18 @@
 """The shared store: `api.Store`, kept in PostgreSQL."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from offhook.core.cost import Spending
 from offhook.core.inbound import Inbound
-from offhook.core.lifecycle import Delivery
+from offhook.core.lifecycle import Delivery, SendTrigger
 from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
+from offhook.core.unknown_sends import Verdict
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import (
     Claim,
@@ -23,6 +24,7 @@ from offhook.stores.api import (
     Filter,
     Found,
     History,
+    Inquiry,
     Overdue,
     Record,
     Retention,
@@ -45,6 +47,7 @@ from offhook.stores.postgres import (
     sends,
     settling,
     sorting,
+    unknown,
 )
 from offhook.stores.postgres.batching import Batches
 from offhook.stores.postgres.clock import StoreClock, check
@@ -242,6 +245,19 @@ class PostgresStore:
         self, send_id: int | None, sid: str, reported: Delivery, *, account_sid: str
     ) -> bool:
         return await self._put(self._reports, Reported(send_id, sid, reported, account_sid))
+
+    async def claim_unknown(self, *, lease: float) -> Inquiry | None:
+        if not await self._read(unknown.is_due):
+            return None
+        return await self._within(unknown.claim, lease=lease)
+
+    async def known_sids(self, inquiry: Inquiry, sids: Sequence[str]) -> frozenset[str] | None:
+        return await self._read(unknown.known_sids, inquiry, sids)
+
+    async def settle_unknown(self, verdicts: Sequence[Verdict]) -> Mapping[int, SendTrigger]:
+        happened = await self._within(unknown.settle, verdicts)
+        self._wake.wake()
+        return happened
 
     # Requests
 

@@ -43,10 +43,12 @@ SEND_IS_UNSETTLED: Final = (
     f"(state <> '{SendState.SENT}' AND state <> '{SendState.PENDING}' "
     f"AND state <> '{SendState.SENDING}')"
 )
+SEND_IS_UNKNOWN: Final = f"state = '{SendState.UNKNOWN}'"
 
 SQL: Final = SqlFiles(
     "offhook.stores.sqlite",
     is_live=IS_LIVE,
     send_is_live=SEND_IS_LIVE,
     send_is_unsettled=SEND_IS_UNSETTLED,
+    send_is_unknown=SEND_IS_UNKNOWN,
 )

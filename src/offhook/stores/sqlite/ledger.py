@@ -105,6 +105,7 @@ def cancel_lane(connection: sqlite3.Connection, now: int, lane: str) -> None:
     """Cancel the sends to a person who has opted out: the pending and the scheduled ones."""
     canceled = _cancel(connection, now, "lane = ?", (lane,))
     send_requests.ended(connection, now, canceled)
+    connection.execute(SQL["not_wanted"], (lane,))
 
 
 def claim(
@@ -189,8 +190,7 @@ def record_delivery(
         )
         # Twilio has it: what follows need not wait for the REST answer, which a dead worker's
         # lease would hold up for its whole time.
-        if lanes.holds(connection, SENDS, lane, token):
-            lanes.advance(connection, SENDS, lane, now)
+        _go_on(connection, lane, token, now)
     connection.execute(
         "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
         (sid, well_formed(kept.status), well_formed(kept.error_code), id_),
@@ -246,6 +246,14 @@ def _cost(settled: Settled) -> tuple[Any, ...]:
 
 def _due_heads(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Sequence[Any]]:
     return connection.execute(SQL["heads_of_sends"], (now, limit)).fetchall()
+
+
+def _go_on(connection: sqlite3.Connection, lane: str, token: int, now: int) -> None:
+    """Let what follows a send go, if nothing else of its lane is being sent."""
+    if lanes.holds(connection, SENDS, lane, token):
+        lanes.advance(connection, SENDS, lane, now)
+    else:
+        lanes.refresh(connection, SENDS, lane, now)
 
 
 def _had(connection: sqlite3.Connection, lane: str, identity: str, since: int) -> bool:

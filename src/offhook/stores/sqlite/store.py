@@ -10,12 +10,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from offhook.clock import NS_OF_MS
 from offhook.core.cost import Spending
 from offhook.core.inbound import Inbound
-from offhook.core.lifecycle import Delivery
+from offhook.core.lifecycle import Delivery, SendTrigger
 from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
+from offhook.core.unknown_sends import Verdict
 from offhook.stores.api import (
     Claim,
     Claimed,
@@ -26,6 +27,7 @@ from offhook.stores.api import (
     Filter,
     Found,
     History,
+    Inquiry,
     Overdue,
     Record,
     Retention,
@@ -49,6 +51,7 @@ from offhook.stores.sqlite import (
     sends,
     settling,
     sorting,
+    unknown,
 )
 from offhook.stores.sqlite.engine import Engine
 from offhook.stores.sqlite.presence import Presence, folder_of
@@ -202,6 +205,22 @@ class SqliteStore:
         return await self._write(
             ledger.record_delivery, send_id, sid, reported, account_sid=account_sid
         )
+
+    async def claim_unknown(self, *, lease: float) -> Inquiry | None:
+        # A read delays nothing; a claim that finds nothing may delay other writers.
+        if not await self._engine.read(
+            lambda connection: unknown.is_due(connection, self._clock.now())
+        ):
+            return None
+        return await self._write(unknown.claim, lease=lease)
+
+    async def known_sids(self, inquiry: Inquiry, sids: Sequence[str]) -> frozenset[str] | None:
+        return await self._engine.read(
+            lambda connection: unknown.known_sids(connection, self._clock.now(), inquiry, sids)
+        )
+
+    async def settle_unknown(self, verdicts: Sequence[Verdict]) -> Mapping[int, SendTrigger]:
+        return await self._write_and_wake(unknown.settle, verdicts)
 
     # Requests
 

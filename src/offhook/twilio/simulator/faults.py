@@ -1,6 +1,6 @@
 """The faults that the simulated Twilio can inject."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -26,6 +26,8 @@ class Trouble:
         answer_delay: seconds between accepting a send and answering it.
         media_missing: how often each file of a message is answered 404 before it is there.
         endless_media: files never end.
+        list_lag: seconds until an accepted message is in the message list.
+        failing_pages: pages of the message list, from 0, that are answered 500.
         undelivered: error codes by number: sends to it are `sent`, then `undelivered`.
         failed: error codes by number: sends to it are accepted, then `failed`.
     """
@@ -44,5 +46,7 @@ class Trouble:
     answer_delay: float = 0.0
     media_missing: int = 0
     endless_media: bool = False
+    list_lag: float = 0.0
+    failing_pages: Collection[int] = ()
     undelivered: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)

@@ -4,9 +4,8 @@ Twilio serves these resources from several hosts (api, messaging, monitor), the 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,11 +13,10 @@ from starlette.routing import Route
 
 from offhook.twilio.simulator.account import Account, Resource
 from offhook.twilio.simulator.connection_overrides import usable
+from offhook.twilio.simulator.paging import Page, listed
 from offhook.twilio.simulator.payloads import API_VERSION
 from offhook.twilio.simulator.rest_errors import NOT_FOUND, Authentication, RestError, form_of
 
-_MAX_PAGE: Final = 1_000
-_DEFAULT_PAGE: Final = 50
 _METHODS: Final = frozenset({"GET", "POST"})
 _JSON: Final = "application/json"
 
@@ -83,18 +81,7 @@ class Resources:
     def _list_numbers(self, request: Request, _body: bytes) -> Response:
         wanted = request.query_params.get("PhoneNumber", "")
         found = [one for one in self._account.numbers.values() if wanted in one["phone_number"]]
-        page, size, part = _part(request, found)
-        more = len(found) > (page + 1) * size
-        following = urlencode({**request.query_params, "Page": page + 1, "PageSize": size})
-        return JSONResponse(
-            {
-                "incoming_phone_numbers": part,
-                "page": page,
-                "page_size": size,
-                "next_page_uri": f"{request.url.path}?{following}" if more else None,
-                "uri": request.url.path,
-            }
-        )
+        return JSONResponse(listed(request, "incoming_phone_numbers", found))
 
     def _show_number(self, request: Request, _body: bytes) -> Response:
         return _shown(self._account.numbers.get(request.path_params["sid"]))
@@ -191,28 +178,16 @@ def _webhook(body: bytes) -> dict[str, str] | None:
     return given if isinstance(given, dict) else None
 
 
-def _part(request: Request, found: Sequence[Resource]) -> tuple[int, int, Sequence[Resource]]:
-    """Return the requested page: its number, size, and resources."""
-    size = min(_MAX_PAGE, max(1, _whole(request, "PageSize", _DEFAULT_PAGE)))
-    page = _whole(request, "Page", 0)
-    return page, size, found[page * size : (page + 1) * size]
-
-
-def _whole(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else default
-
-
 def _listed(request: Request, key: str, records: Iterable[Resource]) -> Response:
     """Return a list in the format of the newer APIs: absolute URLs, in `meta`."""
     found = list(records)
-    page, size, part = _part(request, found)
-    following = request.url.include_query_params(Page=page + 1, PageSize=size)
+    page = Page.of(request)
+    following = request.url.include_query_params(Page=page.number + 1, PageSize=page.size)
     meta = {
         "key": key,
-        "page": page,
-        "page_size": size,
+        "page": page.number,
+        "page_size": page.size,
         "url": str(request.url),
-        "next_page_url": str(following) if len(found) > (page + 1) * size else None,
+        "next_page_url": str(following) if page.has_more(found) else None,
     }
-    return JSONResponse({key: part, "meta": meta})
+    return JSONResponse({key: page.part(found), "meta": meta})

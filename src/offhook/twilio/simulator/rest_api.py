@@ -1,4 +1,4 @@
-"""The REST API of the simulated Twilio: creating and fetching messages.
+"""The REST API of the simulated Twilio: creating, listing and fetching messages.
 
 https://www.twilio.com/docs/messaging/api/message-resource
 """
@@ -27,9 +27,12 @@ from offhook.core.urls import leads_somewhere
 from offhook.twilio.simulator.addresses import is_brand, opted_out_as, unreachable
 from offhook.twilio.simulator.connection_overrides import usable
 from offhook.twilio.simulator.log import Outbound, RestCall, TypingShown
+from offhook.twilio.simulator.message_list import selected
 from offhook.twilio.simulator.messaging import Messaging
+from offhook.twilio.simulator.paging import Page, listed
 from offhook.twilio.simulator.payloads import API_VERSION
 from offhook.twilio.simulator.rest_errors import (
+    INTERNAL,
     NOT_FOUND,
     UNAUTHENTICATED,
     Authentication,
@@ -58,6 +61,7 @@ class RestApi:
         self.app = Starlette(
             routes=[
                 Route(f"{messages}.json", self._create, methods=["POST"]),
+                Route(f"{messages}.json", self._list, methods=["GET"]),
                 Route(f"{messages}/{{sid}}.json", self._fetch, methods=["GET"]),
                 Route("/v2/Indicators/Typing.json", self._show_typing, methods=["POST"]),
                 *others,
@@ -100,11 +104,25 @@ class RestApi:
             await first_report.wait()
         await asyncio.sleep(trouble.answer_delay)
         if messaging.happens(trouble.server_errors):
-            error = RestError(20500, "An internal server error has occurred", 500)
-            return outbound, error.response()
+            return outbound, INTERNAL.response()
         lost = messaging.happens(trouble.lost_answers)
         answer = _LostResponse if lost else JSONResponse
         return outbound, answer(_message(messaging.account_sid, outbound), 201, self._headers())
+
+    async def _list(self, request: Request) -> Response:
+        if refused := self._auth.refused(request):
+            return refused.response()
+        messaging, trouble = self._messaging, self._messaging.trouble
+        if Page.of(request).number in trouble.failing_pages:
+            return INTERNAL.response()
+        latest = time.time() - trouble.list_lag
+        found = [
+            _message(messaging.account_sid, one)
+            for one in messaging.history.outbound
+            if one.time <= latest
+        ]
+        fitting = selected(found, request.query_params)
+        return JSONResponse(listed(request, "messages", fitting), 200, self._headers())
 
     async def _fetch(self, request: Request) -> Response:
         if refused := self._auth.refused(request):

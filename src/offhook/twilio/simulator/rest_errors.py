@@ -31,6 +31,7 @@ class RestError:
 
 
 NOT_FOUND: Final = RestError(20404, "The requested resource was not found", 404)
+INTERNAL: Final = RestError(20500, "An internal server error has occurred", 500)
 UNAUTHENTICATED: Final = RestError(20003, "Authenticate", 401)
 
 

@@ -152,7 +152,7 @@ BEGIN
     _ended := ARRAY(
         SELECT lanes.lane FROM {lanes_in(sends, _locked)} AS given
           JOIN offhook.lanes ON lanes.queue = given.queue AND lanes.lane = given.lane
-         WHERE lanes.token = ANY(_tokens));
+         WHERE lanes.token = ANY(_tokens) OR lanes.until IS NULL);
     {advance(sends, _ended)};
 END $function$
 
@@ -272,7 +272,8 @@ BEGIN
                  WHERE id = ANY(_ids) AND lane = ANY(_locked) AND NOT sends.resting IS NULL
                 OFFSET 0) AS confirmed
           JOIN offhook.lanes ON lanes.queue = confirmed.queue
-           AND lanes.lane = confirmed.lane AND lanes.token = confirmed.token);
+           AND lanes.lane = confirmed.lane
+           AND (lanes.token = confirmed.token OR lanes.until IS NULL));
     {advance(sends, _ended)};
 END $function$
 

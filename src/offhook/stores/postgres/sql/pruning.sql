@@ -9,6 +9,11 @@ RETURNING 1
 NOT EXISTS (SELECT 1 FROM offhook.sends
              WHERE sends.message = messages.id AND sends.resting IS NULL)
 
+-- name: nothing_to_look_up
+NOT EXISTS (SELECT 1 FROM offhook.sends
+             WHERE sends.message = messages.id AND sends.resting = '{SendState.UNKNOWN}'
+               AND sends.settled > {now} - make_interval(secs => {LOOKED_FOR}))
+
 -- Lock messages whose time is over, but for those that are replayed just now.
 -- name: lock_expired
 SELECT id FROM offhook.messages
@@ -23,6 +28,7 @@ SELECT id FROM offhook.messages WHERE id = ANY($1::bigint[]) AND {nothing_to_sen
 -- name: lock_reducible
 SELECT id, lane, form FROM offhook.messages
  WHERE resting IN {SETTLED_WELL} AND NOT reduced AND settled IS NOT NULL AND {nothing_to_send}
+   AND {nothing_to_look_up}
  LIMIT $1 FOR UPDATE SKIP LOCKED
 
 -- name: reduce

@@ -213,6 +213,10 @@ SELECT id FROM offhook.send_requests
 UPDATE offhook.send_requests SET stage = {Stage.REDUCED} WHERE id = ANY(ARRAY(
     SELECT id FROM offhook.send_requests
      WHERE stage = {Stage.WRITTEN} AND due <= {now} AND {nothing_requested_is_live}
+       AND NOT EXISTS (
+           SELECT 1 FROM offhook.sends
+            WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
+              AND sends.settled > {now} - make_interval(secs => {LOOKED_FOR}))
      LIMIT $1 FOR UPDATE SKIP LOCKED))
 RETURNING id
 

@@ -58,7 +58,7 @@ AS $function$
 DECLARE
     _now timestamptz;
     _verdicts text[]; _told bytea[]; _opted_out bytea[]; _cancelled bytea[]; _sending bytea[];
-    _ended bytea[]; _draft record;
+    _ended bytea[]; _draft record; _ids_not_wanted bigint[];
 BEGIN
     {durably}
     {lock(messages, _lanes)};
@@ -131,6 +131,7 @@ BEGIN
                AND item.verdict = 'may' AND item.trigger IS NOT NULL
                AND (item.cancel OR NOT item.live AND sends.message = item.id
                                    AND sends.identity = '{SLOW_NOTICE}');
+            {not_wanted}
         END IF;
         IF cardinality(_opted_out) > 0 THEN
             {cancel_scheduled_in(_opted_out)}
@@ -165,3 +166,13 @@ BEGIN
            NULL::text, NULL::text, NULL::text, NULL::text, NULL::boolean
       FROM unnest(_verdicts) WITH ORDINALITY AS verdict (v, n);
 END $function$
+
+-- What may have left to a person who has opted out is not sent again, if it turns out that it has not.
+-- name: not_wanted
+_ids_not_wanted := ARRAY(
+    SELECT sends.id
+      FROM unnest(_lanes, _verdicts, _triggers, _cancels) AS item (lane, verdict, trigger, cancel)
+      JOIN offhook.sends ON sends.lane = item.lane AND sends.state IN {may_be_unknown}
+     WHERE item.cancel AND item.verdict = 'may' AND item.trigger IS NOT NULL);
+PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids_not_wanted) ORDER BY id FOR UPDATE;
+UPDATE offhook.sends SET repeats = {NOT_WANTED} WHERE id = ANY(_ids_not_wanted);

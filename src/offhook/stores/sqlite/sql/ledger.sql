@@ -82,3 +82,6 @@ UPDATE sends
        state = CASE WHEN state IN {send_sources(DISMISS)}
                     THEN '{send_target(REPLACE)}' ELSE state END
  WHERE message = ? AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
+
+-- name: not_wanted
+UPDATE sends SET repeats = {NOT_WANTED} WHERE lane = ? AND state IN {may_be_unknown}

@@ -5,6 +5,10 @@ NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND sends.{sen
 SELECT id FROM messages INDEXED BY messages_settled
  WHERE state IN {states} AND reduced IN (0, 1) AND settled < ? AND {nothing_to_send} LIMIT ?
 
+-- name: nothing_to_look_up
+NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND sends.{send_is_unknown}
+               AND sends.settled > ?)
+
 -- name: prune_keys
 DELETE FROM dedupe_keys
  WHERE key IN (SELECT key FROM dedupe_keys WHERE received < ? ORDER BY received LIMIT ?)
@@ -12,6 +16,7 @@ DELETE FROM dedupe_keys
 -- name: reducible
 SELECT id, form FROM messages INDEXED BY messages_settled
  WHERE state IN {SETTLED_WELL} AND reduced = 0 AND settled IS NOT NULL AND {nothing_to_send}
+   AND {nothing_to_look_up}
  LIMIT ?
 
 -- name: empty_sends

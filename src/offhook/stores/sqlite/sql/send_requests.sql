@@ -58,7 +58,10 @@ NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id AND sends.{sen
 
 -- name: reducible_requests
 SELECT id FROM send_requests INDEXED BY send_requests_due
- WHERE stage = {Stage.WRITTEN} AND due <= ? AND {nothing_requested_is_live} LIMIT ?
+ WHERE stage = {Stage.WRITTEN} AND due <= ? AND {nothing_requested_is_live}
+   AND NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id
+                      AND sends.{send_is_unknown} AND sends.settled > ?)
+ LIMIT ?
 
 -- name: expired_requests
 SELECT id FROM send_requests INDEXED BY send_requests_due

@@ -1,7 +1,8 @@
-"""The file of an arrivals log: an SQLite database beside the store, with a row for each commit.
+"""The file of an arrivals log: an SQLite database with a row for each commit.
 
-One process writes it, and the sorter reads it; SQLite makes sure that each row is there as a whole
-or not at all, and that a reader needs no lock that a writer would wait for
+Logs are beside a store in a file, or beside the path of a spool: their home. One process appends to
+each, and the sorter, or the forwarder, reads them all; SQLite makes sure that each row is there as
+a whole or not at all, and that a reader needs no lock that a writer would wait for
 (docs/decisions/0032-the-arrivals-log.md).
 """
 
@@ -10,6 +11,7 @@ import glob
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import count
@@ -45,6 +47,7 @@ _FREE: Final = 16_384  # pages, 64 MB: a log that is as good as always empty nee
 # Rows are written and read once, one after another.
 _CACHE_KIB: Final = 2048
 _COPIED: Final = 256  # rows that are copied with one commit
+_STEP: Final = 0.0005  # seconds between two attempts to write: the one who appends is quick
 _INFIX: Final = "-arrivals-"
 _ASIDE: Final = "-unreadable-"
 # The last is what a query gets of a database that has other tables.
@@ -92,6 +95,8 @@ class LogFile:
         self.path = path
         self._connection = connection
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # What people wrote is overwritten when it is trimmed.
+        connection.execute("PRAGMA secure_delete = ON")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise SchemaTooNew(f"a newer offhook has written {path}: start that one")
@@ -138,8 +143,6 @@ class LogFile:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if not version:
                 connection.executescript(_SCHEMA)
-            # What people wrote is overwritten when it is trimmed.
-            connection.execute("PRAGMA secure_delete = ON")
         except BaseException:
             connection.close()
             raise
@@ -172,7 +175,6 @@ class LogFile:
 
     def erase_set_aside(self, id_: int, rest: bytes | None) -> None:
         """Leave the rest of a batch that was set aside, or nothing of it; overwrite what goes."""
-        self._connection.execute("PRAGMA secure_delete = ON")
         if rest is None:
             self._connection.execute("DELETE FROM unsorted WHERE id = ?", (id_,))
         else:
@@ -269,13 +271,13 @@ class LogFile:
         Raises:
             sqlite3.DatabaseError: what is appended behind a damaged page can't be read.
         """
-        self._trim(position)
+        self.trim(position)
         self.checkpoint()
         self._shrink()
         self.read(position, 1)
 
-    def _trim(self, position: int) -> None:
-        """Remove all rows up to a place."""
+    def trim(self, position: int) -> None:
+        """Remove all rows up to a place. Whoever reads the log may do so as well."""
         if position <= self._trimmed:
             return
         with self._transaction():
@@ -285,7 +287,7 @@ class LogFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._begin()
         try:
             yield
             self._connection.execute("COMMIT")
@@ -293,6 +295,20 @@ class LogFile:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _begin(self) -> None:
+        """Begin to write, within a second: between two commits of the process that appends."""
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(_STEP)
+            else:
+                return
 
     def is_empty(self) -> bool:
         """Return whether all that was appended has been trimmed."""
@@ -334,7 +350,7 @@ class LogFile:
 
 
 class Slot:
-    """The right to write one of a store's logs, which ends with the process that has it.
+    """The right to write one of the logs, which ends with the process that has it.
 
     Not with its children: a forked one, such as a process pool of a handler's, may live on.
 
@@ -353,27 +369,27 @@ class Slot:
         _held.add(self)
 
     @classmethod
-    def take(cls, store: Path) -> Self:
+    def take(cls, home: Path) -> Self:
         """Take the first that no process has; that of a process that has died comes with its log.
 
         Args:
-            store: the path of the store's file.
+            home: the path that the logs are beside.
 
         Raises:
             OSError: no file can be made there.
         """
         for number in count(1):
-            if (slot := cls.try_take(path_of(store, number), store)) is not None:
+            if (slot := cls.try_take(path_of(home, number), home)) is not None:
                 return slot
         raise AssertionError
 
     @classmethod
-    def try_take(cls, path: Path, store: Path) -> Self | None:
+    def try_take(cls, path: Path, home: Path) -> Self | None:
         """Take the one of a log, or of whatever else has such a path; None if a process has it."""
         lock = path.with_name(path.name + "-lock")
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _give_to_owner(descriptor, store)
+            _give_to_owner(descriptor, home)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException as error:
             os.close(descriptor)
@@ -382,16 +398,16 @@ class Slot:
             raise
         return cls(path, lock, descriptor)
 
-    def check(self, store: Path) -> None:
-        """Look whether its log is where others look for those of the store.
+    def check(self, home: Path) -> None:
+        """Look whether its log is where others look for it.
 
         Raises:
             FileMoved: it is not: the store is a link, which leads to another one.
         """
-        home = _home(store)
-        found = home.parent == self.path.parent and self.path.name.startswith(home.name + _INFIX)
-        if not found and home.exists():
-            raise FileMoved(f"{store} leads to {home} now, not to what {self.path} is beside")
+        real = _real(home)
+        found = real.parent == self.path.parent and self.path.name.startswith(real.name + _INFIX)
+        if not found and real.exists():
+            raise FileMoved(f"{home} leads to {real} now, not to what {self.path} is beside")
 
     def is_held(self) -> bool:
         """Return whether the lock's name still leads to it: if not, others can take it too."""
@@ -469,26 +485,29 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _give_to_owner(descriptor: int, store: Path) -> None:
-    """Let the owner of the store use a file, where root runs a command that makes it first."""
+def _give_to_owner(descriptor: int, home: Path) -> None:
+    """Let the owner of the store use a file, where root runs a command that makes it first.
+
+    A spool has no file of its own: the directory's owner is taken for its owner.
+    """
     if os.geteuid() == 0:
         with suppress(OSError):
-            owner = store.stat()
+            owner = home.stat() if home.exists() else home.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def path_of(store: Path, number: int) -> Path:
-    """Return the path of a store's log."""
-    return beside(store, f"{_INFIX}{number}")
+def path_of(home: Path, number: int) -> Path:
+    """Return the path of a log."""
+    return beside(home, f"{_INFIX}{number}")
 
 
-def _home(store: Path) -> Path:
-    return Path(os.path.realpath(store))
+def _real(home: Path) -> Path:
+    return Path(os.path.realpath(home))
 
 
-def logs_of(store: Path) -> Iterator[Path]:
-    """Yield the paths of a store's logs, whoever writes them."""
-    first = path_of(store, 1)
+def logs_of(home: Path) -> Iterator[Path]:
+    """Yield the paths of all logs beside a path, whoever writes them."""
+    first = path_of(home, 1)
     prefix = first.name.removesuffix("1")
     with suppress(FileNotFoundError):
         for entry in os.scandir(first.parent):
@@ -496,10 +515,10 @@ def logs_of(store: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def put_aside(store: Path) -> Iterator[Path]:
-    """Yield the paths of a store's logs that could not be read."""
-    home = _home(store)
-    for path in home.parent.glob(f"{glob.escape(home.name)}{_INFIX}*{_ASIDE}*"):
+def put_aside(home: Path) -> Iterator[Path]:
+    """Yield the paths of the logs beside a path that could not be read."""
+    real = _real(home)
+    for path in real.parent.glob(f"{glob.escape(real.name)}{_INFIX}*{_ASIDE}*"):
         if not path.name.endswith(("-wal", "-shm")):
             yield path
 

@@ -33,13 +33,13 @@ class ArrivalsLog:
     longer for a hundred arrivals than for one, and no caller waits for two of them.
 
     Args:
-        store: the path of the store's file, beside which the log is.
+        home: the path that the log is beside: of a store's file, or of a spool.
         observer: called on the log's thread when a log was renamed, or copied to another file.
         wake: called after each commit, on the log's thread: there is something to sort.
     """
 
-    def __init__(self, store: Path, observer: Observer, wake: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, home: Path, observer: Observer, wake: Callable[[], None]) -> None:
+        self._home = home
         self._observer = observer
         self._wake = wake
         self._gathered: list[_Gathered] = []
@@ -103,7 +103,7 @@ class ArrivalsLog:
         return future
 
     async def trim(self, positions: Mapping[bytes, int]) -> bool:
-        """Remove what has been sorted; return whether nothing is left.
+        """Remove what has been sorted, and give back its place; return whether nothing is left.
 
         Args:
             positions: how far, by the names of logs; of this one too, unless nothing was sorted.
@@ -170,7 +170,7 @@ class ArrivalsLog:
                 _tell(
                     loop,
                     settle,
-                    partial(future.set_exception, failure("write", self._store, failed)),
+                    partial(future.set_exception, failure("write", self._home, failed)),
                 )
             except Exception as failed:  # noqa: BLE001 - it is the caller's, not the thread's
                 _tell(loop, settle, partial(future.set_exception, failed))
@@ -187,7 +187,7 @@ class ArrivalsLog:
             job()
 
     def _begin(self) -> None:
-        slot = Slot.take(self._store)
+        slot = Slot.take(self._home)
         try:
             self._file = self._open_any(slot)
         except BaseException:
@@ -225,7 +225,7 @@ class ArrivalsLog:
         try:
             self._append(arrivals)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            refusal = failure("write", self._store, error)
+            refusal = failure("write", self._home, error)
         if self._loop is not None:
             _tell(self._loop, self._committed, batch, refusal)
         if refusal is None:
@@ -264,7 +264,7 @@ class ArrivalsLog:
         self._move_if_lost()
         try:
             if self._slot is not None:
-                self._slot.check(self._store)
+                self._slot.check(self._home)
         except FileMoved as error:
             self._move(error)
 
@@ -275,7 +275,7 @@ class ArrivalsLog:
             self._move(error)
         if self._slot is not None and not self._slot.is_held():  # others may take it
             self._slot.release()
-            self._slot = Slot.try_take(self._slot.path, self._store)
+            self._slot = Slot.try_take(self._slot.path, self._home)
             if self._slot is None:
                 self._close_file()
                 self._begin()
@@ -285,7 +285,7 @@ class ArrivalsLog:
         lost, lost_slot = self._file, self._slot
         if lost is None or lost_slot is None:
             return
-        slot = Slot.take(self._store)
+        slot = Slot.take(self._home)
         try:
             file = self._open_any(slot)
             problem = lost_slot.move(lost, file, error)

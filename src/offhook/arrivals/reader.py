@@ -1,9 +1,9 @@
-"""Read the logs of a store, in the order in which their arrivals were received.
+"""Read the logs of a machine, in the order in which their arrivals were received.
 
 Two webhooks of one conversation may be in two logs. The second was received after the first had
 been acknowledged, and so after it was durable; yet a reader that has seen one log before the first
 came, and the other after the second did, would sort the second alone. So a round reads nothing that
-was received after it began: all processes of a machine go by one clock (`StoreClock`).
+was received after it began: all processes of a machine go by one clock.
 """
 
 import sqlite3
@@ -37,21 +37,21 @@ class Round(NamedTuple):
 
 
 class LogReader:
-    """The logs of a store, open for reading. Its methods block, on one thread at a time.
+    """The logs beside a path, open for reading. Its methods block, on one thread at a time.
 
     Args:
-        store: the path of the store's file.
-        clock: returns nanoseconds of the store's clock.
+        home: the path: of a store's file, or of a spool.
+        clock: returns nanoseconds of the clock by which arrivals are received.
         unreadable: called with a log that will never be read, or a part of it, and why.
     """
 
     def __init__(
         self,
-        store: Path,
+        home: Path,
         clock: Callable[[], int],
         unreadable: Callable[[Path, Exception], None],
     ) -> None:
-        self._store = store
+        self._home = home
         self._clock = clock
         self._unreadable = unreadable
         self._files: dict[Path, LogFile] = {}
@@ -119,6 +119,11 @@ class LogReader:
         since = [waiting.since for waiting in found if waiting.since is not None]
         return Waiting(sum(waiting.number for waiting in found), min(since, default=None))
 
+    def trim(self, positions: Mapping[bytes, int]) -> None:
+        """Remove what is up to the positions, whoever writes the logs. Raises as `read` does."""
+        for file in self._files.values():
+            self._try(None, file, file.trim, positions.get(file.name, 0))
+
     def ends(self) -> dict[bytes, int]:
         """Return the place of each log's last row. Raises as `read` does."""
         return {file.name: self._try(0, file, file.end) for file in self._refreshed()}
@@ -151,7 +156,7 @@ class LogReader:
 
     def _refreshed(self) -> list[LogFile]:
         """Return the files that are there now, each opened once."""
-        found = set(logs_of(self._store))
+        found = set(logs_of(self._home))
         for path in self._files.keys() - found:
             self._files.pop(path).close()
         for path in found:

@@ -22,7 +22,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         webhook: as it came; what it says of itself is read when it is sorted.
-        received: when it was, in nanoseconds of the store's clock.
+        received: when it was, in nanoseconds of the clock that the log goes by.
     """
 
     webhook: Webhook

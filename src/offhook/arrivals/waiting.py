@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from offhook.arrivals.file import Waiting
 from offhook.arrivals.reader import LogReader
 from offhook.arrivals.record import NS_OF_S
+from offhook.clock import elapsed_ns
 from offhook.core.lifecycle import State
 from offhook.errors import StoreUnavailable
 from offhook.stores.api import Counts, Store
@@ -28,10 +30,26 @@ async def waiting(
     Raises:
         StoreUnavailable: it or a log can't be read.
     """
-    positions = await store.positions()
+    return await _waiting(store.path, await store.positions(), at_most, thread)
 
+
+async def spooled(spool: Path) -> int:
+    """Return how many webhooks a machine's spool holds.
+
+    Args:
+        spool: its path.
+
+    Raises:
+        StoreUnavailable: a log can't be read.
+    """
+    return (await _waiting(spool, {}, None, None)).number
+
+
+async def _waiting(
+    home: Path, positions: Mapping[bytes, int], at_most: int | None, thread: Executor | None
+) -> Waiting:
     def look() -> Waiting:
-        reader = LogReader(store.path, store.now, lambda *_: None)
+        reader = LogReader(home, elapsed_ns, lambda *_: None)
         try:
             return reader.waiting(positions, at_most)
         finally:
@@ -40,12 +58,12 @@ async def waiting(
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, look)
     except (OSError, sqlite3.Error) as error:
-        raise unavailable(store.path, error) from error
+        raise unavailable(home, error) from error
 
 
-def unavailable(store: Path, error: Exception) -> StoreUnavailable:
+def unavailable(home: Path, error: Exception) -> StoreUnavailable:
     """Return the error of a log that can't be read. It doesn't say that the store is broken."""
-    return StoreUnavailable(f"cannot read the arrivals of {store}: {error}")
+    return StoreUnavailable(f"cannot read the arrivals of {home}: {error}")
 
 
 async def counts(store: Store) -> Counts:

@@ -2,38 +2,26 @@
 
 import asyncio
 import math
-import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from functools import partial
-from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from offhook.arrivals.file import LogFile, Slot, is_unreadable, logs_of
 from offhook.arrivals.logged import arrivals_wake
-from offhook.arrivals.reader import LogReader, Round
-from offhook.arrivals.record import NS_OF_S, Arrival
-from offhook.arrivals.waiting import unavailable, waiting
+from offhook.arrivals.logs import Logs, Readable
+from offhook.arrivals.reader import Round
+from offhook.arrivals.record import NS_OF_S
 from offhook.concurrency import wait_for_event
-from offhook.core.inbound import Inbound
-from offhook.errors import SchemaTooNew, StoreBroken, StoreError, StoreUnavailable
-from offhook.events import Observer, Problem, Sorted, Topic
+from offhook.errors import StoreBroken, StoreError, StoreUnavailable
+from offhook.events import Observer, Sorted
 from offhook.stores.api import Overtaken, Store
 from offhook.stores.availability import StoreWatch
-from offhook.stores.sqlite.files import beside
 from offhook.stores.sqlite.store import SqliteStore
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _AT_ONCE: Final = 256  # arrivals of each log: some milliseconds of a transaction
 _REST: Final = 2.0  # times as long as it took to sort a part of a backlog
 _POLL: Final = 1.0  # seconds after which to look although no wake-up came: they may be lost
 _OVERDUE: Final = 1.0  # seconds after which arrivals are sorted whoever leads
 _STANDING_IN: Final = 10.0  # seconds for which that goes on
-_TEND_EVERY: Final = 10.0  # seconds
 _LAST: Final = 1.0  # seconds for what is left when a worker ends: tens of thousands of messages
 _CATCH_UP_POLL: Final = 0.02  # seconds
 
@@ -58,14 +46,9 @@ class Sorter:
         self._stop_by = math.inf
         self._observer = observer
         self._watch = StoreWatch(observer, "messages are not handled")
-        self._reader = LogReader(store.path, store.now, self._report_unreadable)
-        # Of its own: handlers may keep all threads of the event loop's executor busy.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="offhook-sorter")
-        self._lead: Slot | None = None
+        self._logs = Logs(store.path, store.now, observer, role="sorter")
         self._stands_in_until = 0.0
         self._positions: dict[bytes, int] | None = None  # as the store has them, if it is known
-        self._next_tending = 0.0
-        self._reported: set[Path] = set()
 
     def stop(self, patience: float = _LAST) -> None:
         """Let `run` return once it has sorted what is there.
@@ -97,11 +80,11 @@ class Sorter:
                     # of what comes first need the time more.
                     await wait_for_event(self._stopped, _REST * (time.monotonic() - began))
                 else:
-                    leads = self._lead is not None or time.monotonic() < self._stands_in_until
-                    await wait_for_event(self._work if leads else self._stopped, _POLL)
+                    sorts = self._logs.leading or time.monotonic() < self._stands_in_until
+                    await wait_for_event(self._work if sorts else self._stopped, _POLL)
         finally:
             self._wake.close()
-            await self._close()
+            await self._logs.close()
 
     async def catch_up(self, patience: float) -> bool:
         """Have all that is in the logs now in the store, whoever sorts it; close.
@@ -119,7 +102,7 @@ class Sorter:
         try:
             goals: Mapping[bytes, int] = {}
             while True:
-                ends = await self._read(self._reader.ends)
+                ends = await self._logs.ends()
                 # Of one that is gone, another one holds what is to be sorted.
                 goals = {name: goals.get(name, end) for name, end in ends.items()}
                 more = await self._round()
@@ -135,12 +118,12 @@ class Sorter:
                     self._positions = None  # others sort too
                     await asyncio.sleep(_CATCH_UP_POLL)
         finally:
-            await self._close()
+            await self._logs.close()
 
     async def _sort_if_due(self) -> bool:
         """Sort a round, if that is for this process to do; return whether there is more."""
         try:
-            if not (self._leads() or await self._stands_in()):
+            if not (self._logs.lead() or await self._stands_in()):
                 return False
             more = await self._round()
             await self._tend()
@@ -156,8 +139,8 @@ class Sorter:
         """Return whether to sort although another process leads: it does not get to it."""
         if time.monotonic() < self._stands_in_until:
             return True
-        oldest = (await waiting(self._store, at_most=1, thread=self._thread)).since
-        if oldest is None or self._store.now() - oldest < _OVERDUE * NS_OF_S:
+        found = await self._logs.waiting(await self._store.positions(), at_most=1)
+        if found.since is None or self._store.now() - found.since < _OVERDUE * NS_OF_S:
             return False
         self._stands_in_until = time.monotonic() + _STANDING_IN
         self._positions = None
@@ -168,134 +151,41 @@ class Sorter:
         before, self._positions = self._positions, None  # until it is known again
         if before is None:
             before = dict(await self._store.positions())
-        found = await self._read(self._reader.read, before, _AT_ONCE)
+        found = await self._logs.read(before, _AT_ONCE)
         if found.positions:
             try:
                 await self._sort(found, before)
             except Overtaken:
                 self._stands_in_until = 0.0  # another process gets to it after all
-                return self._lead is not None
+                return self._logs.leading
         self._positions = before | found.positions
         return found.more
 
     async def _sort(self, found: Round, before: Mapping[bytes, int]) -> None:
-        webhooks = await self._read_each(found.arrivals)
-        arrived = [(inbound, arrival.received) for arrival, inbound in webhooks]
+        webhooks = await self._logs.readable(found.arrivals)
         try:
-            new = await self._store.sort(arrived, found.positions, before)
+            new = await self._store_all(webhooks, found.positions, before)
         except (StoreUnavailable, Overtaken):
             raise
-        except StoreError:  # about one of them, which is found out by storing each by itself
-            new = await self._sort_each(webhooks)
+        except StoreError:
+            new = await self._logs.store_each(webhooks, lambda some: self._store_all(some, {}, {}))
             await self._store.sort((), found.positions, before)
-        if arrived:
-            waited = (self._store.now() - arrived[0][1]) / NS_OF_S
+        if webhooks:
+            waited = (self._store.now() - webhooks[0][0].received) / NS_OF_S
             self._observer(Sorted(sum(new), len(new) - sum(new), waited))
 
-    async def _read_each(self, arrivals: Sequence[Arrival]) -> Sequence[tuple[Arrival, Inbound]]:
-        """Read what each says of itself, and set aside those that can't be read."""
-        read = []
-        for arrival in arrivals:
-            try:
-                read.append((arrival, Inbound.of(arrival.webhook)))
-            except ValueError as error:
-                await self._set_aside(arrival, "a webhook", str(error))
-        return read
-
-    async def _sort_each(self, webhooks: Sequence[tuple[Arrival, Inbound]]) -> Sequence[bool]:
-        """Store each by itself, and set aside those that can't be. Return which were new."""
-        results = await asyncio.gather(
-            *[
-                self._store.sort([(inbound, arrival.received)], {}, {})
-                for arrival, inbound in webhooks
-            ],
-            return_exceptions=True,
-        )
-        new: list[bool] = []
-        for (arrival, inbound), result in zip(webhooks, results, strict=True):
-            if not isinstance(result, BaseException):
-                new += result
-            elif isinstance(result, StoreError) and not isinstance(result, StoreUnavailable):
-                await self._set_aside(arrival, ascii(inbound.sid), str(result))
-            else:
-                raise result
-        return new
-
-    async def _set_aside(self, arrival: Arrival, name: str, reason: str) -> None:
-        path = await self._read(self._reader.set_aside, [arrival], reason)
-        self._observer(Problem(Topic.ARRIVALS, f"{name} was set aside in {path}: {reason}"))
+    async def _store_all(
+        self,
+        webhooks: Sequence[Readable],
+        positions: Mapping[bytes, int],
+        before: Mapping[bytes, int],
+    ) -> Sequence[bool]:
+        arrived = [(inbound, arrival.received) for arrival, inbound in webhooks]
+        return await self._store.sort(arrived, positions, before)
 
     async def _tend(self) -> None:
-        """Trim the logs whose processes have ended, and put aside what can't be read of them."""
-        if time.monotonic() < self._next_tending or self._positions is None:
-            return
-        self._next_tending = time.monotonic() + _TEND_EVERY
-        with suppress(StoreUnavailable):  # there will be another time
-            for path in await self._read(lambda: list(logs_of(self._store.path))):
-                await self._read(self._tend_one, path, self._positions)
-
-    def _tend_one(self, path: Path, positions: Mapping[bytes, int]) -> None:
-        slot = Slot.try_take(path, self._store.path)
-        if slot is None:  # its process trims it
-            return
-        try:
-            with closing(slot.open()) as file:
-                self._trim(slot, file, positions.get(file.name, 0))
-        except SchemaTooNew:  # a worker of that version trims it; the reader has reported it
-            return
-        except sqlite3.DatabaseError as error:
-            if not is_unreadable(error):
-                raise
-            self._observer(slot.put_aside(error))
-        finally:
-            slot.release()
-
-    def _trim(self, slot: Slot, file: LogFile, position: int) -> None:
-        try:
-            file.tidy(position)
-        except sqlite3.DatabaseError as error:
-            if not is_unreadable(error):
-                raise
-            other = Slot.take(self._store.path)
-            try:
-                with closing(other.open()) as to:
-                    self._observer(slot.move(file, to, error))
-            finally:
-                other.release()
-
-    async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do something with the logs, on another thread.
-
-        Raises:
-            StoreUnavailable: it can't be done at present.
-        """
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
-        except (OSError, sqlite3.Error) as error:
-            raise unavailable(self._store.path, error) from error
-
-    def _leads(self) -> bool:
-        if self._lead is None:
-            store = self._store.path
-            with suppress(OSError):  # there will be another time
-                self._lead = Slot.try_take(beside(store, "-sorter"), store)
-        return self._lead is not None
-
-    def _report_unreadable(self, path: Path, error: Exception) -> None:
-        if path not in self._reported:
-            self._reported.add(path)
-            self._observer(Problem(Topic.ARRIVALS, f"{path} can't be read: {error}"))
-
-    async def _close(self) -> None:
-        try:
-            await self._read(self._reader.close)
-        finally:
-            self._thread.shutdown(wait=False)
-            if self._lead is not None:
-                self._lead.release()
-                self._lead = None
-            self._positions = None
+        if self._positions is not None:
+            await self._logs.tend(self._positions)
 
 
 async def catch_up(store: Store, observer: Observer, *, patience: float) -> bool:

@@ -26,6 +26,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.results import Run, is_partial
+from offhook.arrivals.direct import reading
 from offhook.cache import open_cache
 from offhook.cache.redis import MISSES, LookupSampling, RedisCache
 from offhook.cache.redis_connection import RedisConnection
@@ -33,7 +34,6 @@ from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ports import ValidationCache
 from offhook.settings import Settings
 from offhook.stores import open_store

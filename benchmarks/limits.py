@@ -28,11 +28,11 @@ from benchmarks.peers.table import Peer
 from benchmarks.processes import Process, command_line, cpu_seconds, memory
 from benchmarks.results import Run, is_partial
 from benchmarks.stage import Servers, Stage, staged
+from offhook.arrivals.direct import reading
 from offhook.bench.load import Load
 from offhook.bench.requests import Mix, RequestKind, SignedRequest
 from offhook.bench.results import Results
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.settings import Settings
 from offhook.stores import store_of
 from testing.ports import free_port

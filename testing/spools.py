@@ -7,32 +7,27 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
-    AsyncExitStack,
     asynccontextmanager,
     contextmanager,
 )
 from pathlib import Path
 
-from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.spool import SqliteSpool, open_spool
+from offhook.arrivals.breaker import Breaker
+from offhook.arrivals.file import Slot
+from offhook.arrivals.spool import Spool
+from offhook.arrivals.spooled import SpooledStore
+from offhook.arrivals.waiting import spooled
 from offhook.concurrency import Deadline
-from offhook.core.inbound import Inbound
-from offhook.events import Event, Problem, Topic
+from offhook.core.inbound import Webhook
+from offhook.events import Event, Problem, Sorted, Topic
 from offhook.stores import open_store
-from offhook.stores.api import Filter, Record, Spool, Store
-from offhook.stores.sqlite.store import SqliteStore
-from testing.stores import inbound
+from offhook.stores.api import Filter, Record, Store
+from offhook.stores.sqlite.files import beside
+from testing.stores import webhook
 
 PATIENCE = 60.0  # seconds; for machines that do other things too
 _IMPATIENT = 0.1  # seconds
-
-
-async def keep(file: Store | Spool, inbound: Inbound) -> bool:
-    """Have a store or a spool keep a webhook."""
-    if isinstance(file, SqliteStore):
-        return await file.accept(inbound)
-    assert isinstance(file, SqliteSpool)
-    return await file.append(inbound)
+VICTIM = "victim"
 
 
 class Machine:
@@ -49,16 +44,17 @@ class Machine:
         self.opened = 0
 
     @property
-    def spool_url(self) -> str:
-        return f"sqlite:///{self.path}/spool.db"
+    def spool(self) -> Path:
+        return self.path / "spool.db"
 
     def open_store(self) -> Store:
         self.opened += 1
         return open_store(f"sqlite:///{self.database}")
 
     def observe(self, event: Event) -> None:
-        assert isinstance(event, Problem)
-        self.problems.append(event)
+        if not isinstance(event, Sorted):
+            assert isinstance(event, Problem)
+            self.problems.append(event)
 
     def told(self, topic: Topic) -> Sequence[str]:
         return [problem.text for problem in self.problems if problem.topic == topic]
@@ -71,14 +67,14 @@ class Machine:
         outage. One that is locked fails sooner, for SQLite gives up after a second.
         """
         store = Breaker(self.open_store, self.observe, patience=patience)
-        way = Way(self, store, open_spool(self.spool_url))
-        await way.spooling.start()
+        way = Way(self, store, Spool(self.spool, self.observe))
+        await way.entrance.open()
         try:
             if self.folder.exists():
                 await eventually(lambda: store.up)
             yield way
         finally:
-            await way.spooling.stop()
+            await way.entrance.close()
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep all others from writing to the store: it is there, and does not answer."""
@@ -94,31 +90,26 @@ class Machine:
         finally:
             elsewhere.rename(self.folder)
 
-    @asynccontextmanager
-    async def frozen(self) -> AsyncIterator[None]:
-        """Let nobody forward: a process that does nothing has the lead. Entered before all."""
-        spool = open_spool(self.spool_url)
-        await spool.open()
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let nobody forward: a process that does nothing leads. Entered before all."""
+        lead = Slot.try_take(beside(self.spool, "-forwarder"), self.spool)
+        assert lead is not None
         try:
-            assert spool.lead()
             yield
         finally:
-            await spool.close()
+            lead.release()
 
     async def waiting(self) -> int:
         """Return how many webhooks are in the spool."""
-        async with AsyncExitStack() as stack:
-            spool = open_spool(self.spool_url)
-            await spool.open()
-            stack.push_async_callback(spool.close)
-            return await spool.count()
+        return await spooled(self.spool)
 
     async def stored(self) -> Sequence[Record]:
         """Return what the store has, in the order it came in."""
         store = open_store(f"sqlite:///{self.database}")
         await store.open()
         try:
-            return (await store.find(Filter(limit=10_000)))[::-1]
+            return (await store.find(Filter(limit=1_000_000)))[::-1]
         finally:
             await store.close()
 
@@ -137,11 +128,11 @@ class Way:
         self._machine = machine
         self.store = store
         self.spool = spool
-        self.spooling = Spooling(store, store.accept, spool, machine.observe)
+        self.entrance = SpooledStore(store, spool, machine.observe, patience=0.5)
 
-    async def accept(self, *inbounds: Inbound) -> list[bool]:
+    async def accept(self, *webhooks: Webhook) -> list[bool]:
         """Accept webhooks, each when the one before is acknowledged."""
-        return [await self.spooling.append(inbound) for inbound in inbounds]
+        return [await self.entrance.accept(one) for one in webhooks]
 
     @asynccontextmanager
     async def cut_off(self) -> AsyncIterator[None]:
@@ -153,7 +144,7 @@ class Way:
             # However long it waited, there would be no answer.
             deadline, self.store._deadline = self.store._deadline, Deadline(_IMPATIENT)
             try:
-                await self.accept(inbound(secrets.token_hex(4), "victim"))
+                await self.accept(webhook(secrets.token_hex(4), VICTIM))
             finally:
                 self.store._deadline = deadline
             yield
@@ -194,10 +185,12 @@ async def eventually(true: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 def sids(records: Sequence[Record], lane: str | None = None) -> list[str]:
+    """Return those of a lane, as `webhook` has it; without one all but the victims'."""
+    sender = f"+1555{lane}"
     return [
         record.sid
         for record in records
-        if record.lane == lane or (lane is None and record.lane != "victim")
+        if record.sender == sender or (lane is None and record.sender != f"+1555{VICTIM}")
     ]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import uvicorn
 from starlette.types import ASGIApp
 
+from offhook.arrivals.direct import reading
 from offhook.core.keys import Kind
 from offhook.core.requests import Request
 from offhook.core.responses import Answer
@@ -22,7 +23,6 @@ from offhook.events import Answered, Event, Problem
 from offhook.ingress.direct import Webhooks
 from offhook.ingress.reading import Reader
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.process.server import server_for
 from offhook.settings import Settings

@@ -52,7 +52,7 @@ class Answered(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """Webhooks were moved from the arrivals logs into the store.
+    """Webhooks were moved from arrivals logs, those of a store or of a spool, into the store.
 
     Attributes:
         new: how many were stored.
@@ -230,7 +230,7 @@ class Topic(StrEnum):
         "arrivals",
         (
             "an arrivals log can't be read, was renamed, or had to be copied to another file; or a "
-            "webhook in it could not be sorted, and was set aside"
+            "webhook in it could not be stored, and was set aside"
         ),
     )
     SPOOL = (

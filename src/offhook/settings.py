@@ -358,8 +358,18 @@ class Settings:
 
     @property
     def spool_file(self) -> Path | None:
-        """The spool's file; None without a spool."""
-        return sqlite_file(self.spool.get_secret_value())
+        """The path that the spool's files are beside; None without a spool."""
+        return None if self.store_file else sqlite_file(self.spool.get_secret_value())
+
+    @property
+    def homes_of_logs(self) -> list[Path]:
+        """The paths that arrivals logs may be beside, on this machine."""
+        return [path for path in (self.store_file, self.spool_file) if path is not None]
+
+    @property
+    def unused_spool(self) -> Path | None:
+        """The spool that is set, and not needed; an earlier version may have used it."""
+        return sqlite_file(self.spool.get_secret_value()) if self.store_file else None
 
     @property
     def opt_outs(self) -> OptOuts:

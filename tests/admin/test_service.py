@@ -1,40 +1,32 @@
 """The admin process' application, with a real store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from mmap import mmap
 from pathlib import Path
-from types import MappingProxyType
 
 import httpx2
 
 from offhook.admin.service import Admin
-from offhook.arrivals.spool import open_spool
+from offhook.arrivals.spool import Spool
 from offhook.core.lifecycle import Trigger
 from offhook.events import Event, Problem
 from offhook.observe.shared_counters import SharedCounters
 from offhook.settings import Settings
 from offhook.stores.api import Settlement
 from testing.plain_http import PlainAsyncClient
-from testing.stores import claim_one, inbound, opened
+from testing.stores import claim_one, inbound, opened, webhook
 
 VERSION = "1.2.3"
 
 
 @asynccontextmanager
-async def running(
-    path: Path,
-    told: list[Event],
-    *,
-    counters: Mapping[str, mmap] = MappingProxyType({}),
-    **given: str,
-) -> AsyncIterator[Admin]:
-    settings = Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db", **given)
+async def running(path: Path, told: list[Event]) -> AsyncIterator[Admin]:
+    settings = Settings.load(env_file=None, store=f"sqlite:///{path}/offhook.db")
     async with opened(path / "offhook.db"):
         pass  # made by those who need it; the admin process waits for it
-    admin = Admin(settings, told.append, version=VERSION, counters=counters)
+    admin = Admin(settings, told.append, version=VERSION, counters={})
     stop = asyncio.Event()
     task = asyncio.create_task(admin.run(stop))
     try:
@@ -78,19 +70,16 @@ async def test_a_dead_letter_is_an_alert_until_somebody_sees_to_it(tmp_path: Pat
 
 
 async def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
-    spool = f"sqlite:///{tmp_path}/spool.db"
-    writer = open_spool(spool)
+    writer = Spool(tmp_path / "spool.db", print)
     await writer.open()
-    await writer.append(inbound("SM1", "lane"))
-    ingress = {"ingress-1": SharedCounters.alone().memory}
-    async with running(tmp_path, [], counters=ingress, spool=spool) as admin:
-        async with asyncio.timeout(60):
-            while (await admin.monitor.snapshot()).spooled is None:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.01)
-        assert "offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text
+    await writer.append(webhook("SM1"))
+    away, spool = "postgresql://127.0.0.1:1/away", f"sqlite:///{tmp_path}/spool.db"
+    settings = Settings.load(env_file=None, store=away, spool=spool)
+    machine = {"ingress-1": SharedCounters.alone().memory}
+    for counters, told in ((machine, True), ({}, False)):
+        admin = Admin(settings, print, version=VERSION, counters=counters)
+        assert ("offhook_spool_messages 1.0" in (await get(admin, "/metrics")).text) is told
     await writer.close()
-    async with running(tmp_path, [], counters={}, spool=spool) as admin:
-        assert "offhook_spool_messages 1.0" not in (await get(admin, "/metrics")).text
 
 
 async def looks(admin: Admin, times: int) -> None:

@@ -16,19 +16,21 @@ from typing import Self
 import asyncpg
 import pytest
 
-from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.spool import open_spool
+from offhook.arrivals.breaker import Breaker
+from offhook.arrivals.spool import Spool
+from offhook.arrivals.spooled import SpooledStore
 from offhook.errors import StoreUnavailable
-from offhook.events import Event, Problem
+from offhook.events import Event, Problem, Sorted
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
 from testing.postgres import PostgresServer, postgres
 from testing.roles import Site, ended, in_thread, listening, site, working
 from testing.spools import eventually
-from testing.stores import inbound
+from testing.stores import webhook
 
-EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(30)]
+EVERYTHING = [webhook(f"SM{n:03}", f"lane{n % 7}") for n in range(30)]
+SIDS = [f"SM{n:03}" for n in range(30)]
 
 # What a migration can meet. The first, a session that is within its own; the second, one that uses
 # the table, beside which no index can be built.
@@ -162,20 +164,21 @@ class Ingress:
         self._url = url
         self.attempts = 0
         self.problems: list[Problem] = []
-        spool = open_spool(f"sqlite:///{path}/spool.db")
+        spool = Spool(path / "spool.db", self._observe)
         self.store = Breaker(self._open_store, self._observe, patience=0.5)
-        self.spooling = Spooling(self.store, self.store.accept, spool, self._observe)
+        self.entrance = SpooledStore(self.store, spool, self._observe, patience=0.5)
 
     def _open_store(self) -> Store:
         self.attempts += 1
         return open_store(self._url)
 
     def _observe(self, event: Event) -> None:
-        assert isinstance(event, Problem)
-        self.problems.append(event)
+        if not isinstance(event, Sorted):
+            assert isinstance(event, Problem)
+            self.problems.append(event)
 
     async def accept_everything(self) -> list[bool]:
-        return [await self.spooling.append(one) for one in EVERYTHING]
+        return [await self.entrance.accept(one) for one in EVERYTHING]
 
     async def told(self, text: str) -> None:
         await eventually(lambda: any(text in problem.text for problem in self.problems))
@@ -187,7 +190,7 @@ async def test_an_ingress_acknowledges_and_one_attempt_finishes(
 ) -> None:
     here = Ingress(tmp_path, url)
     async with Holdup(url, holdup) as held:
-        await here.spooling.start()
+        await here.entrance.open()
         assert all(await here.accept_everything())
         await here.told(f"webhooks are kept in the spool: {place(url)}: {reason}")
         with pytest.raises(StoreUnavailable):
@@ -198,10 +201,10 @@ async def test_an_ingress_acknowledges_and_one_attempt_finishes(
         await here.told(f"{len(EVERYTHING)} webhooks were forwarded")
         assert here.attempts == 1
         assert began in {None, await held.applied()}
-    await here.spooling.stop()
+    await here.entrance.close()
     async with opened(url) as store:
         stored = await store.find(Filter(limit=100))
-    assert sorted(one.sid for one in stored) == [one.sid for one in EVERYTHING]
+    assert sorted(one.sid for one in stored) == SIDS
 
 
 async def test_a_migration_that_fails_is_tried_again_and_why_is_told(
@@ -209,23 +212,23 @@ async def test_a_migration_that_fails_is_tried_again_and_why_is_told(
 ) -> None:
     here = Ingress(tmp_path, url)
     async with Holdup(url, A_TABLE) as held:
-        await here.spooling.start()
+        await here.entrance.open()
         await here.told(OURS)
         await held.break_off()
         await here.told("terminating connection due to administrator command")
         await held.let_go()
         await here.told("the store is back")
         assert here.attempts > 1
-    await here.spooling.stop()
+    await here.entrance.close()
 
 
 async def test_an_ingress_that_stops_leaves_no_migration_going_on(tmp_path: Path, url: str) -> None:
     here = Ingress(tmp_path, url)
     async with Holdup(url, A_TABLE) as held:
-        await here.spooling.start()
+        await here.entrance.open()
         assert all(await here.accept_everything())
         await held.migrating()
-        await here.spooling.stop()
+        await here.entrance.close()
         await eventually(held.is_over)  # though the table is not free yet
         await here.told(f"{len(EVERYTHING)} webhooks are left in it")
 

@@ -4,6 +4,7 @@ Every webhook is acknowledged all the same, and stored once.
 """
 
 import asyncio
+import resource
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -12,21 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from offhook.arrivals import Breaker, Spooling
-from offhook.arrivals.spool import open_spool
-from offhook.core.inbound import Inbound
+from offhook.arrivals.breaker import Breaker
+from offhook.arrivals.file import LogFile, logs_of
+from offhook.arrivals.record import unpack
+from offhook.arrivals.spool import Spool
+from offhook.arrivals.spooled import SpooledStore
+from offhook.core.inbound import Inbound, Webhook
 from offhook.core.keys import Kind
 from offhook.errors import StoreUnavailable
-from offhook.events import Event, Problem, Topic
+from offhook.events import Event, Problem, Sorted, Topic
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record, Store
 from testing.postgres import PostgresServer, postgres
 from testing.proxy import Proxy
 from testing.roles import ended, in_thread, listening, site, working
 from testing.spools import PATIENCE, eventually, sids
-from testing.stores import inbound
+from testing.stores import inbound, webhook
 
-EVERYTHING = [inbound(f"SM{n:03}", f"lane{n % 7}") for n in range(90)]
+LANES = [f"lane{n}" for n in range(7)]
+EVERYTHING = [webhook(f"SM{n:03}", LANES[n % 7]) for n in range(90)]
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +53,17 @@ class Ingress:
         self.proxy = proxy
         self.problems: list[Problem] = []
         self.store = Breaker(lambda: open_store(proxy.url), self._observe, patience=patience)
-        self.spool = open_spool(f"sqlite:///{path}/spool.db")
-        self.spooling = Spooling(self.store, self.store.accept, self.spool, self._observe)
+        self.spool = Spool(path / "spool.db", self._observe)
+        self.entrance = SpooledStore(self.store, self.spool, self._observe, patience=0.5)
 
     def _observe(self, event: Event) -> None:
-        assert isinstance(event, Problem)
-        self.problems.append(event)
+        if not isinstance(event, Sorted):
+            assert isinstance(event, Problem)
+            self.problems.append(event)
 
-    async def accept(self, *inbounds: Inbound) -> list[bool]:
+    async def accept(self, *webhooks: Webhook) -> list[bool]:
         """Accept webhooks, each when the one before is acknowledged."""
-        return [await self.spooling.append(one) for one in inbounds]
+        return [await self.entrance.accept(one) for one in webhooks]
 
     async def forwarded(self) -> Sequence[Record]:
         """Wait until the spool is empty; return what the store has, in its order.
@@ -81,12 +87,12 @@ async def ingress(path: Path, url: str, *, patience: float = PATIENCE) -> AsyncI
     """
     async with Proxy(url).serve() as proxy:
         one = Ingress(path, url, proxy, patience)
-        await one.spooling.start()
+        await one.entrance.open()
         try:
             await eventually(lambda: one.store.up)
             yield one
         finally:
-            await one.spooling.stop()
+            await one.entrance.close()
 
 
 @asynccontextmanager
@@ -104,11 +110,11 @@ async def stored(url: str) -> Sequence[Record]:
         return (await store.find(Filter(limit=10_000)))[::-1]
 
 
-def check(records: Sequence[Record], expected: Sequence[Inbound]) -> None:
+def check(records: Sequence[Record], expected: Sequence[Webhook]) -> None:
     """Each is there once, in its lane's order."""
-    assert sorted(sids(records)) == sorted(one.sid for one in expected)
-    for lane in {record.lane for record in records}:
-        assert sids(records, lane) == sorted(sids(records, lane))
+    assert sorted(sids(records)) == sorted(Inbound.of(one).sid for one in expected)
+    for lane in LANES:
+        assert sids(records, lane) == sorted(sids(records, lane)) != []
 
 
 async def test_a_server_that_is_killed_and_comes_back(
@@ -119,7 +125,7 @@ async def test_a_server_that_is_killed_and_comes_back(
         await asyncio.to_thread(server.stop, "immediate")
         assert all(await here.accept(*EVERYTHING[30:60]))
         # Twilio delivers one of them once more.
-        assert await here.accept(EVERYTHING[45]) == [False]
+        await here.accept(EVERYTHING[45])
         await asyncio.to_thread(server.start)
         await here.accept(*EVERYTHING[60:])
         check(await here.forwarded(), EVERYTHING)
@@ -150,16 +156,68 @@ async def test_a_network_in_which_everything_vanishes_and_arrives_late(
 
 async def test_a_commit_whose_answer_is_lost_is_stored_once(tmp_path: Path, url: str) -> None:
     async with ingress(tmp_path, url) as here:
-        await here.accept(inbound("SM1"))
+        await here.accept(webhook("SM1"))
         here.proxy.lose_answer_to(b"SM2")
-        assert await here.accept(inbound("SM2")) == [True]
+        assert await here.accept(webhook("SM2")) == [True]
         assert here.proxy.swallowed.is_set()
         assert sids(await stored(url)) == ["SM1", "SM2"], "it was committed before it was lost"
         here.proxy.mend()
-        await here.accept(inbound("SM3"))
+        await here.accept(webhook("SM3"))
         records = await here.forwarded()
         assert sids(records) == ["SM1", "SM2", "SM3"]
         await eventually(lambda: any("of which it had" in one.text for one in here.problems))
+
+
+# As PostgreSQL refuses what its types or its indexes can't hold, and what a column may not.
+BY_A_TRIGGER = (
+    "CREATE FUNCTION offhook.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "IF NEW.sid = 'SM040' THEN RAISE EXCEPTION 'too long' USING ERRCODE = '54000'; END IF; "
+    "RETURN NEW; END $$; "
+    "CREATE TRIGGER refuse BEFORE INSERT ON offhook.messages "
+    "FOR EACH ROW EXECUTE FUNCTION offhook.refuse()"
+)
+SECRET = "a-word-that-nobody-else-writes"
+BY_A_CONSTRAINT = "ALTER TABLE offhook.messages ADD CHECK (sid <> 'SM040')"
+
+
+@pytest.mark.parametrize(
+    "refusal", [BY_A_TRIGGER, BY_A_CONSTRAINT], ids=["by a trigger", "by a constraint"]
+)
+async def test_what_the_server_refuses_is_set_aside_and_stops_nothing(
+    tmp_path: Path, server: PostgresServer, url: str, refusal: str
+) -> None:
+    async with ingress(tmp_path, url) as here:
+        server.execute(refusal, database=url.rpartition("/")[2])
+        here.proxy.cut()
+        refused = webhook("SM040", LANES[5], Body=SECRET)
+        await here.accept(*EVERYTHING[:40], refused, *EVERYTHING[41:])
+        here.proxy.mend()
+        records = await here.forwarded()
+        assert sids(records) == [f"SM{n:03}" for n in range(90) if n != 40]
+    (told,) = [one.text for one in here.problems if one.topic is Topic.ARRIVALS]
+    assert told.startswith("'SM040' was set aside in ")
+    assert SECRET not in told
+    (log,) = [LogFile.open(path) for path in logs_of(tmp_path / "spool.db")]
+    kept = [one.webhook for _, batch in log.all_set_aside() for one in unpack(batch)]
+    log.close()
+    assert kept == [refused]
+
+
+async def test_a_full_disk_stops_no_forwarding(tmp_path: Path, url: str) -> None:
+    """Deleting what was forwarded needs room too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    everything = [webhook(f"SM{n:03}", LANES[n % 7], Body="x" * 500) for n in range(600)]
+    async with ingress(tmp_path, url) as here:
+        here.proxy.cut()
+        await here.accept(*everything)
+        await here.spool.tidy()
+        (log,) = logs_of(tmp_path / "spool.db")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+        try:
+            here.proxy.mend()
+            check(await here.forwarded(), everything)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_without_a_spool_a_lost_answer_is_a_refusal_and_the_repeat_a_repeat(url: str) -> None:

@@ -9,11 +9,11 @@ from time import perf_counter
 
 import pytest
 
+from offhook.arrivals.direct import reading
 from offhook.cache import open_cache
 from offhook.core.requests import Request
 from offhook.events import Answered, Event, Problem
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ports import ValidationCache
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store

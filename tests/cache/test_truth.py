@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from offhook.arrivals.direct import reading
 from offhook.cache.redis import RedisCache
 from offhook.cache.redis_connection import RedisConnection
 from offhook.cache.signing import EntrySigner
 from offhook.core.requests import Request
 from offhook.events import Event
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from testing.valkey import Valkey, valkey

@@ -8,16 +8,14 @@ from typing import NamedTuple
 
 import pytest
 
-from offhook.arrivals.spool import open_spool
 from offhook.dev.control import TEXTS, TOKEN_HEADER
 from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
-from offhook.stores import open_store
-from offhook.stores.api import Spool, Store
+from offhook.stores.api import Filter
 from offhook.web.local_only import is_loopback
 from testing.commands import ECHO, Call, Home, Process, dev, is_alive, until
 from testing.plain_http import PlainClient
-from testing.spools import keep
+from testing.stores import opened
 from tests.cli.test_inbox import inbound
 
 
@@ -350,7 +348,7 @@ def test_the_messages_of_production_are_not_touched(home: Home, call: Call) -> N
     production = f"sqlite:///{home.directory}/production.db"
     spool = f"sqlite:///{home.directory}/spool.db"
     asyncio.run(put_by(production, "SM1"))
-    asyncio.run(put_by(spool, "SM2", open_=open_spool))
+    asyncio.run(put_by(spool, "SM2"))  # as an earlier version kept it
     (home.directory / ".env").write_text(
         f"TWILIO_ACCOUNT_SID={'AC' + '1' * 32}\nTWILIO_AUTH_TOKEN=real\n"
         f"OFFHOOK_STORE={production}\nOFFHOOK_SPOOL={spool}\n"
@@ -368,7 +366,7 @@ def test_the_messages_of_production_are_not_touched(home: Home, call: Call) -> N
         own = call("messages", "list", "--json", "--store", "sqlite:///.offhook/dev.db")
         assert [one["state"] for one in steps(own.stdout)] == ["done"]
         assert "cache" not in running.output.lower().replace("offhook_cache", "")
-    assert asyncio.run(count_spooled(spool)) == 1
+    assert asyncio.run(count_in(spool)) == 1
 
 
 def test_commands_beside_it_find_its_store(home: Home, call: Call) -> None:
@@ -385,20 +383,14 @@ def test_commands_beside_it_find_its_store(home: Home, call: Call) -> None:
     assert call("stats", "--store", "sqlite:///.offhook/dev.db").status == 0
 
 
-async def put_by(url: str, sid: str, open_: Callable[[str], Store | Spool] = open_store) -> None:
-    store = open_(url)
-    await store.open()
-    await keep(store, inbound(sid, "+15551230009", "hello"))
-    await store.close()
+async def put_by(url: str, sid: str) -> None:
+    async with opened(url) as store:
+        await store.accept(inbound(sid, "+15551230009", "hello"))
 
 
-async def count_spooled(url: str) -> int:
-    spool = open_spool(url)
-    await spool.open()
-    try:
-        return await spool.count()
-    finally:
-        await spool.close()
+async def count_in(url: str) -> int:
+    async with opened(url) as store:
+        return len(await store.find(Filter()))
 
 
 def test_what_a_killed_one_left_behind_is_cleared_away(home: Home, call: Call) -> None:

@@ -7,11 +7,14 @@ import re
 import resource
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from offhook.arrivals.file import LogFile, Slot, path_of
+from offhook.arrivals.record import Arrival, pack
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendTrigger, Trigger
@@ -32,7 +35,7 @@ from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.stores.api import SendOutcome, Settlement
 from testing.commands import Call, Home
-from testing.stores import claim_one, draft, inbound, opened
+from testing.stores import claim_one, draft, inbound, opened, webhook
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
 WELL = {
@@ -40,6 +43,9 @@ WELL = {
     "auth_token": TOKEN,
     "public_url": "https://bot.example.com",
 }
+
+
+SERVER = "postgresql://nowhere/offhook"
 
 
 def settings(**given: object) -> Settings:
@@ -373,11 +379,10 @@ def test_memory_is_found_out() -> None:
     assert one(storage.file_system, store="sqlite:////dev/shm/offhook.db").severity is Severity.FAIL
 
 
-def test_a_spool_that_goes_with_the_memory_is_found_out_too(file: Path) -> None:
-    given = {"store": f"sqlite:///{file}", "spool": "sqlite:////dev/shm/spool.db"}
-    of_store, of_spool = look(storage.file_system, **given)
-    assert str(file) in of_store.text
-    assert (of_spool.severity, "OFFHOOK_SPOOL" in of_spool.remedy) == (Severity.FAIL, True)
+def test_a_spool_that_goes_with_the_memory_is_found_out_too() -> None:
+    given = {"store": SERVER, "spool": "sqlite:////dev/shm/spool.db"}
+    finding = one(storage.file_system, **given)
+    assert (finding.severity, "OFFHOOK_SPOOL" in finding.remedy) == (Severity.FAIL, True)
 
 
 def test_free_space_is_told(file: Path) -> None:
@@ -393,7 +398,7 @@ def test_a_store_that_others_may_read(file: Path) -> None:
 
 
 def test_checks_of_a_file_are_silent_about_a_server() -> None:
-    elsewhere = settings(store="postgresql://nowhere/offhook")
+    elsewhere = settings(store=SERVER)
     checks = (storage.file_system, storage.free_space, storage.file_modes)
     assert asyncio.run(examine(elsewhere, checks)) == []
 
@@ -408,18 +413,44 @@ def test_a_store_that_is_whole(file: Path) -> None:
     assert look(files.deleted_files, store=where) == []
 
 
-def test_damage_is_found_in_the_spool_too(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as connection:
-        (page,) = connection.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'messages'"
-        ).fetchone()
-    with file.open("r+b") as database:
-        database.seek((page - 1) * 4096)
-        database.write(b"junk" * 1024)
-    damaged, whole = f"sqlite:///{file}", f"sqlite:///{file.with_name('whole.db')}"
-    asyncio.run(migrated(file.with_name("whole.db")))
-    assert one(files.integrity, store=damaged).severity is Severity.FAIL
-    assert severities(files.integrity, store=whole, spool=damaged) == [Severity.OK, Severity.FAIL]
+def test_damage_is_found_in_the_store_and_in_the_spool(file: Path) -> None:
+    spool = file.with_name("spool.db")
+    with spooled(spool):
+        pass
+    given = {"store": SERVER, "spool": f"sqlite:///{spool}"}
+    assert one(files.integrity, **given).severity is Severity.OK
+    for database, table in ((file, "messages"), (path_of(spool, 1), "arrivals")):
+        with closing(sqlite3.connect(database)) as connection:
+            (page,) = connection.execute(
+                "SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)
+            ).fetchone()
+        with database.open("r+b") as damaged:
+            damaged.seek((page - 1) * 4096)
+            damaged.write(b"junk" * 1024)
+    assert one(files.integrity, store=f"sqlite:///{file}").severity is Severity.FAIL
+    assert one(files.integrity, **given).severity is Severity.FAIL
+
+
+def test_what_waits_in_the_spool_is_told(file: Path) -> None:
+    spool = file.with_name("spool.db")
+    given = {"store": SERVER, "spool": f"sqlite:///{spool}"}
+    assert one(files.waiting_in_spool, **given).severity is Severity.OK
+    with spooled(spool) as log:
+        log.append(pack([Arrival(webhook("SM1"), 1)]), 1, 1)
+        log.set_aside(b"not to be read", "for some reason")
+    finding = one(files.waiting_in_spool, **given)
+    assert (finding.severity, finding.text[:9]) == (Severity.WARN, "1 webhook")
+    assert "could not be sorted" in one(files.unsorted, **given).text
+    assert look(files.waiting_in_spool, store=f"sqlite:///{file}") == []
+
+
+@contextmanager
+def spooled(spool: Path) -> Iterator[LogFile]:
+    """Be an ingress that keeps webhooks in a spool."""
+    slot = Slot.take(spool)
+    with closing(slot.open()) as log:
+        yield log
+    slot.release()
 
 
 def test_a_look_at_a_large_store_ends_in_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,25 @@ async def test_of_many_deliveries_at_once_one_is_new(url: str) -> None:
         assert len(await store.find(Filter(limit=1000))) == 20
 
 
+async def test_a_batch_is_stored_in_its_order_and_each_of_it_once(url: str) -> None:
+    async with opened(url) as store:
+        await store.accept(inbound("SM9"))
+        batch = [inbound(f"SM{n}", f"lane{n % 2}") for n in (5, 9, 3, 5, 4, 1)]
+        assert list(await store.accept_all(batch)) == [True, False, True, False, True, True]
+        assert not any(await store.accept_all(batch))
+        stored = [record.sid for record in await store.find(Filter())][::-1]
+        assert stored == ["SM9", "SM5", "SM3", "SM4", "SM1"]
+        first = {one.lane: one.sid for one in await claim(store)}
+        assert first == {"lane": "SM9", "lane0": "SM4", "lane1": "SM5"}
+
+
+async def test_a_batch_wakes_who_waits_for_work(url: str) -> None:
+    async with opened(url) as store:
+        found = store.listen()
+        await store.accept_all([inbound("SM1")])
+        await asyncio.wait_for(found.wait(), 60)
+
+
 async def test_a_webhook_is_stored_once_whichever_lane_it_is_for(url: str) -> None:
     async with opened(url) as store:
         elsewhere = inbound("SM1")._replace(lane="another")

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 import offhook
 from offhook import errors, events
 from offhook.admin.routes import admin_routes
+from offhook.arrivals.direct import reading
 from offhook.core.hosts import HostNames
 from offhook.core.lifecycle import SendState, SendTrigger, State, Trigger
 from offhook.core.reasons import Cause
@@ -22,7 +23,6 @@ from offhook.core.secret import SecretStr
 from offhook.dev.phone.switches import LABELS
 from offhook.dev.server import _Router
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.settings import Settings, variable
 from offhook.stores import open_store

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from offhook.arrivals.direct import reading
 from offhook.core.forms import Refusal
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, dedupe_key
@@ -18,7 +19,6 @@ from offhook.core.responses import REFUSED, STORED, Answer, Fault
 from offhook.core.signature import sign
 from offhook.events import Answered, Event, Problem, Topic
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ingress.validation import DIAGNOSIS_INTERVAL
 from offhook.settings import Settings
 from offhook.stores import open_store

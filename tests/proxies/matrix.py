@@ -18,10 +18,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from offhook.arrivals.direct import reading
 from offhook.core.signature import sign
 from offhook.events import Answered, Event
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.ingress.routes import routes
 from offhook.stores import open_store
 from offhook.stores.api import Store

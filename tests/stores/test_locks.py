@@ -10,20 +10,12 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import pytest
-
-from offhook.arrivals.spool import open_spool
-from offhook.stores import open_store
-from offhook.stores.api import Filter, Spool, Store
-from testing import stores as support
-from testing.spools import keep, locked
-from testing.stores import inbound
-
-Opens = Callable[[str], Store | Spool]
+from offhook.stores.api import Filter
+from testing.spools import locked
+from testing.stores import inbound, opened
 
 # SHARED_FIRST of SQLite's os.h: where a connection in WAL mode has a read lock for as long as it is
 # open.
@@ -52,56 +44,36 @@ def visit(database: Path) -> None:
     subprocess.run([sys.executable, "-c", VISIT, database], check=True, timeout=60)
 
 
-@asynccontextmanager
-async def opened(opens: Opens, database: Path) -> AsyncIterator[Store | Spool]:
-    one = opens(f"sqlite:///{database}")
-    await one.open()
-    try:
-        yield one
-    finally:
-        await one.close()
-
-
-@pytest.fixture(params=[open_store, open_spool])
-def opens(request: pytest.FixtureRequest) -> Opens:
-    chosen: Opens = request.param
-    return chosen
-
-
-async def test_a_second_opening_leaves_the_locks_of_the_first(opens: Opens, tmp_path: Path) -> None:
+async def test_a_second_opening_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
     database = tmp_path / "offhook.db"
 
-    async with opened(opens, database) as first:
+    async with opened(database) as first:
         assert holds_the_lock(database)
-        async with opened(opens, database):
+        async with opened(database):
             assert holds_the_lock(database)
         assert holds_the_lock(database), "closing the second has dropped the first one's"
-        await keep(first, inbound("SM1"))
+        await first.accept(inbound("SM1"))
 
 
-async def test_another_process_that_comes_and_goes_leaves_the_log(
-    opens: Opens, tmp_path: Path
-) -> None:
+async def test_another_process_that_comes_and_goes_leaves_the_log(tmp_path: Path) -> None:
     database = tmp_path / "offhook.db"
     log = database.with_name("offhook.db-wal")
 
-    async with opened(opens, database) as one, opened(opens, database):
-        await keep(one, inbound("SM1"))
+    async with opened(database) as one, opened(database):
+        await one.accept(inbound("SM1"))
         written = log.stat().st_ino
         await asyncio.to_thread(visit, database)
         assert log.exists(), "deleted under the running process"
         assert log.stat().st_ino == written, "replaced under the running process"
-        await keep(one, inbound("SM2"))
-    async with support.opened(database) as store:
+        await one.accept(inbound("SM2"))
+    async with opened(database) as store:
         assert {record.sid for record in await store.find(Filter())} == {"SM1", "SM2"}
 
 
-async def test_two_that_open_a_fresh_file_at_once_keep_their_locks(
-    opens: Opens, tmp_path: Path
-) -> None:
+async def test_two_that_open_a_fresh_file_at_once_keep_their_locks(tmp_path: Path) -> None:
     async def enter(stack: AsyncExitStack, database: Path, after: float) -> None:
         await asyncio.sleep(after)
-        await stack.enter_async_context(opened(opens, database))
+        await stack.enter_async_context(opened(database))
 
     for n in range(20):
         database = tmp_path / f"{n}.db"
@@ -115,20 +87,20 @@ async def test_a_fresh_file_is_its_owners_alone_whatever_the_umask(tmp_path: Pat
 
     before = os.umask(0)
     try:
-        async with opened(open_store, database):
+        async with opened(database):
             assert stat.S_IMODE(database.stat().st_mode) == 0o600
     finally:
         os.umask(before)
 
 
 async def test_a_file_is_opened_while_another_process_is_stopped_within_a_transaction(
-    opens: Opens, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """Commands look into the store of a bot that stands still, and a bot starts beside it."""
     database = tmp_path / "offhook.db"
 
-    async with opened(opens, database) as first:
-        await keep(first, inbound("SM1"))
+    async with opened(database) as first:
+        await first.accept(inbound("SM1"))
     with locked(database):
-        async with opened(opens, database):
+        async with opened(database):
             pass

@@ -10,7 +10,6 @@ from threading import Event
 
 import pytest
 
-from offhook.arrivals.spool import SqliteSpool
 from offhook.core.lifecycle import Trigger
 from offhook.stores.api import Filter, Retention, Settlement
 from offhook.stores.sqlite import clock as clocks
@@ -124,21 +123,6 @@ async def test_a_machine_that_starts_with_another_clock_takes_no_time_back(
         assert {one.sid for one in await claim(store)} == due
         (record,) = await store.find(Filter(sid="SM1"))
         assert record.received <= time.time()
-
-
-@STEPS
-async def test_what_a_spool_holds_grows_older_by_the_time_that_goes_by(
-    tmp_path: Path, set_clock: Set, seconds: int
-) -> None:
-    spool = SqliteSpool(tmp_path / "spool.db")
-    await spool.open()
-    try:
-        await spool.append(inbound("SM1"))
-        set_clock(seconds)
-        (spooled,) = await spool.oldest(9)
-        assert spooled.inbound.age == pytest.approx(0, abs=60)
-    finally:
-        await spool.close()
 
 
 def test_two_that_open_a_fresh_store_at_once_agree_on_its_time(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from offhook.arrivals.direct import reading
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.messages import Send
@@ -19,7 +20,6 @@ from offhook.core.send_reference import referred_send, send_reference
 from offhook.core.signature import sign
 from offhook.ingress.credentials import Credentials
 from offhook.ingress.reception import Reception
-from offhook.ingress.role import reading
 from offhook.stores.api import SendClaim
 from offhook.worker.handlers import Handlers
 from testing.stores import inbound

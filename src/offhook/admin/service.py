@@ -13,17 +13,15 @@ from offhook.admin import PATH, Dashboard
 from offhook.admin.login import Login
 from offhook.admin.routes import admin_routes
 from offhook.alerts import AlertWatcher, to_log
-from offhook.arrivals.spool import open_spool
-from offhook.arrivals.waiting import counts
-from offhook.concurrency import wait_for_event
+from offhook.arrivals.waiting import counts, spooled
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.events import Observer, Problem, Topic
 from offhook.observe.exposition import exposition
 from offhook.observe.system import SystemMonitor
 from offhook.settings import Settings
 from offhook.stores import store_of
-from offhook.stores.api import Counts, Spool, Store
-from offhook.stores.availability import POLL, wait_until_available
+from offhook.stores.api import Counts, Store
+from offhook.stores.availability import wait_until_available
 from offhook.web.allowed_hosts import admin_hosts
 from offhook.web.design import PATH as DESIGN
 
@@ -54,16 +52,15 @@ class Admin:
         self._observer = observer
         self._version = version
         self._store: Store | None = None
-        self._spool: Spool | None = None
         # Only ingresses write to a spool.
-        spools = bool(settings.spool) and any(name.startswith("ingress") for name in counters)
-        self._spooled = self._count_spool if spools else None
+        ingress = any(name.startswith("ingress") for name in counters)
+        spool = settings.spool_file if ingress else None
         self.monitor = SystemMonitor(
             counters,
             self._counts,
             own="admin-1",
             disks=_disks(settings),
-            spooled=self._spooled,
+            spooled=None if spool is None else lambda: spooled(spool),
         )
         self._webhook = _webhook(settings, observer)
         tell = (to_log(observer), self._webhook) if self._webhook else (to_log(observer),)
@@ -95,8 +92,6 @@ class Admin:
             posting = group.create_task(self._webhook.run()) if self._webhook else None
             group.create_task(self.watch.run(stop))
             group.create_task(self._keep_store(stop))
-            if self._spooled is not None:
-                group.create_task(self._keep_spool(stop))
             await stop.wait()
             if posting is not None:
                 posting.cancel()
@@ -118,24 +113,6 @@ class Admin:
         finally:
             if self._store is not None:
                 await self._store.close()
-
-    async def _keep_spool(self, stop: asyncio.Event) -> None:
-        """Open the spool as soon as possible; its writers report errors."""
-        spool = open_spool(self._settings.spool.get_secret_value())
-        while not stop.is_set():
-            try:
-                await spool.open()
-            except StoreError:
-                await wait_for_event(stop, POLL)
-            else:
-                self._spool = spool
-                await stop.wait()
-        await spool.close()
-
-    async def _count_spool(self) -> int:
-        if self._spool is None:
-            raise StoreUnavailable("the spool is not open")
-        return await self._spool.count()
 
     def _pages_served(self) -> AbstractAsyncContextManager[None]:
         return self._dashboard.running() if self._token else nullcontext()

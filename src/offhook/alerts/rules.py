@@ -231,8 +231,8 @@ RULES: Final = (
     Rule(
         "spool", _spooled, warning=0.0,
         text="webhooks in this machine's spool only: {value}",
-        remedy="They are forwarded and handled once the store is available. Do not delete the "
-        "spool.",
+        remedy="They are forwarded and handled once the store is available. Do not delete its "
+        "files.",
         raise_after=60.0,  # most outages end and are forwarded within a minute
     ),
     Rule(

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from offhook.concurrency import Deadline, cancel_and_wait
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 # Seconds. No webhook is answered before the start is over; a longer opening goes on after it.
 _STARTING: Final = MOMENT
-# Seconds. A forwarded webhook has been acknowledged, so no client waits: a store too slow for the
-# hot path is still good enough for it.
+# Seconds. Forwarded webhooks have been acknowledged, so no client waits: a store too slow for the
+# hot path is still good enough for them.
 _FORWARDING: Final = 10.0
 
 _FIRST_DELAY: Final = 0.25
@@ -116,17 +116,16 @@ class Breaker:
         """Write something, as `api.Store.check`."""
         await self._bounded(self._reach().check())
 
-    async def forward(self, inbound: Inbound) -> bool:
-        """Store a webhook from the spool, whether the circuit is open or not.
+    async def forward(self, inbounds: Sequence[Inbound]) -> Sequence[bool]:
+        """Store webhooks from the spool, whether the circuit is open or not.
 
-        Raises:
-            StoreUnavailable: it has to be tried again.
+        See `api.Queue.accept_all`.
         """
         if self._store is None:
             raise StoreUnavailable("the store has not been reached yet")
         try:
             async with asyncio.timeout(_FORWARDING):
-                return await self._store.accept(inbound)
+                return await self._store.accept_all(inbounds)
         except (StoreUnavailable, TimeoutError) as error:
             raise self._fail(error) from error
 

@@ -509,8 +509,8 @@ def logs_of(home: Path) -> Iterator[Path]:
     """Yield the paths of all logs beside a path, whoever writes them."""
     first = path_of(home, 1)
     prefix = first.name.removesuffix("1")
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(first.parent):
+    with suppress(FileNotFoundError), os.scandir(first.parent) as entries:
+        for entry in entries:
             if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdecimal():
                 yield Path(entry.path)
 

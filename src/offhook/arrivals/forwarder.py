@@ -1,46 +1,62 @@
-"""Forward webhooks from the spool to the store, in order."""
+"""Forward webhooks from the spool to the store, in the order of their receipt."""
 
 import asyncio
+import sys
 import time
-from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 
-from offhook.arrivals.breaker import Breaker, describe
+from offhook.arrivals.breaker import describe
+from offhook.arrivals.file import logs_of
+from offhook.arrivals.logs import Readable
+from offhook.arrivals.record import NS_OF_S
+from offhook.arrivals.spool import Spool
 from offhook.concurrency import wait_for_event
+from offhook.core.inbound import Inbound
 from offhook.errors import StoreUnavailable
-from offhook.events import Observer, Problem, Topic
-from offhook.stores.api import Spool, Spooled
+from offhook.events import Observer, Problem, Sorted, Topic
 
-_POLL: Final = 0.25  # seconds between looks at an empty spool; each is one system call
+FEW: Final = 256
+"""Webhooks in a spool that is as good as empty, and as many as are stored with one call."""
+
+_POLL: Final = 0.25  # seconds between looks at an empty spool; each reads a few bytes of memory
+_SHORTEST_PAUSE: Final = 0.02  # seconds between looks at one that is about to be empty
 _LONGEST_PAUSE: Final = 1.0  # seconds between two attempts while the store is unavailable
-_BATCH: Final = 500  # webhooks read, forwarded and deleted at once
-# Seconds until a webhook that the store refuses is tried again; only its lane waits for it.
-_REST: Final = 30.0
 _FLUSH: Final = 3.0  # seconds at the end of a process; the next process forwards the rest
-_TIDY_EVERY: Final = 1.0
+_TIDY_EVERY: Final = 0.25  # seconds
+
+StoreAll = Callable[[Sequence[Inbound]], Awaitable[Sequence[bool]]]
+"""See `api.Queue.accept_all`."""
 
 
 class Forwarder:
-    """Forwards the webhooks of the spool, one at a time in each lane.
-
-    One of the processes that share a spool forwards. A webhook is deleted from the spool once the
-    store has committed it; if the process dies in between, it is forwarded twice, and the store
-    takes the second for a repeat.
+    """Forwards what the spool holds as long as it runs, if no other process of the machine does.
 
     Args:
         spool: open.
-        breaker: the store.
-        observer: called when the spool is empty again, and when it cannot be emptied.
+        store: stores webhooks.
+        is_up: returns whether the store is available; what makes it so reports when it is not.
+        looked: called with how many webhooks the spool holds, whenever that was looked up.
+        observer: called with what was forwarded, when the spool is empty again, and when it can't
+            be emptied.
     """
 
-    def __init__(self, spool: Spool, breaker: Breaker, observer: Observer) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        store: StoreAll,
+        is_up: Callable[[], bool],
+        looked: Callable[[int], None],
+        observer: Observer,
+    ) -> None:
         self._spool = spool
-        self._breaker = breaker
+        self._store = store
+        self._is_up = is_up
+        self._looked = looked
         self._observer = observer
         self._stopped = asyncio.Event()
-        self._resting: dict[str, float] = {}
+        self._pause = _POLL
         self._forwarded = 0
         self._known = 0
         self._tidied = 0.0
@@ -52,72 +68,91 @@ class Forwarder:
 
     async def run(self) -> None:
         """Forward until `stop` is called; wait for the store while it is unavailable."""
-        pause = _POLL
         while not self._stopped.is_set():
             if self._spool.is_empty():
                 self._report_empty()
-                pause = _POLL
-            elif not self._spool.lead():
-                pause = _POLL
-            elif await self._advance():
-                pause = 0.0
+                self._pause = _POLL
             else:
-                pause = min(_LONGEST_PAUSE, max(_POLL, 2 * pause))
-            if pause:
-                await wait_for_event(self._stopped, pause)
+                self._pause = await self._advance()
+            if self._pause:
+                await wait_for_event(self._stopped, self._pause)
         await self._flush()
 
-    async def _advance(self) -> bool:
-        """Forward a batch; return whether to go on at once."""
+    async def catch_up(self, patience: float) -> bool:
+        """Forward what the spool holds, unless another process does.
+
+        Args:
+            patience: seconds, after which what is left is left to others.
+
+        Returns:
+            Whether nothing is left.
+
+        Raises:
+            StoreUnavailable: the spool can't be read, or the store not be written.
+        """
+        deadline = time.monotonic() + patience
+        while await self._spool.look(1):
+            if time.monotonic() >= deadline:
+                return False
+            if not (self._spool.logs.lead() and await self._forward()):
+                await asyncio.sleep(_SHORTEST_PAUSE)
+        return True
+
+    async def _advance(self) -> float:
+        """Forward a round, if that is for this process to do; return how long to pause."""
         try:
-            self._wake_rested()
-            batch = await self._spool.oldest(_BATCH, without=self._resting)
-            forwarded = await self._forward(batch)
-            if forwarded:
-                await self._spool.forget(forwarded)
-            await self._tidy()
+            leads = self._spool.logs.lead()
+            more = leads and await self._forward()
+            if time.monotonic() >= self._tidied + _TIDY_EVERY:
+                await self._spool.tidy()
+                self._tidied = time.monotonic()
+            if more:
+                return 0.0
+            left = await self._spool.look(FEW + 1)
         except Exception as error:  # noqa: BLE001 - to give up would be for ever
-            self._report(f"the spool can't be emptied: {describe(error)}")
-            return False
-        return bool(forwarded)
+            if self._is_up():
+                self._report(f"the spool can't be emptied: {describe(error)}")
+            return min(_LONGEST_PAUSE, max(_POLL, 2 * self._pause))
+        self._looked(left)
+        if not left:
+            return 0.0
+        return _SHORTEST_PAUSE if leads or (self._is_up() and left <= FEW) else _POLL
 
-    async def _forward(self, batch: Sequence[Spooled]) -> list[int]:
-        """Forward the lanes concurrently; return the webhooks that the store has now."""
-        lane = attrgetter("inbound.lane")
-        lanes = [list(items) for _, items in groupby(sorted(batch, key=lane), lane)]
-        done = await asyncio.gather(*(self._forward_lane(items) for items in lanes))
-        return [id_ for ids in done for id_ in ids]
+    async def _forward(self) -> bool:
+        """Forward a round; return whether more is certain to wait.
 
-    async def _forward_lane(self, items: Sequence[Spooled]) -> list[int]:
-        done: list[int] = []
-        for one in items:
+        It is removed from the spool once the store has committed it. If the process dies in
+        between, it is forwarded twice, and the store takes the second for a repeat.
+
+        Raises:
+            StoreUnavailable: it has to be tried again.
+        """
+        found = await self._spool.read(FEW)
+        webhooks = await self._spool.logs.readable(found.arrivals)
+        new: list[bool] = []
+        for begin in range(0, len(webhooks), FEW):
+            some = webhooks[begin : begin + FEW]
+            new += await self._spool.logs.store_each(some, self._store_all)
+        if webhooks:
+            self._forwarded += len(new)
+            self._known += len(new) - sum(new)
+            waited = max(0, self._spool.clock.now() - webhooks[0][0].received) / NS_OF_S
+            self._observer(Sorted(sum(new), len(new) - sum(new), waited))
+        if found.positions:
             try:
-                new = await self._breaker.forward(one.inbound)
-            except StoreUnavailable:
-                break
-            except Exception as error:  # noqa: BLE001 - the other lanes, and this process, go on
-                self._rest(one, error)
-                break
-            done.append(one.id)
-            self._forwarded += 1
-            self._known += not new
-        return done
+                await self._spool.forget(found)
+            except StoreUnavailable as error:
+                self._report(f"what was forwarded can't be removed from the spool: {error}")
+        return found.more
 
-    def _rest(self, one: Spooled, error: Exception) -> None:
-        self._resting[one.inbound.lane] = time.monotonic() + _REST
-        self._report(
-            f"the store does not take webhook {one.id} of the spool: {describe(error)}. "
-            f"It is tried again every {_REST:g} s, and its conversation waits"
+    async def _store_all(self, webhooks: Sequence[Readable]) -> Sequence[bool]:
+        now = self._spool.clock.now()
+        return await self._store(
+            [
+                inbound._replace(age=max(0, now - arrival.received) / NS_OF_S, spooled=True)
+                for arrival, inbound in webhooks
+            ]
         )
-
-    def _wake_rested(self) -> None:
-        now = time.monotonic()
-        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
-
-    async def _tidy(self) -> None:
-        if time.monotonic() - self._tidied >= _TIDY_EVERY:
-            self._tidied = time.monotonic()
-            await self._spool.tidy()
 
     def _report(self, text: str) -> None:
         if text != self._reported:
@@ -136,8 +171,8 @@ class Forwarder:
 
     async def _flush(self) -> None:
         deadline = time.monotonic() + _FLUSH
-        while not self._spool.is_empty() and self._spool.lead():
-            if time.monotonic() >= deadline or not await self._advance():
+        while not self._spool.is_empty() and self._spool.logs.lead():
+            if time.monotonic() >= deadline or await self._advance() >= _POLL:
                 await self._report_left()
                 return
         if self._spool.is_empty():
@@ -145,12 +180,37 @@ class Forwarder:
 
     async def _report_left(self) -> None:
         try:
-            left = await self._spool.count()
+            left = await self._spool.look(sys.maxsize)
         except StoreUnavailable as error:
-            self._observer(
-                Problem(Topic.SPOOL, f"what is left in the spool can't be counted: {error}")
-            )
+            text = f"what is left in the spool can't be counted: {error}"
+            self._observer(Problem(Topic.SPOOL, text))
             return
         if left:
             text = f"{left} webhooks are left in it; the next ingress on this disk forwards them"
             self._observer(Problem(Topic.SPOOL, text))
+
+
+async def catch_up(spool: Path, store: StoreAll, observer: Observer, *, patience: float) -> bool:
+    """Have what the spool of this machine holds in the store, so that a command finds it.
+
+    Args:
+        spool: its path.
+        store: stores webhooks.
+        observer: called when something can't be stored.
+        patience: seconds, after which what is left is left to an ingress.
+
+    Returns:
+        Whether all of it is there.
+
+    Raises:
+        StoreUnavailable: a log can't be read, or the store can't be written.
+    """
+    if not list(logs_of(spool)):
+        return True
+    opened = Spool(spool, observer)
+    await opened.open(writes=False)
+    try:
+        forwarder = Forwarder(opened, store, lambda: True, lambda _: None, observer)
+        return await forwarder.catch_up(patience)
+    finally:
+        await opened.close()

@@ -1,11 +1,15 @@
 """The way into a SQLite store: through the arrivals log of this process."""
 
 import asyncio
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from offhook.arrivals.log import ArrivalsLog
+from offhook.arrivals.old_spool import OldSpool
 from offhook.arrivals.record import Arrival
-from offhook.arrivals.waiting import waiting
+from offhook.arrivals.waiting import unavailable, waiting
 from offhook.concurrency import cancel_and_wait
 from offhook.core.inbound import Inbound, Webhook
 from offhook.errors import StoreUnavailable
@@ -31,10 +35,14 @@ class LoggedStore:
     Args:
         store: where the webhooks go in the end; opened and closed here.
         observer: called when a log had to be put aside or copied.
+        old_spool: the spool of an earlier version, which may hold webhooks.
     """
 
-    def __init__(self, store: SqliteStore, observer: Observer) -> None:
+    def __init__(
+        self, store: SqliteStore, observer: Observer, *, old_spool: Path | None = None
+    ) -> None:
         self._store = store
+        self._old_spool = None if old_spool is None else OldSpool(old_spool, observer)
         self._wake = arrivals_wake(store)
         self._log = ArrivalsLog(store.path, observer, self._wake.wake_others)
         self._watch = StoreWatch(observer, "webhooks wait in the arrivals log")
@@ -50,6 +58,7 @@ class LoggedStore:
         await self._store.open()
         try:
             await self._log.open()
+            await self._move_old()
         except BaseException:
             await self._store.close()
             raise
@@ -89,9 +98,20 @@ class LoggedStore:
     async def _trim_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_TRIM_EVERY)
+            with suppress(StoreUnavailable):  # there will be another time
+                await self._move_old()
             if self._appended:
                 self._appended = False
                 self._appended = not await self._trim() or self._appended
+
+    async def _move_old(self) -> None:
+        """Move what an earlier version keeps in a spool to a log, until its last process ends."""
+        if self._old_spool is not None and self._old_spool.exists():
+            try:
+                await asyncio.to_thread(self._old_spool.move, self._store.path, self._store.now)
+            except (OSError, sqlite3.Error) as error:
+                raise unavailable(self._store.path, error) from error
+            self._wake.wake_others()
 
     async def _trim(self) -> bool:
         """Trim what has been sorted; return whether the log is empty then."""

@@ -27,16 +27,16 @@ class Erased(NamedTuple):
     unread: list[Path]
 
 
-def erase(store: Path, address: str) -> Erased:
-    """Erase what was set aside of a person, in the logs of a store. Blocks.
+def erase(home: Path, address: str) -> Erased:
+    """Erase what was set aside of a person, in the logs beside a path. Blocks.
 
     Args:
-        store: the path of the store's file.
+        home: the path: of a store's file, or of a spool.
         address: see `core.privacy.spellings`.
     """
     person = frozenset(spellings(address))
-    number, unread = 0, list(put_aside(store))
-    for path in logs_of(store):
+    number, unread = 0, list(put_aside(home))
+    for path in logs_of(home):
         try:
             with closing(LogFile.open(path)) as file:
                 gone, whole = _erase_from(file, person)

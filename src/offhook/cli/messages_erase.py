@@ -18,7 +18,6 @@ from offhook.core.privacy import spellings
 from offhook.observe.redaction import mask
 from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
-from offhook.stores.sqlite.store import SqliteStore
 from offhook.terminal import console, print_json
 
 _BATCH: Final = 100  # messages, and as many sends: a few ms of the store's time
@@ -61,12 +60,12 @@ def command(
 
     Waiting messages are not handled; the command waits for those being handled or sent. What was
     just acknowledged is moved into the store first, and erased there. This can't be undone, and
-    does not delete what Twilio stores. On a machine with a spool, run it there too, with --store
-    and the URL of the spool.
+    does not delete what Twilio stores. Run it on each machine whose ingress has a spool
+    (OFFHOOK_SPOOL).
 
     [bold]Examples[/]
       offhook messages erase --sender +15551230001
-      offhook messages erase --sender +15551230001 --store sqlite:///spool.db --yes
+      offhook messages erase --sender +15551230001 --yes
     """
     settings = settings_beside_dev(store)
     if not sender.strip():
@@ -112,8 +111,8 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
                 break
             await wait_for_event(stop, _POLL_INTERVAL)
         await store.tidy()  # from the write-ahead log too, unless a reader still needs it
-        if isinstance(store, SqliteStore):
-            aside = await asyncio.to_thread(set_aside.erase, store.path, sender)
+        for home in settings.homes_of_logs:
+            aside = await asyncio.to_thread(set_aside.erase, home, sender)
             result.erased += aside.number
-            result.unread = aside.unread
+            result.unread = [*result.unread, *aside.unread]
     return result

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from offhook.arrivals import forwarder
 from offhook.core.connection_uri import ConnectionUri
 from offhook.dev.session import running
 from offhook.dev.store import FOLDER
@@ -16,12 +17,13 @@ from offhook.settings import Settings, variable, variables
 from offhook.stores import opened, place_of
 from offhook.stores.api import Store
 from offhook.terminal import complain
-from offhook.worker.sorter import catch_up
+from offhook.worker import sorter
 
 _CREATION_TIMEOUT: Final = 1.0  # seconds for a bot that has just started to create its store
 _CATCH_UP_TIMEOUT: Final = 5.0  # seconds: tens of thousands of messages
 _UNSORTED: Final = (
-    "some messages were acknowledged and are not in the store yet: a worker moves them there"
+    "some messages were acknowledged and are not in the store yet: a running worker, or an ingress "
+    "with a spool, moves them there"
 )
 _POLL_INTERVAL: Final = 0.02
 
@@ -34,8 +36,8 @@ def settings_with(store: str | None) -> Settings:
     """
     if store is None:
         return Settings.load()
-    # OFFHOOK_STORE_DIRECT leads to the database of OFFHOOK_STORE.
-    settings = Settings.load(store=store, store_direct="")
+    # OFFHOOK_STORE_DIRECT leads to the database of OFFHOOK_STORE, and so does the spool.
+    settings = Settings.load(store=store, store_direct="", spool="")
     if ConnectionUri.parse(store).has_password:
         complain("every user of this machine can see the password in --store: use OFFHOOK_STORE")
     return settings
@@ -84,7 +86,8 @@ async def existing(
 
     Args:
         settings: name it.
-        patience: seconds until what is still in the arrivals logs is not waited for any more.
+        patience: seconds until what is still in the arrivals logs, or in the spool of this machine,
+            is not waited for any more.
         unsorted: called with a sentence if some of that is not in the store.
 
     Raises:
@@ -99,11 +102,18 @@ async def existing(
         )
     async with opened(settings) as store:
         try:
-            if not await catch_up(store, _complain_of, patience=patience):
+            if not await _catch_up(store, settings, patience):
                 unsorted(_UNSORTED)
         except StoreUnavailable as error:  # a store that can't be written may still be read
             unsorted(f"{_UNSORTED} ({error})")
         yield store
+
+
+async def _catch_up(store: Store, settings: Settings, patience: float) -> bool:
+    spool = settings.spool_file
+    if spool is None:
+        return await sorter.catch_up(store, _complain_of, patience=patience)
+    return await forwarder.catch_up(spool, store.accept_all, _complain_of, patience=patience)
 
 
 def _complain_of(event: Event) -> None:

@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     files.integrity,
     files.log_size,
     files.unsorted,
+    files.waiting_in_spool,
     store.backlog,
     store.replies,
     storage.file_system,

@@ -1,4 +1,4 @@
-"""Checks of a SQLite store's files: damage, size, and files deleted while in use."""
+"""Checks of SQLite files, of a store, its logs and a spool: damage, size, files deleted in use."""
 
 import asyncio
 import os
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from offhook.arrivals.file import logs_of, put_aside
+from offhook.arrivals.waiting import spooled
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
+from offhook.errors import StoreError
 from offhook.settings import Settings
 
 _PROCESSES: Final = Path("/proc")
@@ -49,23 +51,34 @@ async def deleted_files(settings: Settings) -> Findings:
 
 
 async def unsorted(settings: Settings) -> Findings:
-    """Look for acknowledged webhooks that could not be sorted into the store."""
-    store = settings.store_file
-    if store is None:
-        return []
+    """Look for acknowledged webhooks that could not be moved from a log into the store."""
     found: list[Finding] = []
-    for path in sorted(logs_of(store)):
+    for path in _logs(settings):
         with suppress(sqlite3.Error), closing(_read_only(path)) as connection:  # see `integrity`
             (number,) = connection.execute("SELECT count(*) FROM unsorted").fetchone()
             if number:
                 text = f"{number:,} batches of acknowledged webhooks could not be sorted"
                 remedy = f"They are in the table `unsorted` of {path}, with the reason of each."
                 found.append(warn("arrivals", text, remedy))
-    for path in sorted(put_aside(store)):
+    for path in sorted(one for home in settings.homes_of_logs for one in put_aside(home)):
         text = f"{path} could not be read, and may hold acknowledged webhooks"
         remedy = f"Recover what is left with `sqlite3 {path} .recover`, then remove the file."
         found.append(warn("arrivals", text, remedy))
     return found
+
+
+async def waiting_in_spool(settings: Settings) -> Findings:
+    """Count the webhooks that wait in the spool for the store."""
+    if settings.spool_file is None:
+        return []
+    try:
+        number = await spooled(settings.spool_file)
+    except StoreError as error:
+        return [fail("spool", str(error), "Check its owner, and that it is on a local disk.")]
+    if not number:
+        return [ok("spool", "no webhook waits in it")]
+    remedy = "An ingress on this machine forwards them once the store is available: check its log."
+    return [warn("spool", f"{number:,} webhooks wait in it for the store", remedy)]
 
 
 def deleted_in_use(path: Path) -> list[tuple[int, str]]:
@@ -79,11 +92,12 @@ def deleted_in_use(path: Path) -> list[tuple[int, str]]:
 
 
 def _files(settings: Settings) -> list[tuple[str, Path]]:
-    both = {"store": settings.store_file, "spool": settings.spool_file}
-    found = [(subject, path) for subject, path in both.items() if path is not None]
-    if settings.store_file is not None:
-        found += [("arrivals", path) for path in sorted(logs_of(settings.store_file))]
-    return found
+    store = [] if settings.store_file is None else [("store", settings.store_file)]
+    return [*store, *(("arrivals", path) for path in _logs(settings))]
+
+
+def _logs(settings: Settings) -> list[Path]:
+    return sorted(path for home in settings.homes_of_logs for path in logs_of(home))
 
 
 def _log_size(subject: str, path: Path) -> Findings:

@@ -1,4 +1,4 @@
-"""Checks of the disk under a store's file."""
+"""Checks of the disk under a store's file, or a spool."""
 
 import re
 import shutil
@@ -86,29 +86,30 @@ async def file_system(settings: Settings) -> Findings:
 
 async def free_space(settings: Settings) -> Findings:
     """Check that the disk has space."""
-    path = settings.store_file
-    if path is None or not path.parent.is_dir():
-        return []
-    free = shutil.disk_usage(path.parent).free
-    text = f"{free / 1e9:,.1f} GB free at {path.parent}"
+    folders = dict.fromkeys(path.parent for path in settings.homes_of_logs)
+    return [_free_space(folder) for folder in folders if folder.is_dir()]
+
+
+def _free_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:,.1f} GB free at {folder}"
     remedy = "Free some space: webhooks that cannot be stored are answered 503, and may be lost."
     if free < _GONE:
-        return [fail("disk", text, remedy)]
-    return [warn("disk", text, remedy) if free < _SCARCE else ok("disk", text)]
+        return fail("disk", text, remedy)
+    return warn("disk", text, remedy) if free < _SCARCE else ok("disk", text)
 
 
 async def file_modes(settings: Settings) -> Findings:
-    """Check that other users cannot read the store."""
-    path = settings.store_file
-    if path is None:
-        return []
-    files = [path.with_name(path.name + suffix) for suffix in _FILES] + sorted(logs_of(path))
+    """Check that other users cannot read messages."""
+    store = settings.store_file
+    files = [] if store is None else [store.with_name(store.name + suffix) for suffix in _FILES]
+    files += [path for home in settings.homes_of_logs for path in sorted(logs_of(home))]
     there = [file for file in files if file.exists()]
     open_ = [file for file in there if file.stat().st_mode & _OTHERS]
     if open_:
         names = " ".join(str(file) for file in open_)
-        return [warn("file modes", "other users can read the store", f"chmod 600 {names}")]
-    return [ok("file modes", "only its owner can read the store")] if there else []
+        return [warn("file modes", "other users can read messages", f"chmod 600 {names}")]
+    return [ok("file modes", "only their owner can read messages")] if there else []
 
 
 def _mount_of(path: Path) -> Mount | None:

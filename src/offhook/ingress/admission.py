@@ -24,7 +24,8 @@ class BacklogLimit(Generic[W]):
 
     Above it, only new messages are refused. A repeat of a stored one is answered as usual, since it
     adds nothing. A status is admitted: it is little work, its lane is its own, and a reply whose
-    fate is unknown would stay so without it, since Twilio does not repeat it.
+    fate is unknown would stay so without it, since Twilio does not repeat it. While the store is
+    unavailable, nobody knows how many wait: what keeps webhooks meanwhile takes them.
 
     Args:
         store: where webhooks go, open from `start` to `stop`.
@@ -45,8 +46,9 @@ class BacklogLimit(Generic[W]):
         return self._store.accept(webhook)
 
     async def _admit_known(self, webhook: W) -> bool:
-        if not await self._store.knows(webhook):
-            raise BacklogFull(f"OFFHOOK_MAX_BACKLOG is {self._limit}")
+        with suppress(StoreUnavailable):
+            if not await self._store.knows(webhook):
+                raise BacklogFull(f"OFFHOOK_MAX_BACKLOG is {self._limit}")
         return await self._store.accept(webhook)
 
     async def start(self) -> None:

@@ -70,7 +70,7 @@ PHASES: Final = Metric(
 SORTED: Final = Metric(
     "offhook_webhooks_sorted_total",
     _C,
-    "Webhooks moved from the arrivals logs into the store (SQLite).",
+    "Webhooks moved from arrivals logs, or from the spool, into the store.",
     ("result",),
 )
 RUNS: Final = Metric(

@@ -109,7 +109,7 @@ class Machine:
     async def _supervise(self, slots: Sequence[ProcessSlot], sockets: Sockets) -> None:
         settings, listener = self.settings, sockets.public
         preparation = BackgroundMigration(
-            lambda: store_of(settings), needed=listener is not None and not settings.spool
+            lambda: store_of(settings), needed=listener is not None and settings.spool_file is None
         )
         counting = () if sockets.admin is None else [s for s in slots if s.role is not Role.ADMIN]
         counters = {slot.name: SharedMemory() for slot in counting}
@@ -145,7 +145,6 @@ class Machine:
             await supervisor.run()
         finally:
             await preparation.end()
-        # With a spool, the start may not have waited for the store: no file to compare with then.
         if began_with in {None, _file_identity(settings)}:
             _log.info("stopped: every acknowledged webhook is stored")
         else:

@@ -289,6 +289,18 @@ class Sorting(Protocol):
 class Queue(Entrance[Inbound], Protocol):
     """Messages in lanes, from accepted to settled."""
 
+    async def accept_all(self, inbounds: Sequence[Inbound]) -> Sequence[bool]:
+        """Store webhooks in the order given, each once, all of them or none.
+
+        Returns:
+            For each whether it was new.
+
+        Raises:
+            StoreUnavailable: nothing was stored, or it is not known.
+            StoreError: nothing was stored: one of them is refused.
+        """
+        ...
+
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
     ) -> Claimed:
@@ -910,98 +922,4 @@ class Store(Queue, Ledger, Requests, Inbox, Outbox, Presence, Protocol):
 
     async def tidy(self) -> None:
         """Do what keeps the store fast. Called every second by workers; never blocks writers."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A webhook in a spool; `id` is its name there. The age of `inbound` is as of now."""
-
-    id: int
-    inbound: Inbound
-
-
-class Spool(Protocol):
-    """Keeps webhooks on this machine's disk while the store is unavailable, for all its processes.
-
-    One object serves one event loop.
-    """
-
-    async def append(self, inbound: Inbound) -> bool:
-        """Keep a webhook durably, until it is forgotten. Return False if it is kept already.
-
-        Raises:
-            StoreUnavailable: nothing was kept.
-        """
-        ...
-
-    async def open(self) -> None:
-        """Open the file; it is made if need be.
-
-        Raises:
-            StoreUnavailable: it can't be used.
-            SchemaTooNew: a newer offhook wrote it.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Finish what was begun, and close. May be called twice."""
-        ...
-
-    def is_empty(self) -> bool:
-        """Return whether the spool is known to hold nothing. Asked for each webhook; takes no time.
-
-        Never true while it holds a webhook for which `append` has returned, in any process.
-        """
-        ...
-
-    async def holds(self, lane: str) -> bool:
-        """Return whether a webhook of a lane is in the spool. Finds out as well if it is empty.
-
-        Raises:
-            StoreUnavailable: it can't be read.
-        """
-        ...
-
-    def lead(self) -> bool:
-        """Return whether this process is the one that forwards; it becomes it if none is.
-
-        It stays so until it closes the spool or dies, however it dies.
-        """
-        ...
-
-    async def oldest(self, limit: int, *, without: Collection[str] = ()) -> Sequence[Spooled]:
-        """Return the first webhooks in the order they came in, but for those of some lanes.
-
-        Raises:
-            StoreUnavailable: it can't be read.
-        """
-        ...
-
-    async def forget(self, ids: Sequence[int]) -> None:
-        """Delete webhooks which the store has now. Repeating it changes nothing.
-
-        Raises:
-            StoreUnavailable: nothing was deleted.
-        """
-        ...
-
-    async def count(self) -> int:
-        """Return how many webhooks wait in the spool.
-
-        Raises:
-            StoreUnavailable: it can't be read.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Write to the disk, as for a webhook, but store nothing.
-
-        Raises:
-            StoreUnavailable: it can't be written.
-        """
-        ...
-
-    async def tidy(self) -> None:
-        """Do what keeps the file small and fast; never blocks writers."""
         ...

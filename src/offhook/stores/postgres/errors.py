@@ -18,8 +18,8 @@ ERRORS: Final = (
 """Everything that talking to a server raises. `asyncio.TimeoutError` is `TimeoutError`."""
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: these say that the values can't
-# be stored, and that trying again is in vain.
-_DATA: Final = ("22", "54")
+# be stored (data, a constraint, a limit of the program), and that trying again is in vain.
+_DATA: Final = ("22", "23", "54")
 
 
 def described(url: str) -> str:
@@ -30,10 +30,11 @@ def described(url: str) -> str:
 
 def translated(error: BaseException, url: str) -> StoreError:
     """Return the error to raise in place of a driver's."""
-    reason = _reason(error, url)
     if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_DATA):
+        # The type alone: the server's words quote the row.
+        reason = f"{type(error).__name__}, SQLSTATE {error.sqlstate}"
         return StoreError(f"{described(url)} refuses what it should store: {reason}")
-    return StoreUnavailable(f"{described(url)}: {reason}")
+    return StoreUnavailable(f"{described(url)}: {_reason(error, url)}")
 
 
 def is_harmless(error: BaseException) -> bool:

@@ -98,7 +98,7 @@ class PostgresStore:
         self._wake = Wake(
             direct or url, self._execute, timeout=timeout, attend=self._presence.attend
         )
-        self._accepts = Batches(self._accept, most=_BATCH, at_once=2)
+        self._accepts = Batches(self.accept_all, most=_BATCH, at_once=2)
         self._steps = Batches(self._step, most=_BATCH, at_once=2)
         self._outcomes = Batches(self._settle_sends, most=_BATCH, at_once=1)
         self._reports = Batches(self._record, most=_BATCH, at_once=1)
@@ -146,6 +146,12 @@ class PostgresStore:
 
     async def accept(self, inbound: Inbound) -> bool:
         return await self._put(self._accepts, inbound)
+
+    async def accept_all(self, inbounds: Sequence[Inbound]) -> Sequence[bool]:
+        new = await self._write(sorting.accept, inbounds)
+        if any(new):
+            self._wake.wake()
+        return new
 
     async def claim(
         self, limit: int, *, lease: float, owner: str, alone: bool, loop: LoopRule | None = None
@@ -344,12 +350,6 @@ class PostgresStore:
         return cancelled
 
     # Batches
-
-    async def _accept(self, batch: Sequence[Inbound]) -> Sequence[bool]:
-        new = await self._write(sorting.accept, batch)
-        if any(new):
-            self._wake.wake()
-        return new
 
     async def _step(self, batch: Sequence[RunWrite]) -> Sequence[tuple[Send, ...] | Exception]:
         results = await self._write(settling.settle, batch)

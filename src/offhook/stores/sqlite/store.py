@@ -104,6 +104,11 @@ class SqliteStore:
     def accept(self, inbound: Inbound) -> Awaitable[bool]:
         return self._engine.accept(inbound)
 
+    async def accept_all(self, inbounds: Sequence[Inbound]) -> Sequence[bool]:
+        return await self._engine.write(
+            lambda connection, now: sorting.accept(connection, inbounds, now), wakes=True
+        )
+
     def now(self) -> int:
         return self._clock.now_ns()
 

@@ -19,9 +19,3 @@ RETURNING lane, attempts
 UPDATE messages SET state = '{target(DROP)}', settled = :now, notice_due = NULL
  WHERE id = :id AND state IN {sources(DROP)}
 RETURNING lane, attempts
-
--- What a spool forwards, the oldest first.
--- name: spooled
-SELECT id, kind, lane, account_sid, sid, sender, recipient, form, received, notice_due,
-       (SELECT key FROM dedupe_keys WHERE message = messages.id)
-  FROM messages NOT INDEXED WHERE {is_live} AND lane NOT IN {without} ORDER BY id LIMIT ?

@@ -107,7 +107,7 @@ class Site:
         return f"[{shown}]({there}{'#' if fragment else ''}{fragment})"
 
     def _place(self, file: Path) -> str | None:
-        """Return where the site has a file; None if it has it not."""
+        """Return where the site has a file; None if it has none."""
         if file.is_dir() and file.is_relative_to(DOCS):
             file = min(file.glob("*.md"))
         elif file.parent == ROOT / "examples" and file not in self._places:

@@ -129,12 +129,12 @@ MISSED = {(SendState.UNDELIVERED, "63016"): 50, (SendState.FAILED, "21610"): 1}
         (
             {"shortfalls": LIMITED, "unanswered": 25, "oldest_send": 60.0},
             ["bad"],
-            "25 people have got no reply: 25 people wait for replies (error 63038).",
+            "25 people have got no reply. 25 people wait for replies (error 63038).",
         ),
         (
             {"shortfalls": MISSED, "unanswered": 26},
             ["bad", "warn"],
-            "26 people have got no reply: 50 replies were not delivered (error 63016).",
+            "26 people have got no reply. 50 replies were not delivered (error 63016).",
         ),
         ({"shortfalls": MISSED}, ["warn", "warn"], "50 replies were not delivered (error 63016)."),
     ],

@@ -219,6 +219,26 @@ async def test_what_has_left_is_cancelled_by_nothing_and_asked_for_no_more(url: 
         assert not await store.cancel_send(send.id)
 
 
+async def test_what_has_not_left_after_all_is_cancelled_all_the_same(url: str) -> None:
+    async with opened(url) as store:
+        asked = request("nudge", key="k", unless_reply=True)
+        await store.request(asked)
+        (claimed,) = await claim_sends(store)
+        await store.start_due(10)
+        await store.settle_send(claimed, SendOutcome(SendTrigger.POSTPONE, delay=600))
+        await store.accept(inbound("SM1"))
+        assert (await state_of(store, asked)).state is SendState.CANCELED
+
+
+async def test_what_is_tried_in_vain_ages_from_its_time(url: str) -> None:
+    async with opened(url) as store, clock_of(url) as clock:
+        await store.request(request("good morning"))
+        (claimed,) = await claim_sends(store)
+        await store.settle_send(claimed, SendOutcome(SendTrigger.POSTPONE, error="429", delay=900))
+        await clock.advance(600)
+        assert (await store.counts()).oldest_send == pytest.approx(600, abs=60)
+
+
 async def test_what_stood_behind_a_cancelled_send_leaves_at_once(url: str) -> None:
     async with opened(url) as store:
         await store.request(request("nudge", unless_reply=True))

@@ -10,6 +10,7 @@ from offhook.core.unknown_sends import (
     LOOKED_FOR,
     REPEATS,
     SECOND_LOOK,
+    TEXT_NEEDED,
     Finding,
     Unknown,
     Verdict,
@@ -18,6 +19,7 @@ from offhook.stores.api import Claim, Draft, Inquiry, SendClaim, SendOutcome, Se
 from testing.stores import DONE, claim_one, draft, inbound, opened
 from tests.conformance.clocks import clock_of
 from tests.conformance.test_ledger import ACCEPTED, claim_sends, only_send, running, sends_of
+from tests.conformance.test_send_requests import DAY, request
 
 LOST = SendOutcome(SendTrigger.LOSE, error="no answer")
 ANN, BOB = "+15551230001", "+15551230002"
@@ -184,6 +186,39 @@ async def test_it_is_not_sent_again_to_a_person_who_has_opted_out(
         assert await store.next_send_due() is None
 
 
+@pytest.mark.parametrize("lost_before", [True, False])
+async def test_it_is_not_sent_again_to_a_person_who_has_written_first(
+    url: str, lost_before: bool
+) -> None:
+    async with opened(url) as store, clock_of(url) as clock:
+        nudge = request("nudge", key="k", unless_reply=True)
+        await store.request(nudge)
+        await store.request(request("another", lane="other", unless_reply=True))
+        claimed, another = await claim_sends(store)
+        if lost_before:
+            await store.settle_send(claimed, LOST)
+        await store.start_due(10)
+        await store.accept(inbound("SM1"))
+        await store.settle_send(claimed, LOST)
+        await store.settle_send(another, ACCEPTED)
+        await clock.advance(WAIT)
+        assert await say(store, Finding.REPEAT) is SendTrigger.WITHDRAW
+        (known,) = await store.request(nudge)
+        assert (known.state, await claim_sends(store)) == (SendState.CANCELED, [])
+
+
+async def test_what_was_scheduled_can_not_have_left_before_its_time(url: str) -> None:
+    async with opened(url) as store, clock_of(url) as clock:
+        await store.request(request("rent is due", at=30 * DAY))
+        await clock.advance(30 * DAY + 1)
+        assert await store.start_due(10) == 1
+        (claimed,) = await claim_sends(store)
+        await store.settle_send(claimed, LOST)
+        await clock.advance(WAIT)
+        (send,) = (await look(store)).sends
+        assert send.written == pytest.approx(WAIT, abs=60)
+
+
 @pytest.mark.parametrize(
     ("settled", "trigger"), [(True, SendTrigger.WITHDRAW), (False, SendTrigger.REPEAT)]
 )
@@ -287,5 +322,7 @@ async def test_a_text_stays_as_long_as_it_may_be_sent_again(url: str) -> None:
         await store.settle(one, DONE)
         assert await store.reduce(10) == 0
         await clock.advance(int(LOOKED_FOR))
+        assert await store.reduce(10) == 0, "a look that began in time may end now"
+        await clock.advance(int(TEXT_NEEDED - LOOKED_FOR))
         assert await store.reduce(10) == 1
         assert (await only_send(store, one)).body == ""

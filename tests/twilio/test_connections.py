@@ -172,6 +172,17 @@ async def test_a_proxy_that_refuses_has_sent_nothing(monkeypatch: pytest.MonkeyP
     assert b"\r\nAuthorization:" not in head, "Twilio's credentials are not the proxy's business"
 
 
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n"])
+async def test_a_proxy_that_breaks_off_before_there_is_a_tunnel_has_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    heads: list[bytes] = []
+    async with raw_server(answering(answer, heads)) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        assert (await send_once(TWILIO, claim())).trigger is SendTrigger.POSTPONE
+    assert heads[0].startswith(b"CONNECT api.example.com:443 ")
+
+
 async def test_a_proxy_that_is_away_has_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", f"http://ada:{PASSWORD}@127.0.0.1:{free_port()}")
     outcome = await send_once(TWILIO, claim())

@@ -175,7 +175,7 @@ def _undelivered(counts: Counts) -> Iterator[Issue]:
         if place or not counts.unanswered:
             yield Issue("warn", f"{one.text}.", one.meaning, link)
         else:
-            text = f"{_people(counts.unanswered)} got no reply: {one.text}."
+            text = f"{_people(counts.unanswered)} got no reply. {one.text}."
             yield Issue("bad", text, one.meaning, link)
 
 

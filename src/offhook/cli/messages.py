@@ -26,6 +26,7 @@ from offhook.cli.options import (
     StoreOption,
     UntilOption,
     YesOption,
+    parse_id,
 )
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.keys import Kind
@@ -42,9 +43,13 @@ command = typer.Typer(
 )
 command.command("erase")(erase)
 
-_Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `messages list` shows them.")]
+_Ids = Annotated[
+    list[int],
+    typer.Argument(parser=parse_id, metavar="ID...", help="As `messages list` shows them."),
+]
 _SomeIds = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID...]", help="As `messages list` shows them.")
+    list[int] | None,
+    typer.Argument(parser=parse_id, metavar="[ID...]", help="As `messages list` shows them."),
 ]
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All messages that match the filters; --state is required.")
@@ -66,7 +71,9 @@ def list_(
     until: UntilOption = None,
     before: Annotated[
         int | None,
-        typer.Option(metavar="ID", help="Only messages older than this one: the next page."),
+        typer.Option(
+            parser=parse_id, metavar="ID", help="Only messages older than this one: the next page."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     store: StoreOption = None,

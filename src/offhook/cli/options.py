@@ -13,6 +13,17 @@ from offhook.core.lifecycle import State
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
+def parse_id(text: str | int) -> int:
+    """Parse the number of a message or a send.
+
+    Raises:
+        typer.BadParameter: no store has such a number.
+    """
+    if not re.fullmatch(r"\d{1,18}", str(text).strip()):
+        raise typer.BadParameter(f"{text!r} is not an id: use one that `list` shows")
+    return int(text)
+
+
 def parse_time(text: str) -> float:
     """Parse a time as seconds since the epoch; without a zone, it is local.
 

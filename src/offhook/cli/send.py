@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -19,6 +19,9 @@ from offhook.observe.redaction import mask, printable
 from offhook.settings import Settings
 from offhook.terminal import complain, console, local_time, print_json, until, when
 from offhook.worker.send_requests import RequestWriter, delay_of
+
+_PASSED: Final = 60.0
+"""Seconds: a time without seconds may be the present minute."""
 
 
 def command(
@@ -61,6 +64,8 @@ def command(
       offhook send +15551230001 "See you tomorrow at 10!" --at 2026-11-24T18:00 --key visit-42
       offhook send +15551230001 "Are you still there?" --at 2h --unless-reply
     """
+    if at < -_PASSED:
+        raise typer.BadParameter("this time has passed: leave it out to send at once")
     try:
         delay = delay_of(timedelta(seconds=at), datetime.now(UTC))
         reply = Reply(body, media=media or (), content_sid=content_sid)

@@ -12,6 +12,7 @@ from offhook.cli.options import (
     RevealOption,
     StoreOption,
     YesOption,
+    parse_id,
     parse_time,
 )
 from offhook.cli.sends_view import print_send, send_object, sends_table
@@ -29,9 +30,13 @@ command = typer.Typer(
     no_args_is_help=True,
 )
 
-_Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="As `sends list` shows them.")]
+_Ids = Annotated[
+    list[int],
+    typer.Argument(parser=parse_id, metavar="ID...", help="As `sends list` shows them."),
+]
 _SomeIds = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID...]", help="As `sends list` shows them.")
+    list[int] | None,
+    typer.Argument(parser=parse_id, metavar="[ID...]", help="As `sends list` shows them."),
 ]
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All replies that match the filters; --state is required.")
@@ -76,7 +81,9 @@ def list_(
     until: _UntilOption = None,
     before: Annotated[
         int | None,
-        typer.Option(metavar="ID", help="Only replies older than this one: the next page."),
+        typer.Option(
+            parser=parse_id, metavar="ID", help="Only replies older than this one: the next page."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     store: StoreOption = None,
@@ -149,7 +156,7 @@ def retry(
         bool,
         typer.Option(
             "--unknown",
-            help="Also replies that the person may have had already: they may be twice.",
+            help="Also replies that the person may have received, and would receive twice.",
         ),
     ] = False,
     rate: _RateOption = None,
@@ -158,7 +165,7 @@ def retry(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send replies again that were refused or not delivered, and those at once that wait.
+    """Send refused or undelivered replies again, and pending ones at once.
 
     No handler runs: the text is the one that was written. Replies of a conversation are sent in
     their order, behind what goes before them. A pending or failed reply keeps its number. One that
@@ -213,8 +220,8 @@ def cancel(
 ) -> None:
     """Withdraw replies that are not sent yet, and leave others that were refused or not delivered.
 
-    They are not sent (again), and no longer count as a problem. What is scheduled is withdrawn with
-    the other parts of a long text.
+    They are not sent (again), and no longer count as a problem. A scheduled reply is withdrawn
+    together with the other parts of a long text.
 
     [bold]Examples[/]
       offhook sends cancel 17
@@ -236,7 +243,7 @@ def _check(state: SendState | None, *triggers: SendTrigger) -> None:
     allowed = frozenset[SendState]().union(*map(send_sources, triggers))
     if state is not None and state not in allowed:
         names = ", ".join(one for one in SendState if one in allowed)
-        raise typer.BadParameter(f"nothing that is {state} can be changed so, only {names}")
+        raise typer.BadParameter(f"a reply that is {state} does not allow this; only: {names}")
 
 
 def _selection(

@@ -27,11 +27,15 @@ LOOKED_FOR: Final = 36_000.0
 """Seconds for which a send is looked up; a reply that is later than that is of no use. Twilio
 itself queues a message for ten hours: https://www.twilio.com/docs/api/errors/30036"""
 
+TEXT_NEEDED: Final = LOOKED_FOR + 3600.0
+"""Seconds for which the text of an unknown send is kept: a look that began in time may end later,
+and what is sent again may be postponed."""
+
 REPEATS: Final = 3
 """How often a send is repeated at most: the column `repeats` of both stores begins with it."""
 
 NOT_WANTED: Final = -1
-"""The same once the person has opted out."""
+"""The same once the person has opted out, or has written what it was to be sent without."""
 
 SLACK: Final = 300.0
 """Seconds: a request may take so long to arrive, and the times of both sides may differ so much."""

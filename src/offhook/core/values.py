@@ -36,7 +36,8 @@ def text(value: object) -> str:
 
 def secret(value: object) -> SecretStr:
     """Read a text that is masked from here on."""
-    return SecretStr(text(value.get_secret_value() if isinstance(value, SecretStr) else value))
+    reveal = getattr(value, "get_secret_value", None)  # pydantic's has one too
+    return SecretStr(text(reveal() if callable(reveal) else value))
 
 
 def texts(value: object) -> tuple[str, ...]:

@@ -121,8 +121,8 @@ def _undelivered(counts: Counts) -> Findings:
         found.append(warn("replies", text, "The reasons follow."))
     for one in shortfalls(counts)[:_REASONS]:
         remedy = (
-            f"{one.meaning} Then `offhook sends retry --all {one.options}`; "
-            "`offhook sends cancel` leaves what is not to be sent."
+            f"{one.meaning} If the cause is gone: `offhook sends retry --all {one.options}`; "
+            f"otherwise `offhook sends cancel --all {one.options}`."
         )
         found.append(warn("replies", one.text, remedy))
     if not found and counts.oldest_send is None:

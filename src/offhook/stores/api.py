@@ -458,7 +458,8 @@ class Ledger(Protocol):
 class Requests(Protocol):
     """Sends that answer no message: at once, or at a time that is up to a year ahead.
 
-    A scheduled send is at rest until it falls due. Then it joins its lane, behind what waits there.
+    A scheduled send is at rest until it falls due. Then it joins its lane, behind the sends that
+    wait there.
     """
 
     async def request(self, request: SendRequest) -> tuple[Send, ...]:

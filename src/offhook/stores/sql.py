@@ -37,7 +37,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
-from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, NOT_WANTED
+from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, NOT_WANTED, TEXT_NEEDED
 from offhook.stores.api import MOST_COUNTED
 from offhook.stores.rows import SLOW_NOTICE, Stage
 
@@ -82,6 +82,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "FIRST_LOOK": f"{FIRST_LOOK:g}",
     "LOOKED_FOR": f"{LOOKED_FOR:g}",
     "NOT_WANTED": f"{NOT_WANTED}",
+    "TEXT_NEEDED": f"{TEXT_NEEDED:g}",
     "messages_queue": str(MESSAGES),
     "sends_queue": str(SENDS),
 }

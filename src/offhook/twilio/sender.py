@@ -135,6 +135,8 @@ class TwilioSender:
                 return SendOutcome(
                     SendTrigger.POSTPONE, error="this process was suspended for too long"
                 )
+            if not form.has_begun:  # a proxy broke off before there was a tunnel
+                return self._postponed(claim.tries, f"Twilio was not reached: {error_text(error)}")
             return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {error_text(error)}")
         return self._outcome(claim, response)
 
@@ -193,11 +195,13 @@ class _Form(BytesPayload):
 
     Attributes:
         is_late: whether it was too late; neither head nor form was sent.
+        has_begun: whether some of it may have been sent.
     """
 
     def __init__(self, form: bytes, leaves_by: float) -> None:
         super().__init__(form, content_type=FORM)
         self.is_late = False
+        self.has_begun = False
         self._leaves_by = leaves_by
 
     async def write_with_length(
@@ -206,6 +210,7 @@ class _Form(BytesPayload):
         if elapsed() >= self._leaves_by:
             self.is_late = True
             raise TimeoutError
+        self.has_begun = True
         await super().write_with_length(writer, content_length)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
-from offhook.core.unknown_sends import LOOKED_FOR
+from offhook.core.unknown_sends import TEXT_NEEDED
 from offhook.stores.api import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
@@ -36,7 +36,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
 
 def reduce(connection: sqlite3.Connection, now: int, limit: int) -> int:
     """Take the texts out of what is settled. See `api.Inbox.reduce`."""
-    rows = connection.execute(SQL["reducible"], (now - _ms(LOOKED_FOR), limit)).fetchall()
+    rows = connection.execute(SQL["reducible"], (now - _ms(TEXT_NEEDED), limit)).fetchall()
     requests = send_requests.reducible(connection, now, limit)
     if not (rows or requests):
         return 0

@@ -13,7 +13,7 @@ from offhook.core.lifecycle import SendState, SendTrigger, send_target
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
-from offhook.core.unknown_sends import LOOKED_FOR
+from offhook.core.unknown_sends import TEXT_NEEDED
 from offhook.stores.api import SendRequest
 from offhook.stores.rows import SEND_COLUMNS, Stage, as_send, deleted_send, draft_columns
 from offhook.stores.sql import SENDS
@@ -139,6 +139,10 @@ def cancel_answered(connection: sqlite3.Connection, now: int, new: Iterable[Inbo
                     inbound.recipient,
                 ),
             ).fetchall()
+            connection.execute(
+                SQL["answered_meanwhile"],
+                (-number, inbound.account_sid, inbound.lane, inbound.recipient),
+            )
             if rows:
                 ended(connection, now, [-number])
             for (lane,) in set(rows):
@@ -170,7 +174,7 @@ def expired(connection: sqlite3.Connection, before: int, limit: int) -> Sequence
 def reducible(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[int]:
     """Return the requests whose texts are not needed any more, and note that they are gone."""
     rows = connection.execute(
-        SQL["reducible_requests"], (now, now - int(LOOKED_FOR * 1000), limit)
+        SQL["reducible_requests"], (now, now - int(TEXT_NEEDED * 1000), limit)
     ).fetchall()
     connection.executemany(
         "UPDATE send_requests SET stage = ? WHERE id = ?",

@@ -12,7 +12,7 @@ NOT EXISTS (SELECT 1 FROM offhook.sends
 -- name: nothing_to_look_up
 NOT EXISTS (SELECT 1 FROM offhook.sends
              WHERE sends.message = messages.id AND sends.resting = '{SendState.UNKNOWN}'
-               AND sends.settled > {now} - make_interval(secs => {LOOKED_FOR}))
+               AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
 
 -- Lock messages whose time is over, but for those that are replayed just now.
 -- name: lock_expired

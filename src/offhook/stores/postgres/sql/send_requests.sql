@@ -107,13 +107,14 @@ BEGIN
     RETURN cardinality(_numbers);
 END $function$
 
--- What has left, or was cancelled, no message can cancel.
+-- What has left, or was cancelled, no message can cancel. What may have left may be sent again.
 -- name: forget_recipients
 UPDATE offhook.send_requests SET recipient = '' WHERE id = ANY(ARRAY(
     SELECT id FROM offhook.send_requests AS past
      WHERE stage = {Stage.WRITTEN} AND recipient <> ''
        AND NOT EXISTS (SELECT 1 FROM offhook.sends
-                        WHERE message = -past.id AND state IN {send_sources(CANCEL)})
+                        WHERE message = -past.id
+                          AND (state IN {send_sources(CANCEL)} OR state IN {may_be_unknown}))
        FOR UPDATE SKIP LOCKED))
 
 -- Cancel what was to leave unless the senders of new messages wrote first. A Messaging Service has
@@ -140,19 +141,24 @@ BEGIN
     _ids := ARRAY(
         SELECT sends.id FROM unnest(_numbers) AS request (number)
           JOIN offhook.sends ON sends.message = -request.number
-         WHERE sends.state IN {send_sources(CANCEL)} AND EXISTS (
+         WHERE (sends.state IN {send_sources(CANCEL)} OR sends.state IN {may_be_unknown})
+           AND EXISTS (
                SELECT 1 FROM unnest(_new) AS n
                 WHERE _kinds[n] = '{Kind.MESSAGE}' AND _senders[n] = sends.recipient
                   AND _accounts[n] = sends.account_sid
                   AND (_lanes[n] = sends.lane OR _recipients[n] = sends.sender
                        OR sends.sender LIKE 'MG%')));
-    _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids) AND resting IS NULL);
+    _locked := ARRAY(SELECT lane FROM offhook.sends
+                      WHERE id = ANY(_ids) AND resting IS NULL
+                        AND sends.state IN {send_sources(CANCEL)});
     {touch_lanes(sends, _locked)};
     PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
     _now := {now};
     UPDATE offhook.sends
        SET state = '{send_target(CANCEL)}', settled = _now, error = '{answered}'
      WHERE id = ANY(_ids) AND sends.state IN {send_sources(CANCEL)};
+    UPDATE offhook.sends SET repeats = {NOT_WANTED}
+     WHERE id = ANY(_ids) AND sends.state IN {may_be_unknown};
     {end_requests(SELECT -message FROM offhook.sends WHERE id = ANY(_ids))}
 END $function$
 
@@ -191,7 +197,7 @@ PERFORM 1 FROM offhook.send_requests
 UPDATE offhook.sends SET state = '{send_target(CANCEL)}', settled = _now
  WHERE sends.lane = ANY({lanes}) AND sends.state IN {send_sources(FALL_DUE)};
 {end_requests(SELECT -message FROM offhook.sends WHERE lane = ANY({lanes}) AND message < 0
-                 AND sends.state = '{send_target(CANCEL)}')}
+                 AND sends.state = '{send_target(CANCEL)}' AND sends.settled = _now)}
 
 -- name: lock_requests_of_sends
 SELECT id FROM offhook.send_requests
@@ -216,7 +222,7 @@ UPDATE offhook.send_requests SET stage = {Stage.REDUCED} WHERE id = ANY(ARRAY(
        AND NOT EXISTS (
            SELECT 1 FROM offhook.sends
             WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
-              AND sends.settled > {now} - make_interval(secs => {LOOKED_FOR}))
+              AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
      LIMIT $1 FOR UPDATE SKIP LOCKED))
 RETURNING id
 

@@ -72,12 +72,20 @@ SELECT head.*
 (SELECT message, lane, state, error_code FROM offhook.sends WHERE resting = '{state}'
   ORDER BY resting DESC, id DESC LIMIT {MOST_COUNTED})
 
+-- What answers no message may have been written long before its time.
+-- name: waits_since
+CASE WHEN tries = 0 THEN due
+     WHEN message < 0
+     THEN coalesce((SELECT request.due FROM offhook.send_requests AS request
+                     WHERE request.id = -head.message), created)
+     ELSE created END
+
 -- Of those that wait the age of the first, and those that have been tried in vain, by code; and those
 -- that have reached nobody. What answers no message (its number is below 0) may have been written
 -- long before its time.
 -- name: shortfalls
 SELECT '{SendState.PENDING}' AS state, error_code, count(*) FILTER (WHERE error <> '') AS number,
-       {seconds_since(CASE WHEN tries = 0 OR message < 0 THEN due ELSE created END)} AS waited
+       {seconds_since({waits_since})} AS waited
   FROM ({first_waiting_sends}) AS head
  WHERE tries > 0 OR due <= {now} GROUP BY error_code
 UNION ALL

@@ -8,8 +8,14 @@ SELECT account_sid, recipient FROM offhook.sends
    AND (look_due IS NULL OR look_due <= {now})
  ORDER BY settled LIMIT 1
 
+-- What was scheduled can't have left before its time.
+-- name: may_have_left_from
+CASE WHEN message < 0
+     THEN coalesce((SELECT due FROM offhook.send_requests WHERE id = -sends.message), created)
+     ELSE created END
+
 -- name: unknown_of_person
-SELECT id, lane, extract(epoch FROM {now} - created)::float8 AS written,
+SELECT id, lane, extract(epoch FROM {now} - {may_have_left_from})::float8 AS written,
        extract(epoch FROM {now} - settled)::float8 AS lost, looks + 1 AS looks,
        extract(epoch FROM {now} - missing)::float8 AS missing,
        message, identity, sender, recipient, body, media, content_sid
@@ -27,7 +33,8 @@ UPDATE offhook.sends SET looks = looks + 1, look_due = {now} + make_interval(sec
 -- name: witnesses
 SELECT sid FROM offhook.sends
  WHERE lane = ANY($1::bytea[])
-   AND created >= (SELECT min(created) FROM offhook.sends WHERE id = ANY($2::bigint[]))
+   AND created >= (
+       SELECT min({may_have_left_from}) FROM offhook.sends WHERE id = ANY($2::bigint[]))
    AND account_sid = $3 AND recipient = ANY($4::text[])
    AND state = '{send_target(ACCEPT)}' AND sid <> ''
    AND settled <= {now} - make_interval(secs => {FIRST_LOOK})

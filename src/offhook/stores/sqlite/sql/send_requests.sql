@@ -36,6 +36,11 @@ UPDATE sends SET state = '{send_target(CANCEL)}', settled = ?1, error = ?2
    AND (lane = ?5 OR sender = ?6 OR sender LIKE 'MG%')
 RETURNING lane
 
+-- name: answered_meanwhile
+UPDATE sends SET repeats = {NOT_WANTED}
+ WHERE message = ?1 AND state IN {may_be_unknown} AND account_sid = ?2
+   AND (lane = ?3 OR sender = ?4 OR sender LIKE 'MG%')
+
 -- name: cancel_requested
 UPDATE sends SET state = '{send_target(CANCEL)}', settled = ?
  WHERE message = ? AND state IN {send_sources(CANCEL)}
@@ -46,12 +51,12 @@ UPDATE send_requests SET stage = {Stage.WRITTEN}, due = min(due, ?1), recipient 
  WHERE stage IN ({Stage.SCHEDULED}, {Stage.WRITTEN})
    AND id IN (SELECT value FROM json_each(?2))
 
--- What has left, or was cancelled, no message can cancel.
+-- What has left, or was cancelled, no message can cancel. What may have left may be sent again.
 -- name: forget_recipients
 UPDATE send_requests SET recipient = ''
  WHERE stage = {Stage.WRITTEN} AND recipient <> ''
    AND NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id
-                                         AND state IN {send_sources(CANCEL)})
+                      AND (state IN {send_sources(CANCEL)} OR state IN {may_be_unknown}))
 
 -- name: nothing_requested_is_live
 NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id AND sends.{send_is_live})

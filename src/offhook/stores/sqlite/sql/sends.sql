@@ -58,7 +58,10 @@ SELECT id FROM (SELECT id FROM sends INDEXED BY sends_unsettled
 -- Of those that wait the age of the first, and those that have been tried in vain, by code. What
 -- answers no message (its number is below 0) may have been written long before its time.
 -- name: waiting_sends
-SELECT error_code, min(CASE WHEN tries = 0 OR message < 0 THEN due ELSE created END),
+SELECT error_code, min(CASE WHEN tries = 0 THEN due
+                            WHEN message < 0
+                            THEN coalesce((SELECT due FROM send_requests WHERE id = -message), created)
+                            ELSE created END),
        count(*) FILTER (WHERE error <> '')
   FROM sends WHERE id IN ({first_waiting_sends}) AND (tries > 0 OR due <= ?)
  GROUP BY error_code

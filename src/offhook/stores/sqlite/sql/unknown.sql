@@ -6,8 +6,14 @@ SELECT account_sid, recipient FROM sends INDEXED BY sends_unknown
    AND (look_due IS NULL OR look_due <= :now)
  ORDER BY settled LIMIT 1
 
+-- What was scheduled can't have left before its time.
+-- name: may_have_left_from
+CASE WHEN message < 0
+     THEN coalesce((SELECT due FROM send_requests WHERE id = -sends.message), created)
+     ELSE created END
+
 -- name: unknown_of_person
-SELECT id, lane, created, settled, looks + 1, missing,
+SELECT id, lane, {may_have_left_from}, settled, looks + 1, missing,
        message, identity, sender, recipient, body, media, content_sid
   FROM sends INDEXED BY sends_unknown
  WHERE {send_is_unknown} AND settled > ? AND account_sid = ? AND recipient IN {recipients}

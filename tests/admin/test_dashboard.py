@@ -153,6 +153,24 @@ def test_people_who_get_no_reply_are_what_needs_somebody(
         assert issue.advice
 
 
+@pytest.mark.parametrize(
+    ("shortfalls", "said"),
+    [
+        ({(SendState.PENDING, "63038"): 3}, ["3 people wait for replies (error 63038)."]),
+        ({}, ["A reply waits, since"]),
+    ],
+)
+def test_replies_that_wait_for_a_known_reason_are_one_finding(
+    shortfalls: Any, said: list[str]
+) -> None:
+    alert = Alert("replies-pending", Level.CRITICAL, 400.0, "a reply waits", "Look why.", 0.0)
+    counts = replace(EMPTY, shortfalls=shortfalls, oldest_send=400.0)
+    sample = Sample(0.0, counts, 0.01, NO_FIGURES)
+    found = list(issues(sample, [alert], parked_retention=90.0))
+    assert len(found) == len(said)
+    assert found[0].text.startswith(said[0])
+
+
 def test_alerts_are_said_the_worst_first_and_what_is_known_sooner_once() -> None:
     alerts = [
         Alert("cpu", Level.WARNING, 0.9, "90% of the CPU is used", "Add a machine.", 0.0),

@@ -143,7 +143,8 @@ def issues(
         parked_retention: days.
     """
     if sample is not None:
-        found = [*_at_once(sample, parked_retention), *map(_alerted, _others(alerts))]
+        others = (alert for alert in alerts if alert.name not in _told(sample))
+        found = [*_at_once(sample, parked_retention), *map(_alerted, others)]
         yield from sorted(found, key=lambda issue: issue.tone != "bad")
 
 
@@ -179,8 +180,12 @@ def _undelivered(counts: Counts) -> Iterator[Issue]:
             yield Issue("bad", text, one.meaning, link)
 
 
-def _others(alerts: Sequence[Alert]) -> Iterator[Alert]:
-    return (alert for alert in alerts if alert.name not in _KNOWN_AT_ONCE)
+def _told(sample: Sample) -> frozenset[str]:
+    """Return the alerts that say no more than what was found in the sample."""
+    if sample.counts is None:
+        return _KNOWN_AT_ONCE
+    waiting = any(one.state is SendState.PENDING for one in shortfalls(sample.counts))
+    return _KNOWN_AT_ONCE | ({"replies-pending"} if waiting else set())
 
 
 def _alerted(alert: Alert) -> Issue:

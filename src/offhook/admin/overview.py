@@ -143,7 +143,8 @@ def issues(
         parked_retention: days.
     """
     if sample is not None:
-        others = (alert for alert in alerts if alert.name not in _told(sample))
+        told = _told(sample)
+        others = (alert for alert in alerts if alert.name not in told)
         found = [*_at_once(sample, parked_retention), *map(_alerted, others)]
         yield from sorted(found, key=lambda issue: issue.tone != "bad")
 

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -38,6 +38,12 @@ def per_second(text: str) -> float:
     if match is None or not int(match[1]):
         raise typer.BadParameter(f"{text!r} is not a rate: use 50/s, 600/m or 1000/h")
     return int(match[1]) / _UNITS[match[2] or ""]
+
+
+RateOption = Annotated[
+    float | None,
+    typer.Option(parser=per_second, metavar="RATE", help="Maximum rate: 50/s, 600/m."),
+]
 
 
 class Operation(NamedTuple):

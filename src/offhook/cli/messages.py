@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offhook.cli.changes import NO_LIMIT, Operation, Selection, change, per_second
+from offhook.cli.changes import NO_LIMIT, Operation, RateOption, Selection, change
 from offhook.cli.messages_erase import command as erase
 from offhook.cli.messages_view import (
     ahead_in_words,
@@ -53,10 +53,6 @@ _SomeIds = Annotated[
 ]
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All messages that match the filters; --state is required.")
-]
-_RateOption = Annotated[
-    float | None,
-    typer.Option(parser=per_second, metavar="RATE", help="Maximum rate: 50/s, 600/m."),
 ]
 
 
@@ -138,7 +134,7 @@ def replay(
     sid: SidOption = "",
     since: SinceOption = None,
     until: UntilOption = None,
-    rate: _RateOption = None,
+    rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     store: StoreOption = None,
@@ -180,7 +176,7 @@ def discard(
     sid: SidOption = "",
     since: SinceOption = None,
     until: UntilOption = None,
-    rate: _RateOption = None,
+    rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     store: StoreOption = None,

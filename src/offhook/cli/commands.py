@@ -23,6 +23,7 @@ class _Command(NamedTuple):
 # `offhook --help` reads only this table: importing all commands takes many times as long.
 _COMMANDS: Final = {
     "demo": _Command("demo:command", "Show a conversation with the example bot."),
+    "new": _Command("new:command", "Create a folder with a bot, its test, and what deploys it."),
     "dev": _Command("dev:command", "Serve a bot with a simulated Twilio; reload on change."),
     "text": _Command("text:command", "Send a message to a bot, as a person would."),
     "send": _Command("send:command", "Send a message that answers none, now or later."),

@@ -13,6 +13,8 @@ from offhook.observe.redaction import json_line, printable, printable_lines
 INTERRUPTED: Final = 130
 """The exit code of a command that Ctrl-C has ended, as shells have it: 128 and SIGINT's number."""
 
+_UNITS: Final[tuple[tuple[str, int], ...]] = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
 # A pipe has no width; rich would assume 80 and break lines there.
 _PIPE_WIDTH = 200
 
@@ -66,6 +68,13 @@ def local_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
+def ago(moment: float) -> str:
+    """Return how long ago a moment was, in the largest unit: `5 min ago`."""
+    passed = max(0, int(time.time() - moment))
+    unit, size = next(one for one in _UNITS if passed >= one[1] or one[1] == 1)
+    return f"{passed // size} {unit} ago"
+
+
 def until(moment: float) -> str:
     """Return the time left until a moment: `in 6 min 3 s`, or `due`."""
     left = moment - time.time()
@@ -76,7 +85,7 @@ def duration(seconds: float) -> str:
     """Return a duration in its two largest units: `2 h 5 min`."""
     rest = int(seconds)
     parts: list[str] = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+    for unit, size in _UNITS:
         count, rest = divmod(rest, size)
         if count or parts:
             parts.append(f"{count} {unit}")

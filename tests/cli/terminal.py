@@ -6,6 +6,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,9 +64,10 @@ class Terminal:
 
 
 @contextmanager
-def on_a_terminal(home: Home, *arguments: str) -> Iterator[Terminal]:
+def on_a_terminal(home: Home, *arguments: str, columns: int = 80) -> Iterator[Terminal]:
     """Run `offhook` with these arguments; it is killed if it has not ended by itself."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (25, columns))
     process = subprocess.Popen(
         # So that it is its terminal, whose Ctrl-C reaches it, also where tests have no foreground.
         ["env", "--default-signal=INT", "setsid", "--ctty", sys.executable, "-m", "offhook",

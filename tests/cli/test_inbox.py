@@ -19,7 +19,8 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
 from offhook.stores import open_store
 from offhook.stores.api import Draft, Record, SendOutcome, Settlement
-from testing.commands import Call
+from testing.commands import Call, Home
+from tests.cli.terminal import on_a_terminal
 
 ANN, BOB = "+15551230001", "+15551230002"
 TRACEBACK = 'Traceback ...\n  File "bot.py", line 7\nValueError: can not read: my secret'
@@ -146,29 +147,44 @@ def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("reveal", [False, True])
-@pytest.mark.parametrize("width", [80, 100, 140, 200])
+@pytest.mark.parametrize("width", [50, 80, 100, 140, 200])
 def test_a_list_is_readable_however_long_its_parts_are(width: int, reveal: bool) -> None:
     far = f"rcs:{'agent' * 30}"
     records = [
         record(
             12_345, sender=far, recipient=far, body="long " * 99, error="ValueError: " + "x" * 999
         ),
-        record(7, sender=f"whatsapp:{ANN}", body="short", error=""),
+        record(7, sender=f"whatsapp:{ANN}", body="short\ntext", error="TimeoutError"),
     ]
     screen = Console(width=width, file=io.StringIO(), highlight=False)
     screen.print(records_table(records, reveal=reveal, width=width))
     assert isinstance(screen.file, io.StringIO)
-    lines = screen.file.getvalue().splitlines()
-    assert all(len(line.rstrip()) <= width for line in lines)
-    heading, *_ = lines
-    assert all(name in heading for name in ("id", "state", "received", "from", "error"))
-    (long,) = (line for line in lines if "12345" in line)
-    (short,) = (line for line in lines if " 7 " in line)
-    for line in (long, short):
-        assert "dead" in line
-        assert "2025-11-29" in line
+    heading, long, short = screen.file.getvalue().splitlines()
+    assert all(len(line.rstrip()) <= width for line in (heading, long, short))
+    assert long.startswith("12345  dead")
+    assert short.startswith("    7  dead")
     assert "ValueErr" in long
-    assert ("whatsapp:+1" if reveal else "whatsapp:+1555***0001") in short
+    assert "TimeoutError" in short
+    if width >= 80:
+        assert " d ago " in long
+        assert ANN[-4:] in short
+    assert ("long long" in long) is reveal
+    assert ("short text" in short) is reveal
+    assert ("SM0000" in short) is (width == 200 or (width == 140 and not reveal))
+
+
+def test_a_list_fits_the_terminal(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for width in (80, 100, 140):
+        with on_a_terminal(
+            home, "messages", "list", "--reveal", "--sender", ANN, columns=width
+        ) as terminal:
+            assert terminal.end() == 0
+        heading, line = re.sub(r"\x1b\[[0-9;]*m", "", terminal.shown).splitlines()
+        assert max(len(heading.rstrip()), len(line.rstrip())) <= width
+        assert re.match(r" *1  dead   \d+ \w+ ago +\+15551230001 ", line), line
+        assert "my secret" in line
+        assert "ValueError: can not read" in line
 
 
 def record(id_: int, *, sender: str, body: str, error: str, recipient: str = BOB) -> Record:

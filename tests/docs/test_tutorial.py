@@ -15,6 +15,7 @@ _VARYING = [
     (r"\d+\.\d+ (m?s)\b", r"0 \1"),
     (r"\d{4}-\d\d-\d\d ", "DATE "),
     (r"\d\d:\d\d:\d\d", "TIME"),
+    (r"\d+ (s|min) ago\b", "AGO"),
     (r"\bSM[0-9a-f]{32}\b", "SID"),
     (r" +", " "),
 ]

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offhook.cli.tables import Column, fitted
+from offhook.cli.tables import Column, address_column, fitted
 from offhook.core.forms import parameters
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send, StatusUpdate
 from offhook.observe.redaction import brief, last_line, mask, mask_numbers, printable
 from offhook.stores.api import Ahead, Attempt, History, Record
-from offhook.terminal import local_time, until, when
+from offhook.terminal import ago, local_time, until, when
 from offhook.twilio.error_codes import meaning_of
 
 _STYLES = {
@@ -26,8 +26,6 @@ _STYLES = {
 }
 _HIDDEN = "(--reveal shows it)"
 _DUE = {State.WAITING: "next attempt (at once with: offhook messages replay)"}
-_MASKED: Final = len("whatsapp:+1555***0001")
-_ADDRESS: Final = 24  # "whatsapp:+4915112345678" fits
 _SID: Final = 34
 
 
@@ -82,26 +80,22 @@ def records_table(records: list[Record], *, reveal: bool, width: int) -> Table:
     def cells(text: Callable[[Record], str]) -> list[Text]:
         return [Text(printable(text(record))) for record in records]
 
-    least = 12 if reveal else _MASKED  # leaves room for the body
     columns = [
         Column("id", cells(lambda one: str(one.id)), right=True),
         Column("state", [Text(one.state, _STYLES.get(one.state, "")) for one in records]),
-        Column("received", cells(lambda one: local_time(one.received))),
-        Column(
-            "from", cells(lambda one: _address(one.sender, reveal=reveal)), least, most=_ADDRESS
+        Column("received", cells(lambda one: ago(one.received)), spare=2),
+        address_column("from", cells(lambda one: _address(one.sender, reveal=reveal)), spare=1),
+        address_column(
+            "to", cells(lambda one: _address(one.recipient, reveal=reveal)), spare=4, extra=True
         ),
-        Column(
-            "to", cells(lambda one: _address(one.recipient, reveal=reveal)), 12, 2, most=_ADDRESS
-        ),
-        Column("tries", cells(lambda one: str(one.attempts)), spare=1),
-        Column("sid", cells(lambda one: one.sid), spare=3, most=_SID),
-        Column("error", cells(lambda one: brief(one.error, reveal=reveal)), 10),
+        Column("tries", cells(lambda one: str(one.attempts)), spare=3, extra=True, right=True),
+        Column("sid", cells(lambda one: one.sid), spare=5, extra=True, most=_SID),
+        Column("error", cells(lambda one: brief(one.error, reveal=reveal)), 12),
     ]
     if any(record.kind is Kind.STATUS for record in records):
         columns.insert(2, Column("status", cells(_reported)))
-    if reveal:
-        bodies = cells(lambda one: parameters(one.form).get("Body", ""))
-        columns.append(Column("body", bodies, 16, folds=True))
+    if reveal and any(record.kind is Kind.MESSAGE for record in records):
+        columns.insert(-1, Column("text", cells(_text), 12))
     return fitted(columns, width)
 
 
@@ -207,6 +201,11 @@ def _send_error(send: Send, *, reveal: bool) -> str:
 
 def _update(record: Record) -> StatusUpdate:
     return StatusUpdate.parse(parameters(record.form))
+
+
+def _text(record: Record) -> str:
+    """Return the text of a message on one line."""
+    return " ".join(parameters(record.form).get("Body", "").split())
 
 
 def _reported(record: Record) -> str:

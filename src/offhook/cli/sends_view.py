@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offhook.cli.tables import Column, fitted
+from offhook.cli.tables import Column, address_column, fitted
 from offhook.core.lifecycle import SendState
 from offhook.observe.redaction import mask, mask_numbers, printable
 from offhook.stores.api import SendRecord
-from offhook.terminal import local_time, until, when
+from offhook.terminal import ago, local_time, until, when
 from offhook.twilio.error_codes import meaning_of
 
 _STYLES: Final[Mapping[SendState, str]] = {
@@ -24,7 +24,6 @@ _STYLES: Final[Mapping[SendState, str]] = {
     SendState.REPLACED: "dim",
     SendState.CANCELED: "dim",
 }
-_MASKED: Final = len("whatsapp:+1555***0001")
 
 
 def send_object(record: SendRecord, *, reveal: bool) -> dict[str, Any]:
@@ -57,19 +56,22 @@ def sends_table(records: list[SendRecord], *, reveal: bool, width: int) -> Table
     columns = [
         Column("id", cells(lambda one: str(one.id)), right=True),
         Column("state", [Text(one.state, _STYLES.get(one.state, "")) for one in records]),
-        Column("written", cells(lambda one: local_time(one.created))),
-        Column("from", cells(lambda one: _address(one.sender, reveal=reveal)), 12, 3, most=24),
-        Column("to", cells(lambda one: _address(one.to, reveal=reveal)), _MASKED, most=24),
-        Column("message", cells(lambda one: str(one.message_id or "")), spare=2, right=True),
-        Column("tries", cells(lambda one: str(one.tries)), spare=1, right=True),
-        Column("delivery", cells(lambda one: one.delivery), spare=4),
-        Column("code", cells(lambda one: one.error_code)),
-        Column("error", cells(lambda one: _error(one, reveal=reveal)), 16),
+        Column("written", cells(lambda one: ago(one.created)), spare=2),
+        address_column("to", cells(lambda one: _address(one.to, reveal=reveal)), spare=1),
+        address_column(
+            "from", cells(lambda one: _address(one.sender, reveal=reveal)), spare=5, extra=True
+        ),
+        Column(
+            "message", cells(lambda one: str(one.message_id or "")), spare=4, extra=True, right=True
+        ),
+        Column("tries", cells(lambda one: str(one.tries)), spare=3, extra=True, right=True),
+        Column("delivery", cells(lambda one: one.delivery), spare=6, extra=True),
+        Column("error", cells(lambda one: _explained(one, reveal=reveal)), 12),
     ]
     if any(record.state is SendState.SCHEDULED for record in records):
-        columns.insert(3, Column("leaves", cells(_leaves)))
+        columns.insert(3, Column("leaves", cells(_leaves_in)))
     if reveal:
-        columns.append(Column("body", cells(lambda one: one.body), 16, folds=True))
+        columns.insert(-1, Column("text", cells(lambda one: " ".join(one.body.split())), 12))
     return fitted(columns, width)
 
 
@@ -105,6 +107,14 @@ def _identity(record: SendRecord, *, reveal: bool) -> str:
 
 def _leaves(record: SendRecord) -> str:
     return local_time(record.due) if record.state is SendState.SCHEDULED else ""
+
+
+def _leaves_in(record: SendRecord) -> str:
+    return until(record.due) if record.state is SendState.SCHEDULED else ""
+
+
+def _explained(record: SendRecord, *, reveal: bool) -> str:
+    return ": ".join(filter(None, (record.error_code, _error(record, reveal=reveal))))
 
 
 def _error(record: SendRecord, *, reveal: bool) -> str:

@@ -16,6 +16,7 @@ from offhook.core.lifecycle import (
     CRASHES_UNTIL_DEAD,
     LIVE,
     MAY_HAVE_LEFT,
+    NOT_DELIVERED,
     SETTLED,
     Delivery,
     SendState,
@@ -35,6 +36,7 @@ from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, REPEATS
 from offhook.stores.api import Draft, Retention, SendOutcome, Settlement
 
 _COUNTED = {Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP}
+_UNSENT = {SendState.FAILED, SendState.UNDELIVERED, SendState.CANCELED}
 _SENDING = {SendState.PENDING, SendState.SENDING}
 LOOP = LoopRule(within=900.0, pace=100.0)
 _TICK = 1 / 1024  # seconds; no two steps are at the same time
@@ -283,6 +285,7 @@ class Model:
                 if entry.token == token and entry.state is SendState.SENDING:
                     entry.state = send_target(SendTrigger.POSTPONE)
                     entry.token, entry.due, entry.tries = 0, self.now, entry.tries - 1
+                    self._cancel([entry] if self._is_unwanted(entry) else [])
             del self.send_leases[lane]
         return len(unheld)
 
@@ -296,6 +299,8 @@ class Model:
             entry.sid = outcome.sid or entry.sid
             status = outcome.status if entry.delivery is None else entry.delivery.status
             entry.delivery = Delivery(status, outcome.error_code) if status else None
+            if outcome.trigger is SendTrigger.POSTPONE and self._is_unwanted(entry):
+                self._cancel([entry])
         self._end_sending(entry)
 
     def record_delivery(self, entry: Entry | None, sid: str, reported: Delivery) -> bool:
@@ -330,9 +335,7 @@ class Model:
 
     def repeat(self, entry: Entry) -> SendTrigger:
         """Send again what Twilio's list has lacked twice."""
-        if not entry.wanted or (
-            entry.identity == "notice:slow" and entry.message.state not in LIVE
-        ):
+        if self._is_unwanted(entry):
             trigger = SendTrigger.WITHDRAW
         else:
             trigger = SendTrigger.REPEAT if entry.repeats else SendTrigger.GIVE_UP
@@ -361,10 +364,13 @@ class Model:
         post.settled = None
         post.history.append((Trigger.REPLAY, post.attempts))
         for entry in self._sends(post):
-            if entry.state in {SendState.FAILED, SendState.UNDELIVERED, SendState.CANCELED}:
-                entry.identity = f"{entry.identity}~{entry.id}"
-                if entry.state is not SendState.CANCELED:
-                    entry.state = send_target(SendTrigger.REPLACE)
+            chain = self._with_replaced(entry)
+            if entry.state not in _UNSENT or any(map(_may_have_left, chain)):
+                continue
+            for one in chain:
+                one.identity = f"{one.identity}~{one.id}"
+            if entry.state is not SendState.CANCELED:
+                entry.state = send_target(SendTrigger.REPLACE)
         return True
 
     def drop(self, post: Post) -> bool:
@@ -433,7 +439,7 @@ class Model:
 
     def retry_send(self, entry: Entry, *, unknown: bool) -> Entry | None:
         """Return the send that is sent now: the same, or another in its place."""
-        if entry not in self.entries or entry.message.reduced:
+        if entry not in self.entries or entry.message.reduced or not entry.wanted:
             return None
         if entry.state in send_sources(SendTrigger.RETRY):
             entry.state = send_target(SendTrigger.RETRY)
@@ -592,6 +598,17 @@ class Model:
             if entry.message.lane == lane and entry.state in {SendState.SENDING, SendState.UNKNOWN}:
                 entry.wanted = False
 
+    def _is_unwanted(self, entry: Entry) -> bool:
+        is_over = entry.message.state not in LIVE
+        return not entry.wanted or (entry.identity == "notice:slow" and is_over)
+
+    def _with_replaced(self, entry: Entry) -> list[Entry]:
+        """Return a send, and those that it has taken the place of."""
+        chain = [entry]
+        while before := [e for e in self.entries if chain[-1].identity == f"retry:{e.id}"]:
+            chain += before
+        return chain
+
     def _end_sending(self, entry: Entry) -> None:
         held = self.send_leases.get(entry.message.lane)
         if held is not None and held.token == entry.token:
@@ -626,6 +643,11 @@ class Model:
     def _delete(self, posts: Sequence[Post]) -> None:
         self.posts = [post for post in self.posts if post not in posts]
         self.entries = [entry for entry in self.entries if entry.message not in posts]
+
+
+def _may_have_left(entry: Entry) -> bool:
+    missed = entry.delivery is not None and entry.delivery.status in NOT_DELIVERED
+    return entry.state not in _UNSENT and not missed
 
 
 def _unheld(leases: Mapping[str, Lease], owner: str, held: Collection[int]) -> dict[str, int]:

@@ -312,12 +312,18 @@ async def test_a_failure_notice_may_follow_the_settling(url: str) -> None:
         assert await store.notify(one.id, draft("notice:failure"), settled=True)
 
 
-async def test_a_slow_notice_is_cancelled_when_its_message_settles_first(url: str) -> None:
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_a_slow_notice_is_cancelled_when_its_message_settles_first(
+    url: str, under_way: bool
+) -> None:
     async with opened(url) as store:
         await store.accept(inbound("SM1", notice_after=0))
         one = await claim_one(store)
         await store.notify(one.id, draft("notice:slow"))
+        notices = await claim_sends(store) if under_way else []
         await store.settle(one, DONE)
+        for notice in notices:
+            await store.settle_send(notice, SendOutcome(SendTrigger.POSTPONE))
         assert (await only_send(store, one)).state is SendState.CANCELED
         assert await claim_sends(store) == []
 

@@ -174,6 +174,48 @@ async def test_a_replay_does_not_repeat_what_an_operator_has_sent_again(url: str
         assert (written.repeated, written.state) == (True, SendState.REPLACED)
 
 
+async def test_a_replay_writes_again_what_was_sent_again_in_vain(url: str) -> None:
+    async with opened(url) as store:
+        await write(store, "a")
+        first = await send(store, ACCEPTED)
+        await miss(store, first.id)
+        for sid in ("SMagain", "SMonce more"):
+            (last,) = await found(store, SendState.UNDELIVERED)
+            await store.retry_send(last.id)
+            again = await send(store, SendOutcome(SendTrigger.ACCEPT, sid=sid))
+            await miss(store, again.id, sid)
+        assert await store.replay(first.message_id)
+        (written,) = await store.write(await claim_one(store), [draft("return:0", "a")])
+        assert (written.repeated, written.state) == (False, SendState.PENDING)
+        assert await found(store, SendState.UNDELIVERED) == []
+
+
+async def test_a_replay_leaves_what_may_have_arrived_and_its_replacement(url: str) -> None:
+    async with opened(url) as store:
+        await write(store, "a")
+        first = await send(store, LOST)
+        await store.retry_send(first.id, unknown=True)
+        again = await send(store, REFUSED)
+        assert await store.replay(first.message_id)
+        (written,) = await store.write(await claim_one(store), [draft("return:0", "a")])
+        assert (written.repeated, written.state) == (True, SendState.REPLACED)
+        assert await store.retry_send(again.id) == again.id, "an operator still can"
+
+
+async def test_what_a_person_did_not_want_while_it_was_being_sent_is_not_sent_again(
+    url: str,
+) -> None:
+    async with opened(url) as store:
+        await write(store, "a")
+        (claim,) = (await store.claim_sends(1, lease=30.0, owner="w1")).claims
+        await store.accept(inbound("SMstop"))
+        stop = await claim_one(store)
+        await store.settle(stop, Settlement(Trigger.DISCARD, "STOP", cancel_lane=True))
+        await store.settle_send(claim, REFUSED)
+        assert await store.retry_send(claim.id) is None
+        assert await state_of(store, claim.id) is SendState.FAILED
+
+
 async def test_a_text_that_was_not_kept_can_not_be_sent_again(url: str) -> None:
     async with opened(url) as store:
         await write(store, "a")

@@ -1,6 +1,7 @@
 """What every store promises of sends that answer no message (`api.Requests`)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -228,6 +229,38 @@ async def test_what_has_not_left_after_all_is_cancelled_all_the_same(url: str) -
         await store.settle_send(claimed, SendOutcome(SendTrigger.POSTPONE, delay=600))
         await store.accept(inbound("SM1"))
         assert (await state_of(store, asked)).state is SendState.CANCELED
+
+
+async def lost_answer(store: Store, claimed: SendClaim) -> None:
+    """Return what a worker has claimed without having received it."""
+    assert await store.hand_back_sends("w1", []) == 1
+
+
+async def postpone(store: Store, claimed: SendClaim) -> None:
+    await store.settle_send(claimed, SendOutcome(SendTrigger.POSTPONE, error="429", delay=600))
+
+
+@pytest.mark.parametrize("end", [postpone, lost_answer])
+@pytest.mark.parametrize("why", ["written", "opted out", "cancelled"])
+async def test_what_is_not_wanted_any_more_while_it_is_being_sent_is_not_sent_later(
+    url: str, why: str, end: Callable[[Store, SendClaim], Awaitable[None]]
+) -> None:
+    async with opened(url) as store:
+        asked = request("nudge", "and another", key="k", unless_reply=why == "written")
+        _, second = await store.request(asked)
+        (claimed,) = await claim_sends(store)
+        if why == "cancelled":
+            assert await store.cancel_send(second.id)
+        await store.accept(inbound("SM1"))
+        if why == "opted out":
+            settlement = Settlement(Trigger.DISCARD, "STOP", cancel_lane=True)
+            await store.settle(await claim_one(store), settlement)
+        await store.request(request("next"))
+        await end(store, claimed)
+        known = await store.request(asked)
+        assert {send.state for send in known} == {SendState.CANCELED}
+        assert known[0].error == str(Cause.OPTED_OUT())
+        assert await leave(store) == ["next"]
 
 
 async def test_what_is_tried_in_vain_ages_from_its_time(url: str) -> None:

@@ -282,7 +282,10 @@ async def _why_not(store: Store, id_: int) -> str:
         case SendState.SENDING | SendState.SENT | SendState.CANCELED:
             return f"it is {record.state}"
         case _:
-            return "its text was not kept (OFFHOOK_KEEP_BODIES)"
+            return (
+                "its text was not kept (OFFHOOK_KEEP_BODIES), or the person opted out, or wrote "
+                "first, while it was being sent"
+            )
 
 
 async def _list(

@@ -38,7 +38,10 @@ class Cause(StrEnum):
     NOT_TWILIOS = "not-twilios", "not from Twilio: {}"
     OPERATOR = "operator", "by an operator"
     POSTPONED = "postponed", "handler asked for another attempt after {} s"
-    OPTED_OUT = "opted-out", "Twilio never had this, and the person has opted out or written since"
+    OPTED_OUT = (
+        "opted-out",
+        "Twilio never had this, and the person has opted out or written since, or it was cancelled",
+    )
     SEND_LOST = "send-lost", "worker died while sending this reply"
     SEND_REPEATED = "send-repeated", "sent {} times, and Twilio's message list never had it"
     # Told by earlier versions only, which counted sends.

@@ -401,8 +401,8 @@ class Ledger(Protocol):
         """Record the outcome of a send. Many calls share one commit.
 
         A status callback that came first is not overwritten. A send whose lease has run out is
-        `unknown` by now; ACCEPT still makes it sent, and nothing else changes it. Repeating a call
-        changes nothing.
+        `unknown` by now; ACCEPT still makes it sent, and nothing else changes it. POSTPONE cancels
+        a send that is no longer wanted (see `settle_unknown`). Repeating a call changes nothing.
 
         Raises:
             StoreUnavailable: nothing was written.
@@ -444,10 +444,11 @@ class Ledger(Protocol):
         """Record the verdicts on sends that were not found; return what happened, by send.
 
         REPEAT makes a send pending again, unless it has been repeated `REPEATS` times (GIVE_UP), or
-        is no longer wanted (WITHDRAW): its person has opted out, or it is a slow notice of a
-        message that has settled. With MISSING, the store remembers since when it has been missing;
-        with UNCERTAIN, it forgets. What is not unknown any more, or was claimed anew, is left
-        alone.
+        is no longer wanted (WITHDRAW). The latter is what was being sent, or unknown, when its
+        person opted out or wrote first (`unless_reply`), or an operator cancelled another part of
+        its request; and a slow notice of a message that has settled. With MISSING, the store
+        remembers since when it has been missing; with UNCERTAIN, it forgets. What is not unknown
+        any more, or was claimed anew, is left alone.
 
         Raises:
             StoreUnavailable: nothing was written.
@@ -763,7 +764,8 @@ class Inbox(Protocol):
 
         Sends that are sent or unknown stay, and are not repeated; those that failed, were not
         delivered or were cancelled may be written again, and the first two are `replaced` then.
-        Return False when the message is not in a state to be replayed, or is
+        So may one that was sent again in vain (`Outbox.retry_send`), unless one of its replacements
+        may have arrived. Return False when the message is not in a state to be replayed, or is
         reduced.
         """
         ...
@@ -842,7 +844,8 @@ class Outbox(Protocol):
         unknown one, but only with `unknown`: the person may have had it. What goes before it in its
         lane still does. A replaced send can't be retried, so that each is sent once more at most.
 
-        Return None when its state does not allow that, or its text was not kept.
+        Return None when its state does not allow that, it is no longer wanted (see
+        `Ledger.settle_unknown`), or its text was not kept.
         """
         ...
 
@@ -850,7 +853,8 @@ class Outbox(Protocol):
         """Withdraw a send that is pending, or leave one unsent that failed or was not delivered.
 
         So is one that is scheduled. The other parts of its request go with it, as far as they have
-        not left. Return False when its state does not allow that.
+        not left; one that is being sent is no longer wanted. Return False when its state does not
+        allow that.
         """
         ...
 

@@ -93,6 +93,7 @@ async def replay(connection: Connection, message_id: int) -> bool:
     """
     lane = await _decide(connection, message_id, Trigger.REPLAY)
     if lane is not None:
+        await connection.execute(SQL["lock_sends_by_message"], [message_id])
         await connection.execute(SQL["free_unsent"], message_id)
     return lane is not None
 

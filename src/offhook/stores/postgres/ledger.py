@@ -16,9 +16,11 @@ from offhook.stores.rows import Settled, as_send, as_send_claim
 from offhook.stores.sql import one_of
 
 _CLAIM: Final = Function("claim_sends", CHECK, send_lost=stored(Cause.SEND_LOST()))
-_HAND_BACK: Final = Function("hand_back_sends")
+_UNWANTED: Final = stored(Cause.OPTED_OUT())
+_HAND_BACK: Final = Function("hand_back_sends", unwanted=_UNWANTED)
 _SETTLE: Final = Function(
     "settle_sends",
+    unwanted=_UNWANTED,
     may_happen=" ".join(
         f"WHEN '{trigger}' THEN sends.state IN {one_of(send_sources(trigger))}"
         for trigger in SendTrigger

@@ -22,17 +22,16 @@ async def prune(connection: Connection, retention: Retention, limit: int) -> int
     old = await _expired(connection, SETTLED_WELL, retention.settled, limit)
     old += await _expired(connection, {State.DEAD}, retention.dead, limit - len(old))
     old += await _expired(connection, {State.PARKED}, retention.parked, limit - len(old))
-    return await _delete(connection, old) + await _prune_requests(connection, retention, limit)
-
-
-async def _prune_requests(connection: Connection, retention: Retention, limit: int) -> int:
-    rows = await connection.fetch(SQL["lock_expired_requests"], retention.settled, limit)
-    expired = [row["id"] for row in rows]
-    await _delete_sends_of(connection, [-number for number in expired])
-    await _forget(connection, expired)
+    requests = await _ids(connection, "lock_expired_requests", retention.settled, limit)
+    await _lock_sends(connection, "message", [*old, *(-number for number in requests)])
+    old = await _ids(connection, "without_sends", old)
+    requests = await _ids(connection, "without_requested_sends", requests)
+    await _delete(connection, old)
+    await _delete_sends_of(connection, [-number for number in requests])
+    await _forget(connection, requests)
     await connection.execute(SQL["forget_recipients"])
     keys = await connection.fetch(SQL["prune_requests"], retention.keys, limit)
-    return len(expired) + len(keys)
+    return len(old) + len(requests) + len(keys)
 
 
 async def _forget(connection: Connection, requests: Sequence[int]) -> None:
@@ -51,21 +50,18 @@ async def prune_keys(connection: Connection, age: float, limit: int) -> int:
 async def reduce(connection: Connection, limit: int) -> int:
     """Take the texts out of what is settled. See `api.Inbox.reduce`."""
     rows = await connection.fetch(SQL["lock_reducible"], limit)
-    requests = await connection.fetch(SQL["reduce_requests"], limit)
+    requests = await _ids(connection, "lock_reducible_requests", limit)
     if not (rows or requests):
         return 0
     ids = [row["id"] for row in rows]
+    await _lock_sends(connection, "message", [*ids, *(-number for number in requests)])
+    lanes, forms = [row["lane"] for row in rows], [essentials(row["form"]) for row in rows]
+    reduced = await _ids(connection, "reduce", ids, lanes, forms)
     await connection.execute(
-        SQL["reduce"],
-        ids,
-        [row["lane"] for row in rows],
-        [essentials(row["form"]) for row in rows],
+        "UPDATE offhook.attempts SET error = '' WHERE message = ANY($1::bigint[])", reduced
     )
-    await connection.execute(
-        "UPDATE offhook.attempts SET error = '' WHERE message = ANY($1::bigint[])", ids
-    )
-    texts = [*ids, *(-row["id"] for row in requests)]
-    await _lock_sends(connection, "message", texts)
+    requests = await _ids(connection, "reduce_requests", requests)
+    texts = [*reduced, *(-number for number in requests)]
     await connection.execute(SQL["empty_sends"], texts)
     return len(texts)
 
@@ -103,13 +99,12 @@ async def _expired(
 ) -> list[int]:
     """Lock messages whose time is over."""
     expired = SQL.filled("lock_expired", states=one_of(states))
-    locked = await connection.fetch(expired, age, limit)
-    rows = await connection.fetch(SQL["without_sends"], [row["id"] for row in locked])
+    rows = await connection.fetch(expired, age, limit)
     return [row["id"] for row in rows]
 
 
-async def _ids(connection: Connection, statement: str, *ids: Sequence[int]) -> list[int]:
-    rows = await connection.fetch(SQL[statement], *ids)
+async def _ids(connection: Connection, statement: str, *values: object) -> list[int]:
+    rows = await connection.fetch(SQL[statement], *values)
     return [row["id"] for row in rows]
 
 

@@ -83,6 +83,7 @@ async def cancel(connection: Connection, send_id: int) -> bool:
     if cancelled is not None and message < 0:
         await connection.execute(SQL["lock_sends_by_message"], [message])
         await connection.execute(SQL["cancel_requested"], message)
+        await connection.execute(SQL["requested_not_wanted"], message)
         await connection.execute(SQL["end_request"], message)
     await connection.execute(SQL["advance_sends"], [lane])
     return cancelled is not None

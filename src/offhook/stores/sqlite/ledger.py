@@ -139,7 +139,8 @@ def hand_back(connection: sqlite3.Connection, now: int, owner: str, held: Collec
     """End leases whose claim its owner never received. See `api.Ledger.hand_back_sends`."""
     leases = lanes.unheld(connection, SENDS, owner, held)
     for lane, token in leases:
-        connection.execute(SQL["hand_back_send"], (now, lane, token))
+        handed_back = connection.execute(SQL["hand_back_send"], (now, lane, token)).fetchall()
+        _cancel_unwanted(connection, now, [id_ for (id_,) in handed_back])
         lanes.advance(connection, SENDS, lane, now)
     return len(leases)
 
@@ -152,6 +153,8 @@ def settle(connection: sqlite3.Connection, batch: Sequence[Settled], now: int) -
             # A status callback came first: what it costs is still missing.
             costs = [_cost(one) for one in batch if one.outcome.cost != UNKNOWN]
             connection.executemany(SQL["write_cost"], costs)
+    postponed = [one for one in batch if one.outcome.trigger is SendTrigger.POSTPONE]
+    _cancel_unwanted(connection, now, [one.claim.id for one in postponed])
     leases = [(one.claim.id, one.claim.token) for one in batch]
     emptied = connection.executemany(SQL["empty_lane_of_sends"], leases).rowcount
     if emptied < len(leases):
@@ -274,6 +277,11 @@ def _cancel(
         (send_target(SendTrigger.CANCEL), now, *values),
     )
     return [message for (message,) in rows.fetchall()]
+
+
+def _cancel_unwanted(connection: sqlite3.Connection, now: int, ids: Sequence[int]) -> None:
+    why = stored(Cause.OPTED_OUT())
+    connection.executemany(SQL["cancel_unwanted"], [(now, why, id_) for id_ in ids])
 
 
 def _lose_crashed(connection: sqlite3.Connection, lane: str, now: int) -> None:

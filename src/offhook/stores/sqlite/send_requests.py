@@ -109,6 +109,7 @@ def _join(connection: sqlite3.Connection, now: int, number: int) -> None:
 def cancel_parts(connection: sqlite3.Connection, now: int, message: int) -> None:
     """Withdraw all that has not left of a request; `message` is that of its sends."""
     connection.execute(SQL["cancel_requested"], (now, message))
+    connection.execute(SQL["requested_not_wanted"], (message,))
     ended(connection, now, [message])
 
 

@@ -55,19 +55,25 @@ RETURNING attempts
 INSERT INTO offhook.attempts (lane, message, number, ended, trigger, error)
 VALUES ($1, $2, $3, {now}, $4, $5)
 
--- Free the identities of sends that never arrived, so that a replay may write them again.
+-- Free the identities of sends that never arrived, so that a replay may write them again: also of
+-- those whose text was sent again in vain (their replacement is `retry:` and their number). If one of
+-- these may have arrived, all stay as they are. The message's sends are locked.
 -- name: free_unsent
-WITH unsent AS MATERIALIZED (
-    SELECT id FROM offhook.sends
+WITH RECURSIVE unsent (last, id, identity, may_have_left) AS (
+    SELECT id, id, identity, false FROM offhook.sends
      WHERE message = $1
        AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
-     ORDER BY id FOR UPDATE
+     UNION ALL
+    SELECT last, replaced.id, replaced.identity, replaced.delivery NOT IN {NOT_DELIVERED}
+      FROM unsent JOIN offhook.sends AS replaced
+        ON replaced.message = $1 AND unsent.identity = 'retry:' || replaced.id
 )
 UPDATE offhook.sends
-   SET identity = identity || '~' || sends.id,
-       state = CASE WHEN sends.state IN {send_sources(DISMISS)}
-                    THEN '{send_target(REPLACE)}' ELSE sends.state END
-  FROM unsent WHERE sends.id = unsent.id
+   SET identity = identity || '~' || id,
+       state = CASE WHEN state IN {send_sources(DISMISS)}
+                    THEN '{send_target(REPLACE)}' ELSE state END
+ WHERE id IN (SELECT id FROM unsent
+               WHERE last NOT IN (SELECT last FROM unsent WHERE may_have_left))
 
 -- The window of the rates.
 -- name: recently

@@ -99,9 +99,22 @@ BEGIN
        SET state = '{send_target(POSTPONE)}', token = 0, due = _now,
            tries = sends.tries - 1
      WHERE id = ANY(_ids) AND sends.state IN {send_sources(POSTPONE)};
+    {cancel_unwanted}
     {advance(sends, _locked)};
     RETURN cardinality(_locked);
 END $function$
+
+-- What could not be sent, and is not wanted any more, is not sent later either: what was said while
+-- it was being sent has marked it, or it is a slow notice of a message that has settled since.
+-- name: cancel_unwanted
+UPDATE offhook.sends
+   SET state = '{send_target(CANCEL)}', settled = _now,
+       error = CASE repeats WHEN {NOT_WANTED} THEN '{unwanted}' ELSE '' END
+ WHERE id = ANY(_ids) AND sends.state IN {send_sources(CANCEL)}
+   AND (repeats = {NOT_WANTED} OR identity = '{SLOW_NOTICE}' AND NOT EXISTS (
+            SELECT 1 FROM offhook.messages
+             WHERE messages.id = sends.message AND messages.lane = sends.lane
+               AND messages.resting IS NULL));
 
 -- Record the outcomes of a batch of sends. A status callback that came first is not overwritten: its
 -- state is none that the outcome may happen to, or its delivery stands.
@@ -141,6 +154,9 @@ BEGIN
                        currency)
      WHERE sends.id = outcome.id AND sends.token = outcome.token
        AND CASE outcome.trigger {may_happen} END;
+    IF '{SendTrigger.POSTPONE}' = ANY(_triggers) THEN
+        {cancel_unwanted}
+    END IF;
     -- Where a status callback came first, the cost is still missing.
     UPDATE offhook.sends
        SET segments = cost.segments, price = cost.price, currency = cost.currency

@@ -21,7 +21,8 @@ SELECT id FROM offhook.messages
    AND settled < {now} - make_interval(secs => $1) AND {nothing_to_send}
  LIMIT $2 FOR UPDATE SKIP LOCKED
 
--- Looked at once more: a notice may have been written before a message was locked.
+-- Looked at once more: before a message and its sends were locked, a notice may have been written, or
+-- a send retried.
 -- name: without_sends
 SELECT id FROM offhook.messages WHERE id = ANY($1::bigint[]) AND {nothing_to_send}
 
@@ -31,10 +32,12 @@ SELECT id, lane, form FROM offhook.messages
    AND {nothing_to_look_up}
  LIMIT $1 FOR UPDATE SKIP LOCKED
 
+-- Looked at once more, as above.
 -- name: reduce
 UPDATE offhook.messages SET form = r.form, error = '', reduced = true
   FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) AS r (id, lane, form)
- WHERE messages.id = r.id AND messages.lane = r.lane
+ WHERE messages.id = r.id AND messages.lane = r.lane AND {nothing_to_send} AND {nothing_to_look_up}
+RETURNING messages.id
 
 -- name: empty_sends
 UPDATE offhook.sends SET body = '', media = '[]', content_variables = '{}', error = ''

@@ -148,9 +148,9 @@ BEGIN
                   AND _accounts[n] = sends.account_sid
                   AND (_lanes[n] = sends.lane OR _recipients[n] = sends.sender
                        OR sends.sender LIKE 'MG%')));
+    -- What is being sent, or looked up, may be pending once its lane is locked.
     _locked := ARRAY(SELECT lane FROM offhook.sends
-                      WHERE id = ANY(_ids) AND resting IS NULL
-                        AND sends.state IN {send_sources(CANCEL)});
+                      WHERE id = ANY(_ids) AND sends.state NOT IN {send_sources(FALL_DUE)});
     {touch_lanes(sends, _locked)};
     PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
     _now := {now};
@@ -175,6 +175,9 @@ SELECT stage = {Stage.REDUCED} FROM offhook.send_requests WHERE id = -$1::bigint
 -- name: cancel_requested
 UPDATE offhook.sends SET state = '{send_target(CANCEL)}', settled = {now}
  WHERE message = $1 AND state IN {send_sources(CANCEL)}
+
+-- name: requested_not_wanted
+UPDATE offhook.sends SET repeats = {NOT_WANTED} WHERE message = $1 AND state IN {may_be_unknown}
 
 -- name: end_request
 UPDATE offhook.send_requests
@@ -215,15 +218,25 @@ SELECT id FROM offhook.send_requests
    AND due < {now} - make_interval(secs => $1) AND {nothing_requested_is_live}
  LIMIT $2 FOR UPDATE SKIP LOCKED
 
+-- Looked at once more: a send may have been retried before its request was locked.
+-- name: without_requested_sends
+SELECT id FROM offhook.send_requests WHERE id = ANY($1::bigint[]) AND {nothing_requested_is_live}
+
+-- name: nothing_requested_to_look_up
+NOT EXISTS (SELECT 1 FROM offhook.sends
+             WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
+               AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
+
+-- name: lock_reducible_requests
+SELECT id FROM offhook.send_requests
+ WHERE stage = {Stage.WRITTEN} AND due <= {now} AND {nothing_requested_is_live}
+   AND {nothing_requested_to_look_up}
+ LIMIT $1 FOR UPDATE SKIP LOCKED
+
+-- Looked at once more, as above.
 -- name: reduce_requests
-UPDATE offhook.send_requests SET stage = {Stage.REDUCED} WHERE id = ANY(ARRAY(
-    SELECT id FROM offhook.send_requests
-     WHERE stage = {Stage.WRITTEN} AND due <= {now} AND {nothing_requested_is_live}
-       AND NOT EXISTS (
-           SELECT 1 FROM offhook.sends
-            WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
-              AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
-     LIMIT $1 FOR UPDATE SKIP LOCKED))
+UPDATE offhook.send_requests SET stage = {Stage.REDUCED}
+ WHERE id = ANY($1::bigint[]) AND {nothing_requested_is_live} AND {nothing_requested_to_look_up}
 RETURNING id
 
 -- Of what is deleted, a key is left.

@@ -18,13 +18,13 @@ SELECT reduced FROM offhook.messages WHERE id = $1 AND lane = $2 FOR SHARE
 -- name: retry_send
 UPDATE offhook.sends
    SET state = '{send_target(RETRY)}', due = {now}, tries = 0, settled = NULL
- WHERE id = $1 AND sends.state IN {send_sources(RETRY)}
+ WHERE id = $1 AND sends.state IN {send_sources(RETRY)} AND repeats <> {NOT_WANTED}
 RETURNING id
 
 -- name: replace_send
 WITH replaced AS (
     UPDATE offhook.sends SET state = '{send_target(REPLACE)}', settled = {now}
-     WHERE id = $1 AND sends.state IN {send_sources(REPLACE)}
+     WHERE id = $1 AND sends.state IN {send_sources(REPLACE)} AND repeats <> {NOT_WANTED}
        AND ($2 OR sends.state <> '{SendState.UNKNOWN}')
     RETURNING *
 ), counted AS (

@@ -74,7 +74,7 @@ BEGIN
                      SELECT 1 FROM offhook.sends
                       WHERE sends.message = item.id AND sends.lane = item.lane
                         AND sends.identity = '{SLOW_NOTICE}'
-                        AND sends.state IN {send_sources(CANCEL)}))
+                        AND sends.resting IS NULL))
       INTO _verdicts, _told
       FROM unnest(_ids, _lanes, _tokens, _triggers, _lives)
            WITH ORDINALITY AS item (id, lane, token, trigger, live, n)

@@ -42,6 +42,17 @@ UPDATE sends SET state = '{send_target(POSTPONE)}', token = 0, due = ?, tries = 
  WHERE id = (SELECT id FROM sends
               WHERE lane = ? AND token = ? AND {send_is_live} AND state IN {send_sources(POSTPONE)}
               ORDER BY id LIMIT 1)
+RETURNING id
+
+-- What could not be sent, and is not wanted any more, is not sent later either: what was said while
+-- it was being sent has marked it, or it is a slow notice of a message that has settled since.
+-- name: cancel_unwanted
+UPDATE sends
+   SET state = '{send_target(CANCEL)}', settled = ?1,
+       error = CASE repeats WHEN {NOT_WANTED} THEN ?2 ELSE '' END
+ WHERE id = ?3 AND state IN {send_sources(CANCEL)}
+   AND (repeats = {NOT_WANTED} OR identity = '{SLOW_NOTICE}' AND NOT EXISTS (
+            SELECT 1 FROM messages WHERE id = sends.message AND {is_live}))
 
 -- One statement for each outcome. A status callback that came first is not overwritten: its state is
 -- none that the outcome may happen to, or its delivery stands.
@@ -75,13 +86,25 @@ UPDATE sends SET segments = ?, price = ?, currency = ? WHERE id = ? AND token = 
 UPDATE sends SET state = '{send_target(LOSE)}', settled = ?, error = ?
  WHERE lane = ? AND {send_is_live} AND state IN {send_sources(LOSE)}
 
--- Free the identities of sends that never arrived, so that a replay may write them again.
+-- Free the identities of sends that never arrived, so that a replay may write them again: also of
+-- those whose text was sent again in vain (their replacement is `retry:` and their number). If one of
+-- these may have arrived, all stay as they are.
 -- name: free_unsent
+WITH RECURSIVE unsent (last, id, identity, may_have_left) AS (
+    SELECT id, id, identity, false FROM sends
+     WHERE message = ?1
+       AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
+     UNION ALL
+    SELECT last, replaced.id, replaced.identity, replaced.delivery NOT IN {NOT_DELIVERED}
+      FROM unsent JOIN sends AS replaced
+        ON replaced.message = ?1 AND unsent.identity = 'retry:' || replaced.id
+)
 UPDATE sends
    SET identity = identity || '~' || id,
        state = CASE WHEN state IN {send_sources(DISMISS)}
                     THEN '{send_target(REPLACE)}' ELSE state END
- WHERE message = ? AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
+ WHERE id IN (SELECT id FROM unsent
+               WHERE last NOT IN (SELECT last FROM unsent WHERE may_have_left))
 
 -- name: not_wanted
 UPDATE sends SET repeats = {NOT_WANTED} WHERE lane = ? AND state IN {may_be_unknown}

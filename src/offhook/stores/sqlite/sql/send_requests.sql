@@ -45,6 +45,9 @@ UPDATE sends SET repeats = {NOT_WANTED}
 UPDATE sends SET state = '{send_target(CANCEL)}', settled = ?
  WHERE message = ? AND state IN {send_sources(CANCEL)}
 
+-- name: requested_not_wanted
+UPDATE sends SET repeats = {NOT_WANTED} WHERE message = ? AND state IN {may_be_unknown}
+
 -- It is over as if it had been due now.
 -- name: end_requests
 UPDATE send_requests SET stage = {Stage.WRITTEN}, due = min(due, ?1), recipient = ''

@@ -2,10 +2,11 @@
 id, message, identity, state, account_sid, sender, recipient, body, created, due, tries, settled,
 sid, delivery, error_code, error
 
--- A send whose text was kept, for an operator's decision.
+-- A send whose text was kept, and that is still wanted, for an operator's decision.
 -- name: send_to_retry
 SELECT state, lane, message FROM sends
- WHERE id = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE id = sends.message AND reduced)
+ WHERE id = ? AND repeats <> {NOT_WANTED}
+   AND NOT EXISTS (SELECT 1 FROM messages WHERE id = sends.message AND reduced)
    AND NOT EXISTS (SELECT 1 FROM send_requests
                     WHERE id = -sends.message AND stage = {Stage.REDUCED})
 

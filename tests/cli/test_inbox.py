@@ -83,6 +83,26 @@ def test_numbers_and_texts_show_only_when_revealed(call: Call, command: list[str
     assert "my secret" in revealed
 
 
+def test_a_user_id_is_masked_as_a_number_is(call: Call, tmp_path: Path) -> None:
+    user_id = "whatsapp:US.13491208655302741918"
+
+    async def write() -> None:
+        store = open_store(f"sqlite:///{tmp_path}/offhook.db")
+        await store.open()
+        form = urlencode({"From": f"whatsapp:{BOB}", "ExternalUserId": user_id}).encode()
+        await store.accept(inbound("SM3", f"whatsapp:{BOB}", "hello")._replace(form=form))
+        await store.close()
+
+    asyncio.run(write())
+    for command in ("list", "--limit", "1"), ("show", "3"):
+        (hidden,) = objects(call, "messages", *command)
+        assert hidden["user_id"] == "whatsapp:US.13***1918"
+        (revealed,) = objects(call, "messages", *command, "--reveal")
+        assert revealed["user_id"] == user_id
+    assert user_id not in call("messages", "show", "3").stdout
+    assert user_id in call("messages", "show", "3", "--reveal").stdout
+
+
 def test_show_tells_the_whole_story(call: Call) -> None:
     (story,) = objects(call, "messages", "show", "1")
     assert [step["trigger"] for step in story["history"]] == ["give-up"]

@@ -100,7 +100,7 @@ PIECES = (
     "Label", "InteractiveData", "Latitude", "MediaUrl0", f"MessageSid{FORGED}", "MessageT",
     "MessageStatusread", "NumMedia0", "ProfileName", f"SmsMessageSid{FORGED}", "SmsMessageSid",
     f"SmsSid{FORGED}", "SmsStatus", f"To{BOT}", f"To{VICTIM}", f"Towhatsapp:{VICTIM}", "ToX",
-    "ToCity", "ErrorCode30003",
+    "ToCity", "ErrorCode30003", "ExternalUserIdwhatsapp:US.666", "FlowData",
 )  # fmt: skip
 
 
@@ -150,7 +150,9 @@ def recuts(
             yield fields
 
 
-_SHAPE = re.compile(r"(?:SM|MM|AC)[0-9a-f]{32}|(?:[a-z]+:)?\+?[0-9]+|[a-z_]+|[0-9]+")
+_SHAPE = re.compile(
+    r"(?:SM|MM|AC)[0-9a-f]{32}|(?:[a-z]+:)?\+?[0-9]+|whatsapp:US.[0-9]+|[a-z_]+|[0-9]+"
+)
 
 
 def _ends(value: str) -> Sequence[int]:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offhook.core.forms import Form
+from offhook.core.forms import Form, decode_form
+from offhook.core.identity import user_id_of
 from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind, dedupe_key, lane_of
 from offhook.core.lifecycle import STATUSES
@@ -89,8 +90,18 @@ def named(accepted: Inbound) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def may_be_theirs(accepted: Inbound, genuine: Fields) -> bool:
+    """Return whether the user id is the sender's; it may have been hidden, but is no other."""
+    found = user_id_of(decode_form(accepted.form).first)
+    return accepted.kind is Kind.STATUS or found in {"", user_id_of(genuine)}
+
+
 def is_recut(answer: Inbound | Rejection) -> bool:
     return isinstance(answer, Rejection) and answer.reason is Fault.RECUT_FIELDS
+
+
+def without(fields: Fields, name: str) -> Fields:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 # What Twilio sends
@@ -201,6 +212,21 @@ ATTACKS: dict[str, tuple[Kind, Fields, Pairs]] = {
         sms(f"hiFrom{VICTIM}"),
         [("From", VICTIM), *(dict(sms("hi")) | {"From": PERSON}).items()],
     ),
+    "a text that is another user id": (
+        Kind.MESSAGE,
+        whatsapp("hiExternalUserIdwhatsapp:US.666FlowData"),
+        [*[(name, value) for name, value in whatsapp("hi").items()
+           if name not in {"ChannelMetadata", "ExternalUserId"}],
+         ("ExternalUserId", "whatsapp:US.666"),
+         ("FlowData", "ChannelMetadata" + whatsapp()["ChannelMetadata"]
+          + "ExternalUserId" + whatsapp()["ExternalUserId"])],
+    ),
+    "a user id given twice": (
+        Kind.MESSAGE,
+        without(whatsapp("hiExternalUserIdwhatsapp:US.1"), "ChannelMetadata"),
+        [("ExternalUserId", "whatsapp:US.1"),
+         *without(whatsapp("hi"), "ChannelMetadata").items()],
+    ),
     "a quoted message": (
         Kind.MESSAGE,
         whatsapp(OriginalRepliedMessageSid=QUOTED),
@@ -303,8 +329,8 @@ MAKERS: Sequence[Callable[[random.Random], tuple[Kind, Fields]]] = (
 
 WANTED = {
     Kind.MESSAGE: (
-        "AccountSid", "ApiVersion", "Body", "From", "Label", "MessageSid", "ProfileName",
-        "SmsMessageSid", "SmsSid", "SmsStatus", "To",
+        "AccountSid", "ApiVersion", "Body", "ExternalUserId", "FlowData", "From", "Label",
+        "MessageSid", "ProfileName", "SmsMessageSid", "SmsSid", "SmsStatus", "To",
     ),
     Kind.STATUS: (
         "AccountSid", "ApiVersion", "ErrorCode", "From", "MessageSid", "MessageStatus", "SmsSid",
@@ -331,6 +357,7 @@ def search(dice: random.Random, rounds: int) -> int:
             if isinstance(answer, Inbound):
                 accepted += 1
                 assert named(answer) == expected, (original, forged)
+                assert may_be_theirs(answer, genuine), (original, forged)
     return accepted
 
 

@@ -65,6 +65,41 @@ def test_a_whatsapp_message_with_everything() -> None:
     assert message.referral == Referral(headline="Shoes", click_id="click")
     assert message.forwarded
     assert message.replied_to_sid == "SM0"
+    assert message.user_id == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "user_id"),
+    [
+        ({"ExternalUserId": "whatsapp:US.1349"}, "whatsapp:US.1349"),
+        ({"ExternalUserId": "WhatsApp:US.1349"}, "whatsapp:US.1349"),
+        ({"From": "whatsapp:ID.45665461", "WaId": ""}, "whatsapp:ID.45665461"),
+        ({"ExternalUserId": "whatsapp:+15551230002"}, ""),
+        ({"ExternalUserId": "US.1349"}, ""),
+        ({"From": "+15551230001", "ExternalUserId": "whatsapp:US.1349"}, ""),
+    ],
+)
+def test_a_person_on_whatsapp_may_have_a_user_id(fields: dict[str, str], user_id: str) -> None:
+    assert InboundMessage.parse({**WHATSAPP, **fields}).user_id == user_id
+
+
+# A button's answer, in the order of a capture of 2026-09-25 (anonymised).
+INTERACTIVE = {
+    "OriginalRepliedMessageSender": "whatsapp:+15005550006", "ExternalUserId": "whatsapp:BR.1349",
+    "SmsMessageSid": "SM1", "NumMedia": "0", "ProfileName": "Ada", "MessageType": "interactive",
+    "SmsSid": "SM1", "WaId": "5511987654321", "SmsStatus": "received", "Body": "Yes",
+    "To": "whatsapp:+15005550006", "ButtonText": "Yes", "ButtonPayload": "yes-1",
+    "NumSegments": "1", "ReferralNumMedia": "0", "MessageSid": "SM1", "AccountSid": "AC1",
+    "OriginalRepliedMessageSid": "SM0", "ChannelMetadata": '{"type":"whatsapp"}',
+    "From": "whatsapp:+5511987654321", "ApiVersion": "2010-04-01",
+}  # fmt: skip
+
+
+def test_an_interactive_message_has_its_button_and_its_user_id() -> None:
+    message = InboundMessage.parse(INTERACTIVE)
+    assert message.button == Button("Yes", "yes-1")
+    assert (message.from_, message.user_id) == ("whatsapp:+5511987654321", "whatsapp:BR.1349")
+    assert message.replied_to_sid == "SM0"
 
 
 def test_the_word_false_is_not_true() -> None:

@@ -10,7 +10,8 @@ from offhook.core.privacy import essentials, spellings
 
 MESSAGE = {
     "MessageSid": "SM1", "SmsSid": "SM1", "AccountSid": "AC1", "From": "whatsapp:+15551230001",
-    "To": "whatsapp:+15005550006", "NumMedia": "1",
+    "To": "whatsapp:+15005550006", "NumMedia": "1", "ExternalUserId": "whatsapp:US.1349",
+    "WaId": "15551230001",
 }  # fmt: skip
 PRIVATE = {
     "Body": "my secret & more=less", "ProfileName": "Ann", "MediaUrl0": "https://x/?From=1",

@@ -204,6 +204,8 @@ def test_mask(address: str, shown: str) -> None:
         ("The number +15551230001 is odd.", "The number +1555***0001 is odd."),
         ("to +1 (555) 123-0001: no", "to +1 (5***0001: no"),
         ("15551230001 is odd", "*** is odd"),
+        ("whatsapp:US.13491208655302741918 is odd", "whatsapp:US.13***1918 is odd"),
+        ("id US.ENT.11815799212886844830.", "id US.EN***4830."),
         ("Twilio answered 500 (error 20500) at 127.0.0.1:8080", None),
         ("SM00000000000000000000000000000012", None),
     ],

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from offhook.core.forms import parameters
+from offhook.core.identity import user_id_of
+from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State
 from offhook.observe.redaction import brief, mask, mask_numbers, printable
 from offhook.stores.api import Record, SendRecord
@@ -40,6 +42,7 @@ class Pages:
             said=said,
             shortfall=shortfall,
             tone=tone,
+            user_id=user_id,
         )
         self._templates.globals.update(states=tuple(State), send_states=tuple(SendState))
 
@@ -74,6 +77,11 @@ def shortfall(record: SendRecord, reveal: bool) -> str:
 def fields(record: Record) -> list[tuple[str, str]]:
     """Return the parameters of a webhook."""
     return list(parameters(record.form).items())
+
+
+def user_id(record: Record) -> str:
+    """Return the WhatsApp user id of who wrote a message; empty without one."""
+    return user_id_of(parameters(record.form)) if record.kind is Kind.MESSAGE else ""
 
 
 def tone(state: State | SendState) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from offhook.cli.tables import Column, address_column, fitted
 from offhook.core.forms import parameters
+from offhook.core.identity import user_id_of
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send, StatusUpdate
@@ -38,6 +39,7 @@ def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
         "sid": record.sid,
         "from": _address(record.sender, reveal=reveal),
         "to": _address(record.recipient, reveal=reveal),
+        "user_id": _user_id(record, reveal=reveal) or None,
         "attempts": record.attempts,
         "crashes": record.crashes,
         "received": when(record.received),
@@ -110,6 +112,8 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
     sender, recipient = (_address(one, reveal=reveal) for one in (record.sender, record.recipient))
     _field(screen, "sid", record.sid)
     _field(screen, "from, to", f"{sender}, {recipient}")
+    if user_id := _user_id(record, reveal=reveal):
+        _field(screen, "user id", user_id)
     if history.behind is not None:
         _field(screen, "waits", f"behind {ahead_in_words(history.behind)}")
     if record.kind is Kind.STATUS:
@@ -223,6 +227,13 @@ def _explained(update: StatusUpdate) -> str:
 
 def _field(screen: Console, name: str, value: str) -> None:
     screen.print(Text.assemble((f"{name:<10}", "dim"), printable(value)), soft_wrap=True)
+
+
+def _user_id(record: Record, *, reveal: bool) -> str:
+    """Return the user id of the person who wrote a message; empty without one."""
+    if record.kind is not Kind.MESSAGE:
+        return ""
+    return _address(user_id_of(parameters(record.form)), reveal=reveal)
 
 
 def _address(address: str, *, reveal: bool) -> str:

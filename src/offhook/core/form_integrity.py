@@ -50,6 +50,10 @@ _TO: Final = re.compile(f"To{_BEGINNING}")
 _CODE: Final = re.compile("ErrorCode[0-9A-Z]")
 _STATUS: Final = re.compile(f"MessageStatus(?:{'|'.join(sorted(STATUSES))})")
 
+# Parameters that may stand between a user id and the sender, and that it may have swallowed.
+_BEHIND_USER_ID: Final = re.compile("FlowData|Forwarded|FrequentlyForwarded")
+_USER_ID: Final = re.compile("ExternalUserId(?:[a-z]{1,20}|[A-Z]{1,20}):")
+
 _BEHIND_SENDER: Final = ("Label", "InteractiveData")
 """Parameters with a person's text that sort between sender and SID."""
 
@@ -71,7 +75,16 @@ _OUR_TEXT: Final = "StructuredMessage"
 _SIDS: Final = ("MessageSid", "SmsMessageSid", "SmsSid")
 _COMMON: Final = len((*_SIDS, "AccountSid"))  # SIDs that nearly every message has, and no more
 _ONCE: Final = frozenset(
-    {*_SIDS, "AccountSid", "From", "To", "MessageStatus", "SmsStatus", "ErrorCode"}
+    {
+        *_SIDS,
+        "AccountSid",
+        "ExternalUserId",
+        "From",
+        "To",
+        "MessageStatus",
+        "SmsStatus",
+        "ErrorCode",
+    }
 )
 
 
@@ -122,6 +135,23 @@ def _flaw_of_message(first: Mapping[str, str], text: str) -> str:
         behind = _text_of(first, "SmsSid", "")
         if not _is_only(_TO, behind, first, "To"):
             return "a second recipient stands outside its parameter"
+    return _flaw_of_user_id(first, text)
+
+
+def _flaw_of_user_id(first: Mapping[str, str], text: str) -> str:
+    """Return why a person's user id may be another's.
+
+    The user id is the last one before the sender; texts that sort before it may contain others.
+    """
+    user_id = first.get("ExternalUserId")
+    if not user_id:
+        return ""
+    if not _ADDRESS.fullmatch(user_id) or _BEHIND_USER_ID.search(user_id):
+        return "ExternalUserId is not an address"
+    if not _is_only(_USER_ID, text, first, "ExternalUserId"):
+        behind = _text_of(first, "ExternalUserId", "From")
+        if not _is_only(_USER_ID, behind, first, "ExternalUserId"):
+            return "a second user id stands outside its parameter"
     return ""
 
 

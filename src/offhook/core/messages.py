@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, Final, Self
 
 from offhook.core.addresses import channel_of
+from offhook.core.identity import user_id_of
 from offhook.core.lifecycle import Delivery, SendState
 from offhook.core.opt_outs import TWILIO_WORDS, OptOuts
 from offhook.core.texts import well_formed
@@ -219,6 +220,9 @@ class InboundMessage:
         segments: the number of SMS segments of the text.
         profile_name: the person's name, on WhatsApp.
         wa_id: the person's WhatsApp number, without `+`.
+        user_id: the person's business-scoped id on WhatsApp (`ExternalUserId`), as an address to
+            which you can send: `whatsapp:US.1349...`; empty without one. People who do not show
+            their number have it as `from_`. It changes when they change their number.
         button: the button of a template that the person pressed.
         location: the location that the person shared.
         referral: the advertisement through which the person came.
@@ -241,6 +245,7 @@ class InboundMessage:
     segments: int
     profile_name: str
     wa_id: str
+    user_id: str
     button: Button | None
     location: Location | None
     referral: Referral | None
@@ -274,6 +279,7 @@ class InboundMessage:
             segments=_count(get("NumSegments", "1")),
             profile_name=get("ProfileName", ""),
             wa_id=get("WaId", ""),
+            user_id=user_id_of(raw),
             button=_button(raw),
             location=_location(raw),
             referral=_referral(raw),

@@ -10,8 +10,8 @@ from offhook.core.addresses import folded
 _ESSENTIAL: Final = frozenset(
     {
         b"AccountSid", b"MessageSid", b"SmsMessageSid", b"SmsSid", b"MessagingServiceSid",
-        b"From", b"To", b"MessageStatus", b"SmsStatus", b"ErrorCode", b"NumMedia", b"NumSegments",
-        b"ApiVersion", b"send",
+        b"From", b"ExternalUserId", b"WaId", b"To", b"MessageStatus", b"SmsStatus", b"ErrorCode",
+        b"NumMedia", b"NumSegments", b"ApiVersion", b"send",
     }
 )  # fmt: skip
 

@@ -47,11 +47,14 @@ _EXCEPTION: Final = re.compile(r"(?:[^\W\d]\w*\.)*\w*(?:Error|Exception|Timeout|
 _OTHER: Final = re.compile(r"[^ -~]", re.ASCII)
 _JOINERS: Final = "\u200c\u200d"  # part of emoji and of some scripts
 
-_NUMBER: Final = re.compile(r"(?<!\w)(?:\+\d[\d ()-]{5,}\d|\d{7,})")
+_NUMBER: Final = re.compile(
+    r"(?<!\w)(?:\+\d[\d ()-]{5,}\d|[A-Z]{2}\.(?:[A-Z]+\.)?(?=[A-Za-z]*\d)[A-Za-z0-9]{7,}|\d{7,})"
+)
+"""A number, or a user id of WhatsApp's (`US.13491208655302741918`)."""
 
 
 def mask(address: str) -> str:
-    """Return a masked address: `+1555***0001`, `whatsapp:+1555***0001`.
+    """Return a masked address: `+1555***0001`, `whatsapp:+1555***0001`, `whatsapp:US.13***1918`.
 
     A number too short to hide enough digits is masked whole.
     """
@@ -62,7 +65,7 @@ def mask(address: str) -> str:
 
 
 def mask_numbers(text: str) -> str:
-    """Return a text, of ours or Twilio's, with the phone numbers in it masked."""
+    """Return a text, of ours or Twilio's, with the phone numbers and user ids in it masked."""
     return _NUMBER.sub(lambda found: mask(found[0]), text)
 
 

@@ -52,6 +52,23 @@ def test_every_command_explains_itself(call: Call, name: str) -> None:
         assert f"  {name}" in shown, "an example"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("stats --days 30", "--days and --reveal need --cost"),
+        ("stats --reveal", "--days and --reveal need --cost"),
+        ("sends retry 17 --rate 5/s", "need --all"),
+        ("messages replay 17 --rate 5/s", "need --all"),
+        ("text hi --url http://127.0.0.1:1 --port 8000", "not both"),
+        ("bench http://127.0.0.1:1 --closed --rate 5", "not both"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(call: Call, arguments: str, said: str) -> None:
+    status, shown, why = call(*arguments.split())
+    assert (status, shown) == (2, "")
+    assert said in " ".join(why.replace("│", " ").split())
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
     for name, entry in commands._COMMANDS.items():
         command = commands._load(entry.target)

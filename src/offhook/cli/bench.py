@@ -87,6 +87,8 @@ def command(
       offhook bench --rate 500 --seconds 60 --repeats 1 --forged 1
       offhook bench http://127.0.0.1:8080 --plot latency.svg
     """
+    if closed and rate is not None:
+        raise typer.BadParameter("give --rate or --closed, not both")
     try:
         mix = Mix(media=media, statuses=statuses, repeats=repeats, forged=forged)
     except ValueError as error:

@@ -53,12 +53,14 @@ class Operation(NamedTuple):
         act: returns the number of what it has acted on, which may be another then; None if the
             state does not allow it.
         why_not: returns why it did not act.
+        rate: how many a second, of many, unless another is given; None for no limit.
     """
 
     verb: str
     done: str
     act: Callable[[Store, int], Awaitable[int | None]]
     why_not: Callable[[Store, int], Awaitable[str]]
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Selection(Generic[R]):
         has_state: whether a state is among them, which --all requires.
         every: whether --all was given, which filters require.
         sure: whether to skip the confirmation.
-        rate: how many a second; None for no limit.
+        rate: how many a second, as given; None if it was not.
         as_object: returns one for scripts.
         as_table: returns some as a table that fits in a width.
     """
@@ -111,8 +113,11 @@ def _check(operation: Operation, selection: Selection[R]) -> None:
         )
     if selection.every and not selection.has_state:
         raise typer.BadParameter("--all needs --state")
-    if not selection.every and (selection.dry_run or selection.is_filtered):
-        raise typer.BadParameter("filters and --dry-run need --all, and can't be combined with ids")
+    limited = selection.dry_run or selection.rate is not None or selection.is_filtered
+    if not selection.every and limited:
+        raise typer.BadParameter(
+            "filters, --dry-run and --rate need --all, and can't be combined with ids"
+        )
 
 
 # By id
@@ -166,7 +171,8 @@ def _change_all(
         return
     if not selection.sure and chosen.ids:
         _ask(operation, len(chosen.ids), selection.noun)
-    so_far = asyncio.run(_act_on_all(settings, operation, chosen.ids, selection.rate))
+    rate = selection.rate or operation.rate
+    so_far = asyncio.run(_act_on_all(settings, operation, chosen.ids, rate))
     _print_result(operation, so_far, as_json=as_json)
     if so_far.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -16,8 +16,10 @@ from offhook.settings import Settings
 from offhook.terminal import console, print_json
 
 CostOption = Annotated[bool, typer.Option("--cost", help="Sum up segments and prices instead.")]
+DAYS: Final = 7
 DaysOption = Annotated[
-    int, typer.Option(min=1, max=366, metavar="DAYS", help="With --cost: days to sum up.")
+    int | None,
+    typer.Option(min=1, max=366, metavar="DAYS", help=f"With --cost: days to sum up ({DAYS})."),
 ]
 
 _DAY: Final = 86_400

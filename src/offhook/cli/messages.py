@@ -154,11 +154,9 @@ def replay(
       offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """
     wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
-    selection = _selection(
-        ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or REPLAYS_PER_SECOND
-    )
+    selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
-        Operation("replay", "replayed", _replay, _why_not),
+        Operation("replay", "replayed", _replay, _why_not, REPLAYS_PER_SECOND),
         selection,
         settings_beside_dev(store),
         as_json=as_json,

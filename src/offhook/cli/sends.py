@@ -185,11 +185,9 @@ def retry(
         return await store.retry_send(id_, unknown=unknown)
 
     wanted = SendFilter(state, delivery, code, sender, to, since, until, limit=NO_LIMIT)
-    selection = _selection(
-        ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate or RETRIES_PER_SECOND
-    )
+    selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
-        Operation("retry", "retried", act, _why_not),
+        Operation("retry", "retried", act, _why_not, RETRIES_PER_SECOND),
         selection,
         settings_beside_dev(store),
         as_json=as_json,

@@ -3,10 +3,11 @@
 import asyncio
 from typing import Any
 
+import typer
 from rich.table import Table
 
 from offhook.arrivals.waiting import counts
-from offhook.cli.cost import CostOption, DaysOption, show_cost
+from offhook.cli.cost import DAYS, CostOption, DaysOption, show_cost
 from offhook.cli.options import JsonOption, RevealOption, StoreOption
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.settings import Settings
@@ -18,7 +19,7 @@ from offhook.twilio.shortfalls import Shortfall, shortfalls
 def command(
     *,
     cost: CostOption = False,
-    days: DaysOption = 7,
+    days: DaysOption = None,
     reveal: RevealOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -37,8 +38,10 @@ def command(
       offhook stats --json
       offhook stats --cost --days 30
     """
+    if not cost and (days is not None or reveal):
+        raise typer.BadParameter("--days and --reveal need --cost")
     if cost:
-        show_cost(settings_beside_dev(store), days, reveal=reveal, as_json=as_json)
+        show_cost(settings_beside_dev(store), days or DAYS, reveal=reveal, as_json=as_json)
         return
     found = asyncio.run(_count(settings_beside_dev(store)))
     if as_json:

@@ -103,6 +103,8 @@ def command(
     params = _params(param or ())
     if not (body or media or params):
         raise typer.BadParameter("give a text, or an attachment with --media")
+    if url is not None and port is not None:
+        raise typer.BadParameter("give --port or --url, not both")
     order = SendTextRequest(
         body=body, from_=from_, to=to, channel=channel, media=tuple(media or ()),
         params=params, repeat=repeat, timeout=timeout,

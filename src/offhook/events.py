@@ -99,6 +99,7 @@ class Handled:
         took: the duration of the run, in seconds.
         error: the type of the exception, or an explanation with its `cause`; empty on success.
         traceback: the traceback, for logs that show it.
+        delay: seconds until the next attempt, if there is to be one.
     """
 
     message_id: int
@@ -110,6 +111,7 @@ class Handled:
     took: float
     error: Error = ""
     traceback: str = ""
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

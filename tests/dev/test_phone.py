@@ -23,10 +23,12 @@ from offhook.dev.phone.journal import Journal, PageChange, Position
 from offhook.dev.phone.requests import ContactRequest, TextRequest
 from offhook.dev.phone.snapshot import Snapshot, read
 from offhook.dev.phone.switches import FaultSwitch, trouble_for
+from offhook.dev.phone.timeline import timeline
 from offhook.errors import ConfigurationError
-from offhook.events import Handled, Sent
+from offhook.events import Handled, Sent, Started
 from offhook.stores import open_store
-from offhook.twilio.simulator import RestCall, Texted
+from offhook.twilio.simulator import Delivered, RestCall, Texted
+from offhook.twilio.simulator.delivery import Request
 from offhook.twilio.simulator.payloads import Text, inbound
 from testing.plain_http import PlainAsyncClient
 from testing.twilio.helpers import Webhook
@@ -41,6 +43,13 @@ def texted(number: int, body: str = "hello", from_: str = ADA) -> Texted:
     sid = f"SM{number:032x}"
     params = inbound(Text(sid, CREDENTIALS.account_sid, from_, OURS, body))
     return Texted(sid, from_, OURS, params, time=1_000_000.0 + number)
+
+
+def delivered(number: int) -> Delivered:
+    """Return what is heard when a webhook was acknowledged within 5 ms."""
+    sid, at = texted(number).sid, texted(number).time
+    request = Request("POST", f"http://{HOST}/", (), (), at, 200, "text/xml", b"", 0.005)
+    return Delivered(sid, ADA, OURS, "", (), 200, 0.005, 1, None, (), (), 0, (request,))
 
 
 def too_many(send_id: int) -> RestCall:
@@ -75,6 +84,40 @@ def test_a_reply_finds_its_message_by_the_ledgers_number() -> None:
     assert isinstance(reply, Outgoing)
     assert book.cause(reply) == message
     assert book.effects(message) == (reply,)
+
+
+def test_a_message_runs_then_waits_and_others_wait_behind_it_by_one_clock() -> None:
+    book = Conversations(OURS, Journal())
+    for number in (1, 2, 3):
+        book.hear_line(texted(number))
+        book.hear_line(delivered(number))
+    first, _, third = of_ada(book)
+    assert [book.open(ADA).ahead_of(one) for one in of_ada(book)] == [0, 1, 2]
+
+    book.hear_app(Started(3, Kind.MESSAGE, first.id, 1), first.time + 0.002)
+    running = of_ada(book)[0]
+    assert isinstance(running, Incoming)
+    assert running.state == "running"
+    assert [one.kind for one in timeline(running, ())] == ["running", "acknowledged"]
+
+    failed = replace(handled(3, first.id), trigger=Trigger.RETRY, traceback="a\nKeyError: 'x'")
+    book.hear_app(replace(failed, took=2.0, delay=60.0), first.time + 2.005)
+    waiting = of_ada(book)[0]
+    assert isinstance(waiting, Incoming)
+    assert (waiting.state, waiting.error_text) == ("waiting", "KeyError: 'x'")
+    assert waiting.runs[0].due == pytest.approx(first.time + 62.002)
+    assert book.open(ADA).ahead_of(third) == 2
+    run, acknowledged = timeline(waiting, ())
+    assert run.kind == "run"
+    assert run.after == pytest.approx(0.002)
+    assert acknowledged.after == pytest.approx(0.005)
+
+    later = replace(failed, error="RetryLater", traceback="the line is busy", delay=600.0)
+    book.hear_app(later, first.time + 70)
+    put_off = of_ada(book)[0]
+    assert isinstance(put_off, Incoming)
+    assert put_off.is_put_off
+    assert put_off.error_text == ""
 
 
 def test_the_tries_of_a_send_are_one_bubble() -> None:
@@ -172,10 +215,10 @@ def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
     setting = ActiveFaults(frozenset({FaultSwitch.LIMIT}), frozenset({ADA}))
     memories.write(file, setting)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert tuple(read(file)) == (*events, setting)
+    assert [event for event, _ in read(file)] == [*events, setting]
 
     file.write_bytes(file.read_bytes()[:-10])
-    assert tuple(read(file)) == events
+    assert [event for event, _ in read(file)] == [*events]
     assert tuple(read(tmp_path / "none")) == ()
 
 
@@ -190,7 +233,7 @@ async def test_real_bytes_of_an_answer_survive_too(tmp_path: Path) -> None:
         with sim.listening(memories.keep):
             await sim.text("hi")
         memories.write(file, ActiveFaults())
-        assert tuple(read(file))[1] == sim.delivered[0]
+        assert [event for event, _ in read(file)][1] == sim.delivered[0]
         assert sim.delivered[0].requests[0].body == b"\xff\x00"
 
 

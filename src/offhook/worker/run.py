@@ -146,6 +146,7 @@ class Run:
                 took,
                 describe(result),
                 traceback,
+                settlement.delay,
             )
         )
 

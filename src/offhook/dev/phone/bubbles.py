@@ -10,7 +10,9 @@ from typing import Any, Final
 from offhook.core.addresses import channel_of
 from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.core.messages import Attachment, InboundMessage
+from offhook.errors import RetryLater
 from offhook.events import Answered, Handled, Sent
+from offhook.observe.redaction import last_line
 from offhook.twilio.error_codes import meaning
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
 from offhook.twilio.simulator.payloads import media_of
@@ -28,6 +30,38 @@ _ENDS: Final[Mapping[Trigger, str]] = {
 }
 
 
+# The states in which a message has its place in its conversation.
+_LIVE: Final = frozenset({"acknowledged", "running", "waiting", "interrupted"})
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run of the handler that has ended.
+
+    Attributes:
+        began: seconds since the epoch.
+    """
+
+    began: float
+    handled: Handled
+
+    @property
+    def due(self) -> float | None:
+        """When the message is attempted again; None if this was its last attempt."""
+        again = self.handled.trigger is Trigger.RETRY
+        return self.began + self.handled.took + self.handled.delay if again else None
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether the handler itself asked for another attempt."""
+        return self.handled.error == RetryLater.__name__ and self.due is not None
+
+    @property
+    def error_line(self) -> str:
+        """What went wrong, in a line."""
+        return last_line(self.handled.traceback or self.handled.error)
+
+
 @dataclass(frozen=True)
 class Incoming:
     """A message from a contact.
@@ -35,13 +69,17 @@ class Incoming:
     Attributes:
         answers: offhook's event for each delivery of the webhook.
         runs: the finished runs of the handler.
+        message_id: its number in the store, once a handler has begun; 0 before.
+        running: since when the handler runs, in seconds since the epoch; None while it does not.
     """
 
     id: str
     texted: Texted
     delivered: Delivered | None = None
     answers: tuple[Answered, ...] = ()
-    runs: tuple[Handled, ...] = ()
+    runs: tuple[FinishedRun, ...] = ()
+    message_id: int = 0
+    running: float | None = None
     mine: bool = field(default=True, init=False)  # shown on the side of the phone's owner
 
     @cached_property
@@ -76,17 +114,40 @@ class Incoming:
 
     @property
     def error_text(self) -> str:
-        """What the code means."""
-        return _webhook_error(self.error)
+        """What the code means, or why its handler failed."""
+        if self.error:
+            return _WEBHOOK_ERRORS.get(self.error, "")
+        failed = self.state == "dead" or (self.state == "waiting" and not self.is_put_off)
+        return self.runs[-1].error_line if failed else ""
 
     @property
     def state(self) -> str:
-        """`sending`, `refused`, `acknowledged`, or how its last run ended."""
+        """`sending`, `refused`, `acknowledged`, `running`, or how its last run ended."""
         if self.error:
             return "refused"
+        if self.running is not None:
+            return "running"
         if self.runs:
-            return _ENDS.get(self.runs[-1].trigger, "acknowledged")
+            return _ENDS.get(self.runs[-1].handled.trigger, "acknowledged")
         return "acknowledged" if self.delivered else "sending"
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether it waits because its handler asked for another attempt."""
+        return self.state == "waiting" and self.runs[-1].is_put_off
+
+    @property
+    def began(self) -> float:
+        """When its webhook was first requested, seconds since the epoch."""
+        requests = self.delivered.requests if self.delivered else ()
+        return requests[0].time if requests else self.time
+
+    @property
+    def acknowledged(self) -> float | None:
+        """When Twilio had the response, seconds since the epoch."""
+        if self.delivered is None or not self.delivered.requests:
+            return None
+        return self.delivered.requests[self.delivered.attempts - 1].time + self.delivered.seconds
 
     @property
     def first_answer(self) -> Answered | None:
@@ -116,6 +177,11 @@ class Outgoing:
     sends: tuple[Sent, ...] = ()
     callbacks: tuple[StatusCallback, ...] = ()
     mine: bool = field(default=False, init=False)
+
+    @property
+    def began(self) -> float:
+        """When its first REST call began, seconds since the epoch."""
+        return min(self.time, *(call.time for call in self.calls)) if self.calls else self.time
 
     @property
     def media(self) -> tuple[Attachment, ...]:
@@ -212,12 +278,12 @@ class Conversation:
         last = more[-1] if more else ""
         return last if last.isdigit() else (first[0] + last[:1]).upper()
 
-    def holds_up(self, bubble: Bubble) -> bool:
-        """Whether an earlier message that is waiting for its next attempt blocks this one."""
-        if not isinstance(bubble, Incoming) or bubble.state != "acknowledged":
-            return False
+    def ahead_of(self, bubble: Bubble) -> int:
+        """Return how many messages have to be handled before this one's turn comes."""
+        if bubble.state != "acknowledged":
+            return 0
         earlier = takewhile(lambda one: one.id != bubble.id, self.bubbles)
-        return any(one.mine and one.state == "waiting" for one in earlier)
+        return sum(one.mine and one.state in _LIVE for one in earlier)
 
     @property
     def last(self) -> Bubble | None:
@@ -237,7 +303,3 @@ _WEBHOOK_ERRORS: Final[Mapping[str, str]] = {
     "12300": "The webhook's response has a content type that Twilio does not read.",
     "14109": "The webhook's response has too many messages.",
 }
-
-
-def _webhook_error(code: str) -> str:
-    return _WEBHOOK_ERRORS.get(code, "") if code else ""

@@ -1,6 +1,7 @@
 """All simulated conversations, built from the events of the simulator and of the app."""
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from offhook.core.keys import Kind
 from offhook.core.messages import InboundMessage
 from offhook.core.send_reference import FIELD
-from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
+from offhook.dev.phone.bubbles import Bubble, Conversation, FinishedRun, Incoming, Outgoing
 from offhook.dev.phone.journal import Journal, PageChange
 from offhook.dev.phone.sample_contacts import INITIAL_CONTACTS, name_of
 from offhook.events import Answered, Handled, Sent, Sorted, Started
@@ -87,21 +88,20 @@ class Conversations:
         return self._whole(self._conversations[self._in[bubble.id]])
 
     def cause(self, bubble: Outgoing) -> Incoming | None:
-        """Return the message that a reply answers, once its handler has returned."""
+        """Return the message that a reply answers."""
         return self.by_message(bubble.message_id or 0)
 
     def by_message(self, message_id: int) -> Incoming | None:
-        """Return an incoming message by its id in the store, once a handler has run."""
+        """Return an incoming message by its id in the store, once a handler has begun."""
         found = self._bubbles.get(self._by_message.get(message_id, ""))
         return found if isinstance(found, Incoming) else None
 
     def effects(self, bubble: Incoming) -> tuple[Outgoing, ...]:
         """Return the replies to a message."""
-        numbers = {run.message_id for run in bubble.runs}
         return tuple(
             one
             for one in self._bubbles_of(self._in[bubble.id])
-            if isinstance(one, Outgoing) and one.message_id in numbers
+            if isinstance(one, Outgoing) and one.message_id and one.message_id == bubble.message_id
         )
 
     def open(self, address: str, *, ours: str = "", name: str = "") -> Conversation:
@@ -138,17 +138,28 @@ class Conversations:
                 if isinstance(known, Outgoing):
                     self._put(replace(known, callbacks=(*known.callbacks, event)))
 
-    def hear_app(self, event: AppEvent) -> None:
-        """Process an event of offhook."""
+    def hear_app(self, event: AppEvent, at: float | None = None) -> None:
+        """Process an event of offhook.
+
+        Args:
+            event: the event.
+            at: when it was heard, seconds since the epoch; by default now.
+        """
+        at = time.time() if at is None else at
         match event:
             case Answered(kind=Kind.MESSAGE):
                 known = self._bubbles.get(self._by_sid.get(event.sid, ""))
                 if isinstance(known, Incoming):
                     self._put(replace(known, answers=(*known.answers, event)))
-            case Sorted() | Started(kind=Kind.MESSAGE):
+            case Sorted():
                 self._changes.note(PageChange("progress"))
+            case Started(kind=Kind.MESSAGE):
+                known = self._bubbles.get(self._by_sid.get(event.sid, ""))
+                if isinstance(known, Incoming):
+                    self._by_message[event.message_id] = known.id
+                    self._put(replace(known, message_id=event.message_id, running=at))
             case Handled(kind=Kind.MESSAGE):
-                self._take_run(event)
+                self._take_run(event, at)
             case Sent():
                 known = self._bubbles.get(_send_key(event.send_id))
                 if isinstance(known, Outgoing):
@@ -168,13 +179,15 @@ class Conversations:
         if isinstance(known, Incoming):
             self._put(replace(known, delivered=delivered))
 
-    def _take_run(self, run: Handled) -> None:
+    def _take_run(self, run: Handled, at: float) -> None:
         key = self._by_sid.get(run.sid, "")
         known = self._bubbles.get(key)
         if not isinstance(known, Incoming):
             return
         self._by_message[run.message_id] = key
-        self._put(replace(known, runs=(*known.runs, run)))
+        began = at - run.took if known.running is None else known.running
+        runs = (*known.runs, FinishedRun(began, run))
+        self._put(replace(known, message_id=run.message_id, runs=runs, running=None))
         waiting = (one for one in self._bubbles_of(self._in[key]) if one.state == "acknowledged")
         for other in (*self.effects(known), *waiting):  # may have become blocked or unblocked
             self._changes.note(PageChange("bubble", self._in[other.id], other.id))
@@ -237,8 +250,7 @@ class Conversations:
         match bubble:
             case Incoming():
                 self._by_sid.pop(bubble.texted.sid, None)
-                for run in bubble.runs:
-                    self._by_message.pop(run.message_id, None)
+                self._by_message.pop(bubble.message_id, None)
             case Outgoing(outbound=Outbound(sid=sid)):
                 self._by_sid.pop(sid, None)
 

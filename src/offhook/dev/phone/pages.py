@@ -1,6 +1,7 @@
 """The phone's HTML: the whole page, and the parts that are updated."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.dev.phone.conversations import Conversations
 from offhook.dev.phone.journal import PageChange, Position
 from offhook.dev.phone.switches import LABELS, FaultSwitch
+from offhook.dev.phone.timeline import timeline
 from offhook.stores.api import History
 from offhook.web.design import templates
 
@@ -53,6 +55,7 @@ class Pages:
             conversation=conversation,
             switches=self._switches(),
             position=str(position),
+            now=time.time(),
             **self._line(bubble, standing),
         )
 
@@ -88,17 +91,20 @@ class Pages:
         return {"conversation": conversation.id, "bubble": bubble.id, "html": html}
 
     def _line(self, bubble: Bubble | None, standing: History | None) -> dict[str, Any]:
-        values = {"bubble": bubble, "cause": None, "effects": (), "standing": None, "ahead": None}
+        values = {"bubble": bubble, "cause": None, "moments": (), "standing": None, "ahead": None}
         match bubble:
             case Incoming():
                 ahead = standing.behind if standing else None
                 return values | {
-                    "effects": self._book.effects(bubble),
+                    "moments": timeline(bubble, self._book.effects(bubble)),
                     "standing": standing,
                     "ahead": self._book.by_message(ahead.id) if ahead else None,
                 }
             case Outgoing():
-                return values | {"cause": self._book.cause(bubble)}
+                return values | {
+                    "moments": timeline(bubble, ()),
+                    "cause": self._book.cause(bubble),
+                }
         return values
 
     def _render(self, name: str, **values: Any) -> str:

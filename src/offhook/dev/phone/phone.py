@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -92,8 +93,7 @@ class Phone:
 
     def hear(self, event: AppEvent) -> None:
         """Process an event of offhook; an observer for `Offhook.observe`."""
-        self._memories.keep(event)
-        self._book.hear_app(event)
+        self._hear_app(event, time.time())
 
     @asynccontextmanager
     async def listening(self, memory: Path | None = None) -> AsyncIterator[None]:
@@ -102,8 +102,8 @@ class Phone:
         Args:
             memory: the file that keeps the conversations across reloads.
         """
-        for event in read(memory) if memory else ():
-            self._remember(event)
+        for event, at in read(memory) if memory else ():
+            self._remember(event, at)
         # Before serving: later, it would delay the bot's own requests by 0.1 s.
         await asyncio.to_thread(self._pages.prepare)
         with self._simulator.listening(self._hear_line):
@@ -119,7 +119,11 @@ class Phone:
         self._memories.keep(event)
         self._book.hear_line(event)
 
-    def _remember(self, event: SnapshotEntry) -> None:
+    def _hear_app(self, event: AppEvent, at: float) -> None:
+        self._memories.keep(event, at)
+        self._book.hear_app(event, at)
+
+    def _remember(self, event: SnapshotEntry, at: float) -> None:
         match event:
             case ActiveFaults():
                 self._switchboard.make_trouble(event)
@@ -129,7 +133,7 @@ class Phone:
             case Delivered() | Outbound() | RestCall() | StatusCallback() | TypingShown():
                 self._hear_line(event)
             case _:
-                self.hear(event)
+                self._hear_app(event, at)
 
     def _routes(self) -> list[Route | Mount]:
         return [

@@ -1,16 +1,17 @@
 """The phone's events, saved to a file across a reload of the bot."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from offhook.core.keys import Kind
 from offhook.dev.phone.actions import ActiveFaults
-from offhook.events import Answered, Handled, Sent
+from offhook.events import Answered, Handled, Sent, Started
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
 from offhook.twilio.simulator import Event as LineEvent
@@ -31,6 +32,7 @@ _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
         Outbound,
         RestCall,
         Sent,
+        Started,
         ActiveFaults,
         StatusCallback,
         Texted,
@@ -42,32 +44,37 @@ class Snapshot:
     """The latest events from which the page is built."""
 
     def __init__(self) -> None:
-        self._events: deque[AppEvent | LineEvent] = deque(maxlen=KEPT)
+        self._events: deque[tuple[SnapshotEntry, float]] = deque(maxlen=KEPT)
 
-    def keep(self, event: AppEvent | LineEvent) -> None:
-        """Keep an event, if it is about a message."""
-        about_status = isinstance(event, Answered | Handled) and event.kind is not Kind.MESSAGE
+    def keep(self, event: AppEvent | LineEvent, at: float | None = None) -> None:
+        """Keep an event, and when it was heard (by default now), if it is about a message."""
+        told = Answered | Handled | Started
+        about_status = isinstance(event, told) and event.kind is not Kind.MESSAGE
         if type(event).__name__ in _KINDS and not about_status:
-            self._events.append(event)
+            self._events.append((event, time.time() if at is None else at))
 
     def write(self, file: Path, setting: ActiveFaults) -> None:
         """Write all events to a file that only its user can read."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor, not a path
-            for event in (*self._events, setting):
+            for event, at in (*self._events, (setting, time.time())):
                 name = type(event).__name__
-                opened.write(name.encode() + b" " + _KINDS[name].dump_json((event,)) + b"\n")
+                opened.write(f"{name} {at} ".encode() + _KINDS[name].dump_json((event,)) + b"\n")
 
 
-def read(file: Path) -> Iterator[SnapshotEntry]:
-    """Yield the events of a file, up to the first damaged line; none if there is no file."""
+def read(file: Path) -> Iterator[tuple[SnapshotEntry, float]]:
+    """Yield the events of a file, up to the first damaged line, each with when it was heard.
+
+    Without a file there are none.
+    """
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
         return
     for line in lines:
-        name, _, event = line.partition(b" ")
+        name, _, rest = line.partition(b" ")
+        at, _, event = rest.partition(b" ")
         try:
-            yield _KINDS[name.decode()].validate_json(event)[0]
-        except (KeyError, ValidationError):
+            yield _KINDS[name.decode()].validate_json(event)[0], float(at)
+        except (KeyError, ValueError):  # pydantic's are ValueErrors
             return

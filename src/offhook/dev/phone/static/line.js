@@ -1,4 +1,5 @@
 // The details of a message, beside the conversation.
+import { tick } from "./clock.js";
 import { element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
@@ -21,6 +22,7 @@ export async function openLine(id, { push = true, focus = true } = {}) {
   const line = element("line");
   line.replaceChildren(fragment(html));
   line.removeAttribute("data-empty");
+  tick();
   line.scrollTop = 0;
   markOpen();
   if (push) {
@@ -56,6 +58,7 @@ export function refreshLine(id) {
     if (html === null || current() !== shown) return;
     const focused = line.contains(document.activeElement);
     redraw(line.querySelector(".line-body"), fragment(html).querySelector(".line-body"));
+    tick();
     if (focused && !line.contains(document.activeElement)) line.focus();
   }, 60);
 }

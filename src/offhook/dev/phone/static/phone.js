@@ -1,5 +1,6 @@
 // The phone: connects the modules with one another and with the stream of changes.
 import { element, fetchText, openConversation, order, toast } from "./page.js";
+import { tick } from "./clock.js";
 import * as compose from "./compose.js";
 import * as line from "./line.js";
 import * as talk from "./talk.js";
@@ -24,6 +25,7 @@ async function reload() {
   }
   line.markOpen();
   talk.toEnd();
+  tick();
 }
 
 // Requests the stream again after a refusal, unless this page's token is of an earlier start.
@@ -70,4 +72,5 @@ addEventListener("popstate", () => {
   if (wanted && wanted !== openConversation()) talk.show(wanted, { push: false, focus: false });
 });
 
+tick();
 follow(element("phone").dataset.position);

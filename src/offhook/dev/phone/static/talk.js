@@ -1,5 +1,6 @@
 // The list of conversations, and the one that is open.
 import { announce, element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
+import { tick } from "./clock.js";
 import { closeLine, markOpen, refreshLine } from "./line.js";
 
 const NEAR = 80; // px from the end within which the list scrolls along with new messages
@@ -31,6 +32,7 @@ export async function show(id, { push = true, focus = true } = {}) {
   const html = await fetchText(`/phone/conversations/${encodeURIComponent(id)}`);
   if (html === null) return;
   element("talk").replaceChildren(fragment(html));
+  tick();
   markCurrent(id);
   closeLine({ push: false });
   list(false);
@@ -52,6 +54,7 @@ export function showBubble({ conversation, bubble, html }) {
   const follow = isAtEnd() || (!known && now.classList.contains("mine"));
   if (known) redraw(known, now);
   else element("bubbles").append(fresh);
+  tick();
   if (follow) toEnd();
   markOpen();
   refreshLine(bubble);
@@ -59,8 +62,9 @@ export function showBubble({ conversation, bubble, html }) {
 
 function tell(known, now) {
   const text = now.querySelector(".bubble-text")?.textContent ?? "an attachment";
-  const failed = now.classList.contains("is-bad") && !known?.classList.contains("is-bad");
-  if (failed) announce(`Not delivered: ${now.querySelector(".bubble-why")?.textContent ?? text}`);
+  const begins = (name) => now.classList.contains(name) && !known?.classList.contains(name);
+  if (begins("is-dead")) announce(`Failed: ${now.querySelector(".bubble-why")?.textContent ?? text}`);
+  else if (begins("is-bad")) announce(`Not delivered: ${now.querySelector(".bubble-why")?.textContent ?? text}`);
   else if (!known && now.classList.contains("theirs")) announce(`Reply: ${text}`);
 }
 

@@ -36,13 +36,12 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> dict[str, 
     not set.
     """
     known = {variable(name) for name in Settings.defaults()}
-    given = set(variables(environment=environment))
+    given = {name for name in variables(environment=environment) if name.startswith(_PREFIXES)}
     unknown = {name: _nearest(name, known) for name in sorted(given - known)}
     return {
         name: nearest
         for name, nearest in unknown.items()
-        if name.startswith("OFFHOOK_")
-        or (name.startswith("TWILIO_") and nearest and nearest not in given)
+        if name.startswith("OFFHOOK_") or (nearest and nearest not in given)
     }
 
 

@@ -1,6 +1,5 @@
 """The commands of `offhook`, each loaded only when it is called."""
 
-import gc
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -11,6 +10,7 @@ import typer
 from offhook import __version__
 from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
+from offhook.process import loading
 
 __all__ = ["main"]
 
@@ -49,9 +49,7 @@ def main() -> None:
     """
     try:
         application = _application(sys.argv[1:])
-        # What is loaded stays to the end: nothing has to scan it, neither meanwhile nor at exit.
-        # That is a tenth of a short command's time.
-        gc.freeze()
+        loading.end()
         application(prog_name="offhook")
     except OffhookError as error:
         # The message says what to do; a traceback would bury it.

@@ -13,6 +13,7 @@ from offhook.dev.session import Session, announced
 from offhook.dev.store import own_store
 from offhook.errors import ConfigurationError
 from offhook.extras import missing
+from offhook.process import loading
 from offhook.process.app_loader import AppName
 from offhook.process.child import Child
 from offhook.process.event_loop import on_signals, run_loop
@@ -63,6 +64,7 @@ def command(
 
 
 async def _serve_once(name: AppName, listener: socket.socket, session: Session) -> bool:
+    loading.begin()
     # Not at the top: with --reload a child serves, and its parent starts in half the time.
     from offhook.dev.server import configure, dev_server  # noqa: PLC0415
     from offhook.dev.transcript import Transcript  # noqa: PLC0415
@@ -72,6 +74,7 @@ async def _serve_once(name: AppName, listener: socket.socket, session: Session) 
     configure(app, session)
     configure_for_development(app.settings)
     log_startup_warnings(app.settings, app.handlers)
+    loading.end()
     stop = asyncio.Event()
     on_signals(stop.set)
     async with dev_server(app, listener, session) as server:

@@ -1,7 +1,6 @@
-"""The process that `offhook dev` restarts on each change, started as a module."""
+"""The process that `offhook dev` restarts on each change."""
 
 import argparse
-import gc
 import socket
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from offhook.dev.session import Session, snapshot_file
 from offhook.dev.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
+from offhook.process import loading
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline
 from offhook.process.event_loop import run_loop, stop_on_sigterm
@@ -33,7 +33,7 @@ def main() -> None:
         configure(app, session)
         configure_for_development(app.settings)
         log_startup_warnings(app.settings, app.handlers)
-        gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
+        loading.end()
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
         print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
@@ -50,7 +50,3 @@ async def _live(app: Offhook, session: Session, given: argparse.Namespace) -> No
         with server.simulator.listening(Transcript(console())):
             lifeline.ready()
             await server.run_until(stop)
-
-
-if __name__ == "__main__":
-    main()

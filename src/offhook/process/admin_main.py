@@ -1,8 +1,7 @@
-"""Serve a machine's admin address. Started as a module, not as a command."""
+"""Serve a machine's admin address. Started by `offhook.process.child`, not as a command."""
 
 import argparse
 import asyncio
-import gc
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ from offhook.errors import OffhookError
 from offhook.observe.log import LogObserver
 from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import inherited
+from offhook.process import loading
 from offhook.process.child import Lifeline
 from offhook.process.event_loop import run_loop, stop_on_sigterm
 from offhook.process.log_setup import configure
@@ -34,7 +34,7 @@ def main() -> None:
         settings = Settings.from_json(sys.stdin.buffer.read())
         configure(settings)
         os.nice(settings.worker_nice)
-        gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
+        loading.end()
         run_loop(lambda: _serve(settings, given))
     except OffhookError as error:
         print(f"offhook admin: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
@@ -54,7 +54,3 @@ async def _serve(settings: Settings, given: argparse.Namespace) -> None:
         await wait_first(served, running)
         stop.set()
         await running
-
-
-if __name__ == "__main__":
-    main()

@@ -67,7 +67,7 @@ class Child:
         shared: Sequence[HasFileno] = (),
         stdin: str = "",
     ) -> Self:
-        """Start `python -m module` with a lifeline.
+        """Start the `main` of a module in a process of its own, with a lifeline.
 
         Args:
             module: its name.
@@ -82,7 +82,8 @@ class Child:
         with ExitStack() as undo, theirs:
             undo.callback(ours.close)
             command = [
-                sys.executable, "-m", module, *arguments, "--lifeline", str(theirs.fileno()),
+                sys.executable, "-m", "offhook.process", module, *arguments,
+                "--lifeline", str(theirs.fileno()),
             ]  # fmt: skip
             inherited = [theirs.fileno(), *(one.fileno() for one in shared)]
             # Ctrl-C reaches the child too: blocked until the child has a handler that ignores it.

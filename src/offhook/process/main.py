@@ -1,6 +1,6 @@
 """Run one role, as a child process of `offhook run`, `ingress` or `worker`.
 
-Started as `python -m offhook.process.main`, not as a command: a child loads neither Typer nor rich.
+Started by `offhook.process.child`, not as a command: a child loads neither Typer nor rich.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from offhook.ingress.connections import Bounds
 from offhook.observe.prometheus import PrometheusObserver
 from offhook.observe.redaction import printable
 from offhook.observe.shared_counters import SharedCounters
+from offhook.process import loading
 from offhook.process.app_loader import AppName
 from offhook.process.child import Lifeline, exit_status
 from offhook.process.event_loop import run_loop, stop_on_sigterm
@@ -41,7 +42,7 @@ def main() -> None:
         configure(app.settings)
         if given.role is Role.WORKER:
             import_module("offhook.worker.role")
-            gc.freeze()  # what is loaded stays to the end: nothing has to scan it, not even at exit
+            loading.end()
         if given.counters >= 0:
             app.observe(PrometheusObserver(SharedCounters.inherited(given.counters)))
         run_loop(lambda: _run_role(app, given))
@@ -101,7 +102,7 @@ def _tune_garbage_collector() -> None:
     which the default thresholds would scan again and again.
     """
     gc.collect()
-    gc.freeze()
+    loading.end()
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
@@ -118,7 +119,3 @@ async def _send_heartbeats(lifeline: Lifeline) -> None:
     while True:
         lifeline.beat()
         await asyncio.sleep(_HEARTBEAT_INTERVAL)
-
-
-if __name__ == "__main__":
-    main()

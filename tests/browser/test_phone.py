@@ -131,6 +131,15 @@ def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -
     sent = line.get_by_role("table", name="Parameters").first
     expect(sent.get_by_role("row", name="Body")).to_contain_text("You said: hello")
 
+    line.get_by_role("link", name="“hello”").click()
+    line.get_by_role("button", name="Send again").click()
+    expect(visit.theirs("You said: hello")).to_have_count(2)
+    line.get_by_role("link", name="Dashboard").click()
+    expect(visit.page.locator("#message")).to_contain_text("hello")
+    visit.page.get_by_role("link", name="On the phone").click()
+    expect(visit.page.locator("#talk").get_by_role("heading")).to_have_text("Ada")
+    expect(line.locator(".line-title")).to_have_text("hello")
+
 
 def test_a_message_delivered_twice_is_one_message(visit: Visit) -> None:
     visit.turn("Deliver twice", on=True)
@@ -546,12 +555,30 @@ def test_a_changed_bot_answers_on_the_page_that_is_open(browser: Browser, tmp_pa
     with dev(home, reload=True) as running, visiting(browser, link_of(running)) as visit:
         visit.say("hello")
         expect(visit.theirs("You said: hello")).to_be_visible()
+        picture = tmp_path / "pixel.png"
+        picture.write_bytes(PIXEL)
+        visit.page.get_by_role("button", name="Attach").click()
+        visit.page.get_by_label("From this computer").set_input_files(picture)
+        visit.say("look")
+        expect(visit.theirs("Seen")).to_be_visible()
+
+        home.write_bot(BOT.replace("return f", "return return f"))
+        broken = visit.page.locator("#broken")
+        expect(broken).to_contain_text("return return")
+        expect(broken).to_contain_text("SyntaxError: invalid syntax")
+        visit.page.goto(f"{visit.base}/")
+        expect(visit.page).to_have_url(f"{visit.base}/phone")
+        expect(broken).to_contain_text("SyntaxError: invalid syntax")
+        assert violations(visit.page) == []
+
         home.write_bot(BOT.replace("You said:", "You now said:"))
         running.wait_for("reloaded")
         expect(visit.page.locator("#live")).to_have_text("live")
         visit.say("again")
         expect(visit.theirs("You now said: again")).to_have_attribute("data-state", "delivered")
         expect(visit.theirs("You said: hello")).to_be_visible()
+        shown = visit.theirs("Seen").locator("img")
+        assert shown.evaluate("picture => picture.naturalWidth") == 1
         visit.complaints.clear()  # the browser itself reports the streams that ended
 
 

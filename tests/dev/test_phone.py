@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from offhook.core.send_reference import send_reference
 from offhook.dev.phone import Phone
 from offhook.dev.phone import conversations as books
 from offhook.dev.phone.actions import ActiveFaults
+from offhook.dev.phone.attachments import StoredFile
 from offhook.dev.phone.bubbles import Incoming, Outgoing
 from offhook.dev.phone.conversations import Conversations
 from offhook.dev.phone.journal import Journal, PageChange, Position
+from offhook.dev.phone.pages import curl
 from offhook.dev.phone.requests import ContactRequest, TextRequest
 from offhook.dev.phone.snapshot import Snapshot, read
 from offhook.dev.phone.switches import FaultSwitch, trouble_for
@@ -213,12 +216,13 @@ def test_what_was_heard_survives_in_a_file(tmp_path: Path) -> None:
         memories.keep(event)
     memories.keep(Handled(4, Kind.STATUS, "SM", 1, Trigger.COMPLETE, 0.0, 0.1))  # not shown
     setting = ActiveFaults(frozenset({FaultSwitch.LIMIT}), frozenset({ADA}))
-    memories.write(file, setting)
+    picture = StoredFile("key", "cat.png", b"\x89PNG\r\n")
+    memories.write(file, setting, (picture,))
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [event for event, _ in read(file)] == [*events, setting]
+    assert [event for event, _ in read(file)] == [*events, picture, setting]
 
     file.write_bytes(file.read_bytes()[:-10])
-    assert [event for event, _ in read(file)] == [*events]
+    assert [event for event, _ in read(file)] == [*events, picture]
     assert tuple(read(tmp_path / "none")) == ()
 
 
@@ -257,6 +261,15 @@ def test_an_order_that_makes_no_sense_is_refused(body: bytes) -> None:
 def test_a_number_may_be_written_as_people_write_it() -> None:
     order = ContactRequest.read(b'{"number": "+1 (555) 123-0042", "channel": "whatsapp"}')
     assert order.address == "whatsapp:+15551230042"
+
+
+def test_a_webhook_is_copied_as_a_command() -> None:
+    headers = (("X-Twilio-Signature", "a+b="),)
+    request = Request("POST", f"http://{HOST}/a?b=1&c=2", headers, (("Body", "it's $1"),), 0.0)
+    assert shlex.split(curl(request)) == [
+        "curl", f"http://{HOST}/a?b=1&c=2",
+        "-H", "X-Twilio-Signature: a+b=", "--data-urlencode", "Body=it's $1",
+    ]  # fmt: skip
 
 
 async def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() -> None:

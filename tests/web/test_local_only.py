@@ -60,6 +60,13 @@ def test_who_has_the_cookie_sees_the_pages() -> None:
         assert answer.headers[name] == value
 
 
+def test_a_browser_without_the_token_gets_a_page_that_says_what_to_open() -> None:
+    answer = ask(("GET", "/phone"), headers={"Accept": "text/html,*/*"})
+    assert answer.status_code == 403
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "Open the full link printed in your terminal" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/phone", "/phone?token=", "/phone?token=wrong"])
 def test_who_has_no_token_sees_nothing(path: str) -> None:
     answer = ask(("GET", path))

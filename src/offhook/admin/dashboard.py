@@ -58,6 +58,7 @@ class Dashboard:
         take_snapshot: see `TakeSnapshot`.
         settings: of the app.
         alerts: returns the raised alerts.
+        phone: the path of the phone under `offhook dev`; empty without one.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Dashboard:
         settings: Settings,
         *,
         alerts: Callable[[], Sequence[Alert]] = tuple,
+        phone: str = "",
     ) -> None:
         self._store = store
         self._parked_retention = settings.parked_retention
@@ -79,7 +81,7 @@ class Dashboard:
             "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
         }
         self._jobs = Jobs()
-        self._pages = Pages()
+        self._pages = Pages(phone)
         self.render = self._pages.render
         self._answers = Answers(self._pages)
         self._outbox = OutboxPages(store, self._jobs, self._answers)

@@ -29,9 +29,13 @@ _CUT: Final = 140  # characters of a text in a list
 
 
 class Pages:
-    """Renders templates."""
+    """Renders templates.
 
-    def __init__(self) -> None:
+    Args:
+        phone: the path of the phone under `offhook dev`; empty without one.
+    """
+
+    def __init__(self, phone: str = "") -> None:
         self._templates = templates(
             HERE,
             address=address,
@@ -44,7 +48,9 @@ class Pages:
             tone=tone,
             user_id=user_id,
         )
-        self._templates.globals.update(states=tuple(State), send_states=tuple(SendState))
+        self._templates.globals.update(
+            states=tuple(State), send_states=tuple(SendState), phone=phone
+        )
 
     def prepare(self) -> None:
         """Compile all templates; slow. May be called in a thread."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from offhook.cli.options import AppArgument
-from offhook.dev.session import Session, announced
+from offhook.dev.session import Session, announced, error_file
 from offhook.dev.store import own_store
 from offhook.errors import ConfigurationError
 from offhook.extras import missing
@@ -110,7 +111,13 @@ async def _serve_reloading(
         arguments = [name.text, "--session", str(file), "--listener", str(listener.fileno())]
         return Child.start("offhook.dev.child", arguments, shared=[listener])
 
-    reloader = Reloader(start, name.directory, tell)
+    def stand_in() -> AbstractAsyncContextManager[None]:
+        # Not at the top: most reloads work, and it imports what serves pages.
+        from offhook.dev.broken import standing_in  # noqa: PLC0415
+
+        return standing_in(listener, session, error_file(file))
+
+    reloader = Reloader(start, name.directory, tell, stand_in)
     on_signals(reloader.stop)
     return await reloader.run()
 

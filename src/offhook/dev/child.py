@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from offhook.app import Offhook
+from offhook.dev.broken import write_report
 from offhook.dev.server import configure, dev_server
-from offhook.dev.session import Session, snapshot_file
+from offhook.dev.session import Session, error_file, snapshot_file
 from offhook.dev.transcript import Transcript
 from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
@@ -36,6 +37,7 @@ def main() -> None:
         loading.end()
         run_loop(lambda: _live(app, session, given))
     except OffhookError as error:
+        write_report(error_file(given.session), error)
         print(f"offhook: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - may be before any log
         sys.exit(1)
 

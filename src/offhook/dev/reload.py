@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -32,12 +32,18 @@ class Reloader:
         start: starts the process.
         directory: the directory to watch, recursively.
         tell: called with each event.
+        stand_in: entered while there is no process because it exited by itself.
     """
 
     def __init__(
-        self, start: Callable[[], Child], directory: Path, tell: Callable[[ReloadEvent], None]
+        self,
+        start: Callable[[], Child],
+        directory: Path,
+        tell: Callable[[ReloadEvent], None],
+        stand_in: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
     ) -> None:
         self._start = start
+        self._stand_in = stand_in
         self._directory = directory
         self._tell = tell
         self._was_ready = False
@@ -74,7 +80,8 @@ class Reloader:
             await self._until(lambda: self._stopped or self._changed or self._ended)
             if self._ended and self._was_ready and not (self._stopped or self._changed):
                 self._tell(ReloadEvent.BROKEN)
-                await self._until(lambda: self._stopped or self._changed)
+                async with self._stand_in():
+                    await self._until(lambda: self._stopped or self._changed)
         finally:
             await _end(child)
         if self._changed:

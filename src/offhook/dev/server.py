@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from offhook import __version__
@@ -20,6 +22,7 @@ from offhook.arrivals.waiting import counts
 from offhook.concurrency import done_before
 from offhook.core.lifecycle import State
 from offhook.dev.control import ControlApi, TextSender
+from offhook.dev.phone import PATH as PHONE
 from offhook.dev.phone import Phone
 from offhook.dev.session import Session
 from offhook.errors import ConfigurationError
@@ -32,6 +35,7 @@ from offhook.stores import opened
 from offhook.stores.api import Filter, Inbox, Store
 from offhook.stores.bulk import choose, messages
 from offhook.twilio.simulator import Simulator
+from offhook.web.health import METHODS
 from offhook.web.local_only import LocalOnly, TokenAuth
 
 # Seconds for running handlers at shutdown or reload. Interrupted ones resume at the next start.
@@ -126,7 +130,11 @@ async def dev_server(
         monitor = _monitor(app, store)
         watch = AlertWatcher(monitor.snapshot, (), rules=_RULES)
         dashboard = Dashboard(
-            lambda: store, monitor.snapshot, app.settings, alerts=lambda: watch.alerts
+            lambda: store,
+            monitor.snapshot,
+            app.settings,
+            alerts=lambda: watch.alerts,
+            phone=PHONE,
         )
         app.observe(phone.hear)
         entrance = _Router(
@@ -195,7 +203,7 @@ class _Router:
             "/2010-04-01/": rest,
             "/v2/": rest,
             "/simulator/": control,
-            "/phone": phone,
+            PHONE: phone,
             "/dashboard": dashboard,
             "/design/": phone,
             "/metrics": metrics,
@@ -205,6 +213,8 @@ class _Router:
         await self._choose(scope)(scope, receive, send)
 
     def _choose(self, scope: Scope) -> ASGIApp:
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in METHODS:
+            return RedirectResponse(PHONE, HTTPStatus.SEE_OTHER)
         for prefix, other in self._others.items():
             if scope["type"] == "http" and scope["path"].startswith(prefix):
                 return other

@@ -112,11 +112,17 @@ def announced(session: Session) -> Iterator[Path]:
     finally:
         file.unlink(missing_ok=True)
         snapshot_file(file).unlink(missing_ok=True)
+        error_file(file).unlink(missing_ok=True)
 
 
 def snapshot_file(file: Path) -> Path:
     """Return the file that keeps the phone's conversations while the bot is reloaded."""
     return file.with_suffix(".phone")
+
+
+def error_file(file: Path) -> Path:
+    """Return the file that says why the bot could not be reloaded."""
+    return file.with_suffix(".error")
 
 
 def running() -> list[Session]:

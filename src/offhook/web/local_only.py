@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from offhook.core.hosts import HostNames, host_name, is_inner
@@ -53,6 +53,19 @@ _FOREIGN: Final = Answer(
 
 _HINT: Final = "Open the full link printed in your terminal; its token changes on every start.\n"
 
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>No access \u00b7 offhook</title>
+  <link rel="stylesheet" href="/design/offhook.css">
+</head>
+<body><main class="gate-card"><h1>No access</h1><p>%s</p></main></body>
+</html>
+"""
+
 
 class TokenAuth:
     """Restrict pages to a browser on this machine that has the token; an ASGI application.
@@ -82,27 +95,29 @@ class TokenAuth:
             await respond(send, REFUSED[Fault.NOT_FOUND])
             return
         refusal = self._refusal(request)
+        if isinstance(refusal, str):
+            refusal = _forbidden(request, refusal)
         if refusal is not None:
             await refusal(scope, receive, with_headers(send))
             return
         await self._app(scope, receive, with_headers(send))
 
-    def _refusal(self, request: Request) -> Response | None:
-        """Return the refusal; None if the request may pass."""
+    def _refusal(self, request: Request) -> Response | str | None:
+        """Return a redirect, or why the request is refused; None if it may pass."""
         if not _is_same_origin(request):
-            return _forbidden("Cross-site request refused.\n")
+            return "Cross-site request refused.\n"
         if request.method == "GET" and TOKEN in request.query_params:
             return self._admit(request)
         given = request.cookies.get(cookie_name(request), "")
         if not hmac.compare_digest(given.encode(), self._pass.encode()):
-            return _forbidden(_HINT)
+            return _HINT
         return None
 
-    def _admit(self, request: Request) -> Response:
+    def _admit(self, request: Request) -> Response | str:
         """Exchange the token for the cookie, and redirect to the URL without it."""
         given = request.query_params[TOKEN].encode()
         if not hmac.compare_digest(given, self._token):
-            return _forbidden(_HINT)
+            return _HINT
         clean = "/" + quote(request.scope["path"].lstrip("/"))
         response = RedirectResponse(clean, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
         response.set_cookie(cookie_name(request), self._pass, httponly=True, samesite="strict")
@@ -195,8 +210,11 @@ def _names(headers: Headers, names: Iterable[str]) -> bool:
     return any(name in headers for name in names)
 
 
-def _forbidden(why: str) -> Response:
-    return PlainTextResponse(why, HTTPStatus.FORBIDDEN, {"Cache-Control": "no-store"})
+def _forbidden(request: Request, why: str) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if "text/html" in request.headers.get("accept", ""):  # a browser opens a page
+        return HTMLResponse(_PAGE % why, HTTPStatus.FORBIDDEN, headers)
+    return PlainTextResponse(why, HTTPStatus.FORBIDDEN, headers)
 
 
 def with_headers(send: Send) -> Send:

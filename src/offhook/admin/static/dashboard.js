@@ -49,7 +49,7 @@ function show(id, html) {
 async function resume() {
   const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
   if (answer?.ok) follow();
-  else if (answer && answer.status < 500) location.reload();
+  else if (answer && (answer.status < 500 || answer.headers.get("X-Offhook-Broken"))) location.reload();
   else setTimeout(resume, AGAIN);
 }
 

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
-from offhook.dev.phone.bubbles import Conversation
+from offhook.dev.phone.bubbles import Conversation, Incoming
 from offhook.dev.phone.conversations import Conversations
 from offhook.dev.phone.journal import Journal, PageChange
 from offhook.dev.phone.requests import (
     ContactRequest,
     FaultRequest,
     ReachabilityRequest,
+    RepeatRequest,
     TextRequest,
 )
 from offhook.dev.phone.sample_contacts import CROWD
@@ -63,6 +64,24 @@ class PhoneActions:
             ConfigurationError: there is no such conversation.
         """
         self._send(self._known(order.conversation), **order.content())
+
+    def repeat(self, order: RepeatRequest) -> None:
+        """Start sending the content of a message again.
+
+        Raises:
+            ConfigurationError: there is no such message of a contact's.
+        """
+        known = self.book.bubble(order.bubble)
+        if not isinstance(known, Incoming):
+            raise ConfigurationError("there is no such message")
+        message = known.message
+        self._send(
+            self.book.home(known),
+            body=message.body,
+            media=tuple(one.url for one in message.media),
+            button=message.button,
+            location=message.location,
+        )
 
     def crowd(self) -> None:
         """Send a message from twenty contacts at once."""

@@ -3,9 +3,10 @@
 import mimetypes
 import secrets
 from collections import OrderedDict
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -25,7 +26,15 @@ _HEADERS: Final = {
 }
 
 
-class _File(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An attached file.
+
+    Attributes:
+        key: the unguessable part of its URL.
+    """
+
+    key: str
     name: str
     content: bytes
 
@@ -39,16 +48,25 @@ class Attachments:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._files: OrderedDict[str, _File] = OrderedDict()
+        self._files: OrderedDict[str, StoredFile] = OrderedDict()
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """All of them, the oldest first."""
+        return tuple(self._files.values())
 
     def keep(self, name: str, content: bytes) -> str:
         """Keep a file; return its URL."""
         key = secrets.token_urlsafe(16)
         name = PurePosixPath(name).name or "file"  # a slash would be a path of the URL
-        self._files[key] = _File(name, content)
+        self.restore(StoredFile(key, name, content))
+        return f"{self._base}/{key}/{quote(name, safe='')}"
+
+    def restore(self, file: StoredFile) -> None:
+        """Keep a file under the URL that it has."""
+        self._files[file.key] = file
         while len(self._files) > _KEPT:
             self._files.popitem(last=False)
-        return f"{self._base}/{key}/{quote(name, safe='')}"
 
     def answer(self, request: Request) -> Response:
         """Answer a request for a file."""

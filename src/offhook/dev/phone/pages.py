@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
@@ -13,6 +14,7 @@ from offhook.dev.phone.journal import PageChange, Position
 from offhook.dev.phone.switches import LABELS, FaultSwitch
 from offhook.dev.phone.timeline import timeline
 from offhook.stores.api import History
+from offhook.twilio.simulator.delivery import Request
 from offhook.web.design import templates
 
 HERE: Final = Path(str(files(__package__)))
@@ -33,7 +35,7 @@ class Pages:
     ) -> None:
         self._book = book
         self._switches = switches
-        self._templates = templates(HERE, pretty=pretty)
+        self._templates = templates(HERE, pretty=pretty, curl=curl)
         self._templates.globals.update(own_media=own_media, labels=LABELS)
 
     def prepare(self) -> None:
@@ -109,6 +111,14 @@ class Pages:
 
     def _render(self, name: str, **values: Any) -> str:
         return self._templates.get_template(name).render(**values)
+
+
+def curl(request: Request) -> str:
+    """Return the command that posts a webhook once more, with the signature that it had."""
+    headers = [f"-H {quote(f'{name}: {value}')}" for name, value in request.headers]
+    params = [f"--data-urlencode {quote(f'{name}={value}')}" for name, value in request.params]
+    method = [] if request.params else [f"-X {request.method}"]
+    return " ".join(["curl", quote(request.url), *method, *headers, *params])
 
 
 def pretty(text: str) -> str:

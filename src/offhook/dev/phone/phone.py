@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 
 from offhook.core.keys import Kind
 from offhook.dev.phone.actions import ActiveFaults, PhoneActions
-from offhook.dev.phone.attachments import MAX_BYTES, Attachments
+from offhook.dev.phone.attachments import MAX_BYTES, Attachments, StoredFile
 from offhook.dev.phone.bubbles import Bubble, Incoming
 from offhook.dev.phone.journal import Journal, Position
 from offhook.dev.phone.pages import HERE, Pages
@@ -32,6 +32,7 @@ from offhook.dev.phone.requests import (
     ContactRequest,
     FaultRequest,
     ReachabilityRequest,
+    RepeatRequest,
     RetryRequest,
     TextRequest,
 )
@@ -51,7 +52,7 @@ from offhook.twilio.simulator import (
 from offhook.twilio.simulator import Event as LineEvent
 from offhook.web.design import PATH as DESIGN
 from offhook.web.design import Assets
-from offhook.web.local_only import TokenAuth, is_local
+from offhook.web.local_only import LocalOnly, TokenAuth, is_local
 
 PATH: Final = "/phone"
 
@@ -87,6 +88,7 @@ class Phone:
             routes=[
                 # The bot fetches these without a cookie; their URLs can't be guessed.
                 Route(PATH + "/media/{key}/{name}", self._media),
+                Mount(DESIGN, LocalOnly(Assets())),  # for the page of who has no token, too
                 Mount("/", TokenAuth(pages, token)),
             ]
         )
@@ -113,7 +115,7 @@ class Phone:
                 self._changes.close()
                 await self._switchboard.close()
                 if memory:
-                    self._memories.write(memory, self._switchboard.setting)
+                    self._memories.write(memory, self._switchboard.setting, self._attachments.files)
 
     def _hear_line(self, event: LineEvent) -> None:
         self._memories.keep(event)
@@ -127,6 +129,8 @@ class Phone:
         match event:
             case ActiveFaults():
                 self._switchboard.make_trouble(event)
+            case StoredFile():
+                self._attachments.restore(event)
             case Texted():
                 self._simulator.recall(event)
                 self._hear_line(event)
@@ -142,6 +146,7 @@ class Phone:
             Route(PATH + "/lines/{id}", self._line),
             Route(PATH + "/events", self._events),
             Route(PATH + "/texts", self._text, methods=["POST"]),
+            Route(PATH + "/repeats", self._repeat, methods=["POST"]),
             Route(PATH + "/people", self._meet, methods=["POST"]),
             Route(PATH + "/crowd", self._crowd, methods=["POST"]),
             Route(PATH + "/switches", self._switch, methods=["POST"]),
@@ -149,7 +154,6 @@ class Phone:
             Route(PATH + "/retries", self._retry, methods=["POST"]),
             Route(PATH + "/attachments", self._attach, methods=["POST"]),
             Mount(PATH + "/static", Assets(HERE)),
-            Mount(DESIGN, Assets()),
         ]
 
     async def _page(self, request: Request) -> Response:
@@ -157,7 +161,8 @@ class Phone:
         position = self._changes.position
         wanted = self._book.find(request.query_params.get("with", ""))
         bubble = self._book.bubble(request.query_params.get("line", ""))
-        conversation = wanted or self._book.conversations[0]
+        home = self._book.home(bubble) if bubble else self._book.conversations[0]
+        conversation = wanted or home
         standing = await self._standing(bubble)
         return _html(self._pages.page(conversation, bubble, position, standing))
 
@@ -201,6 +206,10 @@ class Phone:
 
     async def _text(self, request: Request) -> Response:
         self._switchboard.text(TextRequest.read(await _body(request)))
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+    async def _repeat(self, request: Request) -> Response:
+        self._switchboard.repeat(RepeatRequest.read(await _body(request)))
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     async def _crowd(self, _request: Request) -> Response:

@@ -87,6 +87,16 @@ class TextRequest(_PageRequest):
         }
 
 
+class RepeatRequest(_PageRequest):
+    """Send the content of a message again, as a new message.
+
+    Attributes:
+        bubble: the id of the message.
+    """
+
+    bubble: str
+
+
 class ContactRequest(_PageRequest):
     """Add a contact."""
 

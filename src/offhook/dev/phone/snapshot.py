@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +11,13 @@ from pydantic import ConfigDict, TypeAdapter
 
 from offhook.core.keys import Kind
 from offhook.dev.phone.actions import ActiveFaults
+from offhook.dev.phone.attachments import StoredFile
 from offhook.events import Answered, Handled, Sent, Started
 from offhook.events import Event as AppEvent
 from offhook.twilio.simulator import Delivered, Outbound, RestCall, StatusCallback, Texted
 from offhook.twilio.simulator import Event as LineEvent
 
-SnapshotEntry = AppEvent | LineEvent | ActiveFaults
+SnapshotEntry = AppEvent | LineEvent | ActiveFaults | StoredFile
 
 KEPT: Final = 10_000
 """Events; a message with its reply makes about ten."""
@@ -33,6 +34,7 @@ _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
         RestCall,
         Sent,
         Started,
+        StoredFile,
         ActiveFaults,
         StatusCallback,
         Texted,
@@ -53,11 +55,11 @@ class Snapshot:
         if type(event).__name__ in _KINDS and not about_status:
             self._events.append((event, time.time() if at is None else at))
 
-    def write(self, file: Path, setting: ActiveFaults) -> None:
+    def write(self, file: Path, setting: ActiveFaults, attached: Sequence[StoredFile] = ()) -> None:
         """Write all events to a file that only its user can read."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor, not a path
-            for event, at in (*self._events, (setting, time.time())):
+            for event, at in (*self._events, *((one, time.time()) for one in (*attached, setting))):
                 name = type(event).__name__
                 opened.write(f"{name} {at} ".encode() + _KINDS[name].dump_json((event,)) + b"\n")
 

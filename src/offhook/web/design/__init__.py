@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from offhook.web.design.formats import FILTERS
 
-__all__ = ["PATH", "Assets", "templates"]
+__all__ = ["PATH", "Assets", "shared_templates", "templates"]
 
 PATH: Final = "/design"
 """Where the shared style sheet and scripts are served."""
@@ -42,6 +42,11 @@ class Assets(StaticFiles):
             # The registry of types of some systems says text/plain, and browsers run only this.
             response.headers["Content-Type"] = "text/javascript; charset=utf-8"
         return response
+
+
+def shared_templates() -> Environment:
+    """Return an environment for the shared templates only."""
+    return templates(_HERE)
 
 
 def templates(beside: Path, **filters: Any) -> Environment:

@@ -1,6 +1,6 @@
 // The details of a message, beside the conversation.
 import { tick } from "./clock.js";
-import { element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
+import { announce, element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
 
@@ -73,6 +73,14 @@ async function retryNow(message) {
   if (await order("/phone/retries", { message })) refreshLine(id);
 }
 
+async function copy(button) {
+  await navigator.clipboard.writeText(button.dataset.copy);
+  const label = button.textContent;
+  button.textContent = "Copied";
+  announce("Copied");
+  setTimeout(() => { button.textContent = label; }, 1500);
+}
+
 export function wire() {
   element("talk").addEventListener("click", (event) => {
     const bubble = event.target.closest(".bubble-box")?.closest(".bubble");
@@ -86,6 +94,10 @@ export function wire() {
     if (event.target.closest("[data-close]")) closeLine();
     const retry = event.target.closest("[data-retry]");
     if (retry) retryNow(Number(retry.dataset.retry));
+    const again = event.target.closest("[data-again]");
+    if (again) order("/phone/repeats", { bubble: again.dataset.again });
+    const copied = event.target.closest("[data-copy]");
+    if (copied) copy(copied);
     const other = event.target.closest("[data-line-of]");
     if (other) {
       event.preventDefault();

@@ -28,11 +28,24 @@ async function reload() {
   tick();
 }
 
+// Shows what the page says that stands in for the bot; the conversations stay in view.
+function showBroken(html) {
+  const said = new DOMParser().parseFromString(html, "text/html").getElementById("broken");
+  const place = element("broken");
+  if (place.hidden || place.textContent !== said.textContent) place.replaceChildren(...said.childNodes);
+  place.hidden = false;
+  element("live").textContent = "The bot does not start";
+}
+
 // Requests the stream again after a refusal, unless this page's token is of an earlier start.
 async function resume(position) {
   const answer = await fetch("/phone").catch(() => null);
-  if (answer?.status === 403) toast(await answer.text());
-  else follow(position);
+  if (answer?.status === 403) {
+    toast(await answer.text());
+    return;
+  }
+  if (answer?.headers.get("X-Offhook-Broken")) showBroken(await answer.text());
+  follow(position);
 }
 
 function follow(position) {
@@ -44,6 +57,8 @@ function follow(position) {
   });
   const live = (lives) => {
     element("live").toggleAttribute("data-on", lives);
+    if (lives) element("broken").hidden = true;
+    if (!element("broken").hidden) return;
     element("live").textContent = lives ? "live" : "Disconnected, reconnecting";
   };
   on("bubble", talk.showBubble);

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offhook.app import Offhook
+    from offhook.conversations.conversation import Conversation
     from offhook.core.messages import Reply, Send, StatusUpdate
     from offhook.errors import (
         Discard,
         InvalidReply,
         InvalidSend,
+        InvalidState,
         LeaseLost,
         MediaError,
         OffhookError,
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Conversation",
     "Discard",
     "InvalidReply",
     "InvalidSend",
+    "InvalidState",
     "LeaseLost",
     "Media",
     "MediaError",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Conversation": "offhook.conversations.conversation",
     "Offhook": "offhook.app",
     "Media": "offhook.worker.media",
     "Message": "offhook.worker.message",

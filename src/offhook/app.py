@@ -1,7 +1,7 @@
 """`Offhook`: where handlers are registered, and an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -127,6 +127,7 @@ class Offhook:
         /,
         *,
         channel: str | None = None,
+        state: Mapping[str, Any] | None = None,
         where: Callable[[Message], object] | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
@@ -136,6 +137,8 @@ class Offhook:
 
         Args:
             channel: `sms`, `whatsapp`, ...; None for all.
+            state: values that `message.conversation.state` must have, such as `{"step": "age"}`;
+                None matches a name that is not there, too.
             where: a fast predicate on the message.
             timeout: seconds for one attempt; None for `OFFHOOK_HANDLER_TIMEOUT`.
             max_attempts: attempts until the message is dead; None for `OFFHOOK_MAX_ATTEMPTS`.
@@ -151,6 +154,7 @@ class Offhook:
             self.handlers.add_message(
                 function,
                 channel=channel,
+                state=state,
                 where=where,
                 timeout=timeout,
                 max_attempts=max_attempts,

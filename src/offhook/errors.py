@@ -24,6 +24,7 @@
     ├── LeaseLost                 another run has this message now: nothing may be settled or sent
     ├── InvalidReply              a reply that Twilio would refuse, detected before it is stored
     ├── InvalidSend               a send without a number to come from, or for an impossible time
+    ├── InvalidState              a conversation's state is too large, or a value in it is not JSON
     ├── NotRunning                `message.reply` or another method was called outside a handler
     ├── NotAwaited                a handler returned without awaiting a reply, or another call
     └── HandlerSignal             raised by handlers to end the attempt
@@ -137,6 +138,10 @@ class InvalidReply(OffhookError, ValueError):  # noqa: N818
 
 class InvalidSend(OffhookError, ValueError):  # noqa: N818
     """A send that cannot be: there is no number it could come from, or its time is not usable."""
+
+
+class InvalidState(OffhookError, ValueError):  # noqa: N818
+    """A conversation's state is too large, or a value in it is not JSON; the key is named."""
 
 
 class NotRunning(OffhookError, RuntimeError):  # noqa: N818

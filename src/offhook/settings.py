@@ -315,6 +315,7 @@ class Settings:
     retention: float = _setting(30.0, positive)
     dead_retention: float = _setting(90.0, positive)
     parked_retention: float = _setting(90.0, positive)
+    state_retention: float = _setting(365.0, positive)
     dedupe_retention: float = _setting(400.0, positive)
     keep_bodies: bool = _setting(True, switch)
 

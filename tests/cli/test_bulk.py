@@ -213,7 +213,7 @@ def test_a_person_is_erased(call: Call, tmp_path: Path) -> None:
     assert shown.status == 0
     assert summary(shown.stdout) == {"erased": MANY, "busy": 0}
     shown = call("messages", "erase", "--sender", f"whatsapp:{BOB}", "--yes")
-    assert "2 messages and sends of +1555***0002, whatsapp:+1555***0002" in shown.stdout
+    assert "2 messages, sends and states of +1555***0002, whatsapp:+1555***0002" in shown.stdout
     assert call("messages", "list").stdout == "no messages\n"
     for file in tmp_path.glob("offhook.db*"):
         assert ANN.encode() not in file.read_bytes()
@@ -223,7 +223,7 @@ def test_what_is_running_is_not_erased_and_said(call: Call, tmp_path: Path) -> N
     ask(tmp_path, claims)
     shown = call("messages", "erase", "--sender", BOB, "--yes", "--wait", "0")
     assert shown.status == 1
-    assert "1 messages and sends" in shown.stdout
+    assert "1 messages, sends and states" in shown.stdout
     assert "1 are still being handled or sent" in shown.stderr
 
 

@@ -14,6 +14,7 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "attempts": ("started", "ended"),
     "sends": ("created", "due", "settled", "look_due", "missing"),
     "send_requests": ("due",),
+    "conversation_states": ("used",),
 }
 """The tables of both stores, and their columns that hold a moment."""
 

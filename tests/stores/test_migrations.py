@@ -1,14 +1,17 @@
 """Old and new versions on one schema: what was added does not keep the old ones out."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from offhook.core.lifecycle import Trigger
 from offhook.errors import ConfigurationError, SchemaTooNew
 from offhook.stores import migrations as module
+from offhook.stores.api import Settlement
 from offhook.stores.migrations import Migration, migrations, missing
-from testing.stores import inbound, opened
+from testing.stores import claim_one, inbound, opened
 
 KNOWN = [Migration(1, "one", ""), Migration(2, "two", "")]
 
@@ -69,3 +72,15 @@ async def test_an_older_version_goes_on_beside_a_newer_one(tmp_path: Path) -> No
         assert await store.accept(inbound("SM1"))
     async with opened(tmp_path / "offhook.db") as again:
         assert await again.accept(inbound("SM2"))
+
+
+async def test_a_message_that_waited_for_a_migration_can_save_a_state(tmp_path: Path) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
+        await store.accept(inbound("SM1"))
+    with closing(sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)) as file:
+        file.executescript("DROP TABLE conversation_states; PRAGMA user_version = 1000")
+    async with opened(tmp_path / "offhook.db") as store:
+        waiting = await claim_one(store)
+        await store.settle(waiting, Settlement(Trigger.COMPLETE, state=b'{"a":1}'))
+        await store.accept(inbound("SM2"))
+        assert (await claim_one(store)).state is not None

@@ -196,9 +196,10 @@ async def test_a_role_that_works_with_the_tables_goes_on_with_one_that_is_added(
     server: PostgresServer, database: str
 ) -> None:
     url, role = server.url_of(database), f"bot_{database}"
-    async with opened(url):
+    async with opened(url) as store:
+        await store.accept(inbound("SM0"))  # waits while the schema is migrated
         server.execute(
-            "DROP TABLE offhook.send_requests; "
+            "DROP TABLE offhook.send_requests, offhook.conversation_states; "
             "DELETE FROM offhook.migrations WHERE version >= 7; "
             f"CREATE ROLE {role} LOGIN PASSWORD 'bot'; GRANT USAGE ON SCHEMA offhook TO {role}; "
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA offhook TO {role}; "
@@ -208,6 +209,8 @@ async def test_a_role_that_works_with_the_tables_goes_on_with_one_that_is_added(
     async with opened(url):  # the owner migrates
         pass
     async with opened(f"postgresql://{role}:bot@{url.rpartition('@')[2]}") as store:
+        waiting = await claim_one(store)
+        await store.settle(waiting, Settlement(Trigger.COMPLETE, state=b'{"a":1}'))
         await work(store, "SM1")
         assert await store.request(SendRequest("lane", (draft(),)))
 

@@ -56,7 +56,7 @@ def command(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase a person: messages, statuses, attempts and replies, on SMS and WhatsApp alike.
+    """Erase a person, on SMS and WhatsApp alike: messages, statuses, attempts, replies, states.
 
     Waiting messages are not handled; the command waits for those being handled or sent. What was
     just acknowledged is moved into the store first, and erased there. This can't be undone, and
@@ -77,7 +77,7 @@ def command(
     if as_json:
         print_json({"erased": result.erased, "busy": result.busy})
     else:
-        console().print(f"{result.erased:,} messages and sends of {shown} erased")
+        console().print(f"{result.erased:,} messages, sends and states of {shown} erased")
     if left := result.left():
         console(stderr=True).print(left, style="red")
         raise typer.Exit(1)

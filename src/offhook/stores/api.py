@@ -24,6 +24,21 @@ from offhook.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
+class SavedState:
+    """What handlers have stored of a conversation.
+
+    Attributes:
+        value: as JSON.
+        version: the token of the run that has saved it.
+        age: seconds since it was last used: saved, or read more than a day after that.
+    """
+
+    value: bytes
+    version: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A message under a lease.
 
@@ -33,6 +48,7 @@ class Claim:
         turns: how many of our replies to its sender were answered at a program's pace of late; none
             unless it is such an answer itself.
         replayed: an operator has put it back into its lane.
+        state: of its conversation; None for none.
     """
 
     id: int
@@ -46,6 +62,7 @@ class Claim:
     form: bytes
     turns: int = 0
     replayed: bool = False
+    state: SavedState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,8 @@ class Settlement:
         holds_lane: with RETRY, whether the lane waits with it.
         drafts: sends written in the same transaction.
         cancel_lane: cancel the lane's pending sends (the person has opted out).
+        state: of the conversation, to be saved in the same transaction; empty to be deleted, None
+            to be left as it is.
     """
 
     trigger: Trigger
@@ -116,6 +135,7 @@ class Settlement:
     holds_lane: bool = True
     drafts: tuple[Draft, ...] = ()
     cancel_lane: bool = False
+    state: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +342,8 @@ class Queue(Entrance[Inbound], Protocol):
         """End a run: state, lane and drafts in one transaction. Return the drafts' sends.
 
         A settled message's pending `notice:slow` is cancelled. Repeated with the same token it
-        changes nothing and raises nothing.
+        changes nothing and raises nothing. The conversation's state is saved if it is the one that
+        was claimed: one that has been erased meanwhile is not brought back.
 
         Raises:
             LeaseLost: another run has the message, or had it.
@@ -614,12 +635,14 @@ class Retention:
         parked: parked messages, from when they were set aside.
         keys: dedupe keys, so that an old captured webhook is still a repeat. At least as long as
             the messages.
+        states: states of conversations, from when they were last used.
     """
 
     settled: float
     dead: float
     parked: float
     keys: float
+    states: float = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,7 +650,7 @@ class Erasure:
     """The result of one call that erases a person's messages.
 
     Attributes:
-        erased: messages and sends that are gone.
+        erased: messages, sends and states of conversations that are gone.
         busy: those found that are running or being sent, and sends of messages that stay and may
             run again; they can go when that has ended.
     """
@@ -786,8 +809,9 @@ class Inbox(Protocol):
 
         A message goes with its attempts and sends; its dedupe key stays. Live messages are never
         pruned, nor is one that still has a send pending or sending. Requests are pruned as settled
-        messages are, from when they were due. Return how many rows of messages, requests and keys
-        went: call it until that is 0, with pauses, so that writers go on.
+        messages are, from when they were due; states of conversations, unless a message of theirs
+        is live. Return how many rows of messages, requests, states and keys went: call it until
+        that is 0, with pauses, so that writers go on.
         """
         ...
 
@@ -806,7 +830,8 @@ class Inbox(Protocol):
 
         `core.privacy.spellings(address)` are one person: what they have sent, the statuses of what
         was sent to them, and all sends to them, with attempts, in any state but those in which
-        work is under way. The sends of a live message go with it or not at all: when it runs
+        work is under way; and the states of their conversations, which a run that is under way
+        does not bring back. The sends of a live message go with it or not at all: when it runs
         (again), it finds in the ledger what must not be sent again. Dedupe keys are hashes, and
         stay: a repeat does not bring the message back. Call it until it finds nothing.
         """

@@ -51,10 +51,11 @@ Moment = Callable[[Any], Any]
 
 
 class RowsOfPerson(NamedTuple):
-    """Numbers of the messages and sends that belong to a person."""
+    """What belongs to a person: numbers of messages and sends, and lanes that have a state."""
 
     messages: Sequence[int]
     sends: Sequence[int]
+    states: Sequence[Any]
 
 
 class Settled(NamedTuple):

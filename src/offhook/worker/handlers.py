@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, Literal, TypedDict, Unpack, get_args, get_type_hints
 
+from offhook.conversations.state import check
 from offhook.core.messages import StatusUpdate
-from offhook.errors import HandlerError
+from offhook.errors import HandlerError, InvalidState
 from offhook.ingress.credentials import Lookup
 from offhook.worker.message import Message
 
@@ -45,9 +46,11 @@ class MessageOptions(OptOutOptions, total=False):
 
     Attributes:
         on_retry: `hold` keeps the lane in order, `skip` lets later messages overtake.
+        state: values that the conversation's state must have; None for all.
     """
 
     on_retry: OnRetry
+    state: Mapping[str, Any] | None
 
 
 _NEVER_FILLED: Final = frozenset(
@@ -66,6 +69,7 @@ class Handler:
         keywords: the parameters that receive the subject by name.
         is_async: False for a function to be run in a thread.
         channel: of the messages it is for; None for all.
+        state: of a message's conversation: values that it must have; None for all.
         where: a predicate on the subject; None for all.
         timeout: seconds an attempt may take; None for the setting.
         max_attempts: attempts until the message is dead; None for the setting.
@@ -78,6 +82,7 @@ class Handler:
     keywords: tuple[str, ...]
     is_async: bool
     channel: str | None = None
+    state: Mapping[str, Any] | None = None
     where: Callable[[Any], object] | None = None
     timeout: float | None = None
     max_attempts: int | None = None
@@ -91,6 +96,10 @@ class Handler:
     def wants(self, subject: Subject) -> bool:
         """Return whether the handler is for this subject. Raises what `where` raises."""
         if self.channel is not None and getattr(subject, "channel", None) != self.channel:
+            return False
+        if self.state is not None and not (
+            isinstance(subject, Message) and subject.conversation.state.matches(self.state)
+        ):
             return False
         return self.where is None or bool(self.where(subject))
 
@@ -188,6 +197,7 @@ def _handler(
     max_attempts: int | None = None,
     channel: str | None = None,
     on_retry: OnRetry = "hold",
+    state: Mapping[str, Any] | None = None,
 ) -> Handler:
     """Check a function and its options; return its handler.
 
@@ -200,6 +210,7 @@ def _handler(
     code = _code(function)
     try:
         _check(code, where, timeout, max_attempts, on_retry)
+        _check_state(state)
         positional, keywords = _parameters(function, given)
     except HandlerError as error:
         raise HandlerError(f"{name}{_place(code)}: {error}") from None
@@ -210,6 +221,7 @@ def _handler(
         keywords=keywords,
         is_async=inspect.iscoroutinefunction(code),
         channel=None if channel is None else channel.lower(),
+        state=None if state is None else dict(state),
         where=where,
         timeout=timeout,
         max_attempts=max_attempts,
@@ -234,6 +246,18 @@ def _check(
         raise HandlerError(f"max_attempts is at least 1, not {max_attempts!r}")
     if on_retry not in get_args(OnRetry):
         raise HandlerError(f'on_retry is "hold" or "skip", not {on_retry!r}')
+
+
+def _check_state(state: object) -> None:
+    if state is None:
+        return
+    if not isinstance(state, Mapping):
+        raise HandlerError(f'state is a dict such as {{"step": "age"}}, not {state!r}')
+    try:
+        for name, value in state.items():
+            check(name, value)
+    except InvalidState as error:
+        raise HandlerError(str(error)) from None
 
 
 def _place(code: Callable[..., Any]) -> str:

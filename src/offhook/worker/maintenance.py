@@ -52,6 +52,7 @@ class Maintenance:
             settled=settings.retention * _DAY,
             dead=settings.dead_retention * _DAY,
             parked=settings.parked_retention * _DAY,
+            states=settings.state_retention * _DAY,
             keys=settings.dedupe_retention * _DAY,
         )
         self._observer = observer

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+from offhook.conversations.conversation import Conversation
 from offhook.core.calls import Call, caller
 from offhook.core.messages import InboundMessage, Reply, Send
 from offhook.errors import NotRunning
@@ -37,6 +38,18 @@ class Message(InboundMessage):
     _attachment: ClassVar[type[Media]] = Media
     _replier: Replier | None = field(default=None, repr=False, compare=False)
     _typing: Typing | None = field(default=None, repr=False, compare=False)
+    _conversation: Conversation | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def conversation(self) -> Conversation:
+        """What this person and this number have said to each other, and what is kept of it.
+
+        Raises:
+            NotRunning: used outside a handler.
+        """
+        if self._conversation is None:
+            raise NotRunning("message.conversation is there while the message is being handled")
+        return self._conversation
 
     def reply(
         self, body: str | Reply, *, media: Sequence[str] = (), key: str | None = None
@@ -80,6 +93,11 @@ class Message(InboundMessage):
         if self._typing is None:
             raise NotRunning("message.typing works while the message is being handled")
         return self._typing.show(caller())
+
+
+def place(message: Message, conversation: Conversation) -> None:
+    """Put a message into its conversation, before its handler is looked for."""
+    object.__setattr__(message, "_conversation", conversation)
 
 
 def attach(message: Message, replier: Replier, typing: Typing, media: tuple[Media, ...]) -> None:

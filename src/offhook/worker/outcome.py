@@ -20,9 +20,14 @@ MAX_DELAY: Final = 365 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The handler returned, or there was nothing to run."""
+    """The handler returned, or there was nothing to run.
+
+    Attributes:
+        state: of the conversation, as of `Settlement`.
+    """
 
     drafts: tuple[Draft, ...] = ()
+    state: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ def _decide(  # noqa: PLR0911 - a table, one line a result
     result: Result, claim: Claim, terms: Terms, jitter: float
 ) -> Settlement:
     match result:
-        case Returned(drafts):
-            return Settlement(Trigger.COMPLETE, drafts=drafts)
+        case Returned(drafts, state):
+            return Settlement(Trigger.COMPLETE, drafts=drafts, state=state)
         case Unhandled(why):
             return Settlement(Trigger.DISCARD, error=why)
         case LoopSuspected():

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, Literal
 
 from offhook.clock import elapsed
+from offhook.conversations.conversation import Conversation, to_save
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import STATUSES, Delivery
@@ -21,7 +22,7 @@ from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Reported, Started, Topic
 from offhook.ingress.validation import Validator
 from offhook.settings import Settings, TypingPolicy
-from offhook.stores.api import Claim, Settlement, Store
+from offhook.stores.api import Claim, Draft, Settlement, Store
 from offhook.stores.availability import StoreWatch
 from offhook.twilio.error_codes import known_code
 from offhook.worker.drafts import ReturnAddress, drafts_of
@@ -29,7 +30,7 @@ from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handler_calls import HandlerCalls
 from offhook.worker.handlers import Handler, Handlers, Subject
 from offhook.worker.media import Files, Media, RunFiles
-from offhook.worker.message import Message, attach
+from offhook.worker.message import Message, attach, place
 from offhook.worker.outcome import (
     Interrupted,
     LoopSuspected,
@@ -183,7 +184,9 @@ class Run:
         tools, attempt = self._tools, self.claim.attempt
         raw = decode_form(self.claim.form).first
         if self.claim.kind is Kind.MESSAGE:
-            return Message.parse(raw, attempt=attempt, opt_outs=tools.opt_outs)
+            message = Message.parse(raw, attempt=attempt, opt_outs=tools.opt_outs)
+            place(message, Conversation(self.claim.state))
+            return message
         raw = dict(raw)
         reference = raw.pop(FIELD, "")
         status = StatusUpdate.parse(raw, attempt=attempt)
@@ -288,22 +291,23 @@ class Run:
             if calls is None or not isinstance(subject, Message):
                 return Returned()
             await calls.finish()
-            if answer is None:
-                return Returned()
-            address = ReturnAddress.of(subject, self._tools.settings)
-            return Returned(
-                tuple(
-                    draft
-                    for number, reply in enumerate(replies(answer))
-                    for draft in drafts_of(reply, f"return:{number}", address)
-                )
-            )
+            return Returned(self._returned(subject, answer), to_save(subject.conversation))
         except KeyboardInterrupt:
             raise  # not the handler's: the process is to end
         except BaseException as error:
             if self._is_abandoned(error):
                 raise
             return Raised(error)
+
+    def _returned(self, message: Message, answer: object) -> tuple[Draft, ...]:
+        if answer is None:
+            return ()
+        address = ReturnAddress.of(message, self._tools.settings)
+        return tuple(
+            draft
+            for number, reply in enumerate(replies(answer))
+            for draft in drafts_of(reply, f"return:{number}", address)
+        )
 
     async def _send_returned(self, status: StatusUpdate, answer: object) -> None:
         tools = self._tools

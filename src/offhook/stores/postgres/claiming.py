@@ -7,7 +7,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loop_detection import LoopRule
 from offhook.core.reasons import Cause, stored
-from offhook.stores.api import Claim, Claimed, Overdue
+from offhook.stores.api import Claim, Claimed, Overdue, SavedState
 from offhook.stores.postgres.clock import CHECK, StoreClock
 from offhook.stores.postgres.functions import SQL, Function
 from offhook.stores.postgres.pool import Connection, Row
@@ -70,7 +70,12 @@ def _claim(row: Row) -> Claim:
         form=row["form"],
         turns=row["turns"],
         replayed=row["replayed"],
+        state=None if row["state_value"] is None else _saved(row),
     )
+
+
+def _saved(row: Row) -> SavedState:
+    return SavedState(row["state_value"], row["state_version"], row["state_age"])
 
 
 def _overdue(row: Row) -> Overdue:

@@ -31,7 +31,8 @@ async def prune(connection: Connection, retention: Retention, limit: int) -> int
     await _forget(connection, requests)
     await connection.execute(SQL["forget_recipients"])
     keys = await connection.fetch(SQL["prune_requests"], retention.keys, limit)
-    return len(old) + len(requests) + len(keys)
+    unused = await connection.fetch(SQL["prune_states"], retention.states, limit)
+    return len(old) + len(requests) + len(keys) + len(unused)
 
 
 async def _forget(connection: Connection, requests: Sequence[int]) -> None:
@@ -71,12 +72,18 @@ async def of_person(connection: Connection, addresses: Sequence[str], limit: int
     values = (list(addresses), limit)
     messages = await connection.fetch(SQL["messages_of_person"], *values, timeout=_SCAN)
     sends = await connection.fetch(SQL["sends_of_person"], *values, timeout=_SCAN)
-    return RowsOfPerson([row["id"] for row in messages], [row["id"] for row in sends])
+    states = await connection.fetch(SQL["states_of_person"], *values, timeout=_SCAN)
+    return RowsOfPerson(
+        [row["id"] for row in messages],
+        [row["id"] for row in sends],
+        [row["lane"] for row in states],
+    )
 
 
 async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
     """Delete what was found, except for what is running or being sent. See `api.Inbox.erase`."""
     affected = await _lanes_of(connection, found.messages, found.sends)
+    affected = list(dict.fromkeys((*affected, *found.states)))
     await connection.execute(SQL["touch_lanes_of_messages"], affected)
     at_rest = await _ids(connection, "lock_not_running", found.messages)
     requests = await _ids(connection, "lock_requests_of_sends", found.sends)
@@ -87,11 +94,13 @@ async def erase(connection: Connection, found: RowsOfPerson) -> Erasure:
     await _lock_sends(connection, "id", sends)
     await _tally(connection, "sends", await _gone(connection, "sends", "id", sends))
     await _forget(connection, requests)
+    states = await connection.fetch(SQL["erase_states"], found.states, messages)
     await _delete(connection, messages)
     await connection.execute(SQL["advance_messages"], affected, changed)
     await connection.execute(SQL["advance_sends"], affected)
     erased = len(messages) + len(sends)
-    return Erasure(erased, len(found.messages) + len(found.sends) - erased)
+    busy = len(found.messages) + len(found.sends) - erased
+    return Erasure(erased + len(states), busy)
 
 
 async def _expired(

@@ -22,6 +22,7 @@ _SETTLE: Final = Function("settle", WRITE)
 FUNCTIONS: Final = (WRITE, _SETTLE)
 
 _DRAFT_COLUMNS: Final = 10
+_STATE_COLUMNS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ async def _carry_out(
     items = list(zip(*(_item_columns(step) for step in steps), strict=True))
     drafts = [(n, *draft_values(draft)) for n, step in enumerate(steps, 1) for draft in step.drafts]
     columns = list(zip(*drafts, strict=True)) if drafts else [()] * _DRAFT_COLUMNS
-    rows = await connection.fetch(_SETTLE.call, *items, *columns)
+    changed = [_changed_state(n, step) for n, step in enumerate(steps, 1) if _saves(step)]
+    states = list(zip(*changed, strict=True)) if changed else [()] * _STATE_COLUMNS
+    rows = await connection.fetch(_SETTLE.call, *items, *columns, *states)
     written: list[list[Send]] = [[] for _ in steps]
     verdicts: dict[int, str] = {}
     for item, verdict, *send, repeated in rows:
@@ -67,6 +70,15 @@ async def _carry_out(
         else:
             verdicts[item - 1] = verdict
     return [_answer(step, verdicts[n], written[n]) for n, step in enumerate(steps)]
+
+
+def _saves(step: RunWrite) -> bool:
+    return step.settlement is not None and step.settlement.state is not None
+
+
+def _changed_state(number: int, step: RunWrite) -> tuple[Any, ...]:
+    before, value = step.claim.state, step.settlement and step.settlement.state
+    return (number, 0 if before is None else before.version, value)
 
 
 def _run(step: RunWrite) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from offhook.core.unknown_sends import TEXT_NEEDED
 from offhook.stores.api import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
-from offhook.stores.sqlite import lanes, send_requests
+from offhook.stores.sqlite import lanes, send_requests, states
 from offhook.stores.sqlite.conditions import SQL
 from offhook.stores.sqlite.sequences import tally
 
@@ -31,7 +31,8 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
     before = now - _ms(retention.keys)
     keys = connection.execute(SQL["prune_keys"], (before, limit)).rowcount
     keys += send_requests.prune(connection, before, limit)
-    return len(old) + len(requests) + keys
+    unused = states.prune(connection, now - _ms(retention.states), limit)
+    return len(old) + len(requests) + unused + keys
 
 
 def reduce(connection: sqlite3.Connection, now: int, limit: int) -> int:
@@ -62,7 +63,9 @@ def of_person(connection: sqlite3.Connection, addresses: Sequence[str], limit: i
         f"SELECT id FROM sends WHERE recipient IN {among} LIMIT ?", (*addresses, limit)
     )
     return RowsOfPerson(
-        [id_ for (id_,) in messages.fetchall()], [id_ for (id_,) in sends.fetchall()]
+        [id_ for (id_,) in messages.fetchall()],
+        [id_ for (id_,) in sends.fetchall()],
+        states.of_person(connection, addresses, limit),
     )
 
 
@@ -75,9 +78,10 @@ def erase(connection: sqlite3.Connection, now: int, found: RowsOfPerson) -> Eras
     requests = {-message for _, _, message, _ in at_rest if message < 0}
     erased = len(messages) + len(sends)
     busy = len(found.messages) + len(found.sends) - erased
-    if not erased:
+    if not (erased or found.states):
         return Erasure(0, busy)
     _secure(connection, on=True)
+    erased += states.erase(connection, {*found.states, *(lane for _, lane in messages)})
     lanes_left = {lane for _, lane in (*messages, *sends)}
     _delete_from(connection, "sends", "id", [id_ for id_, _ in sends])
     send_requests.forget(connection, requests)

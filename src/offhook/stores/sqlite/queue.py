@@ -21,6 +21,7 @@ from offhook.stores.api import (
     Claim,
     Claimed,
     Overdue,
+    SavedState,
 )
 from offhook.stores.sql import MESSAGES
 from offhook.stores.sqlite import lanes, ledger
@@ -45,6 +46,9 @@ class _Head(NamedTuple):
     sender: str
     recipient: str
     replayed: int
+    version: int | None
+    value: bytes | None
+    used: int | None
 
 
 @dataclass(slots=True)
@@ -155,6 +159,7 @@ def _take(
             form=head.form,
             turns=_turns(connection, lane, head, terms) if answered else 0,
             replayed=bool(head.replayed),
+            state=None if head.version is None else _saved(head, terms.now),
         )
         for token, (lane, head, answered) in enumerate(ready, first)
     ]
@@ -163,6 +168,10 @@ def _take(
     )
     connection.executemany(SQL["claim"], [(one.token, terms.now, one.id) for one in claims])
     return claims
+
+
+def _saved(head: _Head, now: int) -> SavedState:
+    return SavedState(head.value or b"", head.version or 0, (now - (head.used or now)) / 1000)
 
 
 def _turns(connection: sqlite3.Connection, lane: str, head: _Head, terms: _Terms) -> int:

@@ -12,7 +12,7 @@ from offhook.errors import OffhookError
 from offhook.stores.api import Claim, Draft, Settlement
 from offhook.stores.rows import COUNTED, passed_on, settled_already
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import lanes, ledger
+from offhook.stores.sqlite import lanes, ledger, states
 from offhook.stores.sqlite.conditions import SQL, before
 from offhook.stores.sqlite.queue import record
 from offhook.stores.sqlite.sorting import chunks
@@ -82,7 +82,7 @@ def _changes(row: _Found, settlement: Settlement, now: int) -> Mapping[str, obje
 def _write_end(
     connection: sqlite3.Connection, now: int, claim: Claim, settlement: Settlement, row: _Found
 ) -> tuple[Send, ...]:
-    """Write what goes with the end of a run: a failed attempt, and sends."""
+    """Write what goes with the end of a run: a failed attempt, a state, and sends."""
     trigger = settlement.trigger
     if trigger is not Trigger.COMPLETE:
         error = well_formed(stored(settlement.error))
@@ -91,6 +91,8 @@ def _write_end(
         ledger.cancel_lane(connection, now, claim.lane)
     elif row.notified and target(trigger) not in LIVE:
         ledger.cancel_slow_notice(connection, now, claim.lane, claim.id)
+    if settlement.state is not None:
+        states.save(connection, now, claim, settlement.state)
     return _write_all(connection, now, claim, settlement.drafts) if settlement.drafts else ()
 
 

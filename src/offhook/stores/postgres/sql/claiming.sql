@@ -7,7 +7,8 @@ CREATE OR REPLACE FUNCTION offhook.claim(
     what text, id bigint, token bigint, kind text, lane text, sid text, attempt integer,
     crashes integer, received float8, form bytea, turns bigint,
     replayed boolean, account_sid text, sender text, recipient text, next_due float8,
-    suspects boolean, moment float8, clock_version integer, clock_step float8
+    suspects boolean, moment float8, clock_version integer, clock_step float8,
+    state_value bytea, state_version bigint, state_age float8
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -101,15 +102,17 @@ BEGIN
                {epoch(received)}, form,
                ({turns}),
                place <> id, NULL::text, NULL::text, NULL::text, NULL::float8, NULL::boolean,
-               NULL::float8, NULL::integer, NULL::float8
-          FROM taken ORDER BY n;
+               NULL::float8, NULL::integer, NULL::float8,
+               saved.value, saved.version, extract(epoch FROM _now - saved.used)::float8
+          FROM taken LEFT JOIN offhook.conversation_states AS saved ON saved.lane = taken.lane
+         ORDER BY n;
         EXIT WHEN FOUND;
     END LOOP;
     RETURN QUERY
     SELECT 'buried', id, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::integer,
            NULL::integer, NULL::float8, NULL::bytea, NULL::bigint,
            NULL::boolean, account_sid, sender, recipient, NULL::float8, NULL::boolean,
-           NULL::float8, NULL::integer, NULL::float8
+           NULL::float8, NULL::integer, NULL::float8, NULL::bytea, NULL::bigint, NULL::float8
       FROM offhook.messages WHERE id = ANY(_buried) AND kind = '{Kind.MESSAGE}'
      ORDER BY array_position(_buried, id);
     RETURN QUERY
@@ -119,7 +122,8 @@ BEGIN
            ({next_due(messages)}),
            EXISTS (SELECT 1 FROM offhook.lanes
                     WHERE queue = {messages_queue} AND suspect AND due <= {now}),
-           extract(epoch FROM {now})::float8, version, step
+           extract(epoch FROM {now})::float8, version, step,
+           NULL::bytea, NULL::bigint, NULL::float8
       FROM offhook.clock;
 END $function$
 

@@ -14,6 +14,27 @@ NOT EXISTS (SELECT 1 FROM offhook.sends
              WHERE sends.message = messages.id AND sends.resting = '{SendState.UNKNOWN}'
                AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
 
+-- A conversation that has a lane has something to do, and may need its state.
+-- name: prune_states
+DELETE FROM offhook.conversation_states WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM offhook.conversation_states
+     WHERE used < {now} - make_interval(secs => $1)
+       AND NOT EXISTS (SELECT 1 FROM offhook.lanes
+                        WHERE lanes.queue = {messages_queue}
+                          AND lanes.lane = conversation_states.lane)
+     ORDER BY used LIMIT $2 FOR UPDATE OF conversation_states SKIP LOCKED))
+RETURNING 1
+
+-- name: states_of_person
+SELECT lane FROM offhook.conversation_states WHERE person = ANY($1::text[]) LIMIT $2
+
+-- Their lanes are locked.
+-- name: erase_states
+DELETE FROM offhook.conversation_states
+ WHERE lane = ANY($1::bytea[])
+    OR lane IN (SELECT lane FROM offhook.messages WHERE id = ANY($2::bigint[]))
+RETURNING 1
+
 -- Lock messages whose time is over, but for those that are replayed just now.
 -- name: lock_expired
 SELECT id FROM offhook.messages

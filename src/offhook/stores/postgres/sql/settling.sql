@@ -47,7 +47,8 @@ CREATE OR REPLACE FUNCTION offhook.settle(
     _delays float8[], _holds boolean[], _cancels boolean[], _numbers integer[],
     _items integer[], _draft_identity text[], _draft_account text[], _draft_sender text[],
     _draft_recipient text[], _draft_body text[], _draft_media text[], _draft_content_sid text[],
-    _draft_variables text[], _draft_once_in float8[]
+    _draft_variables text[], _draft_once_in float8[],
+    _state_items integer[], _state_versions bigint[], _state_values bytea[]
 ) RETURNS TABLE (
     item integer, verdict text, id bigint, identity text, state text, body text,
     recipient text, sid text, delivery text, error_code text, error text, repeated boolean
@@ -101,6 +102,9 @@ BEGIN
     SELECT lane, id, number, started, _now, trigger, error
       FROM ended WHERE trigger <> '{Trigger.COMPLETE}';
 
+    IF cardinality(_state_items) > 0 THEN
+        {save_states}
+    END IF;
     _opted_out := ARRAY(
         SELECT lane FROM unnest(_lanes, _cancels, _verdicts, _triggers)
                AS item (lane, cancel, verdict, trigger)
@@ -166,6 +170,27 @@ BEGIN
            NULL::text, NULL::text, NULL::text, NULL::text, NULL::boolean
       FROM unnest(_verdicts) WITH ORDINALITY AS verdict (v, n);
 END $function$
+
+-- The states that runs have changed, if they are still those that the runs were given: one that has
+-- been erased meanwhile is not brought back.
+-- name: changed_states
+(SELECT _lanes[item] AS lane, _ids[item] AS id, _tokens[item] AS token, version, value
+   FROM unnest(_state_items, _state_versions, _state_values) AS changed (item, version, value)
+  WHERE _verdicts[item] = 'may') AS changed
+
+-- name: save_states
+DELETE FROM offhook.conversation_states AS saved USING {changed_states}
+ WHERE saved.lane = changed.lane AND saved.version = changed.version AND changed.value = '';
+UPDATE offhook.conversation_states AS saved
+   SET version = changed.token, used = _now, value = changed.value
+  FROM {changed_states}
+ WHERE saved.lane = changed.lane AND saved.version = changed.version AND changed.value <> '';
+INSERT INTO offhook.conversation_states (lane, person, version, used, value)
+SELECT changed.lane, messages.sender, changed.token, _now, changed.value
+  FROM {changed_states}
+  JOIN offhook.messages ON messages.id = changed.id AND messages.lane = changed.lane
+ WHERE changed.version = 0 AND changed.value <> ''
+    ON CONFLICT (lane) DO NOTHING;
 
 -- What may have left to a person who has opted out is not sent again, if it turns out that it has not.
 -- name: not_wanted

@@ -1,6 +1,9 @@
 -- name: columns_of_head
 id, state, kind, sid, attempts, crashes, received, due, started, form, account_sid, sender,
-recipient, place <> id
+recipient, place <> id, version, value, used
+
+-- name: with_state(key)
+LEFT JOIN conversation_states ON conversation = {key}
 
 -- The lanes that are due, longest first, each with what there is to claim in it, if anything, and
 -- with whether we have written to it of late.
@@ -14,6 +17,7 @@ SELECT name, leased, EXISTS (SELECT 1 FROM sends WHERE lane = name AND created >
   FROM chosen LEFT JOIN messages ON id = (
     SELECT id FROM messages
      WHERE lane = name AND {is_live} AND (holds OR due <= :now) ORDER BY place LIMIT 1)
+       {with_state(name)}
 
 -- name: lease
 UPDATE lanes SET token = ?1, until = ?2, due = ?2, owner = ?3
@@ -24,13 +28,13 @@ UPDATE messages SET state = '{target(CLAIM)}', token = ?, started = ?
  WHERE id = ? AND state IN {sources(CLAIM)}
 
 -- name: head
-SELECT {columns_of_head} FROM messages
+SELECT {columns_of_head} FROM messages {with_state(lane)}
  WHERE lane = ? AND {is_live} AND (holds OR due <= ?)
  ORDER BY place LIMIT 1
 
 -- It need not be the head: a retry that let it pass may have come due in front of it.
 -- name: crashed
-SELECT {columns_of_head} FROM messages
+SELECT {columns_of_head} FROM messages {with_state(lane)}
  WHERE lane = ? AND {is_live} AND state IN {sources(RESCUE)}
  ORDER BY place LIMIT 1
 

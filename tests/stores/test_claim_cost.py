@@ -1,18 +1,22 @@
 """A claim costs no more in a store where a thousand times as much waits, nor does ending leases.
 
+Nor do counting and pruning, where a thousand times as much is done.
+
 Counted, not timed: pages that PostgreSQL touches, instructions that SQLite's machine carries out.
 """
 
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from offhook.core.loop_detection import LoopRule
+from offhook.stores.api import Retention
+from offhook.stores.postgres import claiming, counts, pruning
 from offhook.stores.postgres.schema import FUNCTIONS
 from offhook.stores.sqlite import lanes, ledger, queue
 from testing.filled import Files, Server, make
@@ -24,6 +28,12 @@ SHAPES = ("a lane each", "one lane")
 # A tree of a thousand times as many leaves has a level or two more, and ten messages are spread
 # over more pages. What reads all there is costs a hundred times as much and more.
 SOMEWHAT_MORE = 2.0
+
+Work = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
+READ = """
+SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class
+ WHERE relnamespace = 'offhook'::regnamespace
+"""
 
 Step = Callable[[sqlite3.Connection], object]
 NOW = 2**50  # milliseconds: everything is due
@@ -63,6 +73,24 @@ LET_SENDS_WAIT = (
     """,
     "INSERT INTO {0}lanes (queue, lane, due) SELECT 1, lane, due FROM {0}lanes WHERE queue = 0",
 )
+
+
+# All that waited is done for an hour, and a notice of each is to be written tomorrow.
+LET_ALL_BE_DONE = (
+    """UPDATE offhook.messages SET state = 'done', received = received - interval '1 hour',
+                               settled = received - interval '1 hour',
+                               notice_due = received + interval '1 day'""",
+    "UPDATE offhook.dedupe_keys SET received = received - interval '1 hour'",
+    "DELETE FROM offhook.lanes",
+    "VACUUM ANALYZE",
+)
+KEPT = Retention(settled=86_400.0, dead=86_400.0, parked=86_400.0, keys=86_400.0)
+OF_WHAT_IS_DONE: Mapping[str, Work] = {
+    "counting": lambda connection: counts.glance(connection, 600.0),
+    "pruning": lambda connection: pruning.prune(connection, KEPT, 100),
+    "pruning keys": lambda connection: pruning.prune_keys(connection, KEPT.keys, 100),
+    "finding late ones": lambda connection: claiming.overdue(connection, 10),
+}
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +196,32 @@ def test_in_sqlite_however_much_waits(tmp_path: Path, shape: str) -> None:
     urls = {n: make(place, [lane(one, shape) for one in range(n)]) for n in (FEW, MANY)}
     few, many = costs(urls[FEW]), costs(urls[MANY])
     assert not dearer(few, many)
+
+
+def test_in_postgresql_however_much_is_done(server: Server) -> None:
+    async def costs(url: str) -> dict[str, int]:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in LET_ALL_BE_DONE:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+        return {what: await rows_read(url, work) for what, work in OF_WHAT_IS_DONE.items()}
+
+    urls = {n: make(server, [f"{lane}" for lane in range(n)]) for n in (FEW, MANY)}
+    few, many = asyncio.run(costs(urls[FEW])), asyncio.run(costs(urls[MANY]))
+    assert not dearer(dict.fromkeys(few, 10 * FEW), many)
+
+
+async def rows_read(url: str, work: Work) -> int:
+    """Return how many rows, and entries of indexes, some work reads, in a session of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        await work(connection)
+        return int(await connection.fetchval(READ))
+    finally:
+        await connection.close()
 
 
 def dearer(few: Mapping[str, int], many: Mapping[str, int]) -> dict[str, tuple[int, int]]:

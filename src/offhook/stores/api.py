@@ -798,7 +798,10 @@ class Inbox(Protocol):
         ...
 
     async def counts(self, *, unresolved_after: float = 600.0) -> Counts:
-        """Return the store at a glance. The cost grows with the backlog, not with what is done.
+        """Return the store at a glance.
+
+        The cost grows with the backlog and with what did not arrive, not with what is done: 50,000
+        undelivered sends take some 15 ms.
 
         `unresolved_after` is how many seconds a send must have been unknown to be unresolved.
         """

@@ -19,6 +19,7 @@ _SCAN: Final = 60.0  # seconds that a look through a whole table may take
 
 async def prune(connection: Connection, retention: Retention, limit: int) -> int:
     """Delete the messages that are over. See `api.Inbox.prune`."""
+    await connection.execute(SQL["use_indexes"])
     old = await _expired(connection, SETTLED_WELL, retention.settled, limit)
     old += await _expired(connection, {State.DEAD}, retention.dead, limit - len(old))
     old += await _expired(connection, {State.PARKED}, retention.parked, limit - len(old))

@@ -198,4 +198,4 @@ END $function$
 
 -- name: overdue
 SELECT id, account_sid, sender, recipient FROM offhook.messages
- WHERE notice_due <= {now} ORDER BY notice_due LIMIT $1
+ WHERE notice_due <= {now_once} ORDER BY notice_due LIMIT $1

@@ -2,6 +2,11 @@
 -- name: now
 (clock_timestamp() + (SELECT distance FROM offhook.clock))
 
+-- The same, asked for once, for conditions. The clock itself moves on between two rows: no index is
+-- used to compare with it, and all rows are read.
+-- name: now_once
+(SELECT {now})
+
 -- A moment of the store's as seconds since the epoch by the server's clock.
 -- name: epoch(moment)
 extract(epoch FROM {moment} - (SELECT distance FROM offhook.clock))::float8

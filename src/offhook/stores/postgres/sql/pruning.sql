@@ -1,7 +1,7 @@
 -- name: prune_keys
 DELETE FROM offhook.dedupe_keys WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM offhook.dedupe_keys
-     WHERE received < {now} - make_interval(secs => $1)
+     WHERE received < {now_once} - make_interval(secs => $1)
      ORDER BY received LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING 1
 
@@ -12,7 +12,11 @@ NOT EXISTS (SELECT 1 FROM offhook.sends
 -- name: nothing_to_look_up
 NOT EXISTS (SELECT 1 FROM offhook.sends
              WHERE sends.message = messages.id AND sends.resting = '{SendState.UNKNOWN}'
-               AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
+               AND sends.settled > {now_once} - make_interval(secs => {TEXT_NEEDED}))
+
+-- The planner expects that a third of all is over. It would read the whole table to find the few.
+-- name: use_indexes
+SET LOCAL enable_seqscan = off
 
 -- A conversation that has a lane has something to do, and may need its state.
 -- name: prune_states
@@ -39,7 +43,7 @@ RETURNING 1
 -- name: lock_expired
 SELECT id FROM offhook.messages
  WHERE resting IN {states} AND reduced IN (false, true) AND settled IS NOT NULL
-   AND settled < {now} - make_interval(secs => $1) AND {nothing_to_send}
+   AND settled < {now_once} - make_interval(secs => $1) AND {nothing_to_send}
  LIMIT $2 FOR UPDATE SKIP LOCKED
 
 -- Looked at once more: before a message and its sends were locked, a notice may have been written, or

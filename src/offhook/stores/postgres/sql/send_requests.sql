@@ -215,7 +215,7 @@ NOT EXISTS (SELECT 1 FROM offhook.sends
 -- name: lock_expired_requests
 SELECT id FROM offhook.send_requests
  WHERE stage IN ({Stage.WRITTEN}, {Stage.REDUCED})
-   AND due < {now} - make_interval(secs => $1) AND {nothing_requested_is_live}
+   AND due < {now_once} - make_interval(secs => $1) AND {nothing_requested_is_live}
  LIMIT $2 FOR UPDATE SKIP LOCKED
 
 -- Looked at once more: a send may have been retried before its request was locked.
@@ -225,11 +225,11 @@ SELECT id FROM offhook.send_requests WHERE id = ANY($1::bigint[]) AND {nothing_r
 -- name: nothing_requested_to_look_up
 NOT EXISTS (SELECT 1 FROM offhook.sends
              WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
-               AND sends.settled > {now} - make_interval(secs => {TEXT_NEEDED}))
+               AND sends.settled > {now_once} - make_interval(secs => {TEXT_NEEDED}))
 
 -- name: lock_reducible_requests
 SELECT id FROM offhook.send_requests
- WHERE stage = {Stage.WRITTEN} AND due <= {now} AND {nothing_requested_is_live}
+ WHERE stage = {Stage.WRITTEN} AND due <= {now_once} AND {nothing_requested_is_live}
    AND {nothing_requested_to_look_up}
  LIMIT $1 FOR UPDATE SKIP LOCKED
 
@@ -252,7 +252,7 @@ DELETE FROM offhook.send_requests
 -- name: prune_requests
 DELETE FROM offhook.send_requests WHERE id = ANY(ARRAY(
     SELECT id FROM offhook.send_requests
-     WHERE stage = {Stage.FORGOTTEN} AND due < {now} - make_interval(secs => $1)
+     WHERE stage = {Stage.FORGOTTEN} AND due < {now_once} - make_interval(secs => $1)
      ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING 1
 

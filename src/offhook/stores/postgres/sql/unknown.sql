@@ -3,9 +3,9 @@
 -- name: next_to_look_up
 SELECT account_sid, recipient FROM offhook.sends
  WHERE resting = '{SendState.UNKNOWN}'
-   AND settled > {now} - make_interval(secs => {LOOKED_FOR})
-   AND settled <= {now} - make_interval(secs => {FIRST_LOOK})
-   AND (look_due IS NULL OR look_due <= {now})
+   AND settled > {now_once} - make_interval(secs => {LOOKED_FOR})
+   AND settled <= {now_once} - make_interval(secs => {FIRST_LOOK})
+   AND (look_due IS NULL OR look_due <= {now_once})
  ORDER BY settled LIMIT 1
 
 -- What was scheduled can't have left before its time.
@@ -21,7 +21,7 @@ SELECT id, lane, extract(epoch FROM {now} - {may_have_left_from})::float8 AS wri
        message, identity, sender, recipient, body, media, content_sid
   FROM offhook.sends
  WHERE resting = '{SendState.UNKNOWN}'
-   AND settled > {now} - make_interval(secs => {LOOKED_FOR})
+   AND settled > {now_once} - make_interval(secs => {LOOKED_FOR})
    AND account_sid = $1 AND recipient = ANY($2::text[])
  ORDER BY id FOR UPDATE
 
@@ -37,7 +37,7 @@ SELECT sid FROM offhook.sends
        SELECT min({may_have_left_from}) FROM offhook.sends WHERE id = ANY($2::bigint[]))
    AND account_sid = $3 AND recipient = ANY($4::text[])
    AND state = '{send_target(ACCEPT)}' AND sid <> ''
-   AND settled <= {now} - make_interval(secs => {FIRST_LOOK})
+   AND settled <= {now_once} - make_interval(secs => {FIRST_LOOK})
 
 -- name: sids_of_others
 SELECT sends.sid FROM unnest($2::text[]) AS listed (sid)
@@ -52,7 +52,7 @@ SELECT 1 FROM offhook.lanes JOIN offhook.sends ON sends.lane = lanes.lane AND re
 UNION ALL
 SELECT 1 FROM offhook.sends
  WHERE resting = '{SendState.UNKNOWN}'
-   AND settled > {now} - make_interval(secs => {LOOKED_FOR})
+   AND settled > {now_once} - make_interval(secs => {LOOKED_FOR})
    AND account_sid = $1 AND recipient = ANY($2::text[]) AND id <> ALL($3::bigint[])
 LIMIT 1
 

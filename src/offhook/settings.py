@@ -20,6 +20,7 @@ from offhook.core.values import (
     Reader,
     at_least,
     integer,
+    listed,
     one_of,
     optional,
     positive,
@@ -435,7 +436,7 @@ class Settings:
         missing = [variable(name) for name in names if not getattr(self, name)]
         if missing:
             raise SettingsError(
-                f"{' and '.join(missing)} must be set (in the environment or in .env)"
+                f"{listed(missing, 'and')} must be set (in the environment or in .env)"
             )
 
 

@@ -14,7 +14,8 @@ from offhook.bench.requests import Mix
 from offhook.bench.run import BenchOptions, BenchRun
 from offhook.bench.target import Target, allow_open_files
 from offhook.cli.bench_view import announce, live, show
-from offhook.cli.options import JsonOption
+from offhook.cli.options import JsonOption, parsed
+from offhook.core.values import between, integer
 from offhook.dev.session import Session, running
 from offhook.errors import ConfigurationError
 from offhook.process.event_loop import on_signals, run_loop
@@ -24,39 +25,65 @@ from offhook.terminal import INTERRUPTED, console, print_json
 _REAL_TWILIO: Final = "https://api.twilio.com"
 _REDRAWN: Final = 0.25  # seconds
 
+_PERCENT: Final = parsed(between(0, 100))
+
 
 def command(
     url: Annotated[
-        str, typer.Argument(help="URL of the server; by default the one running here.")
+        str,
+        typer.Argument(metavar="[URL]", help="URL of the server; by default the one running here."),
     ] = "",
     *,
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=86_400, help="Duration of each loop.")
+        float,
+        typer.Option(
+            parser=parsed(between(0.1, 86_400)), metavar="SECONDS", help="Duration of each loop."
+        ),
     ] = 10.0,
     rate: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=1_000_000, help="Requests a second; by default half of the maximum."
+            parser=parsed(between(0.1, 1_000_000)),
+            metavar="N",
+            help="Requests a second; by default half of the maximum.",
         ),
     ] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Only find the maximum.")] = False,
-    connections: Annotated[int, typer.Option(min=1, max=100_000, help="Concurrent requests.")] = 64,
+    connections: Annotated[
+        int,
+        typer.Option(parser=parsed(integer(1, 100_000)), metavar="N", help="Concurrent requests."),
+    ] = 64,
     fresh_connections: Annotated[
         bool, typer.Option("--fresh-connections", help="A new connection for each request.")
     ] = False,
     conversations: Annotated[
-        int, typer.Option(min=1, max=9_999_999, help="Number of people who write, in turn.")
+        int,
+        typer.Option(
+            parser=parsed(integer(1, 9_999_999)),
+            metavar="N",
+            help="Number of people who write, in turn.",
+        ),
     ] = 1000,
-    repeats: Annotated[float, typer.Option(min=0, max=100, help="Percent that are repeats.")] = 0,
-    forged: Annotated[
-        float, typer.Option(min=0, max=100, help="Percent with a wrong signature.")
+    repeats: Annotated[
+        float, typer.Option(parser=_PERCENT, metavar="N", help="Percent that are repeats.")
     ] = 0,
-    media: Annotated[float, typer.Option(min=0, max=100, help="Percent with a picture.")] = 0,
+    forged: Annotated[
+        float, typer.Option(parser=_PERCENT, metavar="N", help="Percent with a wrong signature.")
+    ] = 0,
+    media: Annotated[
+        float, typer.Option(parser=_PERCENT, metavar="N", help="Percent with a picture.")
+    ] = 0,
     statuses: Annotated[
-        float, typer.Option(min=0, max=100, help="Percent that are delivery statuses.")
+        float,
+        typer.Option(parser=_PERCENT, metavar="N", help="Percent that are delivery statuses."),
     ] = 0,
     warm_up: Annotated[
-        float, typer.Option(min=0, max=3600, help="Seconds before measuring starts.")
+        float,
+        typer.Option(
+            parser=parsed(between(0, 3600)),
+            metavar="SECONDS",
+            help="Seconds before measuring starts.",
+        ),
     ] = 2.0,
     ceiling: Annotated[
         bool, typer.Option(help="First measure the maximum of the load generator itself.")

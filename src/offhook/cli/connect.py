@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from offhook.cli.connect_view import SANDBOX, SENDERS, details, row, shown
-from offhook.cli.options import JsonOption
+from offhook.cli.options import JsonOption, SettingsOfAppArgument
 from offhook.core.addresses import channel_of
 from offhook.doctor import Severity
 from offhook.doctor.configuration import public_url
@@ -25,16 +25,13 @@ _PROMPT: Final = "Set this at Twilio?"
 
 
 def command(
-    app: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it sets settings in code."),
-    ] = None,
+    app: SettingsOfAppArgument = None,
     *,
     number: Annotated[
         str,
-        typer.Option(metavar="N", help="A number as +15551230001, or whatsapp:+15551230001."),
+        typer.Option(metavar="NUMBER", help="A number as +15551230001, or whatsapp:+15551230001."),
     ] = "",
-    service: Annotated[str, typer.Option(metavar="MG", help="A Messaging Service's SID.")] = "",
+    service: Annotated[str, typer.Option(metavar="SID", help="A Messaging Service's SID.")] = "",
     apply: Annotated[
         bool, typer.Option("--apply", help="Set what differs, without asking.")
     ] = False,

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
+from offhook.cli.options import parsed
 from offhook.cli.stores import existing
 from offhook.core.cost import Spending, Spent, in_units
+from offhook.core.values import integer
 from offhook.observe.redaction import mask, printable
 from offhook.settings import Settings
 from offhook.terminal import console, print_json
@@ -19,7 +21,11 @@ CostOption = Annotated[bool, typer.Option("--cost", help="Sum up segments and pr
 DAYS: Final = 7
 DaysOption = Annotated[
     int | None,
-    typer.Option(min=1, max=366, metavar="DAYS", help=f"With --cost: days to sum up ({DAYS})."),
+    typer.Option(
+        parser=parsed(integer(1, 366)),
+        metavar="DAYS",
+        help=f"With --cost: days to sum up ({DAYS}).",
+    ),
 ]
 
 _DAY: Final = 86_400

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from offhook.cli.demo_script import Scene, failed_checks, scenes
+from offhook.cli.options import parse_port
 from offhook.concurrency import done_before
 from offhook.dev.control import TextSender
 from offhook.dev.conversation import Acknowledged, Failed, Replied, Settled, TextEvent, in_words
@@ -39,7 +40,9 @@ def command(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Port to listen on; by default 8000, or any free port."
+            parser=parse_port,
+            metavar="PORT",
+            help="Port to listen on; by default 8000, or any free port.",
         ),
     ] = None,
 ) -> None:

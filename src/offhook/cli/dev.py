@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from offhook.cli.options import AppArgument
+from offhook.cli.options import AppArgument, parse_port
 from offhook.dev.session import Session, announced, error_file
 from offhook.dev.store import own_store
 from offhook.errors import ConfigurationError
@@ -33,9 +33,14 @@ _IGNORED: Final = frozenset(
 def command(
     app: AppArgument,
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free port.")
+        int,
+        typer.Option(
+            parser=parse_port, metavar="PORT", help="Port to listen on; 0 for any free port."
+        ),
     ] = 8000,
     reload: Annotated[bool, typer.Option(help="Restart when a file changes.")] = True,
 ) -> None:
@@ -48,7 +53,7 @@ def command(
     [bold]Examples[/]
       offhook dev bot:app
       offhook dev bot:app --port 9000 --no-reload
-      offhook text hello                  [dim]# in another terminal[/]
+      offhook text hello  # in another terminal
     """
     if reload and (reason := missing("dev")):
         raise ConfigurationError(f"reloading {reason}; or use --no-reload")

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from offhook.cli.options import JsonOption, StoreOption
+from offhook.cli.options import JsonOption, SettingsOfAppArgument, StoreOption
 from offhook.cli.stores import settings_with
 from offhook.doctor import CHECKS, EXTERNAL_CHECKS, Check, Finding, Findings, Severity, examine
 from offhook.doctor.finding import fail
@@ -22,10 +22,7 @@ _INDENT: Final = " " * 8
 
 
 def command(
-    app: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODULE:NAME]", help="Your bot, if it sets settings in code."),
-    ] = None,
+    app: SettingsOfAppArgument = None,
     *,
     store: StoreOption = None,
     offline: Annotated[

@@ -18,6 +18,7 @@ from offhook.cli.options import (
     DryRunOption,
     JsonOption,
     KindOption,
+    LimitOption,
     RevealOption,
     SenderOption,
     SidOption,
@@ -38,7 +39,7 @@ from offhook.terminal import complain, console, print_json
 
 command = typer.Typer(
     help="List, show, replay, discard and erase messages.\n\nWithout --reveal, numbers are masked "
-    "and texts hidden.",
+    "and texts hidden.\n\n[bold]Examples[/]\n  offhook messages list --state dead",
     no_args_is_help=True,
 )
 command.command("erase")(erase)
@@ -71,7 +72,7 @@ def list_(
             parser=parse_id, metavar="ID", help="Only messages older than this one: the next page."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
+    limit: LimitOption = 50,
     store: StoreOption = None,
     reveal: RevealOption = False,
     as_json: JsonOption = False,

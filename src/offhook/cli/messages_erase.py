@@ -10,11 +10,12 @@ from typing import Annotated, Final
 import typer
 
 from offhook.arrivals import set_aside
-from offhook.cli.options import JsonOption, StoreOption
+from offhook.cli.options import JsonOption, StoreOption, parsed
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.concurrency import wait_for_event
 from offhook.core.addresses import folded
 from offhook.core.privacy import spellings
+from offhook.core.values import at_least
 from offhook.observe.redaction import mask
 from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
@@ -50,7 +51,9 @@ def command(
     wait: Annotated[
         float,
         typer.Option(
-            min=0, metavar="SECONDS", help="How long to wait for messages being handled or sent."
+            parser=parsed(at_least(0)),
+            metavar="SECONDS",
+            help="How long to wait for messages being handled or sent.",
         ),
     ] = 120.0,
     store: StoreOption = None,

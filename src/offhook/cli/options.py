@@ -2,15 +2,71 @@
 
 import re
 import time
+from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
+from offhook.core.values import Reader, integer, listed
+from offhook.errors import AppNotFound
+
+T = TypeVar("T")
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parsed(read: Reader[T]) -> Callable[[object], T]:
+    """Return a parser that reads as settings are read, and so complains in the same words."""
+
+    def parse(value: object) -> T:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse
+
+
+def choice(values: Collection[str], metavar: str, help_: str) -> Any:
+    """Return an option that takes one of some values, names them in its help, and completes them.
+
+    Args:
+        values: the values; members of an enumeration are given as such.
+        metavar: what a value is called.
+        help_: ends where the values are to be named.
+    """
+
+    def parse(text: str) -> str:
+        found = next((one for one in values if one == text), None)
+        if found is None:
+            raise typer.BadParameter(f"must be {listed(values, 'or')}")
+        return found
+
+    return typer.Option(
+        parser=parse,
+        metavar=metavar,
+        autocompletion=lambda incomplete: [one for one in values if one.startswith(incomplete)],
+        help=f"{help_}: {', '.join(values)}.",
+    )
+
+
+def parse_app(text: str) -> str:
+    """Refuse what can't be a bot's name.
+
+    Raises:
+        typer.BadParameter: it is not like `bot:app` or `bot.py`.
+    """
+    # Not at the top: most commands load no bot.
+    from offhook.process.app_loader import AppName  # noqa: PLC0415
+
+    try:
+        return AppName.parse(text, Path.cwd()).text
+    except AppNotFound as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def parse_id(text: str | int) -> int:
@@ -53,16 +109,18 @@ def parse_delay(text: str | float) -> float:
     return parse_time(text) - time.time()
 
 
-StateOption = Annotated[State | None, typer.Option(help="Only messages in this state.")]
+StateOption = Annotated[State | None, choice(list(State), "STATE", "Only messages in this state")]
 
-KindOption = Annotated[Kind, typer.Option(help="Messages, or delivery statuses.")]
+KindOption = Annotated[
+    Kind, choice(list(Kind), "KIND", "Messages, delivery statuses, or what is not verified yet")
+]
 
 SenderOption = Annotated[
     str,
     typer.Option(metavar="NUMBER", help="Only from this number, in full, on any channel."),
 ]
 
-SidOption = Annotated[str, typer.Option(help="Only with this MessageSid.")]
+SidOption = Annotated[str, typer.Option(metavar="SID", help="Only with this MessageSid.")]
 
 SinceOption = Annotated[
     float | None,
@@ -75,7 +133,16 @@ UntilOption = Annotated[
 
 
 AppArgument = Annotated[
-    str, typer.Argument(metavar="MODULE:NAME", help="Your bot: bot:app is `app` in bot.py.")
+    str,
+    typer.Argument(
+        parser=parse_app, metavar="MODULE:NAME", help="Your bot: bot:app is `app` in bot.py."
+    ),
+]
+SettingsOfAppArgument = Annotated[
+    str | None,
+    typer.Argument(
+        parser=parse_app, metavar="[MODULE:NAME]", help="Your bot, if it sets settings in code."
+    ),
 ]
 StoreOption = Annotated[
     str | None,
@@ -92,32 +159,52 @@ DryRunOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [OFFHOOK_HOST]")]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="Address to listen on. [OFFHOOK_HOST]"),
+]
+
+parse_port: Final = parsed(integer(0, 65535))
 
 Port = Annotated[
-    int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on. [OFFHOOK_PORT]")
+    int | None,
+    typer.Option(
+        "--port", parser=parse_port, metavar="PORT", help="Port to listen on. [OFFHOOK_PORT]"
+    ),
 ]
 
 Ingresses = Annotated[
     int | None,
     typer.Option(
-        "--ingresses", min=1, max=64, help="Processes that answer webhooks. [OFFHOOK_INGRESSES]"
+        "--ingresses",
+        parser=parsed(integer(1, 64)),
+        metavar="N",
+        help="Processes that answer webhooks. [OFFHOOK_INGRESSES]",
     ),
 ]
 
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=64, help="Processes that run handlers. [OFFHOOK_WORKERS]"),
+    typer.Option(
+        "--workers",
+        parser=parsed(integer(1, 64)),
+        metavar="N",
+        help="Processes that run handlers. [OFFHOOK_WORKERS]",
+    ),
 ]
 
 WorkerNice = Annotated[
     int | None,
     typer.Option(
         "--worker-nice",
-        min=0,
-        max=19,
+        parser=parsed(integer(0, 19)),
+        metavar="N",
         help="Niceness of workers, so that handlers do not delay answers. [OFFHOOK_WORKER_NICE]",
     ),
+]
+
+LimitOption = Annotated[
+    int, typer.Option(parser=parsed(integer(1)), metavar="N", help="Maximum number.")
 ]
 
 ForceUnsigned = Annotated[

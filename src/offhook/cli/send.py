@@ -26,7 +26,7 @@ _PASSED: Final = 60.0
 
 def command(
     to: Annotated[str, typer.Argument(metavar="NUMBER", help="The recipient.")],
-    body: Annotated[str, typer.Argument(help="The text of the message.")] = "",
+    body: Annotated[str, typer.Argument(metavar="[TEXT]", help="The text of the message.")] = "",
     *,
     media: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="An attachment; can be repeated.")
@@ -35,7 +35,8 @@ def command(
         str, typer.Option(metavar="SID", help="A content template instead of a text.")
     ] = "",
     key: Annotated[
-        str | None, typer.Option(help="Send nothing if a message had this key before.")
+        str | None,
+        typer.Option(metavar="KEY", help="Send nothing if a message had this key before."),
     ] = None,
     at: Annotated[
         float,
@@ -61,7 +62,7 @@ def command(
 
     [bold]Examples[/]
       offhook send +15551230001 "Your order has been shipped."
-      offhook send +15551230001 "See you tomorrow at 10!" --at 2026-11-24T18:00 --key visit-42
+      offhook send +15551230001 "At 10!" --at 2026-11-24T18:00 --key visit-42
       offhook send +15551230001 "Are you still there?" --at 2h --unless-reply
     """
     if at < -_PASSED:

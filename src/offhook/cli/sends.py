@@ -9,9 +9,11 @@ from offhook.cli.changes import NO_LIMIT, Operation, RateOption, Selection, chan
 from offhook.cli.options import (
     DryRunOption,
     JsonOption,
+    LimitOption,
     RevealOption,
     StoreOption,
     YesOption,
+    choice,
     parse_id,
     parse_time,
 )
@@ -26,7 +28,7 @@ from offhook.terminal import complain, console, print_json
 
 command = typer.Typer(
     help="List, show, retry and cancel replies.\n\nWithout --reveal, numbers are masked and texts "
-    "hidden. No handler runs.",
+    "hidden. No handler runs.\n\n[bold]Examples[/]\n  offhook sends list --state undelivered",
     no_args_is_help=True,
 )
 
@@ -41,11 +43,16 @@ _SomeIds = Annotated[
 _AllOption = Annotated[
     bool, typer.Option("--all", help="All replies that match the filters; --state is required.")
 ]
-_StateOption = Annotated[SendState | None, typer.Option(help="Only replies in this state.")]
+_StateOption = Annotated[
+    SendState | None,
+    choice(list(SendState), "STATE", "Only replies in this state"),
+]
 _DeliveryOption = Annotated[
     str, typer.Option(metavar="STATUS", help="Only with this status of Twilio's: delivered, read.")
 ]
-_CodeOption = Annotated[str, typer.Option(help="Only with this error code of Twilio's: 63016.")]
+_CodeOption = Annotated[
+    str, typer.Option(metavar="CODE", help="Only with this error code of Twilio's: 63016.")
+]
 _SenderOption = Annotated[
     str,
     typer.Option(
@@ -81,7 +88,7 @@ def list_(
             parser=parse_id, metavar="ID", help="Only replies older than this one: the next page."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
+    limit: LimitOption = 50,
     store: StoreOption = None,
     reveal: RevealOption = False,
     as_json: JsonOption = False,

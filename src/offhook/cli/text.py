@@ -5,19 +5,20 @@ import re
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 from urllib.parse import urlsplit
 
 import typer
 from aiohttp import ClientError
 from rich.console import Console
 
-from offhook.cli.options import JsonOption
+from offhook.cli.options import JsonOption, choice, parse_port, parsed
 from offhook.core.addresses import channel_of
 from offhook.core.forms import Refusal
 from offhook.core.lifecycle import State
 from offhook.core.responses import Fault
 from offhook.core.urls import MESSAGES_PATH
+from offhook.core.values import between, integer
 from offhook.dev.control import TEXTS, TOKEN_HEADER, Channel, SendTextRequest
 from offhook.dev.conversation import (
     Acknowledged,
@@ -53,7 +54,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 
 def command(
-    body: Annotated[str, typer.Argument(help="The text of the message.")] = "",
+    body: Annotated[str, typer.Argument(metavar="[TEXT]", help="The text of the message.")] = "",
     *,
     from_: Annotated[
         str, typer.Option("--from", metavar="NUMBER", help="The sender.")
@@ -61,7 +62,10 @@ def command(
     to: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="The recipient, a number of the bot.")
     ] = None,
-    channel: Annotated[Channel, typer.Option(help="The channel of the message.")] = "sms",
+    channel: Annotated[
+        Channel,
+        choice(get_args(Channel), "CHANNEL", "The channel of the message"),
+    ] = "sms",
     media: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="An attachment; can be repeated.")
     ] = None,
@@ -70,16 +74,32 @@ def command(
         typer.Option(metavar="NAME=VALUE", help="A parameter to add or change; can be repeated."),
     ] = None,
     repeat: Annotated[
-        int, typer.Option(min=1, max=1000, help="Deliver the same webhook this many times.")
+        int,
+        typer.Option(
+            parser=parsed(integer(1, 1000)),
+            metavar="N",
+            help="Deliver the same webhook this many times.",
+        ),
     ] = 1,
     port: Annotated[
-        int | None, typer.Option(help="Port of the `offhook dev` to use, if several are running.")
+        int | None,
+        typer.Option(
+            parser=parse_port,
+            metavar="PORT",
+            help="Port of the `offhook dev` to use, if several are running.",
+        ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Post to this webhook, signed with TWILIO_AUTH_TOKEN.")
+        str | None,
+        typer.Option(metavar="URL", help="Post to this webhook, signed with TWILIO_AUTH_TOKEN."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the reply.")
+        float,
+        typer.Option(
+            parser=parsed(between(0.1, 3600)),
+            metavar="SECONDS",
+            help="Seconds to wait for the reply.",
+        ),
     ] = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -243,11 +263,11 @@ def _webhook(url: str) -> str:
     """Return the webhook to post to; `/twilio/messages` if the URL has no path.
 
     Raises:
-        ConfigurationError: it is not a URL.
+        typer.BadParameter: it is not a URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError(f"--url {url}: write it like https://bot.example.com")
+        raise typer.BadParameter(f"--url {url}: write it like https://bot.example.com")
     if parts.path in {"", "/"}:
         return parts._replace(path=MESSAGES_PATH).geturl()
     return url

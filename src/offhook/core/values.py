@@ -5,7 +5,7 @@ value: it may be half a token.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -20,6 +20,12 @@ _SWITCHES: Final = {
     **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
 }
 _PERIODS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
+def listed(names: Iterable[str], last: str) -> str:
+    """Return names as a sentence has them: `A, B and C`, where `last` is "and"."""
+    *first, end = names
+    return f"{', '.join(first)} {last} {end}" if first else end
 
 
 def text(value: object) -> str:
@@ -73,7 +79,7 @@ def one_of(kind: type[E]) -> Reader[E]:
         try:
             return kind(text(value))
         except ValueError:
-            raise ValueError(f"must be {' or '.join(kind)}") from None
+            raise ValueError(f"must be {listed(kind, 'or')}") from None
 
     return read
 
@@ -98,6 +104,18 @@ def at_least(least: float) -> Reader[float]:
         number = _number(value)
         if not number >= least:
             raise ValueError(f"must be a number of at least {least:g}")
+        return number
+
+    return read
+
+
+def between(least: float, most: float) -> Reader[float]:
+    """Return what reads a number between two others."""
+
+    def read(value: object) -> float:
+        number = _number(value)
+        if not least <= number <= most:
+            raise ValueError(f"must be a number from {least:g} to {most:g}")
         return number
 
     return read

@@ -104,7 +104,9 @@ class ControlApi:
         try:
             order = SendTextRequest.model_validate_json(await request.body())
         except ValidationError as error:
-            problems = "; ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())
+            problems = "; ".join(
+                f"{'.'.join(map(str, one['loc']))} is not valid" for one in error.errors()
+            )
             return PlainTextResponse(problems, 400)
         return StreamingResponse(self._lines(order), media_type="application/x-ndjson")
 

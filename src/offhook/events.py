@@ -127,6 +127,7 @@ class Sent:
         sid: Twilio's MessageSid, if Twilio accepted it.
         error: the reason if Twilio did not, for people.
         message_sid: the MessageSid of the message that it answers.
+        retry_in: seconds until it is tried again, if it is postponed.
     """
 
     send_id: int
@@ -137,6 +138,7 @@ class Sent:
     sid: str = ""
     error: str = ""
     message_sid: str = ""
+    retry_in: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextvars import copy_context
 from dataclasses import replace
@@ -119,6 +122,36 @@ def test_the_levels_tell_what_needs_somebody() -> None:
     back = Problem(Topic.STORE_UNAVAILABLE, "the store is back", resolved=True)
     lines = logged(sent, refused, lost, away, back, level="debug")
     assert [line.split()[1] for line in lines] == ["DEBUG", "ERROR", "WARNING", "WARNING", "INFO"]
+
+
+POSTPONED = Sent(
+    3, 7, "return:0", SendTrigger.POSTPONE, 0.1, error="Twilio is not reached", retry_in=2.0
+)
+
+
+def test_a_postponed_reply_is_told_in_words() -> None:
+    (line,) = logged(POSTPONED)
+    assert "WARNING reply postponed, next attempt in 2 s" in line
+    assert "message=7" in line
+    assert "error=Twilio is not reached" in line
+
+
+def test_lines_are_whole_where_no_log_is_configured() -> None:
+    program = """
+from offhook.events import *
+from offhook.core.lifecycle import SendTrigger
+from offhook.observe.log import LogObserver
+told = LogObserver()
+for trigger in (SendTrigger.ACCEPT, SendTrigger.POSTPONE):
+    told(Sent(3, 7, "return:0", trigger, 0.1, error="Twilio is not reached", retry_in=2.0))
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stderr
+    (line,) = said.splitlines()
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} WARNING reply postponed, next attempt in 2 s ", line)
+    assert "message=7" in line
+    assert "error=Twilio is not reached" in line
 
 
 def test_loggers_of_the_user_are_shown_and_chatty_libraries_are_not() -> None:

@@ -81,6 +81,12 @@ _SENDS: Final[Mapping[SendTrigger, int]] = {
     SendTrigger.ACCEPT: logging.DEBUG,
     SendTrigger.REFUSE: logging.ERROR,
 }
+_OUTCOMES: Final[Mapping[SendTrigger, str]] = {
+    SendTrigger.ACCEPT: "accepted by Twilio",
+    SendTrigger.REFUSE: "refused by Twilio",
+    SendTrigger.POSTPONE: "postponed",
+    SendTrigger.LOSE: "sent, but Twilio's answer was lost: it is unknown whether it was accepted",
+}
 _LOOKED_UP: Final[Mapping[SendTrigger, int]] = {
     SendTrigger.CONFIRM: logging.INFO,
     SendTrigger.WITHDRAW: logging.INFO,
@@ -118,7 +124,7 @@ class LogObserver:
         fields = _fields(event) | ({"untold": untold} if untold else {})
         traceback = event.traceback if isinstance(event, Handled) else ""
         extra = {_FIELDS: fields, _TRACEBACK: traceback}
-        self._logger.log(level, "%s", _sentence(event), extra=extra)
+        _log(self._logger, level, _sentence(event), extra)
 
     def _limited(self, event: Event) -> str:
         """Return the name of the lines of which there may be too many; empty for no limit."""
@@ -129,6 +135,19 @@ class LogObserver:
                 return "" if self._logger.isEnabledFor(logging.DEBUG) else "handled"
             case _:
                 return ""
+
+
+def _log(logger: logging.Logger, level: int, text: str, extra: Mapping[str, object]) -> None:
+    """Log a line, with its fields also where no log is configured, as under plain uvicorn.
+
+    There, Python prints warnings without their fields and without the time.
+    """
+    if logger.hasHandlers():
+        logger.log(level, "%s", text, extra=extra)
+    elif level >= logging.WARNING:
+        handler = logging.StreamHandler()
+        handler.setFormatter(TextFormatter())
+        handler.handle(logger.makeRecord(logger.name, level, "", 0, text, (), None, extra=extra))
 
 
 def configure_logging(
@@ -246,7 +265,12 @@ def _sentence_of_answer(event: Answered) -> str:
 def _sentence_of_send(event: Sent | LookedUp) -> str:
     if isinstance(event, LookedUp):
         return f"unknown send {mask_numbers(event.identity)} looked up: {event.finding}"
-    return f"send {mask_numbers(event.identity)}: {event.trigger}"
+    what = "notice" if event.identity.startswith("notice:") else "reply"
+    return f"{what} {_OUTCOMES.get(event.trigger, event.trigger)}{_retry(event)}"
+
+
+def _retry(event: Sent) -> str:
+    return f", next attempt in {event.retry_in:.3g} s" if event.retry_in else ""
 
 
 def _sentence(event: Event) -> str:  # noqa: PLR0911 - a table
@@ -299,6 +323,7 @@ def _fields(event: Event) -> dict[str, object]:
         case Sent():
             found = {
                 "send": event.send_id,
+                "identity": printable(mask_numbers(event.identity)),
                 "message": event.message_id,
                 "sid": printable(event.message_sid),
                 "sent_sid": event.sid,

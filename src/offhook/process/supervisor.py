@@ -136,7 +136,9 @@ class Supervisor:
             self._changed.set()
             return
         self._slots[name] = slot = self._slots[name].sent_heartbeat(time.monotonic())
-        if event is LifelineEvent.READY and slot.role is self._ready_role and not self._ready:
+        first = slot.role is self._ready_role and not self._ready
+        # Once it is stopped, what it listened on is closed.
+        if event is LifelineEvent.READY and first and self._stopping is None:
             self._ready = True
             self._on_ready()
 

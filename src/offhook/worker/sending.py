@@ -155,6 +155,7 @@ class SendLoop:
                 outcome.sid,
                 outcome.error,
                 claim.message_sid,
+                outcome.delay,
             )
         )
 

@@ -332,6 +332,46 @@ async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             assert said in answer.text
 
 
+async def test_dead_messages_are_grouped_by_error_and_acted_on_by_group(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
+        for n, error in enumerate(("KeyError: 'x'", "KeyError: 'y'", "OSError: no")):
+            await store.accept(inbound(f"SM{n:03}", f"{n}"))
+            await store.settle(await claim_one(store), Settlement(Trigger.GIVE_UP, error))
+        page = (await client.get("/dashboard/messages?state=dead")).text
+        groups = re.findall(r"<b>(\d+)</b> <a [^>]*href=\"([^\"]+)\">(\w+)<", page)
+        assert [(count, error) for count, _, error in groups] == [
+            ("2", "KeyError"),
+            ("1", "OSError"),
+        ]
+        chosen = (await client.get(html.unescape(groups[0][1]))).text
+        assert re.findall(r"<code>(SM\d{3})", chosen) == ["SM001", "SM000"]
+        (replay,) = re.findall(r'href="([^"]+)">Replay all dead of this error', chosen)
+        asked = await client.get(html.unescape(replay))
+        assert "Replay 2 dead messages with KeyError?" in asked.text
+
+
+async def test_a_discard_of_a_dead_message_waits_and_is_carried_out_at_the_end(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path / "offhook.db") as store:
+        for n in (1, 2):
+            await store.accept(inbound(f"SM{n}", f"{n}"))
+        await store.settle(await claim_one(store), Settlement(Trigger.GIVE_UP, "KeyError"))
+        dashboard = Dashboard(lambda: store, look, Settings.load(env_file=None))
+        transport = httpx2.ASGITransport(app=dashboard.app)
+        client = PlainAsyncClient(transport=transport, base_url="http://127.0.0.1")
+        async with dashboard.running(), client:
+            for number in (1, 2):
+                await client.post(f"/dashboard/messages/{number}/discard")
+            assert await states(store) == [State.DISCARDED, State.DEAD]  # a live one at once
+            assert "Undo" in (await client.get("/dashboard/messages/1")).text
+        assert await states(store) == [State.DISCARDED, State.DISCARDED]
+
+
+async def states(store: Store) -> list[State]:
+    return [record.state for record in await store.find(Filter())]
+
+
 async def test_pages_follow_each_other_without_gap_or_repetition(tmp_path: Path) -> None:
     async with visited(tmp_path) as (client, store):
         for n in range(120):

@@ -1,10 +1,11 @@
 """Line charts as SVG paths."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from offhook.web.design.formats import FORMS
 
 WIDTH: Final = 560
 HEIGHT: Final = 190
@@ -37,13 +38,13 @@ class Chart:
 
     Attributes:
         marks: y coordinates and labels of the vertical axis.
-        times: x coordinates, labels and anchors of the horizontal axis.
+        times: x coordinates, labels, anchors, moments and their forms, of the horizontal axis.
         limit: the y coordinate of the budget.
     """
 
     lines: tuple[Line, ...]
     marks: tuple[tuple[float, str], ...]
-    times: tuple[tuple[float, str, str], ...]
+    times: tuple[tuple[float, str, str, float, str], ...]
     limit: float | None = None
 
     width: int = WIDTH
@@ -51,6 +52,11 @@ class Chart:
     left: int = _LEFT
     right: int = WIDTH - _RIGHT
     bottom: int = HEIGHT - _BOTTOM
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no line has a value."""
+        return all(line.last is None for line in self.lines)
 
 
 Series = dict[str, Sequence[float | None]]
@@ -125,13 +131,13 @@ def _line(name: str, values: Sequence[float | None], height: Callable[[float], f
     return Line(name, path, dots, known[-1] if known else None)
 
 
-def _times(ends: Sequence[float]) -> tuple[tuple[float, str, str], ...]:
+def _times(ends: Sequence[float]) -> tuple[tuple[float, str, str, float, str], ...]:
     count = len(ends)
     if not count:
         return ()
     places = ((count // 3 - 1, "middle"), (2 * count // 3 - 1, "middle"), (count - 1, "end"))
-    form = "%H:%M:%S" if ends[-1] - ends[0] < 600 else "%H:%M"  # noqa: PLR2004 - ten minutes
+    form = "seconds" if ends[-1] - ends[0] < 600 else "clock"  # noqa: PLR2004 - ten minutes
     return tuple(
-        (_across(number, count), time.strftime(form, time.localtime(ends[number])), anchor)
+        (_across(number, count), FORMS[form](ends[number]), anchor, ends[number], form)
         for number, anchor in places
     )

@@ -15,8 +15,9 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from offhook.admin.answers import Answers, error_view
+from offhook.admin.discards import Discards
 from offhook.admin.forms import PATH, id_of, read_form, redirect, seen
-from offhook.admin.inbox import listing, select
+from offhook.admin.inbox import error_groups, listing, select
 from offhook.admin.jobs import PATH as _JOBS
 from offhook.admin.jobs import Action, Jobs, act
 from offhook.admin.outbox import CANCELLED, RETRIED, OutboxPages
@@ -44,6 +45,7 @@ _OVERVIEW: Final = {
     "health": "health.html",
 }
 _LATEST: Final = 5
+_UNDO: Final = "undo"  # a discard that is yet to be carried out
 _SOON, _SOMETIMES = 0.5, 2.0  # seconds between two updates
 
 
@@ -76,11 +78,13 @@ class Dashboard:
         self._made: tuple[Sample | None, Mapping[str, Any]] = None, {}
         self._sampler = Sampler(take_snapshot)
         self._dead = Cached(self._latest_dead)
+        self._errors = Cached(lambda: error_groups(self._store()))
         self._parts = {
             "store": "SQLite" if settings.store_file else "PostgreSQL",
             "cache": "Redis" if "redis" in settings.cache.get_secret_value() else "in memory",
         }
         self._jobs = Jobs()
+        self._discards = Discards(store)
         self._pages = Pages(phone)
         self.render = self._pages.render
         self._answers = Answers(self._pages)
@@ -105,6 +109,7 @@ class Dashboard:
             sampling.cancel()
             self._answers.close()
             await self._jobs.close()
+            await self._discards.close()
 
     def _routes(self) -> list[Route | Mount]:
         message = f"{_MESSAGES}/{{id}}"
@@ -158,7 +163,13 @@ class Dashboard:
 
         async def make() -> View:
             found = await listing(self._store(), asked)
-            values = {"asked": asked, "listing": found, "busy": self._jobs.busy}
+            grouped = asked.state is State.DEAD and not (asked.q or asked.error or asked.before)
+            values = {
+                "asked": asked,
+                "listing": found,
+                "busy": self._jobs.busy,
+                "errors": await self._errors.get() if grouped else None,
+            }
             return View("inbox.html", {"listing": "listing.html"}, values)
 
         return await self._answers.show(request, make, _SOMETIMES)
@@ -180,20 +191,34 @@ class Dashboard:
                 "may_cancel": CANCELLED,
                 "may_replay": may(history.record, Trigger.REPLAY),
                 "may_discard": may(history.record, Trigger.DROP),
+                "discarding": id_ in self._discards,
             }
             return View("message.html", {"message": "history.html"}, values)
 
         return await self._answers.show(request, make, _SOON)
 
     async def _act(self, request: Request) -> Response:
-        id_, doing = id_of(request), _doing(request.path_params["doing"])
+        id_, doing = id_of(request), request.path_params["doing"]
         await read_form(request)
+        waited = id_ in self._discards
+        self._discards.undo(id_)
+        if doing != _UNDO:
+            await self._carry_out(_doing(doing), id_, at_once=waited)
+        reveal = "?reveal=1" if request.query_params.get("reveal") == "1" else ""
+        return redirect(f"{_MESSAGES}/{id_}{reveal}")
+
+    async def _carry_out(self, doing: Action, id_: int, *, at_once: bool) -> None:
+        """Act on a message; a discard waits for a moment unless it is to be at once.
+
+        Raises:
+            ConfigurationError: its state does not allow that.
+        """
+        if doing is Action.DISCARD and not at_once and await self._discards.begin(id_):
+            return
         if await act(self._store(), doing, id_) is None:
             history = await self._store().show(id_)
             state = "deleted" if history is None else f"now {history.record.state}"
             raise ConfigurationError(f"message {id_} cannot be {doing.done}: it is {state}")
-        reveal = "?reveal=1" if request.query_params.get("reveal") == "1" else ""
-        return redirect(f"{_MESSAGES}/{id_}{reveal}")
 
     # Many at once
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from markupsafe import Markup
+
 from offhook.admin.charts import Chart, amounts, durations
 from offhook.admin.figures import Figures
 from offhook.admin.samples import KEPT, Bin, Sample, Sampler
@@ -12,7 +14,7 @@ from offhook.clock import steady
 from offhook.core.lifecycle import LIVE, SendState, State
 from offhook.stores.api import Counts
 from offhook.twilio.shortfalls import shortfalls
-from offhook.web.design.formats import clock, day_clock
+from offhook.web.design.formats import moment
 
 BUDGETS: Final = {"validate": 0.1, "enqueue": 0.2, "total": 0.5}
 """Seconds: DESIGN, "one webhook's way"."""
@@ -83,7 +85,7 @@ def stretch(sampler: Sampler, seconds: float, words: str) -> str:
     """Return the period of a figure in words: shorter than `seconds` soon after the start."""
     if not sampler.samples or steady() - sampler.samples[0].at >= seconds - _ABOUT:
         return words
-    return f"since {clock(sampler.samples[0].at)}"
+    return Markup("since {}").format(moment(sampler.samples[0].at, "clock"))
 
 
 def backlog(counts: Counts) -> int:
@@ -190,7 +192,8 @@ def _told(sample: Sample) -> frozenset[str]:
 
 
 def _alerted(alert: Alert) -> Issue:
-    text = f"{alert.text[:1].upper()}{alert.text[1:]}, since {day_clock(alert.since)}."
+    words = f"{alert.text[:1].upper()}{alert.text[1:]}"
+    text = Markup("{}, since {}.").format(words, moment(alert.since))
     tone = "bad" if alert.level is Level.CRITICAL else "warn"
     return Issue(tone, text, alert.remedy, _LINKS.get(alert.name))
 

@@ -25,10 +25,12 @@ class InboxQuery:
     Attributes:
         q: as it was typed: a number, a SID, `#17`, or words.
         reveal: show phone numbers and texts.
+        error: the type of the error, or an explanation, as it is shown unrevealed.
     """
 
     q: str = ""
     state: State | None = None
+    error: str = ""
     kind: Kind | None = Kind.MESSAGE
     before: int | None = None
     reveal: bool = False
@@ -49,6 +51,7 @@ class InboxQuery:
                 kind=None if kind == "all" else Kind(kind),
                 before=int(get("before", "")[:18]) if get("before") else None,
                 reveal=get("reveal") == "1",
+                error=get("error", "")[:_MAX_QUERY],
             )
         except ValueError:
             raise ConfigurationError("the URL of this page holds an unknown filter") from None
@@ -93,6 +96,7 @@ class InboxQuery:
         asked: dict[str, Any] = {
             "q": self.q,
             "state": self.state,
+            "error": self.error,
             "kind": None if kind == Kind.MESSAGE else kind,
             "reveal": "1" if self.reveal else None,
             **changes,

@@ -125,10 +125,11 @@ async def pages(listing: Listing[R]) -> AsyncIterator[list[R]]:
         page = await listing.find(min(left, _PAGE), page[-1].id) if left > 0 else []
 
 
-async def choose(listing: Listing[R]) -> Chosen[R]:
+async def choose(listing: Listing[R], fits: Callable[[R], bool] | None = None) -> Chosen[R]:
     """Return what fits. Chosen once: what is replayed and dies again is not replayed again."""
     chosen: Chosen[R] = Chosen()
-    async for page in pages(listing):
+    async for every in pages(listing):
+        page = every if fits is None else [record for record in every if fits(record)]
         chosen.ids += [record.id for record in page]
         chosen.first = [*chosen.first, *page][-SHOWN:]
     chosen.ids.reverse()

@@ -1,11 +1,22 @@
 // Updates the pieces of a page from its event stream. Actions are plain HTML forms.
 const AGAIN = 2000; // ms until a refused stream is requested again
 
+import { showTimes } from "/design/times.js";
+
 const lamp = document.getElementById("live");
 
 function live(lives, text = lives ? "live" : "disconnected") {
   lamp.toggleAttribute("data-on", lives);
   say(lamp, text);
+}
+
+// Takes back what the page says of the present: it is of the past.
+function lose() {
+  live(false);
+  document.body.setAttribute("data-stale", "");
+  const line = document.querySelector(".verdict-line");
+  if (line) say(line, `No connection since ${new Date().toLocaleTimeString("en-GB")}`);
+  announce();
 }
 
 // Screen readers announce each write, so an unchanged text is not written again.
@@ -35,6 +46,7 @@ function show(id, html) {
   const place = document.getElementById(id);
   const template = document.createElement("template");
   template.innerHTML = html; // escaped by the server, and scripts in it do not run
+  showTimes(template.content);
   if (!place || place.innerHTML.trim() === template.innerHTML.trim() || isBeingCopied(place)) return;
   const focused = place.contains(document.activeElement) ? name(document.activeElement) : "";
   const open = new Map([...place.querySelectorAll("details[id]")].map((one) => [key(one), one.open]));
@@ -56,6 +68,7 @@ async function resume() {
 function follow() {
   const stream = new EventSource(location.href);
   stream.addEventListener("pieces", (event) => {
+    document.body.removeAttribute("data-stale");
     for (const [id, html] of Object.entries(JSON.parse(event.data))) show(id, html);
     announce();
     live(true);
@@ -63,9 +76,18 @@ function follow() {
   stream.addEventListener("away", () => live(false, "store unavailable"));
   stream.addEventListener("open", () => live(true));
   stream.addEventListener("error", () => {
-    live(false);
+    if (!document.body.hasAttribute("data-stale")) lose();
     if (stream.readyState === EventSource.CLOSED) setTimeout(resume, AGAIN);
   });
 }
 
+// A row leads to its message wherever it is clicked, unless its text is being selected.
+document.addEventListener("click", (event) => {
+  const row = event.target.closest(".messages thead + tbody tr");
+  if (!row || event.target.closest("a, button, code") || String(getSelection())) return;
+  row.querySelector(".number a")?.click();
+});
+
+showTimes();
+setInterval(showTimes, 5000);
 if (lamp && document.querySelector("[data-piece]")) follow();

@@ -1,8 +1,10 @@
 """Format times, durations and numbers for pages."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from markupsafe import Markup
 
 
 def milliseconds(seconds: float) -> str:
@@ -58,9 +60,27 @@ def iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
+FORMS: Final[Mapping[str, Callable[[float], str]]] = {
+    "ago": day_clock,
+    "clock": clock,
+    "day": day_clock,
+    "full": iso,
+    "seconds": clock_seconds,
+}
+"""The forms of a moment, as seen without scripts."""
+
+
+def moment(at: float, form: str = "day") -> Markup:
+    """Return an element with a moment, which /design/times.js shows in the reader's time zone."""
+    return Markup('<time datetime="{}" data-at="{:.3f}" data-form="{}">{}</time>').format(
+        iso(at), at, form, FORMS[form](at)
+    )
+
+
 FILTERS: Final[Mapping[str, Any]] = {
     "day_clock": day_clock,
     "iso": iso,
+    "moment": moment,
     "number": number,
     "span": span,
     "milliseconds": milliseconds,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from testing.commands import Call, Home, dev
+from tests.docs.json_fields import assert_documented
 
 CREDENTIALS = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
 BRIEF = ("--seconds", "0.3", "--warm-up", "0.1", "--connections", "4")
@@ -38,6 +39,8 @@ def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     measured: dict[str, Any] = json.loads(done.stdout)
     closed, opened = measured["phases"]
+    assert_documented("`offhook bench`", measured)
+    assert_documented("`phases`", opened)
     assert set(closed["statuses"]) == {"200", "204", "403"}
     assert set(closed["kinds"]) == {"fresh", "media", "status", "repeat", "forged"}
     assert measured["ceiling"] > 0

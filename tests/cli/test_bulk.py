@@ -24,6 +24,7 @@ from offhook.stores.api import (
 )
 from testing.commands import Call, Home, until
 from tests.cli.terminal import on_a_terminal
+from tests.docs.json_fields import assert_documented
 
 T = TypeVar("T")
 ANN, BOB = "+15551230001", "+15551230002"
@@ -101,6 +102,7 @@ def test_a_dry_run_says_how_many_and_shows_the_first_few(call: Call, tmp_path: P
     assert "A0005" not in shown.stdout
     told = summary(call("messages", "discard", *DEAD, "--dry-run", "--json").stdout)
     assert (told["matched"], told["discarded"], len(told["first"])) == (MANY + 1, 0, 5)
+    assert_documented("all changes", told, "`messages discard`", "`--dry-run`")
     assert counts(tmp_path).messages[State.DEAD] == MANY + 1
 
 
@@ -112,6 +114,7 @@ def test_a_thousand_are_replayed(call: Call, tmp_path: Path) -> None:
         "matched": MANY, "replayed": MANY, "refused": 0, "untouched": 0,
         "interrupted": False, "error": "",
     }  # fmt: skip
+    assert_documented("all changes", summary(shown.stdout), "`messages replay`", "no `--dry-run`")
     found = counts(tmp_path).messages
     assert (found[State.DEAD], found[State.OPEN]) == (1, MANY + 1)
     assert call(*replay).stdout == "0 of 0 replayed\n"
@@ -212,6 +215,7 @@ def test_a_person_is_erased(call: Call, tmp_path: Path) -> None:
     shown = call("messages", "erase", "--sender", ANN, "--yes", "--json")
     assert shown.status == 0
     assert summary(shown.stdout) == {"erased": MANY, "busy": 0}
+    assert_documented("`messages erase`", summary(shown.stdout))
     shown = call("messages", "erase", "--sender", f"whatsapp:{BOB}", "--yes")
     assert "2 messages, sends and states of +1555***0002, whatsapp:+1555***0002" in shown.stdout
     assert call("messages", "list").stdout == "no messages\n"

@@ -12,6 +12,7 @@ from testing.ports import free_port
 from testing.twilio.background import Twilio, twilio
 from testing.twilio.line import CREDENTIALS
 from tests.cli.terminal import CTRL_C, CTRL_D, on_a_terminal
+from tests.docs.json_fields import assert_documented
 
 NUMBER = "+15005550006"
 OVERRIDES = "#rc=5&rp=5xx,ct,rt"
@@ -87,6 +88,8 @@ def test_scripts_read_what_differs(call: Call, line: Twilio) -> None:
     }
     before, after = objects(call("connect", "--number", NUMBER, "--json", "--apply").stdout)
     assert (before["changed"], after["changed"]) == (False, True)
+    for one in (found, before, after):
+        assert_documented("`offhook connect`", one, "`--number`, `--service`")
     assert (after["connected"], after["differences"]) == (True, [])
 
 

@@ -10,6 +10,7 @@ from offhook.core.lifecycle import SendTrigger, Trigger
 from offhook.stores.api import Draft, SendOutcome, Settlement, Store
 from testing.commands import Call
 from testing.stores import claim_one, inbound, opened
+from tests.docs.json_fields import assert_documented
 
 ANN, OURS = "+15551230001", "+15005550006"
 
@@ -41,6 +42,8 @@ def test_it_is_summed_up_for_people_and_for_scripts(call: Call, tmp_path: Path) 
     priced = {"replies": 1, "segments": 2, "priced": 1, "price": "0.0158", "currency": "USD"}
     unpriced = {"replies": 1, "segments": 3, "priced": 0, "price": None, "currency": None}
     pair = {"from": OURS, "to": ANN}
+    assert_documented("a cost", found["conversations"][0], "`conversations`")
+    assert_documented("a cost", found["days"][0], "`days`")
     assert found["conversations"] == [{**pair, **unpriced}, {**pair, **priced}]
     assert [{**day, "day": ""} for day in found["days"]] == [
         {"day": "", **unpriced},

@@ -17,6 +17,7 @@ from testing.commands import ECHO, Call, Home, Process, dev, is_alive, until
 from testing.plain_http import PlainClient
 from testing.stores import opened
 from tests.cli.test_inbox import inbound
+from tests.docs.json_fields import assert_documented
 
 
 @pytest.fixture
@@ -200,6 +201,8 @@ def test_a_bot_that_fails_is_a_failure_and_the_reason_is_on_its_terminal(
     assert [step["event"] for step in steps(said.stdout)] == [
         "acknowledged", "failed", "replied", "settled",
     ]  # fmt: skip
+    for step in steps(said.stdout):
+        assert_documented(f"`{step['event']}`", step)
     assert steps(said.stdout)[-1]["state"] == "dead"
     assert said.returncode == 1, "a notice is no answer"
 

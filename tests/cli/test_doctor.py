@@ -36,6 +36,7 @@ from offhook.stores import open_store
 from offhook.stores.api import SendOutcome, Settlement
 from testing.commands import Call, Home
 from testing.stores import claim_one, draft, inbound, opened, webhook
+from tests.docs.json_fields import assert_documented
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "0123456789abcdef" * 2
 WELL = {
@@ -95,6 +96,7 @@ def test_a_sound_installation(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "\x1b" not in shown.stdout
     objects = call("doctor", "--offline", "--json")
     found = {one["subject"]: one for one in map(json.loads, objects.stdout.splitlines())}
+    assert_documented("`offhook doctor`", found["store"])
     # What lies below a test's directory is not the test's to choose.
     below = {"file system", "disk"}
     assert not [one for one in found.values() if one["subject"] not in below and one["remedy"]]

@@ -21,6 +21,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Draft, Record, SendOutcome, Settlement
 from testing.commands import Call, Home
 from tests.cli.terminal import on_a_terminal
+from tests.docs.json_fields import assert_documented
 
 ANN, BOB = "+15551230001", "+15551230002"
 TRACEBACK = 'Traceback ...\n  File "bot.py", line 7\nValueError: can not read: my secret'
@@ -103,6 +104,21 @@ def test_a_user_id_is_masked_as_a_number_is(call: Call, tmp_path: Path) -> None:
     assert user_id in call("messages", "show", "3", "--reveal").stdout
 
 
+def test_objects_have_the_documented_fields(call: Call) -> None:
+    for reveal in ((), ("--reveal",)):
+        only = ["`--reveal`"] * len(reveal)
+        (listed,) = objects(call, "messages", "list", "--state", "dead", *reveal)
+        assert_documented("a message", listed, *only)
+        (shown,) = objects(call, "messages", "show", "1", *reveal)
+        whole = ["`show`", *["`show --reveal`"] * len(reveal)]
+        assert_documented("a message", shown, *only, *whole)
+        assert_documented("`history`", shown["history"][0])
+        assert_documented("`sends`", shown["sends"][0], *only)
+    (counts,) = objects(call, "stats")
+    assert_documented("`offhook stats`", counts)
+    assert_documented("`not_delivered`", counts["not_delivered"][0])
+
+
 def test_show_tells_the_whole_story(call: Call) -> None:
     (story,) = objects(call, "messages", "show", "1")
     assert [step["trigger"] for step in story["history"]] == ["give-up"]
@@ -161,6 +177,7 @@ def test_why_a_reply_was_not_delivered_is_shown(call: Call, tmp_path: Path) -> N
 
     (status,) = objects(call, "messages", "list", "--kind", "status")
     assert (status["status"], status["error_code"]) == ("undelivered", "63049")
+    assert_documented("a message", status, "statuses")
     assert "undelivered 63049" in call("messages", "list", "--kind", "status").stdout
     shown = call("messages", "show", str(status["id"])).stdout
     assert "undelivered, 63049: Meta did not deliver" in shown

@@ -10,6 +10,7 @@ from offhook.core.lifecycle import SendState
 from offhook.stores.api import SendClaim
 from testing.commands import Call, Home, dev, until
 from testing.stores import opened
+from tests.docs.json_fields import assert_documented
 
 ANN, OURS = "+15551230001", "+15005550006"
 
@@ -45,6 +46,7 @@ def test_a_message_is_written_for_a_worker_to_send(call: Call, tmp_path: Path) -
 def test_a_script_gets_an_object_and_a_key_sends_once(call: Call, tmp_path: Path) -> None:
     options = ("send", ANN, "hello", "--key", "k", "--at", "2h", "--unless-reply", "--json")
     first, second = (json.loads(call(*options).stdout) for _ in range(2))
+    assert_documented("`offhook send`", first)
     assert first.pop("due") is not None
     assert first == {
         "id": 1, "state": "scheduled", "to": "+1555***0001", "key": "k", "repeated": False,

@@ -14,6 +14,7 @@ from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trig
 from offhook.stores.api import Draft, SendOutcome, Settlement, Store
 from testing.commands import Call
 from testing.stores import opened
+from tests.docs.json_fields import assert_documented
 
 T = TypeVar("T")
 ANN, BOB, CARL, DAN = (f"+1555123000{n}" for n in range(1, 5))
@@ -93,6 +94,8 @@ def test_each_is_found_by_what_is_known_of_it(call: Call) -> None:
     assert ids("--until", "1h") == []
     assert call("sends", "list", "--code", "30003").stdout == "no replies\n"
     (undelivered,) = objects(call, "list", "--state", "undelivered")
+    assert_documented("a reply", undelivered)
+    assert_documented("a reply", objects(call, "show", "1", "--reveal")[0], "`--reveal`")
     assert (undelivered["error_code"], undelivered["delivery"]) == ("63016", "undelivered")
     assert undelivered["error"].startswith("The person last wrote more than 24 hours ago")
     assert (undelivered["message"], undelivered["tries"], undelivered["due"]) == (3, 1, None)
@@ -149,6 +152,7 @@ def test_by_id_each_says_what_became_of_it(call: Call, tmp_path: Path) -> None:
     ]
     assert ask(tmp_path, send_all) == [f"secret of {person}" for person in (ANN, BOB, CARL)]
     shown = call("sends", "retry", "1", "3", "99", "--json")
+    assert_documented("a change", json.loads(shown.stdout.splitlines()[0]))
     assert shown.status == 1
     assert [json.loads(line) for line in shown.stdout.splitlines()] == [
         {"id": 1, "ok": False, "error": "it is sent"},
@@ -169,7 +173,9 @@ def test_what_a_person_may_have_had_is_sent_only_if_that_is_said(
 
 
 def test_a_retry_names_the_send_that_goes_in_its_place(call: Call) -> None:
-    assert objects(call, "retry", "3") == [{"id": 3, "ok": True, "error": "", "now": 5}]
+    (replaced,) = objects(call, "retry", "3")
+    assert replaced == {"id": 3, "ok": True, "error": "", "now": 5}
+    assert_documented("a change", replaced, "`sends retry`")
     assert objects(call, "retry", "4", "--unknown")[0]["now"] == 6
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from offhook.app import Offhook
     from offhook.conversations.conversation import Conversation
     from offhook.core.messages import Reply, Send, StatusUpdate
+    from offhook.core.turns import Turn
     from offhook.errors import (
         Discard,
         InvalidReply,
@@ -38,6 +39,7 @@ __all__ = [
     "RetryLater",
     "Send",
     "StatusUpdate",
+    "Turn",
 ]
 
 _MODULES = {
@@ -48,6 +50,7 @@ _MODULES = {
     "Reply": "offhook.core.messages",
     "Send": "offhook.core.messages",
     "StatusUpdate": "offhook.core.messages",
+    "Turn": "offhook.core.turns",
 }
 
 

@@ -1,1 +1,1 @@
-"""What a handler can ask of its conversation: the state that it keeps there."""
+"""What a handler can ask of its conversation: what was said, and the state that it keeps there."""

@@ -19,6 +19,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Error
 from offhook.core.search import Phrase
+from offhook.core.turns import Turn
 from offhook.core.unknown_sends import Unknown, Verdict
 from offhook.errors import StoreError
 
@@ -841,6 +842,41 @@ class Inbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TurnFilter:
+    """Which turns of a conversation are wanted.
+
+    Attributes:
+        lane: of the conversation.
+        persons: the addresses of the person; what went to others is none of theirs.
+        limit: how many; `MOST` at most.
+        asking: a message: it is left out with its own sends, and so is what waits beside it.
+    """
+
+    lane: str
+    persons: Sequence[str]
+    limit: int = 20
+    asking: int | None = None
+
+
+class Conversations(Protocol):
+    """Shows what was said in a conversation, and what is stored of it. Reads only."""
+
+    async def turns(self, wanted: TurnFilter) -> Sequence[Turn]:
+        """Return the last turns that have a text or media, by time, the oldest first.
+
+        Of what was sent, those turns that have left, or may have, or are to leave as soon as
+        possible: not what was refused or not delivered, cancelled, replaced, or is scheduled. Texts
+        that have been taken out are left out. The cost does not grow with the conversation: it is
+        looked for among the newest `LOOKED_THROUGH` messages of each address, and as many sends.
+        """
+        ...
+
+    async def saved_state(self, lane: str) -> SavedState | None:
+        """Return the state of a conversation; None for none."""
+        ...
+
+
 class Outbox(Protocol):
     """Shows sends to operators, and carries out their decisions. It runs no handler."""
 
@@ -919,7 +955,7 @@ class Presence(Protocol):
         ...
 
 
-class Store(Queue, Ledger, Requests, Inbox, Outbox, Presence, Protocol):
+class Store(Queue, Ledger, Requests, Inbox, Conversations, Outbox, Presence, Protocol):
     """Everything durable. One object serves one event loop."""
 
     @property

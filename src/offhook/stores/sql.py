@@ -37,6 +37,7 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
+from offhook.core.turns import LOOKED_THROUGH, SAID
 from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, NOT_WANTED, TEXT_NEEDED
 from offhook.stores.api import MOST_COUNTED
 from offhook.stores.rows import SLOW_NOTICE, Stage
@@ -83,6 +84,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "LOOKED_FOR": f"{LOOKED_FOR:g}",
     "NOT_WANTED": f"{NOT_WANTED}",
     "TEXT_NEEDED": f"{TEXT_NEEDED:g}",
+    "LOOKED_THROUGH": str(LOOKED_THROUGH),
+    "SAID": one_of(SAID),
+    "is_message": f"kind = '{Kind.MESSAGE}'",
     "messages_queue": str(MESSAGES),
     "sends_queue": str(SENDS),
 }

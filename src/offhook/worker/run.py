@@ -10,7 +10,9 @@ from functools import partial
 from typing import Final, Literal
 
 from offhook.clock import elapsed
-from offhook.conversations.conversation import Conversation, to_save
+from offhook.conversations.conversation import Conversation, let_ask, to_save
+from offhook.core.addresses import folded
+from offhook.core.calls import Call
 from offhook.core.forms import decode_form
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import STATUSES, Delivery
@@ -18,11 +20,12 @@ from offhook.core.messages import StatusUpdate, replies
 from offhook.core.opt_outs import OptOuts
 from offhook.core.reasons import Cause
 from offhook.core.send_reference import FIELD, referred_send
+from offhook.core.turns import Turn
 from offhook.errors import LeaseLost, NotRunning, StoreUnavailable
 from offhook.events import Handled, Observer, Problem, Reported, Started, Topic
 from offhook.ingress.validation import Validator
 from offhook.settings import Settings, TypingPolicy
-from offhook.stores.api import Claim, Draft, Settlement, Store
+from offhook.stores.api import Claim, Draft, Settlement, Store, TurnFilter
 from offhook.stores.availability import StoreWatch
 from offhook.twilio.error_codes import known_code
 from offhook.worker.drafts import ReturnAddress, drafts_of
@@ -263,6 +266,17 @@ class Run:
             typing.show("")
         replier = LedgerReplier(tools.store, self.claim, address, calls, tools.observer)
         attach(message, replier, typing, self._fetchable(message, calls))
+        let_ask(message.conversation, partial(self._history, message, calls))
+
+    def _history(
+        self, message: Message, calls: HandlerCalls, limit: int, where: str
+    ) -> Call[list[Turn]]:
+        async def read() -> list[Turn]:
+            persons = (folded(message.from_),)
+            wanted = TurnFilter(self.claim.lane, persons, limit, self.claim.id)
+            return list(await self._tools.store.turns(wanted))
+
+        return calls.begin(read, "message.conversation.history", where)
 
     def _fetchable(self, message: Message, calls: HandlerCalls) -> tuple[Media, ...]:
         if self._tools.files is None or not message.media:

@@ -12,6 +12,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
+from offhook.core.turns import Turn
 from offhook.core.unknown_sends import Verdict
 from offhook.errors import StoreError, StoreUnavailable
 from offhook.stores.api import (
@@ -28,15 +29,18 @@ from offhook.stores.api import (
     Overdue,
     Record,
     Retention,
+    SavedState,
     SendClaim,
     SendFilter,
     SendOutcome,
     SendRecord,
     SendRequest,
     Settlement,
+    TurnFilter,
 )
 from offhook.stores.postgres import (
     claiming,
+    conversations,
     counts,
     deliveries,
     inbox,
@@ -327,6 +331,14 @@ class PostgresStore:
         erased = await self._within(pruning.erase, found)
         self._wake.wake()
         return erased
+
+    # Conversations
+
+    async def turns(self, wanted: TurnFilter) -> Sequence[Turn]:
+        return await self._read(conversations.said, wanted)
+
+    async def saved_state(self, lane: str) -> SavedState | None:
+        return await self._read(conversations.saved_state, lane)
 
     # Outbox
 

@@ -16,6 +16,7 @@ from offhook.core.messages import Send
 from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
+from offhook.core.turns import Turn
 from offhook.core.unknown_sends import Verdict
 from offhook.stores.api import (
     Claim,
@@ -31,16 +32,19 @@ from offhook.stores.api import (
     Overdue,
     Record,
     Retention,
+    SavedState,
     SendClaim,
     SendFilter,
     SendOutcome,
     SendRecord,
     SendRequest,
     Settlement,
+    TurnFilter,
 )
 from offhook.stores.rows import Settled
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import (
+    conversations,
     counts,
     inbox,
     lanes,
@@ -290,6 +294,18 @@ class SqliteStore:
             lambda connection: pruning.of_person(connection, spellings(well_formed(address)), limit)
         )
         return await self._write_and_wake(pruning.erase, found)
+
+    # Conversations
+
+    async def turns(self, wanted: TurnFilter) -> Sequence[Turn]:
+        return await self._engine.read(
+            lambda connection: conversations.said(connection, self._clock.ahead(), wanted)
+        )
+
+    async def saved_state(self, lane: str) -> SavedState | None:
+        return await self._engine.read(
+            lambda connection: conversations.saved_state(connection, self._clock.now(), lane)
+        )
 
     # Outbox
 

@@ -260,12 +260,14 @@ def test_what_is_written_while_a_message_is_sent_stays(visit: Visit) -> None:
     box.fill("hello")
     visit.page.keyboard.press("Enter")
     request = held()
+    visit.page.keyboard.press("Enter")
     box.fill("goodbye")
     request.continue_()
     expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
     expect(box).to_have_value("goodbye")
     visit.page.keyboard.press("Enter")
     expect(visit.theirs("You said: goodbye")).to_be_visible()
+    expect(visit.page.locator(".bubble.mine")).to_have_count(2)
 
 
 def test_what_is_chosen_while_a_message_is_sent_stays(visit: Visit, tmp_path: Path) -> None:
@@ -282,6 +284,7 @@ def test_what_is_chosen_while_a_message_is_sent_stays(visit: Visit, tmp_path: Pa
     page.get_by_role("textbox", name="Message as").fill("look")
     page.keyboard.press("Enter")
     request = held()
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Attach").click()
     file.set_input_files(second)
     place.fill("Ferry Building")
@@ -302,6 +305,7 @@ def test_what_is_chosen_while_a_message_is_sent_stays(visit: Visit, tmp_path: Pa
     expect(after).to_contain_text("Ferry Building")
     expect(after.get_by_role("img", name="second.png")).to_be_visible()
     expect(after).not_to_contain_text("button pressed")
+    expect(page.locator(".bubble.mine")).to_have_count(2)
 
 
 def test_a_message_that_could_not_be_sent_is_still_in_the_form(visit: Visit) -> None:

@@ -28,9 +28,9 @@ function contentOf(values) {
 // Returns whether it was sent.
 async function deliver(form, content, file) {
   if (file) {
-    const answer = await upload(file);
-    if (!answer) return false;
-    content.media.push((await answer.json()).url);
+    const url = await upload(file);
+    if (!url) return false;
+    content.media.push(url);
   }
   return Boolean(await send(form, content));
 }

@@ -56,12 +56,37 @@ async function ask(path, options) {
   return null;
 }
 
-// Returns the response, or null after showing an error.
-export const order = (path, body = {}) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+// What is asked for again before it is answered is the same: Enter was pressed twice, or clicked.
+const underWay = new Map();
 
-export const upload = (file) =>
-  ask(`/phone/attachments?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+async function askOnce(key, path, options) {
+  if (!underWay.has(key)) {
+    underWay.set(key, ask(path, options).finally(() => underWay.delete(key)));
+  }
+  return (await underWay.get(key))?.clone() ?? null;
+}
+
+// Returns the response, or null after showing an error.
+export function order(path, content = {}) {
+  const body = JSON.stringify(content);
+  return askOnce(path + body, path, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+}
+
+async function uploaded(file) {
+  const answer = await ask(`/phone/attachments?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+  return answer && (await answer.json()).url;
+}
+
+// A chosen file is uploaded once, so that what is sent twice is the same.
+const urls = new WeakMap();
+
+// Returns the URL of a file, or null after showing an error.
+export async function upload(file) {
+  if (!urls.has(file)) urls.set(file, uploaded(file));
+  const url = await urls.get(file);
+  if (!url) urls.delete(file);
+  return url;
+}
 
 export async function fetchText(path) {
   const answer = await ask(path, {});

@@ -22,7 +22,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_all_are_tried_here_and_stay_small() -> None:
     found = {path.stem: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert found.keys() == {"echo", "slow_llm", "mounted", "save_photo", "reminders"}
+    assert found.keys() == {
+        "echo", "slow_llm", "mounted", "save_photo", "reminders", "form", "assistant"
+    }  # fmt: skip
     assert max(found.values()) < 50
 
 
@@ -110,6 +112,37 @@ async def test_the_one_that_saves_photos(tmp_path: Path) -> None:
         assert (await simulator.wait_for()).body == "2 photos saved."
     names = {f"{sent.sid}-0.png": b"a cat", f"{sent.sid}-1.jpg": b"a dog"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "photos").iterdir()} == names
+
+
+async def test_the_form(tmp_path: Path) -> None:
+    async with under_uvicorn("form:app", tmp_path, "/twilio/messages") as simulator:
+        for body, media, answer in (
+            ("hello", (), "Welcome. What is your name?"),
+            ("Ann", (), "Hello Ann. How old are you?"),
+            ("old", (), "Your age in years, please."),
+            ("36", (), "Send me a photo of yourself, please."),
+            ("why?", (), "A photo, please."),
+            ("", (File(b"me", "image/jpeg"),), "Thank you, Ann, 36. That is all."),
+            ("thanks", (), "We have all we need. Thank you."),
+        ):
+            sent = await simulator.text(body, media=media)
+            assert (await simulator.wait_for(after=sent.after)).body == answer
+        sent = await simulator.text("hello", from_="+15551230002")
+        assert (await simulator.wait_for(after=sent.after)).body == "Welcome. What is your name?"
+    assert [path.read_bytes() for path in tmp_path.glob("*.jpg")] == [b"me"]
+
+
+async def test_the_assistant_with_a_memory(tmp_path: Path) -> None:
+    async with under_uvicorn("assistant:app", tmp_path, "/twilio/messages") as simulator:
+        for body, sender, answer in (
+            ("What is my name?", "+15551230001", "You have not told me."),
+            ("Well, my name is Ann.", "+15551230001", "Your name is Ann."),
+            ("Hello", "+15551230001", "You have written 3 messages."),
+            ("What is my name?", "+15551230001", "Your name is Ann."),
+            ("What is my name?", "+15551230002", "You have not told me."),
+        ):
+            sent = await simulator.text(body, from_=sender)
+            assert (await simulator.wait_for(after=sent.after)).body == answer
 
 
 @asynccontextmanager

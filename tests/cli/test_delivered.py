@@ -6,15 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
-import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from offhook.doctor import Severity
 from offhook.twilio.simulator import Trouble
-from testing.commands import PATIENCE, Home, Process
+from testing.commands import PATIENCE, Call, Home, Process
 from testing.plain_http import PlainAsyncClient
 from testing.roles import Site, in_thread, listening, site
 
@@ -29,27 +28,54 @@ async def answer(message: Message) -> list[str]:
 """
 
 NUMBER = 25
-PEOPLE = [f"+155512300{number:02}" for number in range(NUMBER)]
 TOKEN = "a token of the dashboard's, long enough"
 
-STORIES = {
-    "a daily limit": ("pending", "63038", Trouble(rate_limited=1, limit_code=63038)),
-    "refused credentials": ("pending", "20003", Trouble(unauthenticated=1)),
-    "none delivered": ("undelivered", "63016", Trouble(undelivered=dict.fromkeys(PEOPLE, 63016))),
-}
+
+class Story(NamedTuple):
+    """What keeps replies from people.
+
+    Attributes:
+        people: who get none; nobody else's story is about them.
+    """
+
+    state: str
+    code: str
+    trouble: Trouble
+    people: list[str]
+
+
+def people(digit: int) -> list[str]:
+    return [f"+15551230{digit}{number:02}" for number in range(NUMBER)]
+
+
+STORIES = [
+    Story("pending", "63038", Trouble(rate_limited=1, limit_code=63038), people(1)),
+    Story("pending", "20003", Trouble(unauthenticated=1), people(2)),
+    Story("undelivered", "63016", Trouble(undelivered=dict.fromkeys(people(3), 63016)), people(3)),
+]
 
 
 class Operator:
     """Looks at a machine in every way that there is."""
 
-    def __init__(self, here: Site, machine: Process) -> None:
-        self._home = Home(here.path / "run", BOT, **here.environment)
+    def __init__(self, home: Home, call: Call, machine: Process) -> None:
+        self._home = home
+        self._call = call
         self._machine = machine
+
+    async def retry(self, state: str) -> dict[str, Any]:
+        """Retry all replies in a state, in a process of its own: it takes signals."""
+        options = ("--all", "--state", state, "--rate", "1000/s", "--yes", "--json")
+        ended = await in_thread(lambda: self._home.run("sends", "retry", *options))
+        # What waits may be due by itself just now: then it is no longer pending.
+        assert ended.returncode in {0, 1}, ended.stdout + ended.stderr
+        told: dict[str, Any] = json.loads(ended.stdout)
+        return told
 
     async def run(self, *arguments: str, statuses: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
         """Run a command; return the objects that it prints."""
-        ended = await in_thread(lambda: self._home.run(*arguments, "--json"))
-        assert ended.returncode in statuses, ended.stdout + ended.stderr
+        ended = await in_thread(lambda: self._call(*arguments, "--json"))
+        assert ended.status in statuses, ended.stdout + ended.stderr
         return [json.loads(line) for line in ended.stdout.splitlines()]
 
     async def stats(self) -> dict[str, Any]:
@@ -71,6 +97,11 @@ class Operator:
             for sample in family.samples
         }
         return lambda name, **labels: found.get((name, frozenset(labels.items())), 0.0)
+
+    async def runs(self) -> float:
+        """Return how often a handler of messages has come to its end."""
+        labels = {"kind": "message", "trigger": "complete"}
+        return (await self.metrics())("offhook_handler_runs_total", **labels)
 
     async def headline(self) -> str:
         page = (await self._get("/dashboard")).text
@@ -94,52 +125,55 @@ class Operator:
             return response
 
 
-@pytest.mark.parametrize(("state", "code", "trouble"), STORIES.values(), ids=STORIES.keys())
 async def test_nobody_is_answered_and_all_are_after_a_retry(
-    tmp_path: Path, state: str, code: str, trouble: Trouble
+    tmp_path: Path, call_in: Callable[[Home], Call]
 ) -> None:
     environment = {"OFFHOOK_ADMIN_BIND": "127.0.0.1:0", "OFFHOOK_DASHBOARD_TOKEN": TOKEN}
     async with site(tmp_path, BOT, **environment) as here:
         with here.run() as machine:
             await listening(machine)
-            operator = Operator(here, machine)
-            here.simulator.trouble = trouble
-            await asyncio.gather(*(here.simulator.text("hi", from_=one) for one in PEOPLE))
+            home = Home(here.path / "run", BOT, **here.environment)
+            operator = Operator(home, call_in(home), machine)
+            for told, story in enumerate(STORIES):
+                await happens(story, here, operator, told)
+                await is_mended(story, here, operator, told)
 
-            short = NUMBER * (1 if state == "pending" else 2)
 
-            async def all_are_short() -> bool:
-                metrics = await operator.metrics()
-                return metrics("offhook_store_undelivered_sends", state=state, code=code) == short
+async def happens(story: Story, here: Site, operator: Operator, told: int) -> None:
+    """Let nobody get a reply, and see it; some stories have been told before."""
+    here.simulator.trouble = story.trouble
+    await asyncio.gather(*(here.simulator.text("hi", from_=one) for one in story.people))
+    short = NUMBER * (1 if story.state == "pending" else 2)
 
-            await operator.until(all_are_short)
-            await seen(operator, state, code)
-            runs = (await operator.metrics())(
-                "offhook_handler_runs_total", kind="message", trigger="complete"
-            )
-            assert runs == NUMBER
+    async def all_are_short() -> bool:
+        metrics = await operator.metrics()
+        labels = {"state": story.state, "code": story.code}
+        return metrics("offhook_store_undelivered_sends", **labels) == short
 
-            here.simulator.trouble = Trouble()
-            before = len(here.simulator.sent)
-            every = ("sends", "retry", "--all", "--state", state, "--rate", "1000/s", "--yes")
-            # What waits may be due by itself just now: then it is no longer pending.
-            (told,) = await operator.run(*every, statuses=(0, 1))
-            assert told["retried"] + told["refused"] == told["matched"]
-            if state == "undelivered":
-                assert (told["retried"], told["refused"]) == (2 * NUMBER, 0)
+    await operator.until(all_are_short)
+    await seen(operator, story.state, story.code)
+    assert await operator.runs() == NUMBER * (told + 1)
 
-            async def all_are_answered() -> bool:
-                metrics = await operator.metrics()
-                return metrics("offhook_store_sends", state="sent") == 2 * NUMBER
 
-            await operator.until(all_are_answered)
-            for person in PEOPLE:
-                got = [one.body for one in here.simulator.sent[before:] if one.to == person]
-                assert got == ["hi, first", "hi, second"], "in order, once"
-            await unseen(operator)
-            assert runs == (await operator.metrics())(
-                "offhook_handler_runs_total", kind="message", trigger="complete"
-            )
+async def is_mended(story: Story, here: Site, operator: Operator, told: int) -> None:
+    """Retry all: each person gets what they should have got, and no handler runs for it."""
+    here.simulator.trouble = Trouble()
+    before = len(here.simulator.sent)
+    done = await operator.retry(story.state)
+    assert done["retried"] + done["refused"] == done["matched"]
+    if story.state == "undelivered":
+        assert (done["retried"], done["refused"]) == (2 * NUMBER, 0)
+
+    async def all_are_answered() -> bool:
+        metrics = await operator.metrics()
+        return metrics("offhook_store_sends", state="sent") == 2 * NUMBER * (told + 1)
+
+    await operator.until(all_are_answered)
+    for person in story.people:
+        got = [one.body for one in here.simulator.sent[before:] if one.to == person]
+        assert got == ["hi, first", "hi, second"], "in order, once"
+    await unseen(operator)
+    assert await operator.runs() == NUMBER * (told + 1)
 
 
 async def seen(operator: Operator, state: str, code: str) -> None:

@@ -1,7 +1,7 @@
 """`offhook bench` against a real `offhook dev`, and what it refuses to load."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         yield made
 
 
-def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
+def test_it_measures_a_running_dev(
+    home: Home, call_in: Callable[[Home], Call], tmp_path: Path
+) -> None:
     mixed = ("--repeats", "20", "--forged", "20", "--media", "20", "--statuses", "20")
     plot = tmp_path / "plot.svg"
     # Long enough for some of each kind, though the disk be slow.
@@ -47,11 +49,11 @@ def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
     assert opened["offered"] == pytest.approx(closed["rate"] / 2, rel=0.01)
     assert "<polyline" in plot.read_text()
 
-    done = home.run("bench", *BRIEF, "--rate", "50", "--fresh-connections", "--no-ceiling")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "open loop" in done.stdout
-    assert "closed loop" not in done.stdout
-    assert "200: 15" in done.stdout
+    steady = call_in(home)("bench", *BRIEF, "--rate", "50", "--fresh-connections", "--no-ceiling")
+    assert steady.status == 0, steady.stdout + steady.stderr
+    assert "open loop" in steady.stdout
+    assert "closed loop" not in steady.stdout
+    assert "200: 15" in steady.stdout
 
     with home.start("bench", "--seconds", "60") as bench:
         bench.wait_for("connections")
@@ -60,10 +62,12 @@ def test_it_measures_a_running_dev(home: Home, tmp_path: Path) -> None:
         assert "interrupted" in bench.output
 
 
-def test_what_is_not_answered_as_it_should_be_makes_it_fail(home: Home) -> None:
+def test_what_is_not_answered_as_it_should_be_makes_it_fail(
+    home: Home, call_in: Callable[[Home], Call]
+) -> None:
     address = json.loads(next(home.runtime.glob("offhook/dev-*.json")).read_text())["url"]
-    done = home.run("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
-    assert done.returncode == 1
+    done = call_in(home)("bench", f"{address}/elsewhere", *BRIEF, "--closed", "--no-ceiling")
+    assert done.status == 1
     assert "404" in done.stdout
     assert "not as expected" in done.stdout
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from offhook.core.loop_detection import PROBE
 from offhook.twilio.simulator import Simulator
 from offhook.twilio.simulator.log import Outbound
-from testing.commands import Home
+from testing.commands import Call, Home
 from testing.ports import free_port
 
 LIMIT = 6
@@ -70,7 +70,9 @@ class Exchange:
         task.add_done_callback(self._carrying.discard)
 
 
-async def test_two_bots_that_talk_with_each_other_are_stopped_and_let_go(tmp_path: Path) -> None:
+async def test_two_bots_that_talk_with_each_other_are_stopped_and_let_go(
+    tmp_path: Path, call_in: Callable[[Home], Call]
+) -> None:
     homes = {ALICE: home(tmp_path / "alice", ONE), BOB: home(tmp_path / "bob", THREE)}
 
     exchange = Exchange()
@@ -80,7 +82,7 @@ async def test_two_bots_that_talk_with_each_other_are_stopped_and_let_go(tmp_pat
         await exchange.simulators[ALICE].text("Hello?", from_=BOB)
         said = await exchange.rests(PROBE + 1)
         # A machine that is slow enough looks like one on which nothing is said any more.
-        while not (await parked(homes[ALICE]) or await parked(homes[BOB])):
+        while not any([await parked(call_in(one)) for one in homes.values()]):
             said = await exchange.rests(PROBE + 1)
         # Three answers come to each of hers, and she answers each of them: it grows.
         assert said >= LIMIT
@@ -116,7 +118,6 @@ async def started(stack: AsyncExitStack, one: Home, number: str, exchange: Excha
     return simulator
 
 
-async def parked(one: Home) -> list[str]:
-    listing = ("messages", "list", "--state", "parked", "--json")
-    listed = await asyncio.to_thread(one.run, *listing)
+async def parked(call: Call) -> list[str]:
+    listed = await asyncio.to_thread(call, "messages", "list", "--state", "parked", "--json")
     return [json.loads(line)["error"] for line in listed.stdout.splitlines()]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,9 @@ def test_without_an_account_or_a_store_it_says_so(
     assert (said.status, "there is no store" in said.stderr) == (1, True)
 
 
-def test_beside_dev_it_goes_through_the_simulated_twilio(tmp_path: Path) -> None:
+def test_beside_dev_it_goes_through_the_simulated_twilio(
+    tmp_path: Path, call_in: Callable[[Home], Call]
+) -> None:
     (tmp_path / "home").mkdir()
     home = Home(tmp_path / "home", TWILIO_ACCOUNT_SID="AC" + "1" * 32)
 
@@ -124,7 +127,8 @@ def test_beside_dev_it_goes_through_the_simulated_twilio(tmp_path: Path) -> None
             return (await store.counts()).sends[SendState.SENT] == number
 
     with dev(home) as process:
-        assert home.run("text", "hello").returncode == 0
-        sent = home.run("send", ANN, "good morning")
-        assert sent.returncode == 0, sent.stderr
+        beside = call_in(home)
+        assert beside("text", "hello").status == 0
+        sent = beside("send", ANN, "good morning")
+        assert sent.status == 0, sent.stderr
         until(lambda: asyncio.run(are_sent(2)), process.explain)

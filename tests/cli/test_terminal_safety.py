@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -78,7 +79,7 @@ def test_what_is_listed_before_a_change_shows_signs_alone(call: Call) -> None:
         assert commanding(call("messages", *arguments).stdout) == set()
 
 
-def test_dev_shows_signs_alone(tmp_path: Path) -> None:
+def test_dev_shows_signs_alone(tmp_path: Path, call_in: Callable[[Home], Call]) -> None:
     home = Home(
         tmp_path,
         f"""
@@ -96,10 +97,11 @@ def answer(message: Message) -> str:
         OFFHOOK_MAX_ATTEMPTS="1",
     )
     with dev(home) as process:
+        text = call_in(home)
         for word in ("answer", "discard", "fail"):
-            said = home.run("text", word + ATTACK, "--from", "+15551230001")
+            said = text("text", word + ATTACK, "--from", "+15551230001")
             assert commanding(said.stdout + said.stderr) == set(), word
-            said = home.run("text", word + ATTACK, "--json")
+            said = text("text", word + ATTACK, "--json")
             assert commanding(said.stdout + said.stderr) == set(), word
         process.wait_for("ValueError", 2)
         assert commanding(process.output) == set()

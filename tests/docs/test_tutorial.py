@@ -3,10 +3,11 @@
 import re
 import shlex
 import sqlite3
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from testing.commands import Home, Process, dev, until
+from testing.commands import Call, Home, Process, dev, until
 from tests.docs.pages import DOCS, Block, blocks
 
 # What differs in each run: durations, times, ports, tokens and SIDs. Spaces too: columns are as
@@ -21,9 +22,10 @@ _VARYING = [
 ]
 
 
-def test_what_it_says_happens(tmp_path: Path) -> None:
+def test_what_it_says_happens(tmp_path: Path, call_in: Callable[[Home], Call]) -> None:
+    home = Home(tmp_path, COLUMNS="80")
     with ExitStack() as stack:
-        reader = Reader(Home(tmp_path), stack)
+        reader = Reader(home, call_in(home), stack)
         for block in blocks(DOCS / "tutorial" / "first-bot.md"):
             reader.do(block)
         assert reader.done >= 7
@@ -32,8 +34,9 @@ def test_what_it_says_happens(tmp_path: Path) -> None:
 class Reader:
     """Somebody who does what the tutorial says, and compares."""
 
-    def __init__(self, home: Home, stack: ExitStack) -> None:
+    def __init__(self, home: Home, call: Call, stack: ExitStack) -> None:
         self._home = home
+        self._call = call
         self._stack = stack
         self._bot = ""
         self._server: Process | None = None
@@ -71,9 +74,9 @@ class Reader:
         if command.startswith("$ offhook dev"):
             self._server = self._stack.enter_context(dev(self._home, reload=True))
         elif command.startswith("$ offhook "):
-            ended = self._home.run(*shlex.split(command)[2:])
+            ended = self._call(*shlex.split(command)[2:])
             unanswered = any(line.startswith("dead ") for line in expected)
-            assert ended.returncode == unanswered, ended.stderr
+            assert ended.status == unanswered, ended.stderr
             _compare(ended.stdout.splitlines(), expected)
             self._until_reported()
             self.done += 1

@@ -243,6 +243,16 @@ def variable(name: str) -> str:
     return f"{'TWILIO' if name in _TWILIO_NAMES else 'OFFHOOK'}_{name.upper()}"
 
 
+def read(name: str, value: object) -> Any:
+    """Return a value as a setting has it.
+
+    Raises:
+        ValueError: it is invalid; the message says what it must be.
+    """
+    fields = {one.name: one for one in dataclasses.fields(Settings)}
+    return fields[name].metadata["read"](value)
+
+
 def variables(
     env_file: Path | str | None = ENV_FILE, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str | None]:

@@ -175,7 +175,7 @@ def _server(url: str, *, mine: bool) -> tuple[Target, str, str]:
     Raises:
         ConfigurationError: the server or its credentials are not known, or it may be another's.
     """
-    sessions = running()
+    sessions = [one for one in running() if not one.tunnel]
     session = _session(url, sessions)
     if session is not None:
         credentials = session.credentials

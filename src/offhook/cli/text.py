@@ -279,7 +279,8 @@ def _session(port: int | None) -> Session:
     Raises:
         ConfigurationError: none is running, or several are.
     """
-    found = [session for session in running() if port in {None, session.port}]
+    simulated = [session for session in running() if not session.tunnel]
+    found = [session for session in simulated if port in {None, session.port}]
     match found:
         case [session]:
             return session

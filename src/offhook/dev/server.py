@@ -1,54 +1,26 @@
 """The process of `offhook dev`: the bot, its worker, the simulated Twilio and the pages."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from offhook import __version__
-from offhook.admin import Dashboard
-from offhook.admin.metrics import MetricsEndpoint
-from offhook.alerts import RULES, AlertWatcher
-from offhook.app import Offhook, webhooks_of
-from offhook.arrivals.waiting import counts
-from offhook.concurrency import done_before
-from offhook.core.lifecycle import State
+from offhook.app import Offhook
 from offhook.dev.control import ControlApi, TextSender
 from offhook.dev.phone import PATH as PHONE
 from offhook.dev.phone import Phone
+from offhook.dev.running import DRAIN, Router, Served, serving_bot
 from offhook.dev.session import Session
-from offhook.errors import ConfigurationError
-from offhook.observe.exposition import exposition
-from offhook.observe.prometheus import PrometheusObserver
-from offhook.observe.shared_counters import SharedCounters
-from offhook.observe.system import SystemMonitor
-from offhook.process.server import server_for, serving
 from offhook.stores import opened
-from offhook.stores.api import Filter, Inbox, Store
-from offhook.stores.bulk import choose, messages
 from offhook.twilio.simulator import Simulator
-from offhook.web.health import METHODS
-from offhook.web.local_only import LocalOnly, TokenAuth
-
-# Seconds for running handlers at shutdown or reload. Interrupted ones resume at the next start.
-_DRAIN = 1.0
-
-_RETRIED = 1_000  # messages; the others are retried when they are due
-
-# Not those on the machine's load, which on a developer's machine has other causes.
-_RULES = tuple(rule for rule in RULES if rule.name not in {"cpu", "memory", "disk"})
 
 
 @dataclass(frozen=True, slots=True)
-class DevServer:
+class DevServer(Served):
     """The running server.
 
     Attributes:
@@ -58,19 +30,6 @@ class DevServer:
 
     texts: TextSender
     simulator: Simulator
-    _parts: frozenset["asyncio.Task[None]"]
-
-    async def run_until(self, stop: asyncio.Event) -> None:
-        """Return when `stop` is set.
-
-        Raises:
-            ConfigurationError: the server or the worker stopped by itself.
-        """
-        if await done_before(stop, *self._parts) and not stop.is_set():
-            for part in self._parts:
-                if part.done():
-                    part.result()
-            raise ConfigurationError("a part of the server stopped unexpectedly")
 
 
 def configure(app: Offhook, session: Session, **settings: Any) -> None:
@@ -91,7 +50,7 @@ def configure(app: Offhook, session: Session, **settings: Any) -> None:
         "spool": "",
         "cache": "memory://",
         "mount_path": "",  # served alone here
-        "drain_timeout": _DRAIN,
+        "drain_timeout": DRAIN,
     }
     store = {"store": f"sqlite:///{session.store}"} if session.store else {}
     # The worker is run beside the server, where its end is noticed.
@@ -114,7 +73,6 @@ async def dev_server(
         ConfigurationError: the app can't start.
         StoreError: its store can't be used.
     """
-    stop = asyncio.Event()
     async with (
         Simulator(
             account_sid=session.credentials.account_sid,
@@ -124,68 +82,24 @@ async def dev_server(
         opened(app.settings) as store,
     ):
         simulator.rest_url = session.url
-        await _retry_waiting(store)
         texts = TextSender(simulator, store)
         phone = Phone(simulator, store, url=session.url, token=session.token)
-        monitor = _monitor(app, store)
-        watch = AlertWatcher(monitor.snapshot, (), rules=_RULES)
-        dashboard = Dashboard(
-            lambda: store,
-            monitor.snapshot,
-            app.settings,
-            alerts=lambda: watch.alerts,
-            phone=PHONE,
-        )
         app.observe(phone.hear)
-        entrance = _Router(
-            app,
-            simulator.rest,
-            ControlApi(texts, session.token).app,
-            phone=phone.app,
-            dashboard=TokenAuth(dashboard.app, session.token),
-            metrics=_metrics(monitor),
-        )
+
+        def entrance(dashboard: ASGIApp, metrics: ASGIApp) -> ASGIApp:
+            control = ControlApi(texts, session.token).app
+            return _Router(
+                app, simulator.rest, control, phone=phone.app, dashboard=dashboard, metrics=metrics
+            )
+
         async with (
-            serving(
-                server_for(entrance, drain=_DRAIN, webhooks=partial(webhooks_of, app)), listener
-            ) as served,
             phone.listening(memory),
-            dashboard.running(),
+            serving_bot(app, listener, session, store, entrance, phone=PHONE) as parts,
         ):
-            working = asyncio.create_task(app.work(stop))
-            watching = asyncio.create_task(watch.run(stop))
-            try:
-                yield DevServer(texts, simulator, frozenset({served, working}))
-            finally:
-                # The worker first: its last replies still need the simulator.
-                stop.set()
-                await asyncio.gather(working, watching, return_exceptions=True)
+            yield DevServer(parts, texts, simulator)
 
 
-async def _retry_waiting(inbox: Inbox) -> None:
-    """Retry waiting messages at once: the change may have fixed the bot."""
-    waiting = messages(inbox, Filter(state=State.WAITING, limit=_RETRIED))
-    for id_ in (await choose(waiting)).ids:
-        await inbox.replay(id_)
-
-
-def _monitor(app: Offhook, store: Store) -> SystemMonitor:
-    """Return the surveyor of an app that runs in this process."""
-    counters = SharedCounters.alone()
-    app.observe(PrometheusObserver(counters))
-    return SystemMonitor({"dev-1": counters.memory}, partial(counts, store))
-
-
-def _metrics(monitor: SystemMonitor) -> ASGIApp:
-    """Return the metrics endpoint."""
-
-    async def render(accept: str) -> tuple[bytes, str]:
-        return exposition(await monitor.snapshot(), __version__, accept)
-
-    return LocalOnly(MetricsEndpoint(render))
-
-
-class _Router:
+class _Router(Router):
     """Route requests to the simulated Twilio, the control API, the pages, or the bot."""
 
     def __init__(
@@ -198,8 +112,7 @@ class _Router:
         dashboard: ASGIApp,
         metrics: ASGIApp,
     ) -> None:
-        self._app = app
-        self._others = {
+        others = {
             "/2010-04-01/": rest,
             "/v2/": rest,
             "/simulator/": control,
@@ -208,14 +121,4 @@ class _Router:
             "/design/": phone,
             "/metrics": metrics,
         }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._choose(scope)(scope, receive, send)
-
-    def _choose(self, scope: Scope) -> ASGIApp:
-        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in METHODS:
-            return RedirectResponse(PHONE, HTTPStatus.SEE_OTHER)
-        for prefix, other in self._others.items():
-            if scope["type"] == "http" and scope["path"].startswith(prefix):
-                return other
-        return self._app
+        super().__init__(app, others, PHONE)

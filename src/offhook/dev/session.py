@@ -30,6 +30,7 @@ class Session:
         token: authorizes requests to the control API.
         auth_token: a random token that signs the simulated webhooks.
         store: the file of its own store; empty if it has none.
+        tunnel: the public URL that leads here; empty with the simulated Twilio.
     """
 
     url: str
@@ -37,12 +38,13 @@ class Session:
     token: str
     auth_token: str
     store: str = ""
+    tunnel: str = ""
 
     @classmethod
-    def begin(cls, url: str, store: Path | None = None) -> Self:
+    def begin(cls, url: str, store: Path | None = None, tunnel: str = "") -> Self:
         """Return a new session, with random secrets."""
         token, made_up = secrets.token_urlsafe(32), made_up_credentials().auth_token
-        return cls(url, os.getpid(), token, made_up, "" if store is None else str(store))
+        return cls(url, os.getpid(), token, made_up, "" if store is None else str(store), tunnel)
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -69,7 +71,7 @@ class Session:
     @property
     def webhook(self) -> str:
         """The URL that messages are posted to."""
-        return f"{self.url}{MESSAGES_PATH}"
+        return f"{self.tunnel or self.url}{MESSAGES_PATH}"
 
     @property
     def phone(self) -> str:

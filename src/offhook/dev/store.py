@@ -14,11 +14,11 @@ FOLDER: Final = ".offhook"
 
 
 @contextmanager
-def own_store(directory: Path) -> Iterator[Path]:
+def own_store(directory: Path, name: str = "dev") -> Iterator[Path]:
     """Yield the file of a store that no other `offhook dev` in this directory is using.
 
     That is `.offhook/dev.db`, which the next start uses again; while that is in use, `dev-2.db`,
-    and so on.
+    and so on; with another `name`, it is called that.
 
     Raises:
         ConfigurationError: the directory can't be written.
@@ -27,7 +27,7 @@ def own_store(directory: Path) -> Iterator[Path]:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / ".gitignore").write_text("*\n")  # keeps messages out of the repository
-        lock, store = _free(folder)
+        lock, store = _free(folder, name)
     except OSError as error:
         raise ConfigurationError(f"{folder} can't be used: {error.strerror}") from error
     try:
@@ -36,10 +36,10 @@ def own_store(directory: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _free(folder: Path) -> tuple[int, Path]:
+def _free(folder: Path, first: str) -> tuple[int, Path]:
     """Return the first store that is not locked, and the lock that now holds it."""
     for number in count(1):
-        name = "dev" if number == 1 else f"dev-{number}"
+        name = first if number == 1 else f"{first}-{number}"
         lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,10 +19,10 @@ def configure(settings: Settings) -> None:
     )
 
 
-def configure_for_development(settings: Settings) -> None:
-    """Log text with tracebacks, and only warnings of offhook: the transcript shows the rest."""
+def configure_for_development(settings: Settings, *, transcript: bool = True) -> None:
+    """Log text with tracebacks, and only warnings of offhook if a transcript shows the rest."""
     configure_logging(settings.log_level, as_json=False, tracebacks=True)
-    own = logging.WARNING if settings.log_level == "info" else logging.NOTSET
+    own = logging.WARNING if transcript and settings.log_level == "info" else logging.NOTSET
     logging.getLogger("offhook").setLevel(own)
 
 

@@ -21,7 +21,7 @@ from offhook.stores import store_of
 from offhook.stores.api import Store
 from offhook.stores.on_demand import StoreOnDemand
 from offhook.web.asgi import respond
-from offhook.worker.handlers import Handlers, OnRetry
+from offhook.worker.handlers import Handlers, OnRetry, place_of
 from offhook.worker.message import Message
 from offhook.worker.owner import owner_name
 from offhook.worker.send_requests import RequestWriter, delay_of
@@ -380,9 +380,10 @@ class Offhook:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _need_parentheses(name: str, handler: object) -> None:
+def _need_parentheses(name: str, handler: Callable[..., Any] | None) -> None:
     if handler is not None:
-        raise HandlerError(f"write @app.{name}(), with parentheses")
+        called = getattr(handler, "__name__", handler)
+        raise HandlerError(f"{called}{place_of(handler)}: write @app.{name}(), with parentheses")
 
 
 def webhooks_of(app: Offhook) -> "Webhooks | None":

@@ -230,7 +230,8 @@ def test_a_refusal_says_what_may_be_named() -> None:
 @pytest.mark.parametrize("name", ["message", "status", "opt_out"])
 def test_a_decorator_without_parentheses_says_so(name: str) -> None:
     decorate: Any = getattr(Offhook(), name)
-    with pytest.raises(HandlerError, match=rf"write @app\.{name}\(\)"):
+    line = plain.__code__.co_firstlineno
+    with pytest.raises(HandlerError, match=rf"^plain \(.*:{line}\): write @app\.{name}\(\)"):
         decorate(plain)
 
 

@@ -19,7 +19,7 @@ from offhook.core.values import at_least
 from offhook.observe.redaction import mask
 from offhook.process.event_loop import on_signals
 from offhook.settings import Settings
-from offhook.terminal import console, print_json
+from offhook.terminal import complain, console, print_json
 
 _BATCH: Final = 100  # messages, and as many sends: a few ms of the store's time
 _POLL_INTERVAL: Final = 0.5  # seconds
@@ -82,7 +82,7 @@ def command(
     else:
         console().print(f"{result.erased:,} messages, sends and states of {shown} erased")
     if left := result.left():
-        console(stderr=True).print(left, style="red")
+        complain(left)
         raise typer.Exit(1)
 
 

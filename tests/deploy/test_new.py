@@ -1,6 +1,7 @@
 """What `offhook new` writes works: each file is tried with the program that it is for."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,12 @@ def program(name: str) -> str:
 
 
 def test_it_is_what_deploy_shows(bot: Path) -> None:
-    assert _texts(bot) == _texts(BOT)
+    ours, shown = _texts(bot), _texts(BOT)
+    installed, released = (texts.pop(Path("requirements.txt")) for texts in (ours, shown))
+    assert ours == shown
+    # So that the steps it prints work before there is a release.
+    assert re.search(r"^offhook\[postgres\] @ file:///", installed, re.MULTILINE)
+    assert re.search(r"^offhook\[postgres\]>=\d", released, re.MULTILINE)
 
 
 def _texts(folder: Path) -> dict[Path, str]:

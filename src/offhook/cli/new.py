@@ -1,7 +1,9 @@
 """`offhook new`: a bot to start from, with what it needs in production."""
 
+import json
 import re
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -32,7 +34,7 @@ def command(
             "and begin with a letter"
         )
     folder = Path.cwd() / name
-    _write(folder, files(name))
+    _write(folder, files(name, _installed_from()))
     screen = console()
     screen.print(f"created {name}/\n", style="green")
     screen.print("Next:", style="bold")
@@ -45,12 +47,33 @@ def command(
     screen.print("README.md says how to test it, and how to put it into production.")
 
 
-def files(name: str) -> Mapping[str, str]:
-    """Return what a new bot of this name consists of: texts by their paths in its folder."""
+def files(name: str, source: str = "") -> Mapping[str, str]:
+    """Return what a new bot consists of: texts by their paths in its folder.
+
+    Args:
+        name: of the bot.
+        source: the URL to install offhook from; empty for an index.
+    """
+    wanted = f" @ {source}" if source else f">={__version__}"
     return {
-        _path(template, name): _filled(template.read_text("utf-8"), name)
+        _path(template, name): _filled(template.read_text("utf-8"), name).replace(
+            "REQUIREMENT", f"offhook[postgres]{wanted}"
+        )
         for template in sorted(_TEMPLATES.rglob("*.txt"))
     }
+
+
+def _installed_from() -> str:
+    """Return the URL that this offhook was installed from; empty for an index.
+
+    https://packaging.python.org/en/latest/specifications/direct-url/
+    """
+    try:
+        found = json.loads(distribution("offhook").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from its source, without having been installed
+        return ""
+    vcs = found.get("vcs_info")
+    return f"{vcs['vcs']}+{found['url']}@{vcs['commit_id']}" if vcs else found.get("url", "")
 
 
 def _path(template: Path, name: str) -> str:

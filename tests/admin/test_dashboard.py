@@ -9,6 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
@@ -41,7 +42,7 @@ from offhook.stores.api import (
 )
 from offhook.web.design.formats import span
 from testing.plain_http import PlainAsyncClient
-from testing.stores import claim, claim_one, inbound, opened
+from testing.stores import claim, claim_one, draft, inbound, opened
 
 EMPTY = Counts(dict.fromkeys(State, 0), dict.fromkeys(SendState, 0), None, 0, 0)
 NO_FIGURES = Figures({}, {})
@@ -330,6 +331,28 @@ async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
             answer = await client.get(path)
             assert answer.status_code == status, path
             assert said in answer.text
+
+
+async def test_a_message_shows_its_conversation_and_the_keys_of_its_state(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
+        for number in range(2):
+            form = urlencode({"MessageSid": f"SM{number}", "Body": f"question {number}"})
+            await store.accept(inbound(f"SM{number}", "1")._replace(form=form.encode()))
+            one = await claim_one(store)
+            reply = replace(draft("return:0", f"answer {number}"), to="+15551")
+            state = b'{"step":"age","name":"<Ann>"}'
+            await store.settle(one, Settlement(Trigger.COMPLETE, drafts=(reply,), state=state))
+        path = f"/dashboard/messages/{one.id}"
+        hidden, revealed = (
+            (await client.get(path)).text,
+            (await client.get(path + "?reveal=1")).text,
+        )
+        texts = ["question 0", "answer 0", "question 1", "answer 1"]
+        _, _, conversation = revealed.partition('id="conversation"')
+        assert re.findall(r"(?:question|answer) \d", conversation) == texts
+        assert "&#34;&lt;Ann&gt;&#34;" in conversation
+        assert "step" in hidden.partition('id="conversation-state"')[2]
+        assert not [text for text in (*texts, "Ann") if text in hidden.split("<main")[1]]
 
 
 async def test_dead_messages_are_grouped_by_error_and_acted_on_by_group(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from offhook.core.lifecycle import Delivery, SendTrigger, State, Trigger
 from offhook.stores import open_store
 from offhook.stores.api import Draft, Record, SendOutcome, Settlement
 from testing.commands import Call, Home
+from testing.stores import claim_one, opened
 from tests.cli.terminal import on_a_terminal
 from tests.docs.json_fields import assert_documented
 
@@ -117,6 +118,25 @@ def test_objects_have_the_documented_fields(call: Call) -> None:
     (counts,) = objects(call, "stats")
     assert_documented("`offhook stats`", counts)
     assert_documented("`not_delivered`", counts["not_delivered"][0])
+
+
+def test_a_state_shows_its_keys_and_its_values_when_revealed(call: Call, tmp_path: Path) -> None:
+    async def save() -> int:
+        async with opened(tmp_path / "offhook.db") as store:
+            await store.accept(inbound("SM-state", ANN, "hello"))
+            run = await claim_one(store)
+            await store.settle(
+                run, Settlement(Trigger.COMPLETE, state=b'{"step":"age","name":"Ann"}')
+            )
+            return run.id
+
+    show = ("messages", "show", str(asyncio.run(save())))
+    (hidden,), (revealed,) = objects(call, *show), objects(call, *show, "--reveal")
+    assert hidden["conversation_state"] == {"step": None, "name": None}
+    assert revealed["conversation_state"] == {"step": "age", "name": "Ann"}
+    assert "step, name" in call(*show).stdout
+    assert "Ann" not in call(*show).stdout
+    assert '{"step": "age", "name": "Ann"}' in call(*show, "--reveal").stdout
 
 
 def test_show_tells_the_whole_story(call: Call) -> None:

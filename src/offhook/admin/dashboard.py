@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from offhook.admin.answers import Answers, error_view
+from offhook.admin.conversation import conversation_of
 from offhook.admin.discards import Discards
 from offhook.admin.forms import PATH, id_of, read_form, redirect, seen
 from offhook.admin.inbox import error_groups, listing, select
@@ -184,6 +185,7 @@ class Dashboard:
             values = {
                 "record": history.record,
                 "steps": timeline(history),
+                "conversation": await conversation_of(self._store(), history.record),
                 "sends": history.sends,
                 "behind": history.behind,
                 "reveal": reveal,

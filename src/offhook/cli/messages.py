@@ -30,6 +30,7 @@ from offhook.cli.options import (
     parse_id,
 )
 from offhook.cli.stores import existing, settings_beside_dev
+from offhook.conversations.state import State, decoded
 from offhook.core.keys import Kind
 from offhook.settings import Settings
 from offhook.stores import bulk
@@ -106,7 +107,7 @@ def show(
     reveal: RevealOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show messages with their attempts and replies.
+    """Show messages with their attempts and replies, and what is kept of their conversation.
 
     Without --reveal, only the type of an error is shown: its text may quote a message.
 
@@ -114,14 +115,14 @@ def show(
       offhook messages show 17
       offhook messages show 17 --reveal
     """
-    histories = asyncio.run(_show(settings_beside_dev(store), ids))
+    found = asyncio.run(_show(settings_beside_dev(store), ids))
     screen = console()
-    for history in histories:
+    for history, state in found:
         if as_json:
-            print_json(history_object(history, reveal=reveal))
+            print_json(history_object(history, state, reveal=reveal))
         else:
-            print_history(screen, history, reveal=reveal)
-    _complain_of_missing(ids, {history.record.id for history in histories})
+            print_history(screen, history, state, reveal=reveal)
+    _complain_of_missing(ids, {history.record.id for history, _ in found})
 
 
 @command.command()
@@ -255,10 +256,16 @@ async def _list(settings: Settings, wanted: Filter, *, as_json: bool, reveal: bo
     return records
 
 
-async def _show(settings: Settings, ids: list[int]) -> list[History]:
+async def _show(settings: Settings, ids: list[int]) -> list[tuple[History, State]]:
+    """Return messages with the states of their conversations."""
+    found = []
     async with existing(settings) as store:
-        found = [await store.show(id_) for id_ in ids]
-    return [history for history in found if history is not None]
+        for id_ in ids:
+            history = await store.show(id_)
+            if history is not None:
+                saved = await store.saved_state(history.record.lane)
+                found.append((history, decoded(b"" if saved is None else saved.value)))
+    return found
 
 
 def _complain_of_missing(ids: list[int], found: set[int]) -> None:

@@ -1,6 +1,7 @@
 """Print stored messages. Texts and numbers are shown only with `reveal`."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rich.console import Console
@@ -55,8 +56,8 @@ def record_object(record: Record, *, reveal: bool) -> dict[str, Any]:
     return {**shown, "body": parameters(record.form).get("Body", "")} if reveal else shown
 
 
-def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
-    """Return a message with its attempts and replies, as an object for scripts."""
+def history_object(history: History, state: Mapping[str, Any], *, reveal: bool) -> dict[str, Any]:
+    """Return a message with attempts, replies and its conversation's state, for scripts."""
     attempts = [
         {
             "number": attempt.number,
@@ -72,6 +73,7 @@ def history_object(history: History, *, reveal: bool) -> dict[str, Any]:
         "behind": _ahead_object(history.behind),
         "history": attempts,
         "sends": [_send_object(send, reveal=reveal) for send in history.sends],
+        "conversation_state": dict(state) if reveal else dict.fromkeys(state),
     }
     return {**shown, "parameters": parameters(history.record.form)} if reveal else shown
 
@@ -101,8 +103,10 @@ def records_table(records: list[Record], *, reveal: bool, width: int) -> Table:
     return fitted(columns, width)
 
 
-def print_history(screen: Console, history: History, *, reveal: bool) -> None:
-    """Print a message and its timeline."""
+def print_history(
+    screen: Console, history: History, state: Mapping[str, Any], *, reveal: bool
+) -> None:
+    """Print a message, its timeline, and the state of its conversation."""
     record = history.record
     screen.print(
         Text.assemble(
@@ -126,6 +130,7 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
         _field(screen, "body", "not kept (OFFHOOK_KEEP_BODIES)")
     elif reveal:
         _field(screen, "body", parameters(record.form).get("Body", ""))
+    _print_state(screen, state, reveal=reveal)
     screen.print()
     for moment, line, style in _timeline(history, reveal=reveal):
         screen.print(
@@ -135,6 +140,12 @@ def print_history(screen: Console, history: History, *, reveal: bool) -> None:
         screen.print(_send_line(send, reveal=reveal), soft_wrap=True)
     if reveal and "\n" in str(record.error):
         screen.print(f"\n{record.error}", markup=False, soft_wrap=True)
+
+
+def _print_state(screen: Console, state: Mapping[str, Any], *, reveal: bool) -> None:
+    if state:
+        values = json.dumps(dict(state), ensure_ascii=False)
+        _field(screen, "state", values if reveal else f"{', '.join(state)} {_HIDDEN}")
 
 
 def ahead_in_words(ahead: Ahead) -> str:

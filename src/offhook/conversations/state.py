@@ -11,6 +11,7 @@ MAX_BYTES: Final = 256 * 1024
 """Bytes of a state as JSON. It is read with every message of its conversation."""
 
 _DEEPEST: Final = 100  # levels
+_SHOWN: Final = 200  # characters of a value
 _BITS: Final = 1024  # of an int: as many as the largest float
 
 
@@ -76,6 +77,16 @@ class State(MutableMapping[str, Any]):
 def decoded(value: bytes) -> State:
     """Return a state from what `State.encoded` made of it."""
     return State(json.loads(value) if value else {})
+
+
+def shown(value: bytes) -> list[tuple[str, str]]:
+    """Return the keys of a saved state with their values, as people read them, shortened."""
+    return [(name, _brief(one)) for name, one in decoded(value).items()]
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def check(name: object, value: object) -> None:

@@ -100,10 +100,11 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
     [
         ("offhook.process.main", {"typer", "rich", "uvicorn", "aiohttp"}),
         ("offhook.app, offhook.ingress.role, offhook.admin.service", {"typer", "aiohttp"}),
+        ("offhook.cli.commands, offhook.cli.run", {"rich", "uvicorn", "aiohttp"}),
     ],
-    ids=["a child", "what calls nobody"],
+    ids=["a child", "what calls nobody", "the parent"],
 )
-def test_a_child_loads_neither_a_command_line_nor_what_another_role_needs(
+def test_a_process_loads_neither_a_command_line_nor_what_another_needs(
     modules: str, unused: set[str]
 ) -> None:
     script = f"import sys, {modules}; print({unused} & sys.modules.keys())"

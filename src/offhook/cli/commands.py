@@ -10,7 +10,7 @@ import typer
 
 from offhook import __version__
 from offhook.cli import usage
-from offhook.cli.help import Command, Group
+from offhook.cli.classes import Command, Group
 from offhook.errors import OffhookError
 from offhook.observe.redaction import printable
 from offhook.process import loading

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand, TyperGroup
 
+from offhook.cli.classes import Command, Group
 from offhook.terminal import console
 
 _WIDEST: Final = 100  # columns: longer lines are hard to read
@@ -20,20 +20,14 @@ Parameter = Any
 """An argument or an option as typer has made it. Its classes moved between releases."""
 
 
-class Command(TyperCommand):
-    """A command with a help of ours."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        formatter.write(_rendered(_parts(self, ctx)))
-
-
-class Group(TyperGroup):
-    """A group of commands with a help of ours."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        formatter.write(_rendered(_parts(self, ctx)))
+def rendered(command: Command | Group, ctx: Any) -> str:
+    """Return the help of a command."""
+    screen = console()
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    with screen.capture() as captured:
+        for part in _parts(command, ctx):
+            screen.print(part, width=width)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def paragraphs(help_: str) -> list[str]:
@@ -70,15 +64,6 @@ def default(parameter: Parameter) -> str:
 def is_required_option(parameter: Parameter) -> bool:
     """Return whether an option must be given; the usage shows it of arguments."""
     return bool(parameter.required) and parameter.opts[0].startswith("-")
-
-
-def _rendered(parts: Iterator[RenderableType]) -> str:
-    screen = console()
-    width = min(shutil.get_terminal_size().columns, _WIDEST)
-    with screen.capture() as captured:
-        for part in parts:
-            screen.print(part, width=width)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _parts(command: Any, ctx: Any) -> Iterator[RenderableType]:

@@ -210,7 +210,7 @@ def page_of(context: BrowserContext, base: str) -> Iterator[Visit]:
     visit = Visit(page, base)
 
     def note(made: Request) -> None:
-        if not made.url.startswith(visit.base):
+        if not made.url.removeprefix("blob:").startswith(visit.base):
             visit.left.append(made.url)
 
     page.on("request", note)

@@ -42,6 +42,20 @@ function unfold(form, shown) {
   form.querySelector("#attach").setAttribute("aria-expanded", String(shown));
 }
 
+function showKind(form, kind) {
+  for (const one of form.querySelectorAll("[data-kind]")) one.setAttribute("aria-pressed", String(one.dataset.kind === kind));
+  for (const one of form.querySelectorAll("[data-kind-of]")) one.hidden = one.dataset.kindOf !== kind;
+}
+
+function preview(form) {
+  const place = form.querySelector("#preview");
+  const [file] = form.elements.file.files;
+  if (place.src) URL.revokeObjectURL(place.src);
+  place.removeAttribute("src");
+  place.hidden = !file?.type.startsWith("image/");
+  if (!place.hidden) place.src = URL.createObjectURL(file);
+}
+
 async function submit(form) {
   const fields = [...form.elements].filter((one) => one.name);
   const values = Object.fromEntries(fields.map((one) => [one.name, chosen(one)]));
@@ -56,6 +70,7 @@ async function submit(form) {
   }
   // What was written or chosen meanwhile is for the next message.
   for (const one of fields) if (chosen(one) === values[one.name]) one.value = "";
+  preview(form);
   toEnd();
 }
 
@@ -71,7 +86,12 @@ export function wire() {
     event.preventDefault();
     event.target.form.requestSubmit();
   });
+  talk.addEventListener("change", ({ target }) => {
+    if (target.name === "file") preview(target.form);
+  });
   talk.addEventListener("click", (event) => {
+    const kind = event.target.closest("[data-kind]");
+    if (kind) showKind(kind.form, kind.dataset.kind);
     const attach = event.target.closest("#attach");
     if (attach) unfold(attach.form, !isUnfolded(attach.form));
     const starter = event.target.closest("[data-say]");

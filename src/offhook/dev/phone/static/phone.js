@@ -24,6 +24,7 @@ async function reload() {
     element(id).replaceChildren(...page.getElementById(id).childNodes);
   }
   line.markOpen();
+  line.refreshOpen();
   talk.toEnd();
   tick();
 }
@@ -87,5 +88,6 @@ addEventListener("popstate", () => {
   if (wanted && wanted !== openConversation()) talk.show(wanted, { push: false, focus: false });
 });
 
+if (!talk.isNarrow() && !document.querySelector("#line [data-line]")) element("compose").elements.body.focus();
 tick();
 follow(element("phone").dataset.position);

@@ -1,10 +1,11 @@
 // The list of conversations, and the one that is open.
 import { announce, element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
 import { tick } from "./clock.js";
-import { closeLine, markOpen, refreshLine } from "./line.js";
+import { closeLine, follow, markOpen, refreshLine } from "./line.js";
 
 const NEAR = 80; // px from the end within which the list scrolls along with new messages
 const narrow = matchMedia("(max-width: 720px)");
+export const isNarrow = () => narrow.matches;
 const entryOf = (id) => document.querySelector(`.entry[data-conversation="${CSS.escape(id)}"]`);
 
 export function toEnd() {
@@ -35,6 +36,7 @@ export async function show(id, { push = true, focus = true } = {}) {
   tick();
   markCurrent(id);
   closeLine({ push: false });
+  follow();
   list(false);
   toEnd();
   if (push) history.pushState({}, "", `/phone?with=${encodeURIComponent(id)}`);
@@ -51,13 +53,14 @@ export function showBubble({ conversation, bubble, html }) {
   const known = element(`b-${bubble}`);
   const now = fresh.querySelector(".bubble");
   tell(known, now);
-  const follow = isAtEnd() || (!known && now.classList.contains("mine"));
+  const stays = isAtEnd() || (!known && now.classList.contains("mine"));
   if (known) redraw(known, now);
   else element("bubbles").append(fresh);
   tick();
-  if (follow) toEnd();
+  if (stays) toEnd();
   markOpen();
   refreshLine(bubble);
+  if (!known && now.classList.contains("mine")) follow();
 }
 
 function tell(known, now) {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from offhook.app import Offhook
     from offhook.conversations.conversation import Conversation
+    from offhook.core.account import AccountCredentials
     from offhook.core.messages import Reply, Send, StatusUpdate
     from offhook.core.turns import Turn
     from offhook.errors import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccountCredentials",
     "Conversation",
     "Discard",
     "InvalidReply",
@@ -44,6 +46,7 @@ __all__ = [
 
 _MODULES = {
     "Conversation": "offhook.conversations.conversation",
+    "AccountCredentials": "offhook.core.account",
     "Offhook": "offhook.app",
     "Media": "offhook.worker.media",
     "Message": "offhook.worker.message",

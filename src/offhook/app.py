@@ -21,6 +21,7 @@ from offhook.stores import store_of
 from offhook.stores.api import Store
 from offhook.stores.on_demand import StoreOnDemand
 from offhook.web.asgi import respond
+from offhook.worker.current_account import CURRENT_ACCOUNT
 from offhook.worker.handlers import Handlers, OnRetry, place_of
 from offhook.worker.message import Message
 from offhook.worker.owner import owner_name
@@ -224,6 +225,7 @@ class Offhook:
         at: datetime | timedelta | None = None,
         from_: str = "",
         unless_reply: bool = False,
+        account: str = "",
     ) -> Call[Send]:
         """Send a message that answers none: from a handler, a web application, a cron job.
 
@@ -241,6 +243,8 @@ class Offhook:
             from_: the number it comes from, or a Messaging Service SID. By default it is
                 `OFFHOOK_SENDER`, or else the number that this person last wrote to.
             unless_reply: do not send it if the person writes first.
+            account: the SID of the account that sends it. By default, in a handler, it is that of
+                the message or status, and elsewhere `TWILIO_ACCOUNT_SID`.
 
         Returns:
             The entry in the ledger, with `repeated` set if the key was known. For a long text that
@@ -248,31 +252,43 @@ class Offhook:
 
         Raises:
             InvalidReply: there is nothing to send, or Twilio would refuse it.
-            InvalidSend: it has no number to come from, or its time is not usable.
+            InvalidSend: it has no number to come from, or its time or account is not usable.
             SettingsError: `TWILIO_ACCOUNT_SID` is missing.
             StoreError: it cannot be written. It may have been, if the store's answer was lost: with
                 a key, try again.
         """
         delay = delay_of(at, datetime.now(UTC))
         reply = body if isinstance(body, Reply) else Reply(body)
+        account = account or CURRENT_ACCOUNT.get()
 
         async def write(store: Store) -> Send:
             writer = RequestWriter(store, self.settings, self._observer)
             return await writer.write(
-                to, reply, key=key, delay=delay, from_=from_, unless_reply=unless_reply
+                to,
+                reply,
+                key=key,
+                delay=delay,
+                from_=from_,
+                unless_reply=unless_reply,
+                account=account,
             )
 
         self.settings.require("account_sid")
         return called(self._stores.call(write), self._stores.loop, "Offhook.send", caller())
 
     def credentials(self, function: F) -> F:
-        """Look up the auth tokens of subaccounts and tenants; use it as `@app.credentials`.
+        """Look up the credentials of other accounts; use it as `@app.credentials`.
 
-        The function is `async def`. It receives an account SID that has not been verified yet, and
-        returns the auth token of the account, several tokens (while one is being rotated), or None
-        for an unknown account. The result is cached for 5 minutes. It is not called for the account
-        in `TWILIO_ACCOUNT_SID`, which uses the tokens in `TWILIO_AUTH_TOKEN`. If it fails, or takes
-        longer than `OFFHOOK_SIGNATURE_TIMEOUT`, `OFFHOOK_ON_SIGNATURE_TIMEOUT` applies.
+        The function is `async def`. It receives an account SID that may not have been verified yet.
+        Of a separate account it returns `AccountCredentials`, with which its replies are sent; of a
+        subaccount, for which the account in the settings sends, the auth token or several (while
+        one is being rotated); of an unknown account None. The result is cached in memory for 5
+        minutes. It is not called for the account in `TWILIO_ACCOUNT_SID`, which has the credentials
+        in the settings.
+
+        If it fails, or takes longer than `OFFHOOK_SIGNATURE_TIMEOUT`, while a webhook is verified,
+        `OFFHOOK_ON_SIGNATURE_TIMEOUT` applies. If it fails, takes longer than 2 seconds or returns
+        None while a reply of the account is to be sent, the reply waits.
 
         Raises:
             HandlerError: it is not async, or there is one already.

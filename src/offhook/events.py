@@ -180,6 +180,7 @@ class LookedUp:
 
 
 _LASTING: Final = True
+_SUBJECTS: Final = 1_000  # with a problem at a time
 
 
 class Topic(StrEnum):
@@ -413,4 +414,46 @@ class Incident:
         """Report that the problem is resolved, if it lasts."""
         if self.lasts:
             self.lasts = False
+            self._observer(Problem(self._topic, text, resolved=True))
+
+
+class Incidents:
+    """Report one problem of several subjects: once for each, and once that none has it any more.
+
+    A subject of which nothing is heard does not keep the problem from being resolved for longer
+    than `lasting` seconds.
+
+    Args:
+        observer: called with the problems.
+        topic: the topic of the problems.
+        lasting: seconds.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self, observer: Observer, topic: Topic, *, lasting: float, clock: Callable[[], float]
+    ) -> None:
+        self._observer = observer
+        self._topic = topic
+        self._lasting = lasting
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def begin(self, subject: str, text: str) -> None:
+        """Report that a subject has the problem, unless that is known."""
+        is_new = self._last.pop(subject, None) is None
+        self._last[subject] = self._clock()
+        if len(self._last) > _SUBJECTS:
+            del self._last[next(iter(self._last))]
+        if is_new:
+            self._observer(Problem(self._topic, text))
+
+    def end(self, subject: str, text: str) -> None:
+        """Note that a subject does not have the problem; report it if no other has."""
+        if not self._last:
+            return
+        self._last.pop(subject, None)
+        forgotten = self._clock() - self._lasting
+        self._last = {one: last for one, last in self._last.items() if last > forgotten}
+        if not self._last:
             self._observer(Problem(self._topic, text, resolved=True))

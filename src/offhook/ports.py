@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple, Protocol
 
+from offhook.core.account import Login
 from offhook.core.responses import Answer
 
 
@@ -31,6 +32,22 @@ class SenderLimit(Protocol):
 
     async def close(self) -> None:
         """Let go. May be called twice."""
+        ...
+
+
+class Logins(Protocol):
+    """Has what each account logs in with at Twilio's REST API."""
+
+    async def login(self, account_sid: str) -> Login:
+        """Return an account's login, within two seconds.
+
+        Raises:
+            CredentialsUnavailable: it is not to be had at present. Never another account's.
+        """
+        ...
+
+    def refused(self, account_sid: str) -> None:
+        """Note that Twilio has refused an account's login: it may have been replaced."""
         ...
 
 

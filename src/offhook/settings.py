@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from offhook.core.account import Login
 from offhook.core.connection_uri import ESCAPE, is_postgres, problem, sqlite_file
 from offhook.core.hosts import host_name
 from offhook.core.opt_outs import WORDS, OptOuts
@@ -362,6 +363,13 @@ class Settings:
     def auth_tokens(self) -> tuple[str, ...]:
         """The tokens that may have signed a webhook, the newest first."""
         return tuple(token.get_secret_value() for token in self.auth_token)
+
+    @property
+    def login(self) -> Login:
+        """What the account logs in with at Twilio's REST API."""
+        if self.api_key:
+            return Login(self.api_key, self.api_key_secret.get_secret_value())
+        return Login(self.account_sid, next(iter(self.auth_tokens), ""))
 
     @property
     def store_file(self) -> Path | None:

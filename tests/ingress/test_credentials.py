@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from offhook.errors import CredentialsUnavailable
+from offhook.core.account import AccountCredentials
+from offhook.errors import ConfigurationError, CredentialsUnavailable
 from offhook.events import Event, Problem
 from offhook.ingress.credentials import (
     FAILED_TTL,
+    FAILING_FOR,
     KNOWN_TTL,
+    LOGIN_PATIENCE,
     MAX_LOOKUPS,
     REFRESH_AFTER,
     UNKNOWN_TTL,
@@ -19,7 +23,7 @@ from offhook.settings import Settings
 
 OWN, ANN, BOB = ("AC" + digit * 32 for digit in "012")
 
-Given = str | Sequence[str] | None
+Given = AccountCredentials | str | Sequence[str] | None
 
 
 class Source:
@@ -185,3 +189,90 @@ async def test_a_rotated_token_is_asked_for_when_the_old_one_does_not_fit() -> N
         await bench.credentials.renewed(ANN)
     assert await bench.credentials.renewed(BOB) is None  # never known
     assert source.asked == [ANN] * 4
+
+
+KEYED = AccountCredentials(["new", "old"], api_key="SK1", api_key_secret="hush")
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens", "login"),
+    [
+        ("t", ("t",), (OWN, "own")),  # a subaccount: the settings' account sends for it
+        (["new", "old"], ("new", "old"), (OWN, "own")),
+        (AccountCredentials("t"), ("t",), (ANN, "t")),
+        (AccountCredentials(["new", "old"]), ("new", "old"), (ANN, "new")),
+        (KEYED, ("new", "old"), ("SK1", "hush")),
+    ],
+)
+async def test_a_separate_account_logs_in_by_itself(
+    given: Given, tokens: tuple[str, ...], login: tuple[str, str]
+) -> None:
+    source = Source(**{ANN: given})
+    bench = Bench(source)
+    assert await bench.credentials.login(ANN) == login
+    assert await bench.credentials.find(ANN) == tokens
+    assert await bench.credentials.login(OWN) == (OWN, "own")
+    assert source.asked == [ANN]
+
+
+async def test_no_account_gets_the_login_of_another() -> None:
+    source = Source()
+    source.tokens = {ANN: KEYED, BOB: "b"}
+    bench = Bench(source)
+    with pytest.raises(CredentialsUnavailable, match="does not know"):
+        await bench.credentials.login("AC" + "9" * 32)
+    source.error = OSError()
+    with pytest.raises(CredentialsUnavailable):
+        await bench.credentials.login(ANN)
+    source.error = None
+    source.open.clear()
+    began = asyncio.create_task(bench.credentials.login(BOB))
+    await source.called(3)
+    bench.now += 2 * LOGIN_PATIENCE  # one that comes now does not wait for it any more
+    with pytest.raises(CredentialsUnavailable, match="too long"):
+        await bench.credentials.login(BOB)
+    source.open.set()
+    assert await began == (OWN, "own")
+
+
+async def test_what_twilio_refuses_is_asked_for_again_once_a_second() -> None:
+    source = Source(**{ANN: KEYED})
+    bench = Bench(source)
+    await bench.credentials.login(ANN)
+    bench.credentials.refused(ANN)
+    assert await bench.credentials.login(ANN) == ("SK1", "hush")  # asked a moment ago
+    source.tokens[ANN] = AccountCredentials("t")
+    bench.now = REFRESH_AFTER
+    for _ in range(3):
+        assert await bench.credentials.login(ANN) == (ANN, "t")
+    assert source.asked == [ANN] * 2
+
+
+async def test_the_problem_lasts_until_no_account_has_it() -> None:
+    source = Source(**{ANN: "a"})
+    source.tokens[BOB] = 7  # type: ignore[assignment]  # a mistake of the user's
+    bench = Bench(source)
+    for _ in range(2):
+        bench.now += UNKNOWN_TTL
+        with pytest.raises(CredentialsUnavailable):
+            await bench.credentials.login(BOB)
+        await bench.credentials.find(ANN)
+        bench.credentials.refused(ANN)
+    assert bench.problems == [False]
+    bench.now += FAILING_FOR  # it is not asked for any more
+    await bench.credentials.find(f"AC{'8' * 32}")
+    assert bench.problems == [False, True]
+
+
+def test_credentials_say_no_secret_and_are_whole() -> None:
+    assert "hush" not in repr(KEYED) + repr(KEYED.login(ANN))
+    assert "new" not in repr(KEYED)
+    wrong: list[dict[str, Any]] = [
+        {"auth_token": ""},
+        {"auth_token": 7},
+        {"auth_token": "t", "api_key": "SK1"},
+        {"auth_token": "t", "api_key_secret": "s"},
+    ]
+    for given in wrong:
+        with pytest.raises(ConfigurationError):
+            AccountCredentials(**given)

@@ -194,8 +194,9 @@ async def test_with_the_real_twilio_nothing_but_files_of_the_account_is_asked_fo
 ) -> None:
     async with client_of(api) as client:
         with pytest.raises(MediaNotAllowed):
-            client._place(url, ACCOUNT.account_sid)
-        assert client._place(f"https://api.twilio.com{PATH}", ACCOUNT.account_sid).headers
+            await client._place(url, ACCOUNT.account_sid)
+        place = await client._place(f"https://api.twilio.com{PATH}", ACCOUNT.account_sid)
+        assert place.headers
 
 
 async def test_the_phones_own_files_are_fetched_without_credentials() -> None:

@@ -15,6 +15,7 @@ from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import SendState
 from offhook.errors import InvalidReply, InvalidSend, SettingsError, StoreUnavailable
 from offhook.stores import on_demand
+from offhook.stores.api import SendFilter
 from offhook.twilio.simulator import Simulator
 from testing.commands import until
 from testing.spools import eventually
@@ -151,7 +152,35 @@ async def test_a_handler_writes_to_somebody_else(tmp_path: Path, kind: str) -> N
 
         app.message()(forward if kind == "async def" else forward_in_a_thread)
         async with opened(tmp_path / "offhook.db") as store:
-            await store.accept(Inbound.of(webhook("SM1", Body="hello")))
+            await store.accept(
+                Inbound.of(webhook("SM1", Body="hello", AccountSid=app.settings.account_sid))
+            )
         async with asyncio.timeout(60):
             sent = await simulator.wait_for(to=BOB)
         assert (sent.body, sent.from_) == ("hello", OURS)
+
+
+async def test_a_handler_writes_with_the_account_of_its_message(tmp_path: Path) -> None:
+    """No other account's sender is taken for it; elsewhere an account can be chosen."""
+    other = "AC" + "7" * 32
+    async with at_work(tmp_path, max_attempts=1, failure_notice="") as (app, simulator):
+        errors: asyncio.Queue[str] = asyncio.Queue()
+
+        async def forward(message: Message) -> None:
+            try:
+                await app.send(BOB, "with the settings' sender")
+            except InvalidSend as error:
+                errors.put_nowait(str(error))
+            await app.send(BOB, "no", from_=message.to, account=app.settings.account_sid)
+
+        app.message()(forward)
+        async with opened(tmp_path / "offhook.db") as store:
+            await store.accept(Inbound.of(webhook("SM1", Body="hello", AccountSid=other)))
+            async with asyncio.timeout(60):
+                assert other in await errors.get()
+                assert (await simulator.wait_for(to=BOB)).body == "no"
+            await app.send(ANN, "yes", from_=OURS, account=other, at=timedelta(hours=1))
+            with pytest.raises(InvalidSend, match="AC and 32"):
+                await app.send(ANN, "yes", account="AC7")
+            (scheduled,) = await store.find_sends(SendFilter(account=other))
+            assert (scheduled.body, scheduled.account_sid) == ("yes", other)

@@ -17,6 +17,7 @@ from offhook.core.unknown_sends import FIRST_LOOK, SECOND_LOOK, Finding
 from offhook.events import LookedUp, Problem, Topic
 from offhook.settings import Settings, UnknownSendPolicy
 from offhook.stores.api import Filter, SendOutcome, Store
+from offhook.twilio.logins import SettingsLogin
 from offhook.twilio.simulator import Simulator, Trouble
 from offhook.twilio.simulator.serving import serving
 from offhook.worker import unknown_sends
@@ -200,4 +201,6 @@ async def test_they_are_left_alone_where_it_is_set_so(tmp_path: Path) -> None:
         assert settings.unknown_sends is UnknownSendPolicy.LEAVE
         role = WorkerRole(settings, Handlers(), lambda _: None, owner="w")
         async with asyncio.timeout(60):
-            await role._look_up(store)  # it would go on until the worker ends
+            await role._look_up(
+                store, SettingsLogin(settings)
+            )  # it would go on until the worker ends

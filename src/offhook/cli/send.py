@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -51,14 +51,20 @@ def command(
     unless_reply: Annotated[
         bool, typer.Option("--unless-reply", help="Not if the person writes first.")
     ] = False,
+    account: Annotated[
+        str,
+        typer.Option(
+            metavar="SID", help="The account that sends it, instead of TWILIO_ACCOUNT_SID."
+        ),
+    ] = "",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a message that answers none, now or later.
 
     Later is up to a year ahead. The message is written to the store, and a running worker sends it.
-    Without --from, it comes from OFFHOOK_SENDER, or else from the number that the person last wrote
-    to.
+    Without --from, it comes from OFFHOOK_SENDER, or else (with --account, always) from the number
+    that the person last wrote to.
 
     [bold]Examples[/]
       offhook send +15551230001 "Your order has been shipped."
@@ -71,7 +77,16 @@ def command(
         delay = delay_of(timedelta(seconds=at), datetime.now(UTC))
         reply = Reply(body, media=media or (), content_sid=content_sid)
         send = asyncio.run(
-            _send(_settings(store), to, reply, key, delay, from_, unless_reply=unless_reply)
+            _send(
+                _settings(store),
+                to,
+                reply,
+                key=key,
+                delay=delay,
+                from_=from_,
+                unless_reply=unless_reply,
+                account=account,
+            )
         )
     except (InvalidReply, InvalidSend) as error:
         raise typer.BadParameter(str(error)) from error
@@ -100,21 +115,9 @@ def _settings(store: str | None) -> Settings:
     return settings
 
 
-async def _send(  # noqa: PLR0917 - a line of its own for each would tell no more
-    settings: Settings,
-    to: str,
-    reply: Reply,
-    key: str | None,
-    delay: float,
-    from_: str,
-    *,
-    unless_reply: bool,
-) -> Send:
+async def _send(settings: Settings, to: str, reply: Reply, **options: Any) -> Send:
     async with existing(settings) as store:
-        writer = RequestWriter(store, settings, _complain_of)
-        return await writer.write(
-            to, reply, key=key, delay=delay, from_=from_, unless_reply=unless_reply
-        )
+        return await RequestWriter(store, settings, _complain_of).write(to, reply, **options)
 
 
 def _complain_of(event: Event) -> None:

@@ -63,6 +63,9 @@ _SenderOption = Annotated[
 _ToOption = Annotated[
     str, typer.Option(metavar="NUMBER", help="Only to this number, in full, on any channel.")
 ]
+_AccountOption = Annotated[
+    str, typer.Option(metavar="SID", help="Only of this account, if several are served.")
+]
 _SinceOption = Annotated[
     float | None,
     typer.Option(parser=parse_time, metavar="TIME", help="Written at or after: 10m, 2026-11-24."),
@@ -80,6 +83,7 @@ def list_(
     code: _CodeOption = "",
     sender: _SenderOption = "",
     to: _ToOption = "",
+    account: _AccountOption = "",
     since: _SinceOption = None,
     until: _UntilOption = None,
     before: Annotated[
@@ -101,7 +105,7 @@ def list_(
       offhook sends list --state undelivered --code 63016
       offhook sends list --state pending --sender whatsapp:+15005550006 --json
     """
-    wanted = SendFilter(state, delivery, code, sender, to, since, until, before, limit)
+    wanted = SendFilter(state, delivery, code, sender, to, since, until, before, limit, account)
     records = asyncio.run(_list(settings_beside_dev(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
         return
@@ -153,6 +157,7 @@ def retry(
     code: _CodeOption = "",
     sender: _SenderOption = "",
     to: _ToOption = "",
+    account: _AccountOption = "",
     since: _SinceOption = None,
     until: _UntilOption = None,
     unknown: Annotated[
@@ -191,7 +196,9 @@ def retry(
     async def act(store: Store, id_: int) -> int | None:
         return await store.retry_send(id_, unknown=unknown)
 
-    wanted = SendFilter(state, delivery, code, sender, to, since, until, limit=NO_LIMIT)
+    wanted = SendFilter(
+        state, delivery, code, sender, to, since, until, limit=NO_LIMIT, account=account
+    )
     selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
         Operation("retry", "retried", act, _why_not, RETRIES_PER_SECOND),
@@ -211,6 +218,7 @@ def cancel(
     code: _CodeOption = "",
     sender: _SenderOption = "",
     to: _ToOption = "",
+    account: _AccountOption = "",
     since: _SinceOption = None,
     until: _UntilOption = None,
     rate: RateOption = None,
@@ -229,7 +237,9 @@ def cancel(
       offhook sends cancel --all --state undelivered --code 30003 --until 1d --yes
     """
     _check(state, SendTrigger.CANCEL, SendTrigger.DISMISS)
-    wanted = SendFilter(state, delivery, code, sender, to, since, until, limit=NO_LIMIT)
+    wanted = SendFilter(
+        state, delivery, code, sender, to, since, until, limit=NO_LIMIT, account=account
+    )
     selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
         Operation("cancel", "cancelled", _cancel, _why_not),

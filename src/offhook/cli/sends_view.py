@@ -33,6 +33,7 @@ def send_object(record: SendRecord, *, reveal: bool) -> dict[str, Any]:
         "message": record.message_id or None,
         "identity": _identity(record, reveal=reveal),
         "state": record.state,
+        "account": record.account_sid,
         "from": _address(record.sender, reveal=reveal),
         "to": _address(record.to, reveal=reveal),
         "created": when(record.created),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from offhook.core.account import Login
 from offhook.doctor.finding import Finding, Findings, fail, ok, warn
 from offhook.errors import TwilioError
 from offhook.settings import Settings
@@ -33,7 +34,7 @@ async def tokens(settings: Settings) -> Findings:
         return []  # reported by `configuration.account`
     known: list[bool] = []
     for token in settings.auth_tokens:
-        async with TwilioClient(settings, (settings.account_sid, token)) as rest:
+        async with TwilioClient(settings, Login(settings.account_sid, token)) as rest:
             try:
                 await rest.get("api", f"{API}/{settings.account_sid}.json")
             except TwilioError as error:

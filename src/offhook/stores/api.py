@@ -701,6 +701,7 @@ class SendFilter:
         code: Twilio's error code.
         sender: the number they come from, or a Messaging Service SID.
         to: the recipient, as written in the ledger.
+        account: the SID of the account that sends them.
         since, until: of when they were written.
     """
 
@@ -713,6 +714,7 @@ class SendFilter:
     until: float | None = None
     before_id: int | None = None
     limit: int = 50
+    account: str = ""
 
 
 MOST_COUNTED: Final = 1_000

@@ -3,6 +3,7 @@
 https://www.twilio.com/docs/usage/requests-to-twilio
 """
 
+import copy
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from aiohttp import ClientError, encode_basic_auth
 
+from offhook.core.account import Login
 from offhook.errors import TwilioError
 from offhook.http_session import error_text, open_session, proxy_for, request, timeouts
 from offhook.settings import Settings
@@ -31,14 +33,7 @@ _KEEP: Final = 5.0  # seconds for idle connections
 _TWILIOS: Final = re.compile(r"(https?://)api(\.(?:[a-z0-9]+\.){0,2}twilio\.com)(?::443)?")
 
 
-def credentials(settings: Settings) -> tuple[str, str]:
-    """Return the user and the password for the REST API."""
-    if settings.api_key:
-        return settings.api_key, settings.api_key_secret.get_secret_value()
-    return settings.account_sid, next(iter(settings.auth_tokens), "")
-
-
-def authorization(login: tuple[str, str]) -> dict[str, str]:
+def authorization(login: Login) -> dict[str, str]:
     """Return the header for the REST API."""
     return {"Authorization": encode_basic_auth(*login)}
 
@@ -69,23 +64,25 @@ class TwilioClient:
 
     Args:
         settings: `twilio_api` and the account's credentials.
-        auth: other credentials than the settings'.
+        login: another than the settings'.
 
     Attributes:
         account_sid: of the settings.
         answered_at: the time of the last response by Twilio's clock, as its header has it.
     """
 
-    def __init__(self, settings: Settings, auth: tuple[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings, login: Login | None = None) -> None:
         self._api = settings.twilio_api
         self.account_sid = settings.account_sid
         self.answered_at = ""
-        self._session = open_session(
-            TIMEOUT,
-            keep=_KEEP,
-            proxy=proxy_for(settings.twilio_api),
-            headers=authorization(auth or credentials(settings)) | {"Accept": "application/json"},
-        )
+        self._headers = _headers(login or settings.login)
+        self._session = open_session(TIMEOUT, keep=_KEEP, proxy=proxy_for(settings.twilio_api))
+
+    def logged_in(self, login: Login) -> Self:
+        """Return a client with another login, over the connections of this one."""
+        other = copy.copy(self)
+        other._headers = _headers(login)  # noqa: SLF001 - of the same class
+        return other
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,8 +102,10 @@ class TwilioClient:
 
     async def post_json(self, product: str, path: str, content: object) -> Mapping[str, Any]:
         """Update one of the few resources that take JSON."""
-        url, headers = f"{host_of(self._api, product)}{path}", {"Content-Type": "application/json"}
-        return await self._ask("POST", url, data=json.dumps(content), headers=headers)
+        url, json_ = f"{host_of(self._api, product)}{path}", {"Content-Type": "application/json"}
+        return await self._ask(
+            "POST", url, data=json.dumps(content), headers={**self._headers, **json_}
+        )
 
     async def all(
         self, product: str, path: str, key: str, **query: str
@@ -132,6 +131,7 @@ class TwilioClient:
 
     async def _ask(self, method: str, url: str, **given: Any) -> Mapping[str, Any]:
         try:
+            given = {"headers": self._headers, **given}
             response = await request(self._session, method, url, most=_LONGEST_PAGE, **given)
         except (ClientError, TimeoutError) as error:
             where = urlsplit(url).netloc
@@ -145,6 +145,10 @@ class TwilioClient:
         if code:
             text = f"{text} (Twilio's error {code})"
         raise TwilioError(text, code=code, status=status)
+
+
+def _headers(login: Login) -> dict[str, str]:
+    return authorization(login) | {"Accept": "application/json"}
 
 
 def _next_page(answer: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "14103": "The message has no text or more than 1,600 characters. Check its length.",
         "14107": "More than 30 replies went to this number in 30 seconds: two bots may be talking.",
         "20003": "Twilio rejected these credentials. Check TWILIO_ACCOUNT_SID and "
-        "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_KEY_SECRET.",
+        "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_KEY_SECRET; of another account, what "
+        "@app.credentials returns.",
         "20404": "Twilio does not know this account. Check TWILIO_ACCOUNT_SID and "
         "OFFHOOK_TWILIO_API.",
         "20429": "Twilio limits the rate of requests; the message was not sent.",

@@ -17,6 +17,7 @@ from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
 from offhook.errors import (
+    CredentialsUnavailable,
     MediaDenied,
     MediaError,
     MediaGone,
@@ -25,8 +26,10 @@ from offhook.errors import (
     MediaUnavailable,
 )
 from offhook.http_session import error_text, open_session, proxy_for, timeouts
+from offhook.ports import Logins
 from offhook.settings import Settings
-from offhook.twilio.client import authorization, credentials, is_twilios
+from offhook.twilio.client import authorization, is_twilios
+from offhook.twilio.logins import SettingsLogin
 from offhook.twilio.partial_file import PartialFile
 
 T = TypeVar("T")
@@ -72,13 +75,20 @@ class MediaClient:
 
     Args:
         settings: `twilio_api` and the account's credentials.
+        logins: of all accounts; None for the settings'.
         pauses: seconds before each further try after a 404.
     """
 
-    def __init__(self, settings: Settings, *, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        logins: Logins | None = None,
+        *,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
         self._api = settings.twilio_api
         self._is_twilios = is_twilios(self._api)
-        self._authorization = authorization(credentials(settings))
+        self._logins = logins or SettingsLogin(settings)
         self._pauses = pauses
         self._session = open_session(TIMEOUT, keep=_KEEP)
 
@@ -91,7 +101,7 @@ class MediaClient:
                 content += chunk
             return bytes(content)
 
-        return await self._get(self._place(url, account_sid), read)
+        return await self._get(await self._place(url, account_sid), read)
 
     async def save(self, url: str, account_sid: str, path: Path, max_bytes: int) -> None:
         """Write a file of at most so many bytes to the disk: all of it, or nothing.
@@ -106,11 +116,11 @@ class MediaClient:
                     await file.write(chunk)
 
         PartialFile.check(path)
-        await self._get(self._place(url, account_sid), write)
+        await self._get(await self._place(url, account_sid), write)
 
     async def delete(self, url: str, account_sid: str) -> None:
         """Delete a file at Twilio. One that is gone is no error."""
-        place = self._place(url, account_sid)
+        place = await self._place(url, account_sid)
         if not place.headers:  # under `offhook dev`, the phone's own
             return
 
@@ -127,16 +137,17 @@ class MediaClient:
         """Close the connections."""
         await self._session.close()
 
-    def _place(self, url: str, account_sid: str) -> _Place:
+    async def _place(self, url: str, account_sid: str) -> _Place:
         """Return where a file is, if credentials may be sent there.
 
         Raises:
             MediaNotAllowed: they may not.
+            MediaUnavailable: the account's credentials are not to be had at present.
         """
         for base in (self._api, *((_DEFAULT_API,) if self._is_twilios else ())):
             match = _PATH.fullmatch(url.removeprefix(base)) if url.startswith(base) else None
             if match is not None and match["account"] == account_sid:
-                return _Place(url, self._authorization)
+                return _Place(url, await self._authorization(account_sid))
         if not self._is_twilios and url.startswith(f"{self._api}{_PHONE}"):
             return _Place(url, {})
         raise MediaNotAllowed(
@@ -144,6 +155,12 @@ class MediaClient:
             "no credentials were sent: a file is at OFFHOOK_TWILIO_API, under the AccountSid of "
             "its message. Fetch other URLs yourself, without credentials"
         )
+
+    async def _authorization(self, account_sid: str) -> Mapping[str, str]:
+        try:
+            return authorization(await self._logins.login(account_sid))
+        except CredentialsUnavailable as error:
+            raise MediaUnavailable(f"the file was not fetched, try again: {error}") from error
 
     async def _get(self, place: _Place, take: Callable[[ClientResponse], Awaitable[T]]) -> T:
         return await self._unless_early(lambda: self._follow(place, take))
@@ -223,6 +240,7 @@ def _check(response: ClientResponse, *, is_twilios: bool) -> None:
     if status in _DENIALS and is_twilios:
         raise MediaDenied(
             f"Twilio refused the credentials ({status}). Check TWILIO_ACCOUNT_SID and "
-            "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_KEY_SECRET"
+            "TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_KEY_SECRET; of another account, "
+            "what @app.credentials returns"
         )
     raise MediaUnavailable(f"the file was not fetched, try again: the answer was {status}")

@@ -27,6 +27,7 @@ from offhook.clock import elapsed
 from offhook.core.backoff import CAP, delay
 from offhook.core.cost import Cost
 from offhook.core.lifecycle import SendTrigger
+from offhook.errors import CredentialsUnavailable
 from offhook.http_session import (
     Response,
     StaleConnectionError,
@@ -36,10 +37,12 @@ from offhook.http_session import (
     request,
     timeouts,
 )
+from offhook.ports import Logins
 from offhook.settings import Settings
 from offhook.stores.api import Draft, SendClaim, SendOutcome
-from offhook.twilio.client import authorization, credentials
+from offhook.twilio.client import authorization
 from offhook.twilio.error_codes import DAILY_LIMITS, meaning
+from offhook.twilio.logins import SettingsLogin
 from offhook.twilio.responses import code_of, cost_of, object_of, sid_of, status_of, text_of
 
 # Seconds. Without a connection after 5 s, the send can be repeated without a risk. The timeout for
@@ -86,6 +89,7 @@ class TwilioSender:
 
     Args:
         settings: `twilio_api` and the account's credentials.
+        logins: of all accounts; None for the settings'.
         status_callback: makes the URL for the status callbacks of a send, from the ledger's id of
             it and the account that sends it; None for no callbacks.
         jitter: draws from [0, 1).
@@ -94,11 +98,13 @@ class TwilioSender:
     def __init__(
         self,
         settings: Settings,
+        logins: Logins | None = None,
         *,
         status_callback: Callable[[int, str], str] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._base = settings.twilio_api
+        self._logins = logins or SettingsLogin(settings)
         self._status_callback = status_callback
         self._jitter = jitter
         self._session = open_session(
@@ -106,15 +112,16 @@ class TwilioSender:
             keep=_KEEP,
             most=MAX_CONNECTIONS,
             proxy=proxy_for(settings.twilio_api),
-            headers=authorization(credentials(settings)) | {"Accept": "application/json"},
+            headers={"Accept": "application/json"},
         )
 
     async def send(self, claim: SendClaim) -> SendOutcome:
         """Ask Twilio once to send a message; return the outcome, as far as it is known.
 
-        Raises nothing. POSTPONE, until `MAX_TRIES`: no connection, a 429, or refused credentials,
-        with which nothing was sent; the pauses are longer while a daily limit lasts. REFUSE: any
-        other 3xx or 4xx. LOSE: no answer, half an answer or a 5xx, for Twilio may have the message.
+        Raises nothing. POSTPONE, until `MAX_TRIES`: no connection, a 429, or credentials that are
+        refused or not to be had, so nothing was sent; the pauses are longer while a daily limit
+        lasts. REFUSE: any other 3xx or 4xx. LOSE: no answer, half an answer or a 5xx, for Twilio
+        may have the message.
         """
         outcome = await self._send(claim)
         if outcome.trigger is SendTrigger.LOSE:  # it may turn out to have been sent
@@ -122,22 +129,19 @@ class TwilioSender:
         return outcome
 
     async def _send(self, claim: SendClaim) -> SendOutcome:
+        account = claim.draft.account_sid
         try:
             url, form = self._url(claim), self._form(claim)
+            headers = authorization(await self._logins.login(account))
+        except CredentialsUnavailable as error:
+            text = f"the credentials of {account} can't be had at present: {error}"
+            return self._postponed(claim.tries, text)
         except Exception as error:  # noqa: BLE001 - the contract: raises nothing
             return SendOutcome(SendTrigger.REFUSE, error=f"cannot be sent: {error_text(error)}")
         try:
-            response = await request(self._session, "POST", url, data=form)
-        except _NOT_CONNECTED as error:
-            return self._postponed(claim.tries, f"Twilio was not reached: {error_text(error)}")
+            response = await request(self._session, "POST", url, data=form, headers=headers)
         except Exception as error:  # noqa: BLE001 - the request may have been sent
-            if form.is_late:
-                return SendOutcome(
-                    SendTrigger.POSTPONE, error="this process was suspended for too long"
-                )
-            if not form.has_begun:  # a proxy broke off before there was a tunnel
-                return self._postponed(claim.tries, f"Twilio was not reached: {error_text(error)}")
-            return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {error_text(error)}")
+            return self._failed(claim, form, error)
         return self._outcome(claim, response)
 
     async def close(self) -> None:
@@ -158,6 +162,16 @@ class TwilioSender:
             return ""
         return self._status_callback(claim.id, claim.draft.account_sid)
 
+    def _failed(self, claim: SendClaim, form: "_Form", error: Exception) -> SendOutcome:
+        """Return the outcome of a request without an answer."""
+        if form.is_late and not isinstance(error, _NOT_CONNECTED):
+            text = "this process was suspended for too long"
+            return SendOutcome(SendTrigger.POSTPONE, error=text)
+        # Without a beginning, a proxy broke off before there was a tunnel.
+        if isinstance(error, _NOT_CONNECTED) or not form.has_begun:
+            return self._postponed(claim.tries, f"Twilio was not reached: {error_text(error)}")
+        return SendOutcome(SendTrigger.LOSE, error=f"no answer was read: {error_text(error)}")
+
     def _outcome(self, claim: SendClaim, response: Response) -> SendOutcome:
         status, answer = response.status, object_of(response.content)
         sid, code = sid_of(answer), code_of(answer)
@@ -168,7 +182,8 @@ class TwilioSender:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return self._postponed(claim.tries, error, code, _retry_after(response.headers))
         if _concerns_credentials(status, code):
-            return self._postponed(claim.tries, error, code)
+            self._logins.refused(claim.draft.account_sid)
+            return self._postponed(claim.tries, f"{error} ({claim.draft.account_sid})", code)
         if status in _OK:
             return SendOutcome(SendTrigger.LOSE, error=f"Twilio's answer {status} was not readable")
         if status in _REFUSALS:

@@ -6,10 +6,12 @@ https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource
 import asyncio
 from typing import Final
 
-from offhook.errors import TwilioError
+from offhook.errors import CredentialsUnavailable, TwilioError
 from offhook.events import Observer, Problem, Topic
+from offhook.ports import Logins
 from offhook.settings import Settings
 from offhook.twilio.client import TwilioClient
+from offhook.twilio.logins import SettingsLogin
 
 PATH: Final = "/v2/Indicators/Typing.json"
 CHANNEL: Final = "whatsapp"
@@ -25,23 +27,27 @@ _MOST: Final = 100  # requests at once; beyond, none is made
 class TypingIndicator:
     """Shows typing indicators: in the background, once each, and without raising anything.
 
-    Twilio marks the message as read. The first failure is reported, and no other.
+    Twilio marks the message as read. The first failure of each account is reported, and no other.
 
     Args:
         settings: `twilio_api` and the account's credentials.
-        observer: called with the first failure.
+        observer: called with the first failures.
+        logins: of all accounts; None for the settings'.
     """
 
-    def __init__(self, settings: Settings, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, observer: Observer, logins: Logins | None = None
+    ) -> None:
         self._client = TwilioClient(settings)
+        self._logins = logins or SettingsLogin(settings)
         self._observer = observer
-        self._reported = False
+        self._reported: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def show(self, message_sid: str) -> None:
+    def show(self, message_sid: str, account_sid: str) -> None:
         """Show one to the sender of a WhatsApp message. On the event loop; never waits."""
         if len(self._tasks) < _MOST:
-            task = asyncio.create_task(self._show(message_sid))
+            task = asyncio.create_task(self._show(message_sid, account_sid))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -52,11 +58,12 @@ class TypingIndicator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.__aexit__()
 
-    async def _show(self, message_sid: str) -> None:
+    async def _show(self, message_sid: str, account_sid: str) -> None:
         fields = {"messageId": message_sid, "channel": CHANNEL}
         try:
-            await self._client.post("messaging", PATH, fields)
-        except TwilioError as error:
-            if not self._reported:
-                self._reported = True
+            client = self._client.logged_in(await self._logins.login(account_sid))
+            await client.post("messaging", PATH, fields)
+        except (CredentialsUnavailable, TwilioError) as error:
+            if account_sid not in self._reported:
+                self._reported.add(account_sid)
                 self._observer(Problem(Topic.TYPING, f"a typing indicator was not shown: {error}"))

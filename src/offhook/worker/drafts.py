@@ -42,7 +42,7 @@ class ReturnAddress:
             case Overdue():
                 ours, theirs = origin.recipient, origin.sender
         account_sid = origin.account_sid or settings.account_sid
-        return cls(account_sid, folded(ours), folded(theirs), settings.sender)
+        return cls(account_sid, folded(ours), folded(theirs), sender_of(account_sid, settings))
 
     def sender_to(self, to: str) -> str:
         """Return the sender of a message to `to`.
@@ -55,6 +55,15 @@ class ReturnAddress:
         candidates = [sender for sender in (self.configured, self.ours) if sender]
         fitting = (sender for sender in candidates if channel_of(sender) == channel_of(to))
         return next(fitting, self.configured or self.ours)
+
+
+def sender_of(account_sid: str, settings: Settings) -> str:
+    """Return the sender that is configured for an account; empty for none.
+
+    A number or Messaging Service belongs to one account: Twilio refuses it in the name of another,
+    also of a subaccount (https://www.twilio.com/docs/api/errors/21660).
+    """
+    return settings.sender if account_sid == settings.account_sid else ""
 
 
 def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draft, ...]:

@@ -108,7 +108,7 @@ class Handlers:
     """The handlers of an app, in the order of their registration. The first that matches is run.
 
     Attributes:
-        credentials: finds the auth tokens of an account; None for those of the settings.
+        credentials: finds the credentials of an account; None for those of the settings.
     """
 
     def __init__(self) -> None:
@@ -147,10 +147,10 @@ class Handlers:
         self._opt_outs.append(_handler(function, Message, **options))
 
     def set_credentials(self, function: Lookup) -> None:
-        """Register the function that finds the auth tokens of an account.
+        """Register the function that finds the credentials of an account.
 
         Args:
-            function: `async def`; receives the account SID, returns a token, several, or None.
+            function: see `ingress.credentials.Lookup`.
 
         Raises:
             HandlerError: it is not async, or there is one already.

@@ -13,7 +13,7 @@ from offhook.errors import OffhookError, StoreBroken
 from offhook.events import Observer, Problem, Topic
 from offhook.http_session import proxy_for
 from offhook.ingress.credentials import Credentials
-from offhook.ports import SenderLimit
+from offhook.ports import Logins, SenderLimit
 from offhook.settings import Settings, UnknownSendPolicy
 from offhook.stores import store_of
 from offhook.stores.api import Store
@@ -97,8 +97,8 @@ class WorkerRole:
             self._broken = False
             self._observer(Problem(Topic.STORE_BROKEN, "the store is back", resolved=True))
         limit = open_sender_limit(self._settings, self._observer)
-        twilio = _Twilio.of(self._settings, self._observer)
         credentials = Credentials(self._settings, self._handlers.credentials, self._observer)
+        twilio = _Twilio.of(self._settings, self._observer, credentials)
         try:
             with self._lend(store):
                 await self._serve(store, twilio, credentials, limit, stop)
@@ -169,7 +169,7 @@ class WorkerRole:
                 working = group.create_task(worker.run())
                 group.create_task(replies.run())
                 group.create_task(maintenance.run())
-                looking_up = group.create_task(self._look_up(store))
+                looking_up = group.create_task(self._look_up(store, credentials))
                 await stop.wait()
                 looking_up.cancel()
                 if sorter is not None:
@@ -190,9 +190,9 @@ class WorkerRole:
         finally:
             await store.leave()
 
-    async def _look_up(self, store: Store) -> None:
+    async def _look_up(self, store: Store, logins: Logins) -> None:
         if self._settings.unknown_sends is UnknownSendPolicy.ASK:
-            await UnknownSends(store, self._settings, self._observer).run()
+            await UnknownSends(store, self._settings, self._observer, logins).run()
 
 
 class _Twilio(NamedTuple):
@@ -203,11 +203,11 @@ class _Twilio(NamedTuple):
     media: MediaClient
 
     @classmethod
-    def of(cls, settings: Settings, observer: Observer) -> Self:
+    def of(cls, settings: Settings, observer: Observer, logins: Logins) -> Self:
         return cls(
-            TwilioSender(settings, status_callback=status_callback(settings)),
-            TypingIndicator(settings, observer),
-            MediaClient(settings),
+            TwilioSender(settings, logins, status_callback=status_callback(settings)),
+            TypingIndicator(settings, observer, logins),
+            MediaClient(settings, logins),
         )
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ from offhook.settings import Settings, TypingPolicy
 from offhook.stores.api import Claim, Draft, Settlement, Store, TurnFilter
 from offhook.stores.availability import StoreWatch
 from offhook.twilio.error_codes import known_code
+from offhook.worker.current_account import CURRENT_ACCOUNT
 from offhook.worker.drafts import ReturnAddress, drafts_of
 from offhook.worker.executor import ThreadExecutor
 from offhook.worker.handler_calls import HandlerCalls
@@ -245,6 +246,7 @@ class Run:
             self._give_methods(subject, self._calls)
         loop = self._tools.loop
         self._task, self._can_lapse = asyncio.current_task(loop), handler.is_async
+        CURRENT_ACCOUNT.set(subject.account_sid)
         timer = loop.call_later(terms.timeout, self._time_out, terms)
         try:
             result = await self._call(handler, subject, self._calls)
@@ -261,7 +263,7 @@ class Run:
         """Have a message's methods work, through these calls."""
         tools = self._tools
         address = ReturnAddress.of(message, tools.settings)
-        typing = RunTyping(tools.typing, calls, message.sid, message.channel)
+        typing = RunTyping(tools.typing, calls, message)
         if tools.settings.typing is TypingPolicy.AUTO and not message.opt_out:
             typing.show("")
         replier = LedgerReplier(tools.store, self.claim, address, calls, tools.observer)

@@ -1,5 +1,6 @@
 """Write sends that answer no message: those of `Offhook.send`, and what status handlers return."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,10 +15,12 @@ from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
 from offhook.stores.api import Claim, Filter, SendRequest, Store
 from offhook.stores.availability import StoreWatch
-from offhook.worker.drafts import ReturnAddress, drafts_of
+from offhook.worker.drafts import ReturnAddress, drafts_of, sender_of
 
 LONGEST: Final = timedelta(days=366)
 """How far ahead a send may be scheduled."""
+
+_ACCOUNT_SID: Final = re.compile("(?:AC[0-9a-fA-F]{32})?")
 
 # What the identities of sends begin with that a status handler has returned.
 _RETURNED: Final = "status"
@@ -59,6 +62,17 @@ def _address(address: object, name: str) -> str:
     return folded(address.strip())
 
 
+def _account(account: object) -> str:
+    """Return the SID of an account, or nothing.
+
+    Raises:
+        InvalidSend: it is none.
+    """
+    if not isinstance(account, str) or not _ACCOUNT_SID.fullmatch(account):
+        raise InvalidSend("account is the SID of an account: AC and 32 hexadecimal digits")
+    return account
+
+
 class RequestWriter:
     """Writes sends that answer no message.
 
@@ -82,6 +96,7 @@ class RequestWriter:
         delay: float,
         from_: str,
         unless_reply: bool,
+        account: str = "",
     ) -> Send:
         """Write what a call of `Offhook.send` asks for; see there."""
         if key is not None and (not isinstance(key, str) or not key or well_formed(key) != key):
@@ -90,7 +105,7 @@ class RequestWriter:
             raise InvalidSend("to is empty: give the number to send to")
         request = await self._request(
             replace(reply, to=_address(to, "to")),
-            self._settings.account_sid,
+            _account(account) or self._settings.account_sid,
             "send:0" if key is None else f"key:{key}",
             from_=_address(from_, "from_"),
         )
@@ -145,12 +160,16 @@ class RequestWriter:
         to = folded(reply.to)
         fixed = "" if from_.startswith("MG") else from_
         ours = ours or fixed or await self._last_written_to(account_sid, to)
-        address = ReturnAddress(account_sid, ours, to, self._settings.sender)
+        configured = sender_of(account_sid, self._settings)
+        address = ReturnAddress(account_sid, ours, to, configured)
         sender = from_ or address.sender_to(to)
         if not (to and sender):
+            remedy = "Set OFFHOOK_SENDER, or say which (from_, --from)"
+            if account_sid != self._settings.account_sid:
+                remedy = f"Say which of {account_sid} (from_, --from), or another account"
             raise InvalidSend(
                 "there is no number to send from: this person has written to none that is known "
-                "here. Set OFFHOOK_SENDER, or say which (from_, --from)"
+                f"here. {remedy}"
             )
         drafts = drafts_of(reply, identity, address)
         return SendRequest(

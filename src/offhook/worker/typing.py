@@ -4,6 +4,7 @@ import time
 from typing import Protocol
 
 from offhook.core.calls import Call
+from offhook.core.messages import InboundMessage
 from offhook.twilio.typing_indicator import CHANNEL, LASTS
 from offhook.worker.handler_calls import HandlerCalls
 
@@ -11,7 +12,7 @@ from offhook.worker.handler_calls import HandlerCalls
 class Indicator(Protocol):
     """Shows typing indicators."""
 
-    def show(self, message_sid: str) -> None:
+    def show(self, message_sid: str, account_sid: str) -> None:
         """Show one to the sender of a WhatsApp message. Never waits, and raises nothing."""
         ...
 
@@ -22,16 +23,15 @@ class RunTyping:
     Args:
         indicator: of the running event loop; None where there is no Twilio.
         calls: of the run.
-        message_sid: of the message.
-        channel: of the message.
+        message: the message.
     """
 
     def __init__(
-        self, indicator: Indicator | None, calls: HandlerCalls, message_sid: str, channel: str
+        self, indicator: Indicator | None, calls: HandlerCalls, message: InboundMessage
     ) -> None:
-        self._indicator = indicator if channel == CHANNEL else None
+        self._indicator = indicator if message.channel == CHANNEL else None
         self._calls = calls
-        self._message_sid = message_sid
+        self._message = message
         self._lasts_until = 0.0
 
     def show(self, where: str) -> Call[None]:
@@ -44,4 +44,4 @@ class RunTyping:
         now = time.monotonic()
         if self._indicator is not None and now >= self._lasts_until:
             self._lasts_until = now + LASTS
-            self._indicator.show(self._message_sid)
+            self._indicator.show(self._message.sid, self._message.account_sid)

@@ -1,18 +1,21 @@
 """Look up, in Twilio's message list, sends whose outcome is unknown."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
 from offhook.core.lifecycle import Delivery, SendTrigger, reported_trigger
 from offhook.core.unknown_sends import Finding, Listed, Verdict, look_up, unanswered
-from offhook.errors import StoreUnavailable, TwilioError
-from offhook.events import Incident, LookedUp, Observer, Topic
+from offhook.errors import CredentialsUnavailable, StoreUnavailable, TwilioError
+from offhook.events import Incidents, LookedUp, Observer, Topic
 from offhook.observe.redaction import mask_numbers
+from offhook.ports import Logins
 from offhook.settings import Settings
 from offhook.stores.api import Inquiry, Store
 from offhook.twilio.client import TwilioClient
+from offhook.twilio.logins import SettingsLogin
 from offhook.twilio.message_list import list_messages
 
 _EVERY: Final = 5.0  # seconds between two looks for what is due
@@ -24,6 +27,9 @@ _PAUSE: Final = 0.5
 _AFTER_FAILURE: Final = 30.0  # seconds; a Twilio that is down is not asked for one after another
 
 _LONGEST: Final = 120.0  # seconds for all pages of a list
+
+_HEARD_OF: Final = 7200.0
+"""Seconds; the longest pause between two looks for a send is an hour."""
 
 _CLIENT_ERROR: Final = range(400, 500)
 
@@ -39,14 +45,21 @@ class UnknownSends:
     Args:
         store: open; has the ledger.
         settings: the REST API's address and credentials are used.
+        logins: of all accounts; None for the settings'.
         observer: called with every verdict, and when Twilio's list can't be read.
     """
 
-    def __init__(self, store: Store, settings: Settings, observer: Observer) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, observer: Observer, logins: Logins | None = None
+    ) -> None:
         self._store = store
         self._settings = settings
         self._observer = observer
-        self._incident = Incident(observer, Topic.MESSAGE_LIST)
+        self._logins = logins or SettingsLogin(settings)
+        self._limited: dict[str, float] = {}
+        self._incidents = Incidents(
+            observer, Topic.MESSAGE_LIST, lasting=_HEARD_OF, clock=time.monotonic
+        )
 
     async def run(self) -> None:
         """Look up what is due, until it is cancelled. What was under way is looked up later."""
@@ -72,17 +85,39 @@ class UnknownSends:
 
     async def _look_up(self, client: TwilioClient, inquiry: Inquiry) -> bool:
         """Look up the sends to one person; return whether Twilio can be asked for the next."""
+        account = inquiry.account_sid
+        if self._limited.get(account, 0.0) > time.monotonic():
+            await self._settle(inquiry, unanswered(inquiry.sends))
+            return True
         try:
             async with asyncio.timeout(_LONGEST):
-                listed = await _listed(client, inquiry)
-        except (TwilioError, TimeoutError) as error:
+                login = await self._logins.login(account)
+                listed = await _listed(client.logged_in(login), inquiry)
+        except (CredentialsUnavailable, TwilioError, TimeoutError) as error:
             reason = mask_numbers(str(error)) or "it took too long"
-            self._incident.begin(f"Twilio's message list can't be read: {reason}")
+            text = f"Twilio's message list of {account} can't be read: {reason}"
+            self._incidents.begin(account, text)
             await self._settle(inquiry, unanswered(inquiry.sends))
-            return isinstance(error, TwilioError) and _concerns_one(error)
-        self._incident.end("Twilio's message list can be read again")
+            return self._concerns_one(error, account)
+        self._incidents.end(account, "Twilio's message list can be read again")
         await self._settle(inquiry, await self._judge(inquiry, listed))
         return True
+
+    def _concerns_one(self, error: Exception, account_sid: str) -> bool:
+        """Return whether this list can't be had, and others may."""
+        match error:
+            case CredentialsUnavailable():
+                return True
+            case TwilioError(status=HTTPStatus.UNAUTHORIZED):
+                self._logins.refused(account_sid)
+                return True
+            case TwilioError(status=HTTPStatus.TOO_MANY_REQUESTS):
+                self._limited[account_sid] = time.monotonic() + _AFTER_FAILURE
+                return True
+            case TwilioError(status=status):
+                return status in _CLIENT_ERROR
+            case _:
+                return False
 
     async def _judge(self, inquiry: Inquiry, listed: Sequence[Listed] | None) -> Sequence[Verdict]:
         if listed is None:
@@ -127,8 +162,3 @@ async def _listed(client: TwilioClient, inquiry: Inquiry) -> Sequence[Listed] | 
             return None
         listed += messages
     return listed if inquiry.recipients else None
-
-
-def _concerns_one(error: TwilioError) -> bool:
-    """Return whether Twilio has refused this list, and may give others."""
-    return error.status in _CLIENT_ERROR and error.status != HTTPStatus.TOO_MANY_REQUESTS

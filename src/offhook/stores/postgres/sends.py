@@ -20,6 +20,7 @@ async def find(connection: Connection, wanted: SendFilter) -> Sequence[SendRecor
         "error_code = {}": storable(wanted.code) or None,
         "sender = {}": storable(wanted.sender) or None,
         "recipient = {}": storable(wanted.to) or None,
+        "account_sid = {}": storable(wanted.account) or None,
         f"created >= {MOMENT}": wanted.since,
         f"created < {MOMENT}": wanted.until,
         "id < {}": wanted.before_id,

@@ -25,6 +25,7 @@ def find(connection: sqlite3.Connection, wanted: SendFilter, ahead: int) -> Sequ
         "error_code = ?": wanted.code or None,
         "sender = ?": well_formed(wanted.sender) or None,
         "recipient = ?": well_formed(wanted.to) or None,
+        "account_sid = ?": well_formed(wanted.account) or None,
         "created >= ?": moment_of(wanted.since, ahead),
         "created < ?": moment_of(wanted.until, ahead),
         "id < ?": wanted.before_id,

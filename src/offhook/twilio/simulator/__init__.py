@@ -17,6 +17,7 @@ from offhook.twilio.simulator.log import (
 from offhook.twilio.simulator.media import File
 from offhook.twilio.simulator.payloads import Text, inbound
 from offhook.twilio.simulator.simulator import Simulator
+from offhook.twilio.simulator.together import served_together
 from offhook.twilio.simulator.twiml import Said
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "WebhookClient",
     "WebhookResponse",
     "inbound",
+    "served_together",
 ]

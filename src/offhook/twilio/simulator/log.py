@@ -135,6 +135,7 @@ class RestCall:
         answer: the body of the response, as JSON.
         lost: the connection was broken before the response was read.
         seconds: until the response.
+        user: the account or the API key that it was authenticated as.
     """
 
     path: str
@@ -146,6 +147,7 @@ class RestCall:
     answer: str = field(repr=False)
     lost: bool
     seconds: float
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

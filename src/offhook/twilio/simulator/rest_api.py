@@ -38,6 +38,7 @@ from offhook.twilio.simulator.rest_errors import (
     Authentication,
     RestError,
     form_of,
+    user_of,
 )
 
 _MESSAGE_SID: Final = re.compile("(?:SM|MM)[0-9a-f]{32}")
@@ -77,6 +78,7 @@ class RestApi:
         self._messaging.history.record(
             RestCall(
                 path=request.url.path,
+                user=user_of(request),
                 params=form.fields,
                 sid=outbound.sid if outbound else "",
                 to=form.get("To"),

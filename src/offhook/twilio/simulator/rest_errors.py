@@ -36,7 +36,7 @@ UNAUTHENTICATED: Final = RestError(20003, "Authenticate", 401)
 
 
 class Authentication:
-    """HTTP Basic authentication with a token of the account.
+    """HTTP Basic authentication with a token of the account, or with an API key.
 
     A secondary token is accepted like the primary one, and signs nothing until it is promoted.
     https://www.twilio.com/docs/iam/api/authtoken-secondary
@@ -45,17 +45,29 @@ class Authentication:
     def __init__(self, account_sid: str, *tokens: str) -> None:
         self.account_sid = account_sid
         self.tokens = tokens
+        self.api_keys: dict[str, str] = {}
 
     def refused(self, request: Request) -> RestError | None:
         """Return the error for an unauthorized request; None if it is authorized."""
         given = request.headers.get("Authorization", "").encode("latin-1")
-        if not any(hmac.compare_digest(given, self._basic(token)) for token in self.tokens):
+        logins = [*((self.account_sid, token) for token in self.tokens), *self.api_keys.items()]
+        if not any(hmac.compare_digest(given, _basic(*login)) for login in logins):
             return UNAUTHENTICATED
         named = request.path_params.get("account", self.account_sid)
         return None if named == self.account_sid else NOT_FOUND
 
-    def _basic(self, token: str) -> bytes:
-        return b"Basic " + base64.b64encode(f"{self.account_sid}:{token}".encode())
+
+def user_of(request: Request) -> str:
+    """Return the user that a request says it is from; empty if none can be read."""
+    _, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    try:
+        return base64.b64decode(encoded, validate=True).decode().partition(":")[0]
+    except ValueError:
+        return ""
+
+
+def _basic(user: str, password: str) -> bytes:
+    return b"Basic " + base64.b64encode(f"{user}:{password}".encode())
 
 
 def form_of(body: bytes) -> Form:

@@ -121,6 +121,20 @@ class Simulator:
     def fallback_url(self, url: str) -> None:
         self._set("sms_fallback_url", "fallback_url", url)
 
+    def add_api_key(self) -> tuple[str, str]:
+        """Make an API key, which the REST API accepts; return its SID and its secret."""
+        sid, secret = self._messaging.sid("SK"), made_up_credentials().auth_token
+        self._auth.api_keys[sid] = secret
+        return sid, secret
+
+    def revoke_api_key(self, sid: str) -> None:
+        """Have the REST API refuse an API key from now on."""
+        del self._auth.api_keys[sid]
+
+    def has_user(self, user: str) -> bool:
+        """Return whether a user of the REST API is this account, or one of its API keys."""
+        return user == self.account.sid or user in self._auth.api_keys
+
     def promote(self) -> None:
         """Replace the primary token with the secondary one, which signs from now on."""
         self._auth.tokens = self._auth.tokens[1:]

@@ -30,10 +30,13 @@ from offhook.dev.phone.timeline import timeline
 from offhook.errors import ConfigurationError
 from offhook.events import Handled, Sent, Started
 from offhook.stores import open_store
+from offhook.stores.api import Settlement
 from offhook.twilio.simulator import Delivered, RestCall, Texted
 from offhook.twilio.simulator.delivery import Request
 from offhook.twilio.simulator.payloads import Text, inbound
 from testing.plain_http import PlainAsyncClient
+from testing.stores import claim_one, opened
+from testing.stores import inbound as stored
 from testing.twilio.helpers import Webhook
 from testing.twilio.line import CREDENTIALS, on_the_line
 
@@ -294,3 +297,22 @@ async def test_an_attachment_is_fetched_without_a_cookie_and_cannot_be_a_page() 
             assert (await bot.get(f"http://{HOST}/phone/media/guess/b.html")).status_code == 404
             away = await bot.get(kept.json()["url"], headers={"X-Forwarded-For": "192.0.2.7"})
             assert away.status_code == 404
+
+
+async def test_a_selected_message_shows_the_state_of_its_conversation(tmp_path: Path) -> None:
+    async with on_the_line() as (sim, _), opened(tmp_path / "offhook.db") as store:
+        phone = Phone(sim, store, url=f"http://{HOST}", token="t")
+        transport = httpx2.ASGITransport(phone.app, client=("127.0.0.1", 50_000))
+        async with (
+            phone.listening(),
+            PlainAsyncClient(transport=transport, base_url=f"http://{HOST}") as client,
+        ):
+            sent = await sim.text("hello")
+            await store.accept(stored(sent.sid, "lane"))
+            run = await claim_one(store)
+            state = b'{"step":"age","name":"<Ann>"}'
+            await store.settle(run, Settlement(Trigger.COMPLETE, state=state))
+            await client.get("/phone?token=t")
+            line = await client.get(f"/phone/lines/{sent.sid}")
+            assert "&#34;age&#34;" in line.text
+            assert "&#34;&lt;Ann&gt;&#34;" in line.text

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from offhook.dev.phone.bubbles import Bubble, Conversation, Incoming, Outgoing
 from offhook.dev.phone.conversations import Conversations
@@ -18,6 +18,17 @@ from offhook.twilio.simulator.delivery import Request
 from offhook.web.design import templates
 
 HERE: Final = Path(str(files(__package__)))
+
+
+class Standing(NamedTuple):
+    """What the store has of a message.
+
+    Attributes:
+        state: of its conversation: keys and values.
+    """
+
+    history: History
+    state: Sequence[tuple[str, str]]
 
 
 class Pages:
@@ -48,7 +59,7 @@ class Pages:
         conversation: Conversation,
         bubble: Bubble | None,
         position: Position,
-        standing: History | None = None,
+        standing: Standing | None = None,
     ) -> str:
         """Return the whole page, with a conversation open and perhaps a bubble's details."""
         return self._render(
@@ -66,7 +77,7 @@ class Pages:
         return self._render("conversation.html", conversation=conversation)
 
     def line(
-        self, conversation: Conversation, bubble: Bubble, standing: History | None = None
+        self, conversation: Conversation, bubble: Bubble, standing: Standing | None = None
     ) -> str:
         """Return the details of a bubble, and the state of its message in the store."""
         return self._render("line.html", conversation=conversation, **self._line(bubble, standing))
@@ -92,14 +103,15 @@ class Pages:
         html = self._render("bubble.html", conversation=conversation, bubble=bubble)
         return {"conversation": conversation.id, "bubble": bubble.id, "html": html}
 
-    def _line(self, bubble: Bubble | None, standing: History | None) -> dict[str, Any]:
+    def _line(self, bubble: Bubble | None, standing: Standing | None) -> dict[str, Any]:
         values = {"bubble": bubble, "cause": None, "moments": (), "standing": None, "ahead": None}
         match bubble:
             case Incoming():
-                ahead = standing.behind if standing else None
+                ahead = standing.history.behind if standing else None
                 return values | {
                     "moments": timeline(bubble, self._book.effects(bubble)),
-                    "standing": standing,
+                    "standing": standing.history if standing else None,
+                    "state": standing.state if standing else (),
                     "ahead": self._book.by_message(ahead.id) if ahead else None,
                 }
             case Outgoing():

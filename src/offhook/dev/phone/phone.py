@@ -22,12 +22,13 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
+from offhook.conversations.state import shown
 from offhook.core.keys import Kind
 from offhook.dev.phone.actions import ActiveFaults, PhoneActions
 from offhook.dev.phone.attachments import MAX_BYTES, Attachments, StoredFile
 from offhook.dev.phone.bubbles import Bubble, Incoming
 from offhook.dev.phone.journal import Journal, Position
-from offhook.dev.phone.pages import HERE, Pages
+from offhook.dev.phone.pages import HERE, Pages, Standing
 from offhook.dev.phone.requests import (
     ContactRequest,
     FaultRequest,
@@ -39,7 +40,7 @@ from offhook.dev.phone.requests import (
 from offhook.dev.phone.snapshot import Snapshot, SnapshotEntry, read
 from offhook.errors import ConfigurationError, StoreError
 from offhook.events import Event as AppEvent
-from offhook.stores.api import Filter, History, Inbox
+from offhook.stores.api import Filter, Store
 from offhook.twilio.simulator import (
     Delivered,
     Outbound,
@@ -68,14 +69,14 @@ class Phone:
 
     Args:
         simulator: sends the messages.
-        inbox: the inbox of the bot's store.
+        store: the bot's.
         url: the base URL at which the bot fetches attachments.
         token: the token of this start.
     """
 
-    def __init__(self, simulator: Simulator, inbox: Inbox, *, url: str, token: str) -> None:
+    def __init__(self, simulator: Simulator, store: Store, *, url: str, token: str) -> None:
         media = f"{url}{PATH}/media"
-        self._inbox = inbox
+        self._store = store
         self._simulator = simulator
         self._changes = Journal()
         self._switchboard = PhoneActions(simulator, self._changes)
@@ -177,15 +178,19 @@ class Phone:
         standing = await self._standing(found)
         return _html(self._pages.line(self._book.home(found), found, standing))
 
-    async def _standing(self, bubble: Bubble | None) -> History | None:
-        """Return a message's history in the store; None if it is not there or unreadable."""
+    async def _standing(self, bubble: Bubble | None) -> Standing | None:
+        """Return what the store has of a message; None if it is not there or unreadable."""
         if not isinstance(bubble, Incoming):
             return None
         try:
-            found = await self._inbox.find(Filter(kind=Kind.MESSAGE, sid=bubble.id, limit=1))
-            return await self._inbox.show(found[0].id) if found else None
+            found = await self._store.find(Filter(kind=Kind.MESSAGE, sid=bubble.id, limit=1))
+            history = await self._store.show(found[0].id) if found else None
+            if history is None:
+                return None
+            saved = await self._store.saved_state(history.record.lane)
         except StoreError:
             return None
+        return Standing(history, shown(b"" if saved is None else saved.value))
 
     async def _events(self, request: Request) -> Response:
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
@@ -230,7 +235,7 @@ class Phone:
 
     async def _retry(self, request: Request) -> Response:
         order = RetryRequest.read(await _body(request))
-        if not await self._inbox.replay(order.message):
+        if not await self._store.replay(order.message):
             raise ConfigurationError("this message is no longer waiting")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from offhook.app import Offhook
     from offhook.conversations.conversation import Conversation
     from offhook.core.account import AccountCredentials
-    from offhook.core.messages import Reply, Send, StatusUpdate
+    from offhook.core.messages import Reply, Send, StatusUpdate, Template
     from offhook.core.turns import Turn
     from offhook.errors import (
         Discard,
@@ -41,6 +41,7 @@ __all__ = [
     "RetryLater",
     "Send",
     "StatusUpdate",
+    "Template",
     "Turn",
 ]
 
@@ -53,6 +54,7 @@ _MODULES = {
     "Reply": "offhook.core.messages",
     "Send": "offhook.core.messages",
     "StatusUpdate": "offhook.core.messages",
+    "Template": "offhook.core.messages",
     "Turn": "offhook.core.turns",
 }
 

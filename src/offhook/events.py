@@ -128,6 +128,7 @@ class Sent:
         error: the reason if Twilio did not, for people.
         message_sid: the MessageSid of the message that it answers.
         retry_in: seconds until it is tried again, if it is postponed.
+        fell_back: why the fallback of a reply is sent instead of its text; empty if it is not.
     """
 
     send_id: int
@@ -139,6 +140,7 @@ class Sent:
     error: str = ""
     message_sid: str = ""
     retry_in: float = 0.0
+    fell_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)

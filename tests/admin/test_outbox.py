@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from offhook.admin import Dashboard
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, Trigger
+from offhook.core.messages import Template
 from offhook.observe.system import Snapshot
 from offhook.settings import Settings
 from offhook.stores.api import SendFilter, SendOutcome, Settlement, Store
@@ -90,6 +92,27 @@ async def test_replies_are_listed_by_state_person_and_code(tmp_path: Path) -> No
         page = (await client.get("/dashboard/sends?reveal=1")).text
         assert PERSON in page
         assert "secret 2" in page
+
+
+async def test_a_template_that_was_sent_instead_of_a_text_says_why(tmp_path: Path) -> None:
+    async with visited(tmp_path) as (client, store):
+        sid = "HX" + "0" * 32
+        late = inbound("SMlate", "late")._replace(age=2 * 86400.0)
+        await store.accept(late)
+        reply = replace(
+            draft("return:0", "too late"), to=late.sender, fallback=Template(sid),
+            fallback_identity="fallback:return:0",
+        )  # fmt: skip
+        claim = await claim_one(store)
+        await store.settle(claim, Settlement(Trigger.COMPLETE, drafts=(reply,)))
+        assert (await store.claim_sends(1, lease=30.0, owner="w")).claims
+        why = "the person had not written for 24 hours"
+        listed = html.unescape((await client.get("/dashboard/sends")).text)
+        assert f"template {sid} instead of the text: {why}" in listed
+        page = html.unescape((await client.get(f"/dashboard/messages/{claim.id}?reveal=1")).text)
+        assert f"Sent instead of the text: {why}." in page
+        assert sid in page
+        assert "too late" in page
 
 
 @pytest.mark.parametrize(

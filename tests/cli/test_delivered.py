@@ -1,4 +1,4 @@
-"""Nobody gets a reply, for three reasons: it is seen everywhere, mended, and seen to be mended."""
+"""Nobody gets a reply: it is seen everywhere, mended, by itself if that can be, and seen to be."""
 
 import asyncio
 import html
@@ -174,6 +174,74 @@ async def is_mended(story: Story, here: Site, operator: Operator, told: int) -> 
         assert got == ["hi, first", "hi, second"], "in order, once"
     await unseen(operator)
     assert await operator.runs() == NUMBER * (told + 1)
+
+
+OUT_OF_TIME = """
+from offhook import Message, Offhook, Reply, Template
+
+app = Offhook()
+
+@app.message()
+async def answer(message: Message) -> Reply:
+    template = Template("HX0123456789abcdef0123456789abcdef", {"1": message.body})
+    return Reply("word " * 400, fallback=template)
+"""
+
+
+async def test_templates_reach_everybody_once_when_the_window_was_closed(
+    tmp_path: Path, call_in: Callable[[Home], Call]
+) -> None:
+    """The callback comes, and everything is killed before the template has left."""
+    number = 5
+    outside = [f"whatsapp:{person}" for person in people(1)[:number]]
+    environment = {"OFFHOOK_ADMIN_BIND": "127.0.0.1:0", "OFFHOOK_DASHBOARD_TOKEN": TOKEN}
+    async with site(tmp_path, OUT_OF_TIME, **environment) as here:
+        line = here.simulator
+        line.trouble = Trouble(whatsapp_window=0.0, webhook_delay=1.0)
+        with here.run() as machine:
+            await listening(machine)
+            home = Home(here.path / "run", OUT_OF_TIME, **here.environment)
+            operator = Operator(home, call_in(home), machine)
+            await asyncio.gather(*(line.text("hi", from_=one) for one in outside))
+            await line.wait_for(lambda sent: sent.number == 2 * number)
+            # The texts are with Twilio, which takes no templates now; the callbacks are under way.
+            line.trouble = Trouble(rate_limited=1.0, retry_after=1, whatsapp_window=0.0)
+
+            async def all_have_fallen_back() -> bool:
+                listed = await operator.run("sends", "list")
+                templates = [one for one in listed if one["fallback_reason"]]
+                texts = [one for one in listed if one["state"] == "replaced"]
+                return (len(templates), len(texts)) == (number, 2 * number)
+
+            await operator.until(all_have_fallen_back)
+            machine.kill()
+
+        line.trouble = Trouble(whatsapp_window=0.0, duplicates=1)
+        with here.run() as machine:
+            await listening(machine)
+            home = Home(here.path / "run", OUT_OF_TIME, **here.environment)
+            operator = Operator(home, call_in(home), machine)
+
+            async def all_are_answered() -> bool:
+                return {
+                    one.to for one in line.sent if one.content_sid and one.status == "read"
+                } == set(outside)
+
+            await operator.until(all_are_answered)
+
+            async def nothing_is_short() -> bool:
+                found = await operator.stats()
+                return (found["people_unanswered"], found["not_delivered"]) == (0, [])
+
+            await operator.until(nothing_is_short)
+            templates = [(one.to, one.body) for one in line.sent if one.content_sid]
+            assert sorted(templates) == sorted((person, "") for person in outside), "once"
+            assert await operator.warnings() == []
+            accepted = (await operator.metrics())(
+                "offhook_sends_total", what="fallback", trigger="accept"
+            )
+            assert accepted <= number
+            assert await operator.runs() == 0
 
 
 async def seen(operator: Operator, state: str, code: str) -> None:

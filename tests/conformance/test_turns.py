@@ -99,7 +99,7 @@ async def test_what_did_not_reach_the_person_is_not_told(url: str) -> None:
         await store.accept(said("SM1", "question"))
         names = ("refused", "undelivered", "unknown", "pending", "canceled")
         drafts = [to_ann(f"key:{name}", name) for name in names]
-        template = replace(to_ann("key:template", ""), content_sid="HX1")
+        template = replace(to_ann("key:template", "instead of this"), content_sid="HX1")
         elsewhere = replace(to_ann("key:elsewhere", "to another"), to="+15550002")
         run = await claim_one(store)
         written = await store.write(run, [*drafts, template, elsewhere])

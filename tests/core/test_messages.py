@@ -15,12 +15,15 @@ from offhook.core.messages import (
     Referral,
     Reply,
     StatusUpdate,
+    Template,
     replies,
 )
 from offhook.core.texts import split_text
 from offhook.errors import InvalidReply, NotRunning
 from offhook.settings import Settings
 from offhook.worker.message import Message
+
+HX = "HX" + "0" * 32
 
 # The parameters of real captures: an inbound SMS, and a WhatsApp message with everything.
 SMS = {
@@ -250,7 +253,7 @@ def test_cutting_loses_nothing_but_white_space(text: str, limit: int) -> None:
 
 def test_two_halves_of_a_character_are_joined() -> None:
     # As json.loads gives them, of a program that escapes each half by itself.
-    reply = Reply("\ud83d\ude00!", content_sid="HX1", content_variables={"1": "\ud83d\ude00"})
+    reply = Reply("\ud83d\ude00!", content_sid=HX, content_variables={"1": "\ud83d\ude00"})
     assert (reply.body, reply.content_variables) == ("😀!", {"1": "😀"})
     assert replies("\ud83d\ude00") == (Reply("😀"),)
 
@@ -272,15 +275,37 @@ def test_half_a_character_is_replaced(pieces: list[str]) -> None:
         {"body": "x", "to": "+1555\ud83d"},
         {"media": [None]},
         {"media": 5},
-        {"content_sid": "HX1", "content_variables": {"1": 5}},
-        {"content_sid": "HX1", "content_variables": {5: "1"}},
-        {"content_sid": "HX1", "content_variables": ["1"]},
+        {"content_sid": HX, "content_variables": {"1": 5}},
+        {"content_sid": HX, "content_variables": {5: "1"}},
+        {"content_sid": HX, "content_variables": ["1"]},
         {"content_sid": 5},
+        {"content_sid": "HX123"},
+        {"fallback": Template(HX)},
+        {"body": "x", "fallback": HX},
+        {"content_sid": HX, "fallback": Template(HX)},
     ],
 )
 def test_what_cannot_be_stored_is_no_reply(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidReply):
         Reply(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("sid", "variables", "why"),
+    [
+        ("HX123", {}, "HX and 32 hexadecimal digits, not 'HX123'"),
+        (f"MM{'0' * 32}", {}, "HX and 32"),
+        (None, {}, "HX and 32"),
+        (HX, {"1": 5}, "variables are str, not int"),
+        (HX, {5: "x"}, "variables are str, not int"),
+        (HX, ["x"], "variables is a dict, not list"),
+    ],
+)
+def test_a_template_is_one_of_twilios_with_texts_for_variables(
+    sid: Any, variables: Any, why: str
+) -> None:
+    with pytest.raises(InvalidReply, match=why):
+        Template(sid, variables)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,10 @@ async def test_a_message_that_waited_for_a_migration_can_save_a_state(tmp_path: 
     async with opened(tmp_path / "offhook.db") as store:
         await store.accept(inbound("SM1"))
     with closing(sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)) as file:
-        file.executescript("DROP TABLE conversation_states; PRAGMA user_version = 1000")
+        file.executescript(
+            "DROP TABLE conversation_states; ALTER TABLE sends DROP COLUMN fallback; "
+            "ALTER TABLE sends DROP COLUMN fell_back; PRAGMA user_version = 1000"
+        )
     async with opened(tmp_path / "offhook.db") as store:
         waiting = await claim_one(store)
         await store.settle(waiting, Settlement(Trigger.COMPLETE, state=b'{"a":1}'))

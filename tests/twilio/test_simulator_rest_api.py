@@ -239,6 +239,28 @@ async def test_messages_to_some_numbers_are_not_delivered() -> None:
         assert (sent.statuses, sent.error_code) == (("queued", "sent", "undelivered"), "30003")
 
 
+@pytest.mark.parametrize(
+    ("window", "heard", "more", "status"),
+    [
+        (86_400.0, True, {}, "read"),
+        (86_400.0, False, {}, "undelivered"),
+        (0.0, True, {}, "undelivered"),
+        (0.0, True, {"ContentSid": f"HX{'0' * 32}"}, "read"),
+    ],
+)
+async def test_whatsapp_delivers_texts_in_its_window_only_and_templates_always(
+    window: float, more: dict[str, Any], status: str, *, heard: bool
+) -> None:
+    async with on_the_line(trouble=Trouble(whatsapp_window=window)) as (sim, _):
+        async with sim.serve() as url:
+            if heard:
+                await sim.text("hello", from_=PERSON, channel="whatsapp")
+            both: dict[str, Any] = {"To": f"whatsapp:{PERSON}", "From": f"whatsapp:{sim.number}"}
+            assert (await create(url, **both, **more)).status_code == 201
+            sent = await sim.wait_for(lambda sent: sent.status in {"read", "undelivered"})
+        assert (sent.status, sent.error_code == "63016") == (status, status == "undelivered")
+
+
 async def test_status_callbacks_can_come_twice() -> None:
     async with on_the_line(trouble=Trouble(duplicates=1)) as (sim, webhook):
         await reported(sim, webhook)

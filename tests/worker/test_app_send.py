@@ -127,7 +127,7 @@ async def test_a_running_app_sends_at_once_and_what_is_scheduled_when_it_is_due(
 
 async def test_twilio_refuses_what_is_sent_to_a_person_who_has_opted_out(tmp_path: Path) -> None:
     async with at_work(tmp_path) as (app, simulator):
-        simulator._messaging.heed({"From": ANN, "To": OURS, "Body": "STOP"})
+        simulator._messaging.heed({"From": ANN, "To": OURS, "Body": "STOP"}, when=0.0)
         refused = [await app.send(ANN, "hello", key="k")]
 
         async def has_failed() -> bool:

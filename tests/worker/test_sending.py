@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from offhook.clock import elapsed
 from offhook.core.cost import Cost
 from offhook.core.lifecycle import SendState, SendTrigger
-from offhook.core.messages import Reply
+from offhook.core.messages import Reply, Template
 from offhook.core.segments import segmented
 from offhook.core.texts import MAX_BODY
 from offhook.errors import InvalidReply, StoreUnavailable
@@ -26,6 +26,7 @@ from offhook.worker.sending import SendLoop
 from tests.worker.support import ACCOUNT, ANN, BOB, OURS, Line, Outbox, handled_by, opened, serving
 
 ADDRESS = ReturnAddress(ACCOUNT, OURS, ANN)
+HX = "HX" + "0" * 32
 
 
 def test_a_reply_goes_back_to_who_wrote_from_where_they_wrote_to() -> None:
@@ -47,15 +48,27 @@ def test_a_picture_and_a_template_need_no_text() -> None:
     )
     assert picture.media
     (template,) = drafts_of(
-        Reply(content_sid="HX1", content_variables={"1": "x"}), "return:0", ADDRESS
+        Reply(content_sid=HX, content_variables={"1": "x"}), "return:0", ADDRESS
     )
-    assert (template.content_sid, template.content_variables) == ("HX1", {"1": "x"})
+    assert (template.content_sid, template.content_variables) == (HX, {"1": "x"})
 
 
 def test_the_parts_of_a_keyed_reply_cannot_be_taken_for_another_key() -> None:
     parts = drafts_of(Reply("word " * 400), "key:a", ADDRESS)
     (other,) = drafts_of(Reply("hello"), "key:a.1", ADDRESS)
     assert other.identity not in {part.identity for part in parts}
+
+
+def test_a_fallback_is_for_whatsapp_alone_and_one_for_all_parts() -> None:
+    template = Template(HX, {"1": "x"})
+    parts = drafts_of(
+        Reply("word " * 400, to=f"whatsapp:{ANN}", fallback=template), "key:" + "k" * 500, ADDRESS
+    )
+    assert [part.fallback for part in parts] == [template, template]
+    (identity,) = {part.fallback_identity for part in parts}
+    assert len(identity) < 100
+    (text,) = drafts_of(Reply("hello", fallback=template), "return:0", ADDRESS)
+    assert (text.fallback, text.fallback_identity) == (None, "")
 
 
 @given(st.text(min_size=1, max_size=5000), st.integers(0, 99))

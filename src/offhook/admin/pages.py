@@ -8,6 +8,7 @@ from offhook.core.forms import parameters
 from offhook.core.identity import user_id_of
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import SendState, State
+from offhook.core.reasons import as_template
 from offhook.observe.redaction import brief, mask, mask_numbers, printable
 from offhook.stores.api import Record, SendRecord
 from offhook.twilio.error_codes import meaning_of
@@ -74,8 +75,13 @@ def said(record: Record) -> str:
 
 
 def shortfall(record: SendRecord, reveal: bool) -> str:
-    """Return why a reply was not sent or not delivered, with Twilio's code; empty if it was."""
+    """Return why a reply was not sent or not delivered, with Twilio's code.
+
+    Of one that was: why its fallback was sent; empty if it was not.
+    """
     text = str(record.error) or (meaning_of(record.error_code) if record.error_code else "")
+    if not text and record.fell_back:
+        text = as_template(record.content_sid, record.fell_back)
     shown = f"{record.error_code} {text}".strip()
     return printable(shown if reveal else mask_numbers(shown))
 

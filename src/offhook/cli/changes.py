@@ -3,9 +3,10 @@
 import asyncio
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Annotated, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from offhook.stores.bulk import Chosen, Listing, Progressed, choose
 from offhook.terminal import INTERRUPTED, console, print_json
 
 R = TypeVar("R", bound=Record | SendRecord)
+R_contra = TypeVar("R_contra", bound=Record | SendRecord, contravariant=True)
 
 NO_LIMIT: Final = sys.maxsize
 """Of a filter that chooses what to change."""
@@ -63,6 +65,22 @@ class Operation(NamedTuple):
     rate: float | None = None
 
 
+class Survey(Protocol[R_contra]):
+    """Finds out what a dry run has to say about all that is selected."""
+
+    async def look(self, store: Store, records: Sequence[R_contra]) -> None:
+        """Look at some of it."""
+        ...
+
+    def as_object(self) -> Mapping[str, Any]:
+        """Return what was found, for scripts."""
+        ...
+
+    def in_words(self) -> str:
+        """Return what was found; empty for nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Selection(Generic[R]):
     """What the command line selects.
@@ -78,6 +96,7 @@ class Selection(Generic[R]):
         rate: how many a second, as given; None if it was not.
         as_object: returns one for scripts.
         as_table: returns some as a table that fits in a width.
+        survey: what a dry run finds out beside; None for nothing.
     """
 
     noun: str
@@ -91,6 +110,7 @@ class Selection(Generic[R]):
     rate: float | None
     as_object: Callable[[R], Mapping[str, Any]]
     as_table: Callable[[list[R], int], Table]
+    survey: Survey[R] | None = None
 
 
 def change(
@@ -182,7 +202,9 @@ def _change_all(
 
 async def _choose(settings: Settings, selection: Selection[R]) -> Chosen[R]:
     async with existing(settings) as store:
-        return await choose(selection.listing(store))
+        surveyed = selection.survey if selection.dry_run else None
+        look = partial(surveyed.look, store) if surveyed else None
+        return await choose(selection.listing(store), look=look)
 
 
 async def _act_on_all(
@@ -223,18 +245,21 @@ def _ask(operation: Operation, number: int, noun: str) -> None:
 def _print_selected(
     operation: Operation, selection: Selection[R], chosen: Chosen[R], *, as_json: bool
 ) -> None:
-    first = chosen.first
+    first, survey = chosen.first, selection.survey
     if as_json:
         print_json(
             {
                 "matched": len(chosen.ids),
                 operation.done: 0,
+                **(survey.as_object() if survey else {}),
                 "first": [selection.as_object(record) for record in first],
             }
         )
         return
     screen = console()
     screen.print(f"{len(chosen.ids):,} {selection.noun} would be {operation.done}")
+    if survey and (found := survey.in_words()):
+        screen.print(found, style="yellow", soft_wrap=True)
     if first:
         screen.print(f"the first {len(first)}:" if len(first) < len(chosen.ids) else "these:")
         screen.print(selection.as_table(first, screen.width))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from offhook.cli.changes import NO_LIMIT, Operation, RateOption, Selection, change
+from offhook.cli.closed_windows import ClosedWindows
 from offhook.cli.messages_erase import command as erase
 from offhook.cli.messages_view import (
     ahead_in_words,
@@ -147,7 +148,8 @@ def replay(
     A message that waits for its next attempt is retried at once, in its place, with a new count of
     attempts. Replies that were sent are not sent again. Messages are replayed in the order they
     were received, 50 a second unless --rate is given, because each runs your handler. Ctrl-C stops;
-    the remaining messages are not changed.
+    the remaining messages are not changed. --dry-run also counts the messages whose replies would
+    come after WhatsApp's 24-hour window.
 
     [bold]Examples[/]
       offhook messages replay 17 18 19
@@ -156,7 +158,15 @@ def replay(
       offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """
     wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
-    selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
+    selection = _selection(
+        ids,
+        wanted,
+        every=every,
+        dry_run=dry_run,
+        sure=yes,
+        rate=rate,
+        survey=ClosedWindows(),
+    )
     change(
         Operation("replay", "replayed", _replay, _why_not, REPLAYS_PER_SECOND),
         selection,
@@ -208,6 +218,7 @@ def _selection(
     dry_run: bool,
     sure: bool,
     rate: float | None,
+    survey: ClosedWindows | None = None,
 ) -> Selection[Record]:
     return Selection(
         "messages",
@@ -221,6 +232,7 @@ def _selection(
         rate=rate,
         as_object=lambda record: record_object(record, reveal=False),
         as_table=lambda records, width: records_table(records, reveal=False, width=width),
+        survey=survey,
     )
 
 

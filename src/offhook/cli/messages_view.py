@@ -14,6 +14,7 @@ from offhook.core.identity import user_id_of
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import State
 from offhook.core.messages import Send, StatusUpdate
+from offhook.core.reasons import as_template
 from offhook.observe.redaction import brief, last_line, mask, mask_numbers, printable
 from offhook.stores.api import Ahead, Attempt, History, Record
 from offhook.terminal import ago, local_time, until, when
@@ -185,6 +186,7 @@ def _send_line(send: Send, *, reveal: bool) -> Text:
     status = send.delivery.status if send.delivery else ""
     delivery = f", {status}" if status and status != send.state else ""
     body = printable(send.body) if reveal else f"{len(send.body)} characters"
+    body = as_template(send.content_sid, send.fallback_reason) or body
     error = printable(": ".join(filter(None, (send.error_code, _send_error(send, reveal=reveal)))))
     return Text.assemble(
         (f"{'send ' + str(send.id):<19}  ", "dim"),
@@ -204,6 +206,8 @@ def _send_object(send: Send, *, reveal: bool) -> dict[str, Any]:
         "delivery": send.delivery.status if send.delivery else None,
         "error_code": send.error_code or None,
         "error": _send_error(send, reveal=reveal),
+        "template": send.content_sid or None,
+        "fallback_reason": send.fallback_reason or None,
     }
     return {**shown, "body": send.body} if reveal else shown
 

@@ -1,6 +1,7 @@
 """`offhook send`: send a message that answers none."""
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -10,7 +11,7 @@ import typer
 from offhook.cli.options import JsonOption, StoreOption, parse_delay
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.core.lifecycle import SendState
-from offhook.core.messages import Reply, Send
+from offhook.core.messages import Reply, Send, Template
 from offhook.dev.session import ACCOUNT_SID
 from offhook.dev.store import FOLDER
 from offhook.errors import InvalidReply, InvalidSend
@@ -33,6 +34,15 @@ def command(
     ] = None,
     content_sid: Annotated[
         str, typer.Option(metavar="SID", help="A content template instead of a text.")
+    ] = "",
+    fallback: Annotated[
+        str,
+        typer.Option(
+            metavar="SID", help="The template if WhatsApp's 24-hour window is closed then."
+        ),
+    ] = "",
+    fallback_variables: Annotated[
+        str, typer.Option(metavar="JSON", help='The variables of --fallback: \'{"1": "Ada"}\'.')
     ] = "",
     key: Annotated[
         str | None,
@@ -70,12 +80,18 @@ def command(
       offhook send +15551230001 "Your order has been shipped."
       offhook send +15551230001 "At 10!" --at 2026-11-24T18:00 --key visit-42
       offhook send +15551230001 "Are you still there?" --at 2h --unless-reply
+      offhook send whatsapp:+15551230001 "See you!" --at 2d --fallback HX0123...
     """
     if at < -_PASSED:
         raise typer.BadParameter("this time has passed: leave it out to send at once")
     try:
         delay = delay_of(timedelta(seconds=at), datetime.now(UTC))
-        reply = Reply(body, media=media or (), content_sid=content_sid)
+        reply = Reply(
+            body,
+            media=media or (),
+            content_sid=content_sid,
+            fallback=_template(fallback, fallback_variables),
+        )
         send = asyncio.run(
             _send(
                 _settings(store),
@@ -104,6 +120,16 @@ def command(
         )
     else:
         console().print(printable(_in_words(send, due)), markup=False, soft_wrap=True)
+
+
+def _template(sid: str, variables: str) -> Template | None:
+    """Return the template that options name."""
+    if not sid and not variables:
+        return None
+    try:
+        return Template(sid, json.loads(variables or "{}"))
+    except ValueError as error:
+        raise typer.BadParameter(f"--fallback-variables is no JSON: {error}") from error
 
 
 def _settings(store: str | None) -> Settings:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from offhook.cli.tables import Column, address_column, fitted
 from offhook.core.lifecycle import SendState
+from offhook.core.reasons import as_template
 from offhook.observe.redaction import mask, mask_numbers, printable
 from offhook.stores.api import SendRecord
 from offhook.terminal import ago, local_time, until, when
@@ -44,6 +45,8 @@ def send_object(record: SendRecord, *, reveal: bool) -> dict[str, Any]:
         "delivery": record.delivery or None,
         "error_code": record.error_code or None,
         "error": _error(record, reveal=reveal),
+        "template": record.content_sid or None,
+        "fallback_reason": str(record.fell_back) or None,
     }
     return {**shown, "body": record.body} if reveal else shown
 
@@ -95,6 +98,7 @@ def print_send(screen: Console, record: SendRecord, *, reveal: bool) -> None:
         "delivery": record.delivery,
         "code": record.error_code,
         "error": _error(record, reveal=reveal),
+        "sent as": as_template(record.content_sid, record.fell_back),
         "body": record.body if reveal else "",
     }
     for name, value in fields.items():
@@ -115,7 +119,10 @@ def _leaves_in(record: SendRecord) -> str:
 
 
 def _explained(record: SendRecord, *, reveal: bool) -> str:
-    return ": ".join(filter(None, (record.error_code, _error(record, reveal=reveal))))
+    """Return why it was not sent or not delivered, or else why its fallback was."""
+    return ": ".join(filter(None, (record.error_code, _error(record, reveal=reveal)))) or (
+        as_template(record.content_sid, record.fell_back) if record.fell_back else ""
+    )
 
 
 def _error(record: SendRecord, *, reveal: bool) -> str:

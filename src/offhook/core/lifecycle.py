@@ -103,7 +103,7 @@ class SendState(StrEnum):
     FAILED = "failed"  # Twilio refused it
     UNDELIVERED = "undelivered"  # Twilio had it, and could not deliver it
     UNKNOWN = "unknown"  # sent, but the response was lost: looked up in Twilio's message list
-    REPLACED = "replaced"  # not delivered, or unknown; another send has taken its place
+    REPLACED = "replaced"  # another send has taken its place
     CANCELED = "canceled"  # withdrawn before it was sent, or not to be sent again
 
 
@@ -129,6 +129,7 @@ class SendTrigger(StrEnum):
     RETRY = "retry"  # an operator has it sent after all, or sooner
     REPLACE = "replace"  # an operator has its text sent again, as another send
     DISMISS = "dismiss"  # an operator decides that it is not sent again
+    FALL_BACK = "fall-back"  # WhatsApp's window is closed: a template takes its place
 
 
 _SS, _ST = SendState, SendTrigger
@@ -154,6 +155,7 @@ _SEND: Final[Mapping[SendTrigger, tuple[frozenset[SendState], SendState]]] = Map
         _ST.RETRY: (frozenset({_SS.PENDING, _SS.FAILED}), _SS.PENDING),
         _ST.REPLACE: (frozenset({_SS.FAILED, _SS.UNDELIVERED, _SS.UNKNOWN}), _SS.REPLACED),
         _ST.DISMISS: (frozenset({_SS.FAILED, _SS.UNDELIVERED}), _SS.CANCELED),
+        _ST.FALL_BACK: (frozenset({_SS.PENDING, _SS.FAILED, _SS.UNDELIVERED}), _SS.REPLACED),
     }
 )
 
@@ -199,6 +201,9 @@ _RANK: Final[Mapping[str, int]] = MappingProxyType(
 STATUSES: Final = frozenset(_RANK) | {"receiving", "received"}
 """All statuses that Twilio gives a message."""
 
+
+DELIVERED: Final = frozenset({"delivered", "read"})
+"""The statuses of a message that has reached its recipient."""
 
 NOT_DELIVERED: Final = frozenset({"undelivered", "failed"})
 """The statuses of a message that did not reach its recipient, and will not."""

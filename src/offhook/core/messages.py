@@ -4,6 +4,7 @@ Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request and
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, Final, Self
@@ -18,6 +19,8 @@ from offhook.errors import InvalidReply
 
 MAX_MEDIA: Final = 10
 """Media of one message: https://www.twilio.com/docs/messaging/api/message-resource"""
+
+_CONTENT_SID: Final = re.compile("HX[0-9a-fA-F]{32}")
 
 _SHOWN: Final = 60  # characters of what is wrong, in an error
 
@@ -88,6 +91,31 @@ class Referral:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """A content template, which WhatsApp delivers at any time.
+
+    Args:
+        sid: its SID at Twilio: `HX` and 32 hexadecimal digits.
+        variables: the values of its variables by their names, such as `{"1": "Ada"}`. Both are
+            `str`, as Twilio's ContentVariables are. Lone surrogates become U+FFFD.
+
+    Raises:
+        InvalidReply: the SID is none, or a variable is not text.
+    """
+
+    sid: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sid, str) or not _CONTENT_SID.fullmatch(self.sid):
+            raise InvalidReply(
+                f"the SID of a content template is HX and 32 hexadecimal digits, "
+                f"not {_brief(self.sid)}"
+            )
+        object.__setattr__(self, "variables", _variables(self.variables, "variables"))
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A message to send back.
 
@@ -99,6 +127,8 @@ class Reply:
         content_sid: a content template (`HX...`) instead of a body, as WhatsApp requires outside
             its 24-hour window.
         content_variables: the variables of the template.
+        fallback: the template that goes out instead where WhatsApp delivers no text, because the
+            person has not written for 24 hours. Ignored on other channels.
 
     Raises:
         InvalidReply: there is nothing to send, more than Twilio accepts, or a value is not text.
@@ -110,16 +140,26 @@ class Reply:
     to: str = ""
     content_sid: str = ""
     content_variables: Mapping[str, str] = field(default_factory=dict)
+    fallback: Template | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.body, str):
             raise InvalidReply(f"the body of a reply is a str, not {type(self.body).__name__}")
         object.__setattr__(self, "body", well_formed(self.body))
         object.__setattr__(self, "media", _urls(self.media))
-        object.__setattr__(self, "content_variables", _variables(self.content_variables))
-        for name, value in (("to", self.to), ("content_sid", self.content_sid)):
-            if not isinstance(value, str) or not value.isprintable():
-                raise InvalidReply(f"{name} is a printable str, not {value!a}")
+        variables = _variables(self.content_variables, "content_variables")
+        object.__setattr__(self, "content_variables", variables)
+        if not isinstance(self.to, str) or not self.to.isprintable():
+            raise InvalidReply(f"to is a printable str, not {self.to!a}")
+        if self.content_sid != "":
+            Template(self.content_sid, variables)  # checks it
+        if not isinstance(self.fallback, Template | None):
+            raise InvalidReply(
+                f"fallback is a Template, not {type(self.fallback).__name__}: "
+                'Template("HX...", {"1": "Ada"})'
+            )
+        if self.fallback and self.content_sid:
+            raise InvalidReply("a reply with a content_sid needs no fallback: it is a template")
         if not (self.body.strip() or self.media or self.content_sid):
             raise InvalidReply("a reply needs a text, media or a content_sid (Twilio error 14103)")
 
@@ -138,12 +178,12 @@ def _urls(media: object) -> tuple[str, ...]:
     return tuple(media)
 
 
-def _variables(given: object) -> Mapping[str, str]:
+def _variables(given: object, name: str) -> Mapping[str, str]:
     if not isinstance(given, Mapping):
-        raise InvalidReply(f"content_variables is a dict, not {type(given).__name__}")
+        raise InvalidReply(f"{name} is a dict, not {type(given).__name__}")
     for part in (*given, *given.values()):
         if not isinstance(part, str):
-            raise InvalidReply(f"content_variables are str, not {type(part).__name__}")
+            raise InvalidReply(f"{name} are str, not {type(part).__name__}")
     return {well_formed(name): well_formed(value) for name, value in given.items()}
 
 
@@ -179,7 +219,8 @@ class Send:
     Attributes:
         id: its number in the ledger.
         identity: `reply:0`, `return:0`, `notice:slow` or `key:...`, unique per message. A repeated
-            attempt that reaches the same identity gets this send.
+            attempt that reaches the same identity gets this send. `fallback:reply:0` is the
+            template that was sent because WhatsApp had refused `reply:0`.
         state: scheduled, pending, sending, sent, failed, undelivered, unknown,
             replaced or canceled.
         body: the text.
@@ -189,6 +230,9 @@ class Send:
         error: the reason if it failed, for people.
         error_code: Twilio's error code if it was refused or not delivered; empty otherwise.
         repeated: True if it existed already and nothing was written.
+        content_sid: the content template as which it is sent; empty for a text.
+        fallback_reason: why the fallback of a reply is sent instead of its text; empty if it is
+            not.
     """
 
     id: int
@@ -201,6 +245,8 @@ class Send:
     error: str = ""
     error_code: str = ""
     repeated: bool = False
+    content_sid: str = ""
+    fallback_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

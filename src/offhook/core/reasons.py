@@ -48,6 +48,8 @@ class Cause(StrEnum):
     SENT_OFTEN = "sent-often", "loop suspected: {} messages sent to this conversation of late"
     SENDER_LIMIT = "sender-limit", "sender limit: more than {} messages in {} s"
     TIMED_OUT = "timed-out", "timed out after {} s"
+    WINDOW_CLOSED = "window-closed", "the person had not written for 24 hours"
+    WINDOW_REFUSED = "window-refused", "WhatsApp's 24-hour window was closed (error {})"
     WORKER_DIED = "worker-died", "worker died while running this message (crash {} of {})"
     WORKER_STOPPED = "worker-stopped", "worker stopped while running this message"
 
@@ -81,6 +83,13 @@ class Explanation:
 
 Error = Explanation | str
 """Why something is not done: an explanation, or else words that may quote a person."""
+
+
+def as_template(content_sid: str, why: Error) -> str:
+    """Return as which template a reply is sent, and why instead of its text; empty for a text."""
+    if not content_sid:
+        return ""
+    return f"template {content_sid}" + (f" instead of the text: {why}" if why else "")
 
 
 def _shown(value: str | float) -> str:

@@ -9,12 +9,14 @@ from typing import Any, Final, Self
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import LIVE, SendState, State, Trigger
 from offhook.core.messages import Send
+from offhook.core.reasons import as_template
 from offhook.observe.redaction import last_line
 from offhook.stores.api import Attempt, Filter, History, Inbox
 from offhook.twilio.simulator import Delivered
 
 _POLL: Final = 0.02  # seconds between two queries for one message
 _IN_FLIGHT: Final = frozenset({SendState.PENDING, SendState.SENDING})
+_NOT_SENT: Final = frozenset({SendState.CANCELED, SendState.REPLACED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def events(history: History) -> tuple[tuple[tuple[str, int], TextEvent], ...]:
     replied = (
         (("send", send.id), _replied(send))
         for send in history.sends
-        if send.state not in _IN_FLIGHT and send.state is not SendState.CANCELED
+        if send.state not in _IN_FLIGHT | _NOT_SENT
     )
     return (*failed, *replied)
 
@@ -181,4 +183,5 @@ def _failed(attempt: Attempt) -> Failed:
 
 
 def _replied(send: Send) -> Replied:
-    return Replied(send.identity, send.body, send.state, send.error)
+    said = as_template(send.content_sid, send.fallback_reason) or send.body
+    return Replied(send.identity, said, send.state, send.error)

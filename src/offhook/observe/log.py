@@ -327,6 +327,7 @@ def _fields(event: Event) -> dict[str, object]:
                 "message": event.message_id,
                 "sid": printable(event.message_sid),
                 "sent_sid": event.sid,
+                "fell_back": event.fell_back,
                 "ms": _ms(event.took),
                 "error": printable(mask_numbers(event.error)),
             }

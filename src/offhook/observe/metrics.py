@@ -85,7 +85,10 @@ WAIT: Final = Metric(
     _LONG,
 )
 SENDS: Final = Metric(
-    "offhook_sends_total", _C, "Attempts to send that have ended.", ("what", "trigger")
+    "offhook_sends_total",
+    _C,
+    "Attempts to send that have ended; `what` is `fallback` for templates instead of texts.",
+    ("what", "trigger"),
 )
 SEND_TIME: Final = Metric("offhook_send_seconds", _H, "Time until Twilio had answered.", (), _REST)
 DELIVERIES: Final = Metric(

@@ -122,7 +122,7 @@ class PrometheusObserver:
 
     def _count_send(self, event: Sent) -> None:
         what = re.match("reply|return|notice|key", event.identity)
-        known = what[0] if what else "key"
+        known = "fallback" if event.fell_back else what[0] if what else "key"
         self._numbers[self._place(SENDS, known, event.trigger)] += 1
         _observe(self._numbers, self._place(SEND_TIME), SEND_TIME.buckets, event.took)
 

@@ -16,7 +16,7 @@ from offhook.core.inbound import Inbound
 from offhook.core.keys import Kind
 from offhook.core.lifecycle import Delivery, SendState, SendTrigger, State, Trigger
 from offhook.core.loop_detection import LoopRule
-from offhook.core.messages import Send
+from offhook.core.messages import Send, Template
 from offhook.core.reasons import Error
 from offhook.core.search import Phrase
 from offhook.core.turns import Turn
@@ -102,6 +102,8 @@ class Draft:
     Attributes:
         sender: the number it comes from, or a Messaging Service SID.
         once_in: write it only if the lane has had none of this identity in so many seconds.
+        fallback: the template that takes its place outside of WhatsApp's window.
+        fallback_identity: of the send that does; the same for all parts of a text.
     """
 
     identity: str
@@ -113,6 +115,8 @@ class Draft:
     content_sid: str = ""
     content_variables: Mapping[str, str] = field(default_factory=dict)
     once_in: float = 0.0
+    fallback: Template | None = None
+    fallback_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ class SendClaim:
         message_id: of the message it answers; 0 for none.
         message_sid: the MessageSid of that message.
         leaves_by: its request is sent by then or not at all: seconds of `clock.elapsed`.
+        fell_back: why the fallback is sent instead of the text; empty if it is not.
     """
 
     id: int
@@ -175,6 +180,7 @@ class SendClaim:
     tries: int
     message_sid: str = ""
     leaves_by: float = math.inf
+    fell_back: Error = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +415,10 @@ class Ledger(Protocol):
 
         A send still `sending` under a lease that ran out may have left: it becomes `unknown`, and
         holds nothing up.
+
+        A send with a fallback becomes the template if its recipient's last message to its sender
+        is older than `whatsapp_window.WINDOW`, or if the store has none. Other parts of the same
+        text are `replaced`: of a text, the template leaves once.
         """
         ...
 
@@ -424,7 +434,9 @@ class Ledger(Protocol):
 
         A status callback that came first is not overwritten. A send whose lease has run out is
         `unknown` by now; ACCEPT still makes it sent, and nothing else changes it. POSTPONE cancels
-        a send that is no longer wanted (see `settle_unknown`). Repeating a call changes nothing.
+        a send that is no longer wanted (see `settle_unknown`). Repeating a call changes nothing. A
+        refusal with a code of `whatsapp_window.CLOSED` has the fallback sent, as `record_delivery`
+        has.
 
         Raises:
             StoreUnavailable: nothing was written.
@@ -443,6 +455,10 @@ class Ledger(Protocol):
         With an id, a send still `sending` or `unknown`, or `pending` once more, becomes `sent`,
         and its lane goes on. One that was not delivered becomes `undelivered`. A callback never
         refers to a send of another account than the one that signed it.
+
+        If it was not delivered because of `whatsapp_window.CLOSED`, and has a fallback that has
+        not been sent, it is `replaced` in the same transaction by a send of the template, at the
+        tail of its lane. A fallback has none itself.
         """
         ...
 
@@ -672,6 +688,8 @@ class SendRecord:
         due: the time that it is scheduled for, or of its next try, if it waits for one.
         delivery: the last status that Twilio reported; empty for none.
         error_code: Twilio's, where it gave one.
+        content_sid: the content template as which it is sent; empty for a text.
+        fell_back: why it is sent as the template instead of the text; empty if it is not.
     """
 
     id: int
@@ -690,6 +708,8 @@ class SendRecord:
     delivery: str
     error_code: str
     error: Error
+    content_sid: str = ""
+    fell_back: Error = ""
 
 
 @dataclass(frozen=True, slots=True)

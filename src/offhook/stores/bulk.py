@@ -125,11 +125,23 @@ async def pages(listing: Listing[R]) -> AsyncIterator[list[R]]:
         page = await listing.find(min(left, _PAGE), page[-1].id) if left > 0 else []
 
 
-async def choose(listing: Listing[R], fits: Callable[[R], bool] | None = None) -> Chosen[R]:
-    """Return what fits. Chosen once: what is replayed and dies again is not replayed again."""
+async def choose(
+    listing: Listing[R],
+    fits: Callable[[R], bool] | None = None,
+    look: Callable[[Sequence[R]], Awaitable[None]] | None = None,
+) -> Chosen[R]:
+    """Return what fits. Chosen once: what is replayed and dies again is not replayed again.
+
+    Args:
+        listing: what fits a filter.
+        fits: whether one of that fits as well; None if all do.
+        look: called with what fits of each page.
+    """
     chosen: Chosen[R] = Chosen()
     async for every in pages(listing):
         page = every if fits is None else [record for record in every if fits(record)]
+        if look is not None:
+            await look(page)
         chosen.ids += [record.id for record in page]
         chosen.first = [*chosen.first, *page][-SHOWN:]
     chosen.ids.reverse()

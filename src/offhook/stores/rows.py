@@ -34,7 +34,9 @@ SLOW_NOTICE: Final = "notice:slow"
 COUNTED: Final = frozenset({Trigger.COMPLETE, Trigger.DISCARD, Trigger.RETRY, Trigger.GIVE_UP})
 """These end a run that the handler has had; a crash or an interruption costs no attempt."""
 
-SEND_COLUMNS: Final = "id, identity, state, body, recipient, sid, delivery, error_code, error"
+SEND_COLUMNS: Final = (
+    "id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid, fell_back"
+)
 
 
 class Stage(Enum):
@@ -67,7 +69,8 @@ class Settled(NamedTuple):
 
 def as_send(row: Iterable[Any], *, repeated: bool = False) -> Send:
     """Return a send of the ledger from its `SEND_COLUMNS`."""
-    id_, identity, state, body, to, sid, delivery, error_code, error = row
+    (id_, identity, state, body, to, sid, delivery, error_code, error, content_sid,
+     fell_back) = row  # fmt: skip
     return Send(
         id=id_,
         identity=identity,
@@ -79,6 +82,8 @@ def as_send(row: Iterable[Any], *, repeated: bool = False) -> Send:
         error=str(read(error)),
         error_code=error_code,
         repeated=repeated,
+        content_sid=content_sid,
+        fallback_reason=str(read(fell_back)),
     )
 
 
@@ -89,7 +94,8 @@ def deleted_send(identity: str, to: str) -> Send:
 
 def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
     """Return a claim from the columns of a send, its tries, and the SID of its message."""
-    (id_, message, identity, account, sender, to, body, media, content, variables, tries, sid) = row
+    (id_, message, identity, account, sender, to, body, media, content, variables, fell_back, tries,
+     sid) = row  # fmt: skip
     draft = Draft(
         identity=identity,
         account_sid=account,
@@ -101,7 +107,9 @@ def as_send_claim(row: Iterable[Any], token: int) -> SendClaim:
         content_variables={} if variables == "{}" else json.loads(variables),
     )
     # Sends of a request have the negative of its number.
-    return SendClaim(id_, token, max(0, message), draft, tries, sid or "")
+    return SendClaim(
+        id_, token, max(0, message), draft, tries, sid or "", fell_back=read(fell_back)
+    )
 
 
 def as_unknown(
@@ -157,8 +165,21 @@ def draft_columns(draft: Draft, clean: Callable[[str], str]) -> tuple[str, ...]:
     return (
         clean(draft.identity), clean(draft.account_sid), clean(draft.sender), clean(draft.to),
         clean(draft.body), json.dumps(list(draft.media)), clean(draft.content_sid),
-        json.dumps(dict(draft.content_variables)),
+        json.dumps(dict(draft.content_variables)), _fallback_column(draft, clean),
     )  # fmt: skip
+
+
+def _fallback_column(draft: Draft, clean: Callable[[str], str]) -> str:
+    """Return a draft's fallback as the stores hold it: all parts of a text have the same."""
+    if draft.fallback is None:
+        return ""
+    variables = draft.fallback.variables.items()
+    given = {
+        "identity": clean(draft.fallback_identity),
+        "sid": draft.fallback.sid,
+        "variables": {clean(name): clean(value) for name, value in variables},
+    }
+    return json.dumps(given)
 
 
 def _seconds(column: float | None) -> float | None:
@@ -194,7 +215,7 @@ def as_record(row: Iterable[Any], moment: Moment = _seconds) -> Record:
 def as_send_record(row: Iterable[Any], moment: Moment = _seconds) -> SendRecord:
     """Return a send as operators see it."""
     (id_, message, identity, state, account, sender, to, body, created, due, tries, settled, sid,
-     delivery, error_code, error) = row  # fmt: skip
+     delivery, error_code, error, content_sid, fell_back) = row  # fmt: skip
     return SendRecord(
         id=id_,
         message_id=max(0, message),
@@ -212,6 +233,8 @@ def as_send_record(row: Iterable[Any], moment: Moment = _seconds) -> SendRecord:
         delivery=delivery,
         error_code=error_code,
         error=read(error),
+        content_sid=content_sid,
+        fell_back=read(fell_back),
     )
 
 

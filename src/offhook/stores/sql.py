@@ -23,6 +23,7 @@ from offhook.core.keys import Kind
 from offhook.core.lifecycle import (
     CRASHES_UNTIL_ALONE,
     CRASHES_UNTIL_DEAD,
+    DELIVERED,
     LIVE,
     MAY_HAVE_LEFT,
     NOT_DELIVERED,
@@ -37,8 +38,10 @@ from offhook.core.lifecycle import (
     target,
 )
 from offhook.core.loop_detection import COUNTED_REPLIES
+from offhook.core.reasons import Cause, stored
 from offhook.core.turns import LOOKED_THROUGH, SAID
 from offhook.core.unknown_sends import FIRST_LOOK, LOOKED_FOR, NOT_WANTED, TEXT_NEEDED
+from offhook.core.whatsapp_window import CLOSED, NEWEST, WINDOW
 from offhook.stores.api import MOST_COUNTED
 from offhook.stores.rows import SLOW_NOTICE, Stage
 
@@ -61,6 +64,11 @@ def one_of(states: Iterable[StrEnum]) -> str:
     return "(" + ", ".join(f"'{state}'" for state in kind if state in chosen) + ")"
 
 
+def _quoted(words: Iterable[str]) -> str:
+    """Return words as SQL's list."""
+    return "(" + ", ".join(f"'{word}'" for word in sorted(words)) + ")"
+
+
 _WORDS: Final[Mapping[str, str]] = {
     **{
         f"{kind.__name__}.{one.name}": one.value
@@ -72,8 +80,10 @@ _WORDS: Final[Mapping[str, str]] = {
     "SETTLED": one_of(SETTLED),
     "SETTLED_WELL": one_of(SETTLED_WELL),
     "MAY_HAVE_LEFT": one_of(MAY_HAVE_LEFT),
-    "NOT_DELIVERED": "(" + ", ".join(f"'{status}'" for status in sorted(NOT_DELIVERED)) + ")",
+    "DELIVERED": _quoted(DELIVERED),
+    "NOT_DELIVERED": _quoted(NOT_DELIVERED),
     "WITHDRAWN": one_of(send_sources(SendTrigger.CANCEL) | send_sources(SendTrigger.DISMISS)),
+    "NEVER_ARRIVED": one_of(send_sources(SendTrigger.DISMISS) | {send_target(SendTrigger.DISMISS)}),
     "may_be_unknown": one_of(send_sources(SendTrigger.LOSE) | {SendState.UNKNOWN}),
     "CRASHES_UNTIL_ALONE": str(CRASHES_UNTIL_ALONE),
     "CRASHES_UNTIL_DEAD": str(CRASHES_UNTIL_DEAD),
@@ -87,6 +97,11 @@ _WORDS: Final[Mapping[str, str]] = {
     "LOOKED_THROUGH": str(LOOKED_THROUGH),
     "SAID": one_of(SAID),
     "is_message": f"kind = '{Kind.MESSAGE}'",
+    "WINDOW": f"{WINDOW:g}",
+    "WINDOW_CODES": _quoted(CLOSED),
+    "NEWEST": f"{NEWEST}",
+    "window_closed": stored(Cause.WINDOW_CLOSED()),
+    "window_refused": stored(Cause.WINDOW_REFUSED("")),  # ends where the code is to stand
     "messages_queue": str(MESSAGES),
     "sends_queue": str(SENDS),
 }

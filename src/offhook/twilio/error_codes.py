@@ -60,7 +60,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "sandbox.",
         "63015": "The WhatsApp sandbox sends only to numbers that have joined it.",
         "63016": "The person last wrote more than 24 hours ago: WhatsApp accepts only approved "
-        "templates now. Reply with content_sid.",
+        "templates now. Give the reply a fallback.",
         "63017": "WhatsApp limits the rate of messages from this sender. Send more "
         "slowly.",
         "63018": "Messages are sent faster than this sender may send. Send more slowly.",

@@ -232,11 +232,13 @@ class _Form(BytesPayload):
 def _fields(draft: Draft, status_callback: str) -> list[tuple[str, str]]:
     sender = "MessagingServiceSid" if draft.sender.startswith("MG") else "From"
     variables = json.dumps(dict(draft.content_variables)) if draft.content_variables else ""
+    # A template goes without them: https://www.twilio.com/docs/api/errors/63016
+    body, media = ("", ()) if draft.content_sid else (draft.body, draft.media)
     fields = [
         ("To", draft.to),
         (sender, draft.sender),
-        ("Body", draft.body),
-        *(("MediaUrl", url) for url in draft.media),
+        ("Body", body),
+        *(("MediaUrl", url) for url in media),
         ("ContentSid", draft.content_sid),
         ("ContentVariables", variables),
         ("StatusCallback", status_callback),

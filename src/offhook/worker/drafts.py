@@ -1,6 +1,7 @@
 """Turn replies and notices into the ledger's drafts: addressed, split and named."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, Literal, Self
 
 from offhook.core.addresses import channel_of, folded
@@ -13,6 +14,11 @@ from offhook.stores.api import Draft, Overdue
 NOTICE_PAUSE: Final = 600.0
 """Seconds in which a lane gets each kind of notice at most once: five messages that are delayed by
 the same outage need one notice."""
+
+FALLBACK: Final = "fallback:"
+"""What the identities of fallbacks begin with, before that of the reply."""
+
+_SHORT: Final = 100  # characters
 
 NoticeKind = Literal["slow", "timeout", "failure", "limit"]
 
@@ -80,6 +86,7 @@ def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draf
     to = folded(reply.to) or address.theirs
     # A template replaces the body, and a blank text beside media has no parts.
     parts = ((reply.body,) if reply.content_sid else split_text(reply.body)) or ("",)
+    fallback = reply.fallback if channel_of(to) == "whatsapp" else None
     return tuple(
         Draft(
             identity=_part(identity, number),
@@ -90,9 +97,21 @@ def drafts_of(reply: Reply, identity: str, address: ReturnAddress) -> tuple[Draf
             media=() if number else tuple(reply.media),
             content_sid=reply.content_sid,
             content_variables=reply.content_variables,
+            fallback=fallback,
+            fallback_identity=fallback_of(identity) if fallback else "",
         )
         for number, body in enumerate(parts)
     )
+
+
+def fallback_of(identity: str) -> str:
+    """Return the identity of the template that is sent once more in place of a reply.
+
+    Short enough for any index: a user's own key may have any length.
+    """
+    if len(identity) > _SHORT:
+        identity = f"~{blake2b(identity.encode(), digest_size=16).hexdigest()}"
+    return f"{FALLBACK}{identity}"
 
 
 def _part(identity: str, number: int) -> str:

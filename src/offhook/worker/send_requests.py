@@ -15,7 +15,7 @@ from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
 from offhook.stores.api import Claim, Filter, SendRequest, Store
 from offhook.stores.availability import StoreWatch
-from offhook.worker.drafts import ReturnAddress, drafts_of, sender_of
+from offhook.worker.drafts import FALLBACK, ReturnAddress, drafts_of, sender_of
 
 LONGEST: Final = timedelta(days=366)
 """How far ahead a send may be scheduled."""
@@ -135,7 +135,7 @@ class RequestWriter:
             return
         account = status.account_sid
         about = await watch.persist(partial(self._store.sent_as, status.sid, account_sid=account))
-        if about is not None and about.identity.startswith(_RETURNED):
+        if about is not None and about.identity.removeprefix(FALLBACK).startswith(_RETURNED):
             text = (
                 f"a status handler answers the statuses of its own message (send {about.id}): that "
                 "would have no end, and is not sent; give it a where= that tells them apart"

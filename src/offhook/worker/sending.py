@@ -156,6 +156,7 @@ class SendLoop:
                 outcome.error,
                 claim.message_sid,
                 outcome.delay,
+                str(claim.fell_back),
             )
         )
 

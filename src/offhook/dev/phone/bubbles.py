@@ -204,6 +204,11 @@ class Outgoing:
         return self.identity.startswith("notice:")
 
     @property
+    def fallback_reason(self) -> str:
+        """Why it is sent instead of a text; empty if it is not."""
+        return self.sends[-1].fell_back if self.sends else ""
+
+    @property
     def is_unread(self) -> bool:
         """Whether Twilio's response was lost, so that only a status callback can confirm it."""
         return bool(self.sends) and self.sends[-1].trigger is SendTrigger.LOSE

@@ -19,6 +19,7 @@ class FaultSwitch(StrEnum):
     DROP = "drop"
     LIMIT = "limit"
     SLOW = "slow"
+    WINDOW = "window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ LABELS: Final[Mapping[FaultSwitch, SwitchLabel]] = {
     ),
     FaultSwitch.LIMIT: SwitchLabel("Answer 429", "Twilio accepts no replies while this is on."),
     FaultSwitch.SLOW: SwitchLabel("Slow network", "Every request takes a second longer."),
+    FaultSwitch.WINDOW: SwitchLabel(
+        "WhatsApp's window closed",
+        "WhatsApp delivers only templates, as 24 hours after a person's last message.",
+    ),
 }
 
 _EFFECTS: Final[Mapping[FaultSwitch, Mapping[str, Any]]] = {
@@ -47,6 +52,7 @@ _EFFECTS: Final[Mapping[FaultSwitch, Mapping[str, Any]]] = {
     FaultSwitch.DROP: {"lost_answers": 1.0},
     FaultSwitch.LIMIT: {"rate_limited": 1.0, "retry_after": 1},
     FaultSwitch.SLOW: {"webhook_delay": 1.0, "answer_delay": 1.0},
+    FaultSwitch.WINDOW: {"whatsapp_window": 0.0},
 }
 
 

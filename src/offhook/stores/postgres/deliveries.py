@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from offhook.core.lifecycle import Delivery, later_delivery
+from offhook.stores.postgres.fallbacks import FALL_BACK
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection, Row
 from offhook.stores.postgres.values import storable
 
 _FIND: Final = Function("find_sends")
-_WRITE: Final = Function("write_deliveries")
+_WRITE: Final = Function("write_deliveries", FALL_BACK)
 
 FUNCTIONS: Final = (_FIND, _WRITE)
 

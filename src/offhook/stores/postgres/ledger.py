@@ -8,6 +8,7 @@ from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.stores.api import ClaimedSends, Draft, SendClaim, SendOutcome
 from offhook.stores.postgres.clock import CHECK, StoreClock
+from offhook.stores.postgres.fallbacks import CLOSE_WINDOWS, FALL_BACK
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.settling import WRITE, draft_values
@@ -15,11 +16,12 @@ from offhook.stores.postgres.values import storable
 from offhook.stores.rows import Settled, as_send, as_send_claim
 from offhook.stores.sql import one_of
 
-_CLAIM: Final = Function("claim_sends", CHECK, send_lost=stored(Cause.SEND_LOST()))
+_CLAIM: Final = Function("claim_sends", CHECK, CLOSE_WINDOWS, send_lost=stored(Cause.SEND_LOST()))
 _UNWANTED: Final = stored(Cause.OPTED_OUT())
 _HAND_BACK: Final = Function("hand_back_sends", unwanted=_UNWANTED)
 _SETTLE: Final = Function(
     "settle_sends",
+    FALL_BACK,
     unwanted=_UNWANTED,
     may_happen=" ".join(
         f"WHEN '{trigger}' THEN sends.state IN {one_of(send_sources(trigger))}"

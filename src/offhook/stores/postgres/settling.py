@@ -21,7 +21,7 @@ _SETTLE: Final = Function("settle", WRITE)
 
 FUNCTIONS: Final = (WRITE, _SETTLE)
 
-_DRAFT_COLUMNS: Final = 10
+_DRAFT_COLUMNS: Final = 11
 _STATE_COLUMNS: Final = 3
 
 

@@ -20,6 +20,7 @@ from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.core.texts import well_formed
+from offhook.core.whatsapp_window import CLOSED
 from offhook.stores.api import ClaimedSends, Draft
 from offhook.stores.rows import (
     SEND_COLUMNS,
@@ -30,7 +31,7 @@ from offhook.stores.rows import (
     draft_columns,
 )
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import lanes, send_requests
+from offhook.stores.sqlite import fallbacks, lanes, send_requests
 from offhook.stores.sqlite.conditions import SQL, before_send
 from offhook.stores.sqlite.sequences import tally
 
@@ -117,8 +118,9 @@ def claim(
         for lane in leased:
             _lose_crashed(connection, lane, now)
         rows = _due_heads(connection, now, limit)
+    rows = _fall_back(connection, now, limit, rows)
     heads: list[tuple[str, Sequence[Any]]] = []
-    for lane, _, *head, due in rows:
+    for lane, _, *head, _, due in rows:
         if due is None or due > now:
             lanes.advance(connection, SENDS, lane, now)
         else:
@@ -155,6 +157,9 @@ def settle(connection: sqlite3.Connection, batch: Sequence[Settled], now: int) -
             connection.executemany(SQL["write_cost"], costs)
     postponed = [one for one in batch if one.outcome.trigger is SendTrigger.POSTPONE]
     _cancel_unwanted(connection, now, [one.claim.id for one in postponed])
+    for claim, outcome in batch:
+        if outcome.error_code in CLOSED:
+            fallbacks.after_refusal(connection, now, claim.id)
     leases = [(one.claim.id, one.claim.token) for one in batch]
     emptied = connection.executemany(SQL["empty_lane_of_sends"], leases).rowcount
     if emptied < len(leases):
@@ -198,6 +203,8 @@ def record_delivery(
         "UPDATE sends SET sid = ?, delivery = ?, error_code = ? WHERE id = ?",
         (sid, well_formed(kept.status), well_formed(kept.error_code), id_),
     )
+    if kept.error_code in CLOSED:
+        fallbacks.after_refusal(connection, now, id_)
     return True
 
 
@@ -249,6 +256,19 @@ def _cost(settled: Settled) -> tuple[Any, ...]:
 
 def _due_heads(connection: sqlite3.Connection, now: int, limit: int) -> Sequence[Sequence[Any]]:
     return connection.execute(SQL["heads_of_sends"], (now, limit)).fetchall()
+
+
+def _fall_back(
+    connection: sqlite3.Connection, now: int, limit: int, rows: Sequence[Sequence[Any]]
+) -> Sequence[Sequence[Any]]:
+    """Return the heads once templates have taken the place of those whose window is closed."""
+    looked_at: set[int] = set()
+    while undecided := {row[2] for row in rows if row[-2]} - looked_at:
+        looked_at |= undecided
+        closed = [id_ for id_ in undecided if fallbacks.at_claim(connection, now, id_)]
+        if closed:
+            rows = _due_heads(connection, now, limit)
+    return rows
 
 
 def _go_on(connection: sqlite3.Connection, lane: str, token: int, now: int) -> None:

@@ -30,6 +30,9 @@ class Trouble:
         failing_pages: pages of the message list, from 0, that are answered 500.
         undelivered: error codes by number: sends to it are `sent`, then `undelivered`.
         failed: error codes by number: sends to it are accepted, then `failed`.
+        whatsapp_window: seconds after a person's last WhatsApp message to a number, after which
+            texts from it are `sent`, then `undelivered` (error 63016); templates are delivered.
+            Twilio's are 86,400; None for no end.
     """
 
     duplicates: int = 0
@@ -50,3 +53,4 @@ class Trouble:
     failing_pages: Collection[int] = ()
     undelivered: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
+    whatsapp_window: float | None = None

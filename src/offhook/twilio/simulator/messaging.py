@@ -1,6 +1,7 @@
 """Outbound messages of the simulated Twilio: opt-outs, accepted sends and their statuses."""
 
 import asyncio
+import math
 import random
 import time
 import uuid
@@ -21,6 +22,8 @@ from offhook.twilio.simulator.twiml import Said
 
 # Twilio's default words: https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
 _START_WORDS: Final = frozenset({"START", "YES", "UNSTOP"})
+
+WINDOW_CLOSED: Final = "63016"
 
 StatusStep = tuple[str, str]
 """A status and its error code."""
@@ -50,6 +53,7 @@ class Messaging:
         self.trouble = trouble
         self.history = EventLog()
         self.opted_out: set[str] = set()
+        self._heard: dict[tuple[str, str], float] = {}  # when a person last wrote to a number
         self._webhooks = webhooks
         self._rng = rng
         self._status_delay = status_delay
@@ -76,8 +80,9 @@ class Messaging:
         """Return whether messages may be sent from an address."""
         return address.rpartition(":")[2] in self.numbers
 
-    def heed(self, params: Mapping[str, str]) -> None:
-        """Record a person's STOP or START, for all of our numbers."""
+    def heed(self, params: Mapping[str, str], when: float) -> None:
+        """Record that a person has written, and a STOP or START, for all of our numbers."""
+        self._heard[params.get("From", ""), params.get("To", "")] = when
         person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
         if TWILIO_WORDS.kind(params) == "STOP":
@@ -179,8 +184,18 @@ class Messaging:
         self.history.record(outbound)
         return outbound
 
+    def _window_is_closed(self, outbound: Outbound) -> bool:
+        """Return whether WhatsApp does not deliver a message because it is no template."""
+        window = self.trouble.whatsapp_window
+        if window is None or channel_of(outbound.to) != "whatsapp" or outbound.content_sid:
+            return False
+        last = self._heard.get((outbound.to, outbound.from_), -math.inf)
+        return outbound.time - last >= window
+
     async def _report(self, outbound: Outbound, first: asyncio.Event) -> None:
-        steps = status_steps(outbound, self.trouble)
+        steps = status_steps(
+            outbound, self.trouble, window_is_closed=self._window_is_closed(outbound)
+        )
         try:
             if self.trouble.reorder_statuses:
                 for step in steps:
@@ -233,7 +248,9 @@ class Messaging:
             )
 
 
-def status_steps(outbound: Outbound, trouble: Trouble) -> tuple[StatusStep, ...]:
+def status_steps(
+    outbound: Outbound, trouble: Trouble, *, window_is_closed: bool = False
+) -> tuple[StatusStep, ...]:
     """Return the statuses of a message after its first, each reported by a callback.
 
     https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
@@ -243,6 +260,8 @@ def status_steps(outbound: Outbound, trouble: Trouble) -> tuple[StatusStep, ...]
         return (*queued, ("failed", str(trouble.failed[outbound.to])))
     if outbound.to in trouble.undelivered:
         return (*queued, ("sent", ""), ("undelivered", str(trouble.undelivered[outbound.to])))
+    if window_is_closed:  # https://www.twilio.com/docs/api/errors/63016
+        return (*queued, ("sent", ""), ("undelivered", WINDOW_CLOSED))
     has_receipts = channel_of(outbound.to) in {"whatsapp", "rcs"}
     read: tuple[StatusStep, ...] = (("read", ""),) if has_receipts else ()
     return (*queued, ("sent", ""), ("delivered", ""), *read)

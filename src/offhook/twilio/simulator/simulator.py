@@ -226,7 +226,7 @@ class Simulator:
     def recall(self, texted: Texted) -> None:
         """Restore the effects of a message that an earlier simulator received."""
         self._messaging.own(texted.to)
-        self._messaging.heed(dict(texted.params))
+        self._messaging.heed(dict(texted.params), texted.time)
 
     async def wait_for(
         self,
@@ -317,10 +317,9 @@ class Simulator:
     async def _deliver(self, text: Text, webhook: Webhook, duplicates: int | None) -> Delivered:
         params = inbound(text)
         after = self._messaging.history.last_number
-        self._messaging.heed(dict(params))
-        self._messaging.history.record(
-            Texted(text.sid, text.from_, text.to, params, time=time.time())
-        )
+        now = time.time()
+        self._messaging.heed(dict(params), now)
+        self._messaging.history.record(Texted(text.sid, text.from_, text.to, params, time=now))
         call = WebhookCall(
             webhook.url, params, self._messaging.token(), fallback_url=webhook.fallback_url
         )

@@ -8,11 +8,13 @@ SELECT form, {epoch(received)} AS received
    AND ($3::bigint IS NULL OR id <> $3 AND resting IS NOT NULL)
  ORDER BY id DESC LIMIT $4
 
+-- What is sent as a template has not been said.
 -- name: sent_in
 SELECT body, media, {epoch(created)} AS written, sid, delivery, error_code
   FROM (SELECT * FROM offhook.sends WHERE lane = $1
          ORDER BY created DESC, id DESC LIMIT {LOOKED_THROUGH}) AS newest
  WHERE state IN {SAID} AND recipient = ANY($2::text[]) AND (body <> '' OR media <> '[]')
+   AND content_sid = ''
    AND ($3::bigint IS NULL OR message <> $3)
  ORDER BY created DESC, id DESC LIMIT $4
 

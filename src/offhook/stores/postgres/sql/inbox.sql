@@ -56,17 +56,24 @@ INSERT INTO offhook.attempts (lane, message, number, ended, trigger, error)
 VALUES ($1, $2, $3, {now}, $4, $5)
 
 -- Free the identities of sends that never arrived, so that a replay may write them again: also of
--- those whose text was sent again in vain (their replacement is `retry:` and their number). If one of
--- these may have arrived, all stay as they are. The message's sends are locked.
+-- those whose text was sent again in vain (their replacement is `retry:` and their number), and of
+-- those whose fallback was. If one of these may have arrived, all stay as they are. The message's
+-- sends are locked.
 -- name: free_unsent
-WITH RECURSIVE unsent (last, id, identity, may_have_left) AS (
-    SELECT id, id, identity, false FROM offhook.sends
+WITH RECURSIVE unsent (last, id, identity, fallback, fell_back, may_have_left) AS (
+    SELECT id, id, identity, fallback, fell_back, false FROM offhook.sends
      WHERE message = $1
-       AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
+       AND state IN {NEVER_ARRIVED}
      UNION ALL
-    SELECT last, replaced.id, replaced.identity, replaced.delivery NOT IN {NOT_DELIVERED}
+    SELECT last, replaced.id, replaced.identity, replaced.fallback, replaced.fell_back,
+           unsent.identity = 'retry:' || replaced.id
+           AND replaced.delivery NOT IN {NOT_DELIVERED}
       FROM unsent JOIN offhook.sends AS replaced
-        ON replaced.message = $1 AND unsent.identity = 'retry:' || replaced.id
+        ON replaced.message = $1
+       AND (unsent.identity = 'retry:' || replaced.id
+            OR replaced.state = '{send_target(FALL_BACK)}' AND replaced.fell_back = ''
+               AND replaced.fallback <> '' AND replaced.fallback = unsent.fallback
+               AND unsent.fell_back <> '')
 )
 UPDATE offhook.sends
    SET identity = identity || '~' || id,

@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION offhook.claim_sends(
 ) RETURNS TABLE (
     id bigint, token bigint, message bigint, identity text, account_sid text, sender text,
     recipient text, body text, media text, content_sid text, content_variables text,
-    tries integer, message_sid text, next_due float8
+    fell_back text, tries integer, message_sid text, next_due float8
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -16,7 +16,7 @@ AS $function$
 DECLARE
     _now timestamptz;
     _until timestamptz; _locked bytea[]; _crashed bigint[]; _taken bytea[]; _ids bigint[];
-    _tokens bigint[];
+    _tokens bigint[]; _undecided boolean;
 BEGIN
     {durably}
     PERFORM offhook.{check_clock}(_expected, _version, _lease);
@@ -29,14 +29,11 @@ BEGIN
         UPDATE offhook.sends
            SET state = '{send_target(LOSE)}', settled = _now, error = '{send_lost}'
          WHERE id = ANY(_crashed) AND sends.state IN {send_sources(LOSE)};
-        SELECT coalesce(array_agg(turn.lane ORDER BY n), '{}'),
-               coalesce(array_agg(head.id ORDER BY n), '{}'),
-               array_agg(nextval('offhook.tokens'))
-          INTO _taken, _ids, _tokens
-          FROM unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
-               SELECT id, due FROM offhook.sends WHERE sends.lane = turn.lane AND resting IS NULL
-                ORDER BY id LIMIT 1) AS head
-         WHERE head.due <= _now;
+        {take_heads}
+        IF _undecided THEN
+            PERFORM offhook.{close_windows}(_locked);
+            {take_heads}
+        END IF;
         PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
         UPDATE offhook.lanes SET token = t.token, until = _until, due = _until, owner = _owner
           FROM {lanes_with_tokens(sends, _taken, _tokens)} AS t
@@ -52,7 +49,7 @@ BEGIN
             RETURNING sends.*, n
         )
         SELECT id, token, message, identity, account_sid, sender, recipient, body, media,
-               content_sid, content_variables, tries,
+               content_sid, content_variables, fell_back, tries,
                (SELECT sid FROM offhook.messages
                  WHERE messages.id = taken.message AND messages.lane = taken.lane),
                NULL::float8
@@ -60,9 +57,21 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text, NULL::text,
-           NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::text,
-           ({next_due(sends)});
+           NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::integer,
+           NULL::text, ({next_due(sends)});
 END $function$
+
+-- name: take_heads
+SELECT coalesce(array_agg(turn.lane ORDER BY n), '{}'),
+       coalesce(array_agg(head.id ORDER BY n), '{}'),
+       array_agg(nextval('offhook.tokens')),
+       bool_or(head.undecided)
+  INTO _taken, _ids, _tokens, _undecided
+  FROM unnest(_locked) WITH ORDINALITY AS turn (lane, n) CROSS JOIN LATERAL (
+       SELECT id, due, {may_fall_back} AS undecided
+         FROM offhook.sends WHERE sends.lane = turn.lane AND resting IS NULL
+        ORDER BY id LIMIT 1) AS head
+ WHERE head.due <= _now;
 
 -- Of each lane in `_locked` what is being sent: one, if the lane is leased. It is found by its lane
 -- and locked afterwards. In one step, in the order of their numbers, the index of all sends would be
@@ -131,11 +140,13 @@ DECLARE
     _now timestamptz;
     _locked bytea[];
     _ended bytea[];
+    _refused bigint[]; _parts bigint[];
 BEGIN
     {durably}
     _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids));
-    {lock(sends, _locked)};
-    PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+    _refused := ARRAY(SELECT id FROM unnest(_ids, _codes) AS outcome (id, code)
+                       WHERE code IN {WINDOW_CODES});
+    {lock_for_fallbacks}
     _now := {now};
     UPDATE offhook.sends
        SET state = outcome.state,
@@ -157,6 +168,7 @@ BEGIN
     IF '{SendTrigger.POSTPONE}' = ANY(_triggers) THEN
         {cancel_unwanted}
     END IF;
+    IF cardinality(_parts) > 0 THEN PERFORM offhook.{fall_back}(_parts); END IF;
     -- Where a status callback came first, the cost is still missing.
     UPDATE offhook.sends
        SET segments = cost.segments, price = cost.price, currency = cost.currency
@@ -172,6 +184,20 @@ BEGIN
     {advance(sends, _ended)};
 END $function$
 
+-- Lock what has been sent, and what its fallbacks need if it was refused because of the window.
+-- name: lock_for_fallbacks
+_parts := '{}';
+IF cardinality(_refused) > 0 THEN
+    _parts := ARRAY({with_other_parts(_refused)});
+END IF;
+IF cardinality(_parts) > 0 THEN
+    {lock_origins(_parts)};
+    {touch_lanes(sends, _locked)};
+ELSE
+    {lock(sends, _locked)};
+END IF;
+PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids || _parts) ORDER BY id FOR UPDATE;
+
 -- Write a batch of notices. A message's lane is locked against its settling, which cancels the
 -- notice it finds, and the message itself against its pruning.
 -- name: notify
@@ -179,10 +205,11 @@ CREATE OR REPLACE FUNCTION offhook.notify(
     _messages bigint[], _settled boolean[],
     _draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
     _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
-    _draft_once_in float8[]
+    _draft_fallback text[], _draft_once_in float8[]
 ) RETURNS TABLE (
     item integer, id bigint, identity text, state text, body text, recipient text,
-    sid text, delivery text, error_code text, error text, repeated boolean
+    sid text, delivery text, error_code text, error text, content_sid text, fell_back text,
+    repeated boolean
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -213,16 +240,17 @@ BEGIN
     FOR _notice IN
         SELECT * FROM unnest(_messages, _lanes, _may, _draft_identity, _draft_account,
                              _draft_sender, _draft_recipient, _draft_body, _draft_media,
-                             _draft_content_sid, _draft_variables, _draft_once_in)
+                             _draft_content_sid, _draft_variables, _draft_fallback, _draft_once_in)
                  WITH ORDINALITY AS given (message, lane, may, identity, account, sender,
                                            recipient, body, media, content_sid, variables,
-                                           once_in, n)
+                                           fallback, once_in, n)
          WHERE may ORDER BY n
     LOOP
         RETURN QUERY SELECT _notice.n::integer, w.* FROM offhook.{write_send}(
             _notice.lane, _notice.message,
             _notice.identity, _notice.account, _notice.sender, _notice.recipient, _notice.body,
-            _notice.media, _notice.content_sid, _notice.variables, _notice.once_in) AS w;
+            _notice.media, _notice.content_sid, _notice.variables, _notice.fallback,
+            _notice.once_in) AS w;
     END LOOP;
 END $function$
 
@@ -264,11 +292,14 @@ DECLARE
     _now timestamptz;
     _locked bytea[];
     _ended bytea[];
+    _refused bigint[]; _parts bigint[];
 BEGIN
     {durably}
-    _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids) AND resting IS NULL);
-    {lock(sends, _locked)};
-    PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+    _refused := ARRAY(SELECT id FROM unnest(_ids, _codes) AS said (id, code)
+                       WHERE code IN {WINDOW_CODES});
+    _locked := ARRAY(SELECT lane FROM offhook.sends
+                      WHERE id = ANY(_ids) AND (resting IS NULL OR id = ANY(_refused)));
+    {lock_for_fallbacks}
     _now := {now};
     RETURN QUERY
     UPDATE offhook.sends
@@ -282,6 +313,7 @@ BEGIN
      WHERE sends.id = said.id AND sends.sid IN ('', said.sid)
        AND sends.delivery = said.known_delivery AND sends.error_code = said.known_code
     RETURNING sends.id;
+    IF cardinality(_parts) > 0 THEN PERFORM offhook.{fall_back}(_parts); END IF;
     _ended := ARRAY(
         SELECT lanes.lane
           FROM (SELECT {sends_queue}::smallint AS queue, lane, token FROM offhook.sends

@@ -11,12 +11,18 @@ NOT EXISTS (SELECT 1 FROM offhook.sends
 
 -- name: nothing_to_look_up
 NOT EXISTS (SELECT 1 FROM offhook.sends
-             WHERE sends.message = messages.id AND sends.resting = '{SendState.UNKNOWN}'
+             WHERE sends.message = messages.id AND {text_may_be_needed}
                AND sends.settled > {now_once} - make_interval(secs => {TEXT_NEEDED}))
 
 -- The planner expects that a third of all is over. It would read the whole table to find the few.
 -- name: use_indexes
 SET LOCAL enable_seqscan = off
+
+-- It may be sent again, or its fallback may be sent.
+-- name: text_may_be_needed
+(sends.resting = '{SendState.UNKNOWN}'
+ OR {may_fall_back} AND sends.resting = '{send_target(ACCEPT)}'
+    AND sends.delivery NOT IN {DELIVERED})
 
 -- A conversation that has a lane has something to do, and may need its state.
 -- name: prune_states
@@ -65,7 +71,8 @@ UPDATE offhook.messages SET form = r.form, error = '', reduced = true
 RETURNING messages.id
 
 -- name: empty_sends
-UPDATE offhook.sends SET body = '', media = '[]', content_variables = '{}', error = ''
+UPDATE offhook.sends SET body = '', media = '[]', content_variables = '{}', fallback = '',
+       error = ''
  WHERE message = ANY($1::bigint[])
 
 -- Lock sends in the order of their numbers, as all transactions do.

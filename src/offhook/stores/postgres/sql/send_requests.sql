@@ -7,10 +7,11 @@
 CREATE OR REPLACE FUNCTION offhook.request(
     _key bytea, _lane bytea, _delay float8, _unless_reply text,
     _draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
-    _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[]
+    _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
+    _draft_fallback text[]
 ) RETURNS TABLE (
     id bigint, identity text, state text, body text, recipient text, sid text,
-    delivery text, error_code text, error text, repeated boolean
+    delivery text, error_code text, error text, content_sid text, fell_back text, repeated boolean
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -29,7 +30,8 @@ BEGIN
         ON CONFLICT (key) DO NOTHING RETURNING send_requests.id INTO _number;
     IF _number IS NULL THEN
         RETURN QUERY
-        SELECT id, identity, state, body, recipient, sid, delivery, error_code, error, true
+        SELECT id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid,
+               fell_back, true
           FROM offhook.sends
          WHERE message = (SELECT -known.id FROM offhook.send_requests AS known WHERE key = _key)
          ORDER BY id;
@@ -42,16 +44,19 @@ BEGIN
     RETURN QUERY
     INSERT INTO offhook.sends (id, message, identity, lane, state, account_sid, sender,
                                recipient, body, media, content_sid, content_variables,
-                               created, due)
+                               fallback, created, due)
     SELECT nextval('offhook.send_ids'), -_number, d.identity, _lane,
            CASE WHEN _delay > 0 THEN '{SendState.SCHEDULED}' ELSE '{SendState.PENDING}' END,
-           account, sender, d.recipient, d.body, media, content_sid, variables, _now, _due
+           account, sender, d.recipient, d.body, media, content_sid, variables, d.fallback,
+           _now, _due
       FROM (SELECT * FROM unnest(_draft_identity, _draft_account, _draft_sender, _draft_recipient,
-                                 _draft_body, _draft_media, _draft_content_sid, _draft_variables)
+                                 _draft_body, _draft_media, _draft_content_sid, _draft_variables,
+                                 _draft_fallback)
                      WITH ORDINALITY AS u (identity, account, sender, recipient, body, media,
-                                           content_sid, variables, n)
+                                           content_sid, variables, fallback, n)
              ORDER BY n) AS d
-    RETURNING id, identity, state, body, recipient, sid, delivery, error_code, error, false;
+    RETURNING id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid,
+              fell_back, false;
 END $function$
 
 -- name: next_request_due
@@ -224,7 +229,7 @@ SELECT id FROM offhook.send_requests WHERE id = ANY($1::bigint[]) AND {nothing_r
 
 -- name: nothing_requested_to_look_up
 NOT EXISTS (SELECT 1 FROM offhook.sends
-             WHERE message = -send_requests.id AND resting = '{SendState.UNKNOWN}'
+             WHERE message = -send_requests.id AND {text_may_be_needed}
                AND sends.settled > {now_once} - make_interval(secs => {TEXT_NEEDED}))
 
 -- name: lock_reducible_requests

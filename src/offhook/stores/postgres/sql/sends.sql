@@ -1,6 +1,7 @@
 -- name: columns_of_sends
 id, message, identity, state, account_sid, sender, recipient, body, {epoch(created)} AS created,
-{epoch(due)} AS due, tries, {epoch(settled)} AS settled, sid, delivery, error_code, error
+{epoch(due)} AS due, tries, {epoch(settled)} AS settled, sid, delivery, error_code, error, content_sid,
+fell_back
 
 -- name: find_sends_of
 SELECT {columns_of_sends} FROM {fitting} ORDER BY id DESC LIMIT {limit}
@@ -31,9 +32,10 @@ WITH replaced AS (
     INSERT INTO offhook.tallies (what, change) SELECT 'sends', 1 FROM replaced
 )
 INSERT INTO offhook.sends (id, message, identity, lane, state, account_sid, sender, recipient,
-                           body, media, content_sid, content_variables, created, due)
+                           body, media, content_sid, content_variables, fallback, fell_back,
+                           created, due)
 SELECT nextval('offhook.send_ids'), message, $3, lane, '{SendState.PENDING}', account_sid, sender,
-       recipient, body, media, content_sid, content_variables, {now}, {now}
+       recipient, body, media, content_sid, content_variables, fallback, fell_back, {now}, {now}
   FROM replaced
 RETURNING id
 

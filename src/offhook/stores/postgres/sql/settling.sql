@@ -5,10 +5,10 @@
 -- name: write_send
 CREATE OR REPLACE FUNCTION offhook.write_send(
     _lane bytea, _message bigint, _identity text, _account text, _sender text, _recipient text,
-    _body text, _media text, _content_sid text, _variables text, _once_in float8
+    _body text, _media text, _content_sid text, _variables text, _fallback text, _once_in float8
 ) RETURNS TABLE (
     id bigint, identity text, state text, body text, recipient text, sid text,
-    delivery text, error_code text, error text, repeated boolean
+    delivery text, error_code text, error text, content_sid text, fell_back text, repeated boolean
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -18,7 +18,8 @@ DECLARE
 BEGIN
     {durably}
     RETURN QUERY
-    SELECT id, identity, state, body, recipient, sid, delivery, error_code, error, true
+    SELECT id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid,
+           fell_back, true
       FROM offhook.sends
      WHERE message = _message AND lane = _lane AND identity = _identity;
     IF FOUND THEN RETURN; END IF;
@@ -32,10 +33,12 @@ BEGIN
     RETURN QUERY
     INSERT INTO offhook.sends (id, message, identity, lane, state, account_sid, sender,
                                recipient, body, media, content_sid, content_variables,
-                               created, due)
+                               fallback, created, due)
     VALUES (nextval('offhook.send_ids'), _message, _identity, _lane, '{SendState.PENDING}',
-            _account, _sender, _recipient, _body, _media, _content_sid, _variables, _now, _now)
-    RETURNING id, identity, state, body, recipient, sid, delivery, error_code, error, false;
+            _account, _sender, _recipient, _body, _media, _content_sid, _variables, _fallback,
+            _now, _now)
+    RETURNING id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid,
+              fell_back, false;
 END $function$
 
 -- Write the sends of a batch of runs, and end the runs that have a trigger. A row with a verdict
@@ -47,11 +50,12 @@ CREATE OR REPLACE FUNCTION offhook.settle(
     _delays float8[], _holds boolean[], _cancels boolean[], _numbers integer[],
     _items integer[], _draft_identity text[], _draft_account text[], _draft_sender text[],
     _draft_recipient text[], _draft_body text[], _draft_media text[], _draft_content_sid text[],
-    _draft_variables text[], _draft_once_in float8[],
+    _draft_variables text[], _draft_fallback text[], _draft_once_in float8[],
     _state_items integer[], _state_versions bigint[], _state_values bytea[]
 ) RETURNS TABLE (
     item integer, verdict text, id bigint, identity text, state text, body text,
-    recipient text, sid text, delivery text, error_code text, error text, repeated boolean
+    recipient text, sid text, delivery text, error_code text, error text, content_sid text,
+    fell_back text, repeated boolean
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -143,16 +147,17 @@ BEGIN
         FOR _draft IN
             SELECT * FROM unnest(_items, _draft_identity, _draft_account, _draft_sender,
                                  _draft_recipient, _draft_body, _draft_media, _draft_content_sid,
-                                 _draft_variables, _draft_once_in)
+                                 _draft_variables, _draft_fallback, _draft_once_in)
                      WITH ORDINALITY AS d (item, identity, account, sender, recipient, body, media,
-                                           content_sid, variables, once_in, n)
+                                           content_sid, variables, fallback, once_in, n)
              WHERE _verdicts[item] = 'may' ORDER BY n
         LOOP
             RETURN QUERY
             SELECT _draft.item, NULL::text, w.* FROM offhook.{write_send}(
                 _lanes[_draft.item], _ids[_draft.item],
                 _draft.identity, _draft.account, _draft.sender, _draft.recipient, _draft.body,
-                _draft.media, _draft.content_sid, _draft.variables, _draft.once_in) AS w;
+                _draft.media, _draft.content_sid, _draft.variables, _draft.fallback,
+                _draft.once_in) AS w;
         END LOOP;
     END IF;
 
@@ -167,7 +172,8 @@ BEGIN
     {advance(messages, _ended)};
     RETURN QUERY
     SELECT n::integer, v, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::text,
-           NULL::text, NULL::text, NULL::text, NULL::text, NULL::boolean
+           NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+           NULL::boolean
       FROM unnest(_verdicts) WITH ORDINALITY AS verdict (v, n);
 END $function$
 

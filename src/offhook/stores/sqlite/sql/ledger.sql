@@ -17,18 +17,19 @@ SELECT count(DISTINCT (SELECT max(id) FROM reply WHERE received BETWEEN earliest
 
 -- name: write_send
 INSERT INTO sends (identity, account_sid, sender, recipient, body, media, content_sid,
-                   content_variables, message, lane, state, created, due)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '{SendState.PENDING}', ?11, ?11)
+                   content_variables, fallback, message, lane, state, created, due)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '{SendState.PENDING}', ?12, ?12)
 RETURNING id
 
 -- Of each lane that is due, the longest due first, whether it is leased, and the send that goes first;
--- NULL if there is none.
+-- NULL if there is none. At last whether it may fall back, and when it is due.
 -- name: heads_of_sends
 SELECT turn.lane, turn.until IS NOT NULL, sends.id, message, identity, account_sid, sender,
-       recipient, body, media, content_sid, content_variables, tries + 1,
-       (SELECT sid FROM messages WHERE messages.id = sends.message), sends.due
+       recipient, body, media, content_sid, content_variables, fell_back, tries + 1,
+       (SELECT sid FROM messages WHERE messages.id = sends.message),
+       {may_fall_back} AND sends.due <= ?1, sends.due
   FROM (SELECT lane, until, due FROM lanes
-         WHERE queue = {sends_queue} AND suspect = 0 AND due <= ? ORDER BY due LIMIT ?) AS turn
+         WHERE queue = {sends_queue} AND suspect = 0 AND due <= ?1 ORDER BY due LIMIT ?2) AS turn
   LEFT JOIN sends ON sends.id = (
        SELECT id FROM sends WHERE sends.lane = turn.lane AND {send_is_live} ORDER BY id LIMIT 1)
  ORDER BY turn.due
@@ -87,17 +88,23 @@ UPDATE sends SET state = '{send_target(LOSE)}', settled = ?, error = ?
  WHERE lane = ? AND {send_is_live} AND state IN {send_sources(LOSE)}
 
 -- Free the identities of sends that never arrived, so that a replay may write them again: also of
--- those whose text was sent again in vain (their replacement is `retry:` and their number). If one of
--- these may have arrived, all stay as they are.
+-- those whose text was sent again in vain (their replacement is `retry:` and their number), and of
+-- those whose fallback was. If one of these may have arrived, all stay as they are.
 -- name: free_unsent
-WITH RECURSIVE unsent (last, id, identity, may_have_left) AS (
-    SELECT id, id, identity, false FROM sends
+WITH RECURSIVE unsent (last, id, identity, fallback, fell_back, may_have_left) AS (
+    SELECT id, id, identity, fallback, fell_back, false FROM sends
      WHERE message = ?1
-       AND (state IN {send_sources(DISMISS)} OR state = '{send_target(DISMISS)}')
+       AND state IN {NEVER_ARRIVED}
      UNION ALL
-    SELECT last, replaced.id, replaced.identity, replaced.delivery NOT IN {NOT_DELIVERED}
+    SELECT last, replaced.id, replaced.identity, replaced.fallback, replaced.fell_back,
+           unsent.identity = 'retry:' || replaced.id
+           AND replaced.delivery NOT IN {NOT_DELIVERED}
       FROM unsent JOIN sends AS replaced
-        ON replaced.message = ?1 AND unsent.identity = 'retry:' || replaced.id
+        ON replaced.message = ?1
+       AND (unsent.identity = 'retry:' || replaced.id
+            OR replaced.state = '{send_target(FALL_BACK)}' AND replaced.fell_back = ''
+               AND replaced.fallback <> '' AND replaced.fallback = unsent.fallback
+               AND unsent.fell_back <> '')
 )
 UPDATE sends
    SET identity = identity || '~' || id,

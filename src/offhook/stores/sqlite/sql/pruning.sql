@@ -6,8 +6,13 @@ SELECT id FROM messages INDEXED BY messages_settled
  WHERE state IN {states} AND reduced IN (0, 1) AND settled < ? AND {nothing_to_send} LIMIT ?
 
 -- name: nothing_to_look_up
-NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND sends.{send_is_unknown}
+NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND {text_may_be_needed}
                AND sends.settled > ?)
+
+-- It may be sent again, or its fallback may be sent.
+-- name: text_may_be_needed
+(sends.{send_is_unknown} OR {may_fall_back} AND sends.state = '{send_target(ACCEPT)}'
+                            AND sends.delivery NOT IN {DELIVERED})
 
 -- name: prune_keys
 DELETE FROM dedupe_keys
@@ -20,7 +25,8 @@ SELECT id, form FROM messages INDEXED BY messages_settled
  LIMIT ?
 
 -- name: empty_sends
-UPDATE sends SET body = '', media = '[]', content_variables = '{}', error = ''
+UPDATE sends SET body = '', media = '[]', content_variables = '{}', fallback = '',
+       error = ''
  WHERE message IN {ids}
 
 -- name: messages_of_person

@@ -3,8 +3,8 @@ INSERT INTO send_requests (key, stage, due, recipient) VALUES (?, ?, ?, ?) RETUR
 
 -- name: write_requested_send
 INSERT INTO sends (identity, account_sid, sender, recipient, body, media, content_sid,
-                   content_variables, message, lane, state, created, due)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   content_variables, fallback, message, lane, state, created, due)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 RETURNING id
 
 -- name: next_request_due
@@ -68,7 +68,7 @@ NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id AND sends.{sen
 SELECT id FROM send_requests INDEXED BY send_requests_due
  WHERE stage = {Stage.WRITTEN} AND due <= ? AND {nothing_requested_is_live}
    AND NOT EXISTS (SELECT 1 FROM sends WHERE message = -send_requests.id
-                      AND sends.{send_is_unknown} AND sends.settled > ?)
+                      AND {text_may_be_needed} AND sends.settled > ?)
  LIMIT ?
 
 -- name: expired_requests

@@ -1,6 +1,6 @@
 -- name: columns_of_sends
 id, message, identity, state, account_sid, sender, recipient, body, created, due, tries, settled,
-sid, delivery, error_code, error
+sid, delivery, error_code, error, content_sid, fell_back
 
 -- A send whose text was kept, and that is still wanted, for an operator's decision.
 -- name: send_to_retry
@@ -16,9 +16,9 @@ UPDATE sends SET state = '{send_target(RETRY)}', due = :now, tries = 0, settled 
 
 -- name: write_replacement
 INSERT INTO sends (identity, account_sid, sender, recipient, body, media, content_sid,
-                   content_variables, message, lane, state, created, due)
+                   content_variables, fallback, fell_back, message, lane, state, created, due)
 SELECT :identity, account_sid, sender, recipient, body, media, content_sid, content_variables,
-       message, lane, '{SendState.PENDING}', :now, :now
+       fallback, fell_back, message, lane, '{SendState.PENDING}', :now, :now
   FROM sends WHERE id = :id
 RETURNING id
 

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from offhook.worker.sending import MIN_SEND_LEASE
 from testing.commands import Home
 from testing.postgres import PostgresServer, postgres
 from tests.crash.bystander import PostgresDatabase
-from tests.crash.drill import SHORT_SEND_LEASE, Drill, seed
+from tests.crash.drill import Drill, seed
 from tests.crash.fleet import Fleet, many_machines
 from tests.crash.plan import Load
 
 pytestmark = pytest.mark.usefixtures("quiet_server")
 
 
-def survive(directory: Path, load: Load, each: int = 3, send_lease: float = MIN_SEND_LEASE) -> None:
+def survive(directory: Path, load: Load, each: int = 3) -> None:
     with postgres() as server:
 
         def fleet(home: Home) -> Fleet:
@@ -35,7 +34,6 @@ def survive(directory: Path, load: Load, each: int = 3, send_lease: float = MIN_
             PostgresDatabase(server, "crash"),
             fleet,
             lambda: deadlocks(server),
-            send_lease,
         )
         assert not drill.verdict(f"{each} ingresses, {each} workers, PostgreSQL").violations
 
@@ -56,7 +54,7 @@ def test_nothing_is_lost_or_done_twice_on_many_machines(tmp_path: Path) -> None:
         store_stops=1,
         copies=(1, 2),
     )
-    survive(tmp_path, load, each=2, send_lease=SHORT_SEND_LEASE)
+    survive(tmp_path, load, each=2)
 
 
 @pytest.mark.long

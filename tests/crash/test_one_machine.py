@@ -21,16 +21,15 @@ from pathlib import Path
 
 import pytest
 
-from offhook.worker.sending import MIN_SEND_LEASE
 from tests.crash.bystander import SqliteFile
-from tests.crash.drill import SHORT_SEND_LEASE, Drill, seed
+from tests.crash.drill import Drill, seed
 from tests.crash.fleet import one_machine
 from tests.crash.plan import Load
 
 pytestmark = pytest.mark.usefixtures("quiet_server")
 
 
-def survive(directory: Path, load: Load, send_lease: float = MIN_SEND_LEASE) -> None:
+def survive(directory: Path, load: Load) -> None:
     file = directory / "offhook.db"
     drill = Drill(
         directory,
@@ -39,7 +38,6 @@ def survive(directory: Path, load: Load, send_lease: float = MIN_SEND_LEASE) -> 
         f"sqlite:///{file}",
         SqliteFile(file),
         one_machine,
-        send_lease=send_lease,
     )
     assert not drill.verdict("offhook run").violations
 
@@ -47,7 +45,7 @@ def survive(directory: Path, load: Load, send_lease: float = MIN_SEND_LEASE) -> 
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_or_done_twice_when_processes_are_killed(tmp_path: Path) -> None:
     load = Load(messages=200, conversations=40, seconds=5, kills=2, group_kills=1, machine_kills=1)
-    survive(tmp_path, load, SHORT_SEND_LEASE)
+    survive(tmp_path, load)
 
 
 @pytest.mark.long

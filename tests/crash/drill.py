@@ -29,7 +29,7 @@ from tests.crash.senders import People
 from tests.crash.verdict import Verdict
 
 # Seconds. A worker that a busy machine keeps waiting for longer loses its runs, which others repeat
-# although nothing was killed. It may be long, for the leases of what was killed are taken over; what
+# although nothing was killed. It may be long: the leases of what was killed are taken over. What
 # is not taken over must run out within a test's patience.
 LEASE = 120
 

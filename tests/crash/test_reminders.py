@@ -1,13 +1,13 @@
 """What was scheduled leaves once, although everything was killed before it was due."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from offhook.core.lifecycle import SendState
-from offhook.twilio.simulator import Simulator
-from testing.commands import Home
-from testing.ports import free_port
 from testing.stores import opened
+from tests.conformance.clocks import clock_of
+from tests.crash.simulated import simulated
 
 ANN, BOB = "+15551230001", "+15551230002"
 BOT = """
@@ -15,7 +15,7 @@ from datetime import timedelta
 from offhook import Message, Offhook
 
 app = Offhook()
-AT = {"remind me": timedelta(seconds=10), "still there?": timedelta(seconds=9.5)}
+AT = {"remind me": timedelta(seconds=3600), "still there?": timedelta(seconds=3599.5)}
 
 @app.message(where=lambda message: message.body in AT)
 async def schedule(message: Message) -> str:
@@ -37,24 +37,12 @@ async def ignore(message: Message) -> None:
 async def test_a_reminder_leaves_once_after_the_restart_and_never_if_the_person_wrote(
     tmp_path: Path,
 ) -> None:
-    account, port = Simulator.credentials(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    async with (
-        Simulator(**account._asdict(), webhook_url=f"{url}/twilio/messages") as simulator,
-        simulator.serve() as api,
-    ):
-        home = Home(
-            tmp_path,
-            BOT,
-            TWILIO_ACCOUNT_SID=account.account_sid,
-            TWILIO_AUTH_TOKEN=account.auth_token,
-            OFFHOOK_PUBLIC_URL=url,
-            OFFHOOK_TWILIO_API=api,
-            OFFHOOK_SLOW_NOTICE="",
-        )
-        options = ("run", "bot:app", "--port", str(port), "--workers", "2")
-        with home.start(*options) as process:
+    async with simulated(tmp_path, BOT) as bot:
+        simulator = bot.simulator
+        options = ("run", "bot:app", "--port", bot.port, "--workers", "2")
+        with bot.home.start(*options) as process:
             await asyncio.to_thread(process.wait_for, "listening on")
+            began = time.monotonic()
             for person, text in ((BOB, "still there?"), (ANN, "remind me")):
                 assert (await simulator.text(text, from_=person)).status == 200
                 async with asyncio.timeout(60):
@@ -62,7 +50,10 @@ async def test_a_reminder_leaves_once_after_the_restart_and_never_if_the_person_
             # Acknowledged a moment before the end: no worker may have read it yet.
             assert (await simulator.text("yes", from_=BOB)).status == 200
             process.kill()
-        with home.start(*options) as process:
+        # Both are due in a moment, and were not when Bob wrote.
+        async with clock_of(f"sqlite:///{tmp_path}/offhook.db") as clock:
+            await clock.advance(3598 - int(time.monotonic() - began))
+        with bot.home.start(*options) as process:
             await asyncio.to_thread(process.wait_for, "listening on")
             async with asyncio.timeout(60):
                 await simulator.wait_for(lambda sent: sent.body == "remind me", to=ANN)

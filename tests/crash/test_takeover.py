@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from offhook.twilio.simulator import Simulator
-from testing.commands import Home, until
-from testing.ports import free_port
+from testing.commands import until
 from testing.postgres import PostgresServer, postgres
+from tests.crash.simulated import simulated
 
 LEASE = 3600
 ANSWERED = 60.0  # seconds; it takes 0.1 on an idle machine, and 1.6 on PostgreSQL
@@ -48,37 +47,25 @@ def url_of_store(request: pytest.FixtureRequest, command: str) -> str:
 async def test_a_group_that_is_killed_goes_on_where_it_was(
     tmp_path: Path, command: str, url_of_store: str
 ) -> None:
-    account, port = Simulator.credentials(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    async with (
-        Simulator(**account._asdict(), webhook_url=f"{url}/twilio/messages") as simulator,
-        simulator.serve() as api,
-    ):
-        home = Home(
-            tmp_path,
-            BOT,
-            TWILIO_ACCOUNT_SID=account.account_sid,
-            TWILIO_AUTH_TOKEN=account.auth_token,
-            OFFHOOK_PUBLIC_URL=url,
-            OFFHOOK_TWILIO_API=api,
-            OFFHOOK_STORE=url_of_store,
-            OFFHOOK_LEASE=str(LEASE),
-            OFFHOOK_HANDLER_TIMEOUT="60",
-            OFFHOOK_SLOW_NOTICE="",  # a machine that is slow would send it before the reply
-        )
-        start = home.start if command == "run" else home.serve
+    settings = {
+        "OFFHOOK_STORE": url_of_store,
+        "OFFHOOK_LEASE": str(LEASE),
+        "OFFHOOK_HANDLER_TIMEOUT": "60",
+    }
+    async with simulated(tmp_path, BOT, **settings) as bot:
+        start = bot.home.start if command == "run" else bot.home.serve
         ready = "listening on" if command == "run" else "Uvicorn running on"
         arguments = ("run",) if command == "run" else ()
-        options = (*arguments, "bot:app", "--port", str(port))
+        options = (*arguments, "bot:app", "--port", bot.port)
         with start(*options) as process:
             await asyncio.to_thread(process.wait_for, ready)
-            texted = await simulator.text("hello")
+            texted = await bot.simulator.text("hello")
             assert texted.status == 200
             await asyncio.to_thread(until, (tmp_path / "begun").exists, process.explain)
         with start(*options) as process:  # the first was killed, with all that it had started
             await asyncio.to_thread(process.wait_for, ready)
             began = time.monotonic()
             async with asyncio.timeout(ANSWERED):
-                reply = await simulator.wait_for(to=texted.from_, after=texted.after)
+                reply = await bot.simulator.wait_for(to=texted.from_, after=texted.after)
             assert reply.body == "You said: hello"
             print(f"answered {time.monotonic() - began:.2f} s after the restart was ready")  # noqa: T201 - `-rP`

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from offhook.worker.media import Media
     from offhook.worker.message import Message
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AccountCredentials",

@@ -46,7 +46,7 @@ def test_it_is_what_deploy_shows(bot: Path) -> None:
     assert ours == shown
     # So that the steps it prints work before there is a release.
     assert re.search(r"^offhook\[postgres\] @ file:///", installed, re.MULTILINE)
-    assert re.search(r"^offhook\[postgres\]>=\d", released, re.MULTILINE)
+    assert re.search(r"^offhook\[postgres\]~=\d", released, re.MULTILINE)
 
 
 def _texts(folder: Path) -> dict[Path, str]:

@@ -70,3 +70,12 @@ def test_all_public_names_are_on_the_python_page() -> None:
     text = prose(DOCS / "reference" / "python.md")
     missing = [name for name in offhook.__all__ if f"### `{name}`" not in text]
     assert not missing
+
+
+def test_pages_and_the_changelog_name_the_version() -> None:
+    wheels = [re.findall(r"offhook-(\d[\w.]*)-py3", page.read_text()) for page in PAGES]
+    assert {version for named in wheels for version in named} == {offhook.__version__}
+    released = re.findall(
+        r"^## \[(\d[\w.]*)\] - 20\d\d-", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert released[0] == offhook.__version__

@@ -54,7 +54,7 @@ def files(name: str, source: str = "") -> Mapping[str, str]:
         name: of the bot.
         source: the URL to install offhook from; empty for an index.
     """
-    wanted = f" @ {source}" if source else f">={__version__}"
+    wanted = f" @ {source}" if source else f"~={__version__}"
     return {
         _path(template, name): _filled(template.read_text("utf-8"), name).replace(
             "REQUIREMENT", f"offhook[postgres]{wanted}"

@@ -44,18 +44,19 @@ class Service:
         async with asyncio.timeout(60):
             return (await self.simulator.wait_for(to=delivered.from_, after=delivered.after)).body
 
-    async def ready(self) -> int:
+    async def ready(self, url: str = "") -> int:
+        """Ask the ingress whether it takes webhooks, or the admin process for the store."""
         async with PlainAsyncClient() as client:
-            return (await client.get(f"{self._url}/readyz", timeout=PATIENCE)).status_code
+            return (await client.get(f"{url or self._url}/readyz", timeout=PATIENCE)).status_code
 
-    async def is_ready(self) -> None:
+    async def is_ready(self, url: str = "") -> None:
         async with asyncio.timeout(60):
-            while await self.ready() != 200:  # noqa: ASYNC110 - it tells nobody
+            while await self.ready(url) != 200:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
 
-    async def is_not_ready(self) -> None:
+    async def is_not_ready(self, url: str = "") -> None:
         async with asyncio.timeout(60):
-            while await self.ready() == 200:  # noqa: ASYNC110 - as above
+            while await self.ready(url) == 200:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
 
     @contextmanager
@@ -139,7 +140,9 @@ async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_bac
         backup = backed_up(database)
         remove(database)
         meanwhile = await running.text_meanwhile()
-        await running.is_not_ready()
+        await running.printed("store-broken: webhooks wait in the arrivals log")
+        await running.is_not_ready(running.admin)
+        assert await running.ready() == 200, "it takes webhooks, and no other can"
         assert 'offhook_trouble_active{topic="store-broken"}' in await running.metrics()
         await running.printed(ENDED)
         await running.printed(BROKEN, after=ENDED)  # the one that was started instead
@@ -149,7 +152,7 @@ async def test_a_service_whose_store_is_gone_says_so_once_and_goes_on_with_a_bac
         assert len(running.process.output) - size < 500, running.process.explain()
         assert not database.exists()
         backup.replace(database)
-        await running.is_ready()
+        await running.is_ready(running.admin)
         # Not the same person: the backup may have been made while they were being answered.
         answer = await running.answer_to("after", from_="+15551230002")
         assert answer == "You said: after"
@@ -197,10 +200,11 @@ async def test_a_service_whose_store_is_damaged_ends_its_worker_and_goes_on_with
             file.seek(8192)
             file.write(os.urandom(database.stat().st_size - 8192))
         await running.text_meanwhile()
-        await running.is_not_ready()
+        await running.is_not_ready(running.admin)
         await running.printed(ENDED)
+        assert await running.ready() == 200
         backup.replace(database)
-        await running.is_ready()
+        await running.is_ready(running.admin)
         # Not the same person: the backup may have been made while they were being answered.
         answer = await running.answer_to("after", from_="+15551230002")
         assert answer == "You said: after"

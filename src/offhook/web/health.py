@@ -39,7 +39,7 @@ _ALIVE: Final = _text(HTTPStatus.OK, ALIVE)
 _READY: Final = _text(HTTPStatus.OK, b"ready\n")
 _NOT_READY: Final = _text(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    b"the store cannot be written\n",
+    b"nothing can be stored\n",
     (ERROR_HEADER, Fault.STORE_UNAVAILABLE.encode()),
 )
 _METHOD_NOT_ALLOWED: Final = method_not_allowed(METHODS)
@@ -49,7 +49,7 @@ class Health:
     """Serves a health check; an ASGI application for `http` scopes.
 
     Args:
-        check: returns whether the store is writable; raising or taking longer than 0.8 s means no.
+        check: returns whether anything can be stored; raising or taking over 0.8 s means no.
             None for `/healthz`.
     """
 

@@ -95,6 +95,14 @@ class Lease:
     until: float
 
 
+class Saved(NamedTuple):
+    """The state of a conversation; `version` is the token of the run that saved it."""
+
+    value: bytes
+    version: int
+    person: str
+
+
 class Run(NamedTuple):
     """A run that a claim has begun, and what a worker is told of it."""
 
@@ -103,6 +111,7 @@ class Run(NamedTuple):
     attempt: int
     crashes: int
     turns: int
+    state: Saved | None
 
 
 class Found(NamedTuple):
@@ -133,6 +142,7 @@ class Model:
         self.keys: dict[bytes, float] = {}
         self.leases: dict[str, Lease] = {}
         self.send_leases: dict[str, Lease] = {}
+        self.states: dict[str, Saved] = {}
         self.suspects: dict[str, float] = {}  # lanes set aside until somebody is alone, since when
         self._last = 0
 
@@ -234,6 +244,8 @@ class Model:
             self._leave_unwanted(post.lane)
         elif state not in LIVE:
             self._cancel(e for e in self._sends(post) if e.identity == "notice:slow")
+        if settlement.state is not None:
+            self._save(run, settlement.state)
         written = self._write_all(post, settlement.drafts)
         if post.lane in self.leases and self.leases[post.lane].token == run.token:
             self._leave(post.lane)
@@ -433,7 +445,10 @@ class Model:
         for lane in {post.lane for post in [*idle, *(entry.message for entry in gone)]}:
             self._look_again(lane)
         erased = len(idle) + len(gone)
-        return erased, len(posts) + len(sends) - erased
+        lanes = {post.lane for post in idle}
+        lanes |= {lane for lane, saved in self.states.items() if saved.person == address}
+        states = [self.states.pop(lane) for lane in lanes if lane in self.states]
+        return erased + len(states), len(posts) + len(sends) - erased
 
     # Outbox
 
@@ -492,7 +507,17 @@ class Model:
         post.state = target(Trigger.CLAIM)
         post.token = self._next()
         self.leases[post.lane] = Lease(post.token, owner, self.now + lease)
-        return Run(post, post.token, post.attempts + 1, post.crashes, self._turns(post))
+        turns, state = self._turns(post), self.states.get(post.lane)
+        return Run(post, post.token, post.attempts + 1, post.crashes, turns, state)
+
+    def _save(self, run: Run, value: bytes) -> None:
+        """Replace the state that the run was given, unless it is gone."""
+        lane = run.post.lane
+        if self.states.get(lane) != run.state:
+            return
+        self.states.pop(lane, None)
+        if value:
+            self.states[lane] = Saved(value, run.token, run.post.inbound.sender)
 
     def _turns(self, post: Post) -> int:
         """Count the replies that were answered at a program's pace, the last of them by this."""

@@ -35,6 +35,7 @@ from offhook.stores.api import (
     Draft,
     Filter,
     Retention,
+    SavedState,
     SendClaim,
     SendOutcome,
     Settlement,
@@ -43,7 +44,17 @@ from offhook.stores.api import (
 from testing import stores as support
 from testing.stores import opened
 from tests.conformance.clocks import Clock, clock_of
-from tests.conformance.model import LOOP, Entry, Found, LostError, Model, Post, Run, Written
+from tests.conformance.model import (
+    LOOP,
+    Entry,
+    Found,
+    LostError,
+    Model,
+    Post,
+    Run,
+    Saved,
+    Written,
+)
 
 T = TypeVar("T")
 
@@ -73,6 +84,9 @@ delays = st.sampled_from((0, LATER))
 identities = st.lists(st.sampled_from(("reply:0", "reply:1", "return:0")), max_size=2, unique=True)
 
 
+states = st.sampled_from((None, b"", b"1", b"2"))
+
+
 class Action(Enum):
     """What operators do."""
 
@@ -85,6 +99,10 @@ class Action(Enum):
 def person(lane: str) -> str:
     """Return who writes in a lane; statuses are of what was sent to the first."""
     return f"+1555123000{lane if lane != STATUSES else 1}"
+
+
+def value_of(state: Saved | SavedState | None) -> bytes | None:
+    return None if state is None else state.value
 
 
 def webhook(number: int, *, noticed: bool) -> Inbound:
@@ -206,7 +224,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(
         which=which, trigger=st.sampled_from(ENDINGS), delay=delays, holds=st.booleans(),
-        names=identities, opt_out=st.booleans(),
+        names=identities, opt_out=st.booleans(), state=states,
     )  # fmt: skip
     def settle(
         self,
@@ -217,6 +235,7 @@ class Protocol(RuleBasedStateMachine):
         holds: bool,
         names: list[str],
         opt_out: bool,
+        state: bytes | None,
     ) -> None:
         """End a run: in time, late, again, or though it has crashed."""
         if not self.runs:
@@ -228,6 +247,7 @@ class Protocol(RuleBasedStateMachine):
             holds_lane=holds or trigger is not Trigger.RETRY,
             drafts=tuple(draft(name, begun.claim.lane) for name in names),
             cancel_lane=opt_out and trigger is Trigger.COMPLETE,
+            state=None if begun.claim.kind is Kind.STATUS else state,
         )
         self._write(
             lambda store: store.settle(begun.claim, settlement),
@@ -441,6 +461,8 @@ class Protocol(RuleBasedStateMachine):
             assert counts.sends[send_state] == known, send_state
         assert sorted(late.id for late in await store.overdue(100)) == sorted(model.overdue())
         assert await store.backlog(100) == sum(post.state in LIVE for post in posts)
+        for lane in LANES:
+            assert value_of(await store.saved_state(lane)) == value_of(model.states.get(lane))
         due, latest = await store.next_send_due(), model.next_send_due()
         assert latest is None or (due is not None and due < latest + ROUGHLY)
 
@@ -511,6 +533,8 @@ class Protocol(RuleBasedStateMachine):
         known = sorted((r.post.id, r.attempt, r.crashes, r.turns) for r in found.runs)
         claims = sorted((c.id, c.attempt, c.crashes, c.turns) for c in claimed.claims)
         assert claims == known
+        for one in claimed.claims:
+            assert value_of(one.state) == value_of(runs[one.id].state)
         assert sorted(one.id for one in claimed.buried) == sorted(found.buried)
         assert claimed.suspects == found.suspects
         self.runs += [Begun(claim, runs[claim.id]) for claim in claimed.claims]

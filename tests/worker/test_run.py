@@ -559,7 +559,7 @@ async def test_thirty_pictures_sent_at_once_are_no_loop_however_fast_the_bot_is(
     monkeypatch.setattr(loop_detection, "PROBE", 8.0)  # a busy machine may take some for them
 
     async with (
-        opened(tmp_path, handled_by(lambda: "Got it."), loop_limit=(10, 60.0)) as line,
+        opened(tmp_path, handled_by(lambda: "Got it."), loop_limit=(20, 60.0)) as line,
         serving(line, sends=True),
     ):
         sids = []

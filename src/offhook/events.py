@@ -100,6 +100,7 @@ class Handled:
         error: the type of the exception, or an explanation with its `cause`; empty on success.
         traceback: the traceback, for logs that show it.
         delay: seconds until the next attempt, if there is to be one.
+        handler: the name of the function that ran; empty if none did.
     """
 
     message_id: int
@@ -112,6 +113,7 @@ class Handled:
     error: Error = ""
     traceback: str = ""
     delay: float = 0.0
+    handler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

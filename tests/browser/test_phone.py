@@ -111,7 +111,7 @@ def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -
     expect(visit.theirs("You said: hello")).to_have_attribute("data-state", "delivered")
     line = visit.line_of(visit.mine("hello"))
     expect(line).to_contain_text("Acknowledged with 200")
-    expect(line).to_contain_text("Handler, attempt 1: returned.")
+    expect(line).to_contain_text("Handler answer, attempt 1: returned.")
 
     cells = line.get_by_role("table", name="Parameters").locator("tr").all()
     shown = [tuple(row.locator("th, td").all_inner_texts()) for row in cells]
@@ -413,7 +413,7 @@ def test_the_details_say_that_the_handler_is_running(visit: Visit, home: Home) -
     expect(line).to_contain_text(re.compile(r"The handler is running\. \d+\ss"))
     expect(visit.mine("wait")).to_contain_text(re.compile(r"running \d+\ss"))
     (home.directory / "go").touch()
-    expect(line).to_contain_text("Handler, attempt 1: returned.")
+    expect(line).to_contain_text("Handler wait, attempt 1: returned.")
     expect(line).not_to_contain_text("The handler is running.")
 
 
@@ -440,7 +440,7 @@ def test_details_follow_their_message_when_others_were_open_just_before(
     (home.directory / "go").touch()
     expect(visit.mine("wait")).to_have_attribute("data-state", "handled")
     visit.page.clock.resume()
-    expect(line).to_contain_text("Handler, attempt 1: returned.")
+    expect(line).to_contain_text("Handler wait, attempt 1: returned.")
 
 
 def test_a_slow_handler_is_bridged_by_a_notice(visit: Visit) -> None:

@@ -152,6 +152,7 @@ class Run:
                 describe(result),
                 traceback,
                 settlement.delay,
+                terms.handler,
             )
         )
 

@@ -48,6 +48,7 @@ class Terms:
         holds_lane: whether the lane waits for the next attempt.
         cancel_lane: whether the person has opted out of what is still to be sent.
         notices: None where there are none: to one who has opted out, or of a status.
+        handler: the name of the handler; empty if none runs.
     """
 
     timeout: float
@@ -55,6 +56,7 @@ class Terms:
     holds_lane: bool = True
     cancel_lane: bool = False
     notices: Notices | None = None
+    handler: str = ""
 
     def is_last(self, claim: Claim) -> bool:
         """Return whether no attempt follows the claim's."""
@@ -90,4 +92,5 @@ def terms_of(
         holds_lane=handler is None or handler.holds_lane,
         cancel_lane=message is not None and message.opt_out == "STOP",
         notices=notices,
+        handler="" if handler is None else handler.name,
     )

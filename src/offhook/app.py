@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from starlette.types import Receive, Scope
 from starlette.types import Send as SendEvent
@@ -13,7 +13,7 @@ from offhook.concurrency import called
 from offhook.core.calls import Call, caller
 from offhook.core.messages import Reply, Send, StatusUpdate
 from offhook.core.responses import REFUSED, Fault
-from offhook.errors import ConfigurationError, HandlerError, OffhookError
+from offhook.errors import ConfigurationError, OffhookError
 from offhook.events import Observer, Problem, Topic, fan_out
 from offhook.observe.log import LogObserver
 from offhook.settings import Settings
@@ -22,7 +22,7 @@ from offhook.stores.api import Store
 from offhook.stores.on_demand import StoreOnDemand
 from offhook.web.asgi import respond
 from offhook.worker.current_account import CURRENT_ACCOUNT
-from offhook.worker.handlers import Handlers, OnRetry, place_of
+from offhook.worker.handlers import Handlers, OnRetry
 from offhook.worker.message import Message
 from offhook.worker.owner import owner_name
 from offhook.worker.send_requests import RequestWriter, delay_of
@@ -122,9 +122,12 @@ class Offhook:
         """Add an observer, which is called with every event from the next start on."""
         self._observer = fan_out(self._observer, observer)
 
+    @overload
+    def message(self, _handler: F, /) -> F: ...
+
+    @overload
     def message(
         self,
-        _handler: None = None,
         /,
         *,
         channel: str | None = None,
@@ -133,7 +136,20 @@ class Offhook:
         timeout: float | None = None,
         max_attempts: int | None = None,
         on_retry: OnRetry = "hold",
-    ) -> Callable[[F], F]:
+    ) -> Callable[[F], F]: ...
+
+    def message(
+        self,
+        _handler: F | None = None,
+        /,
+        *,
+        channel: str | None = None,
+        state: Mapping[str, Any] | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        on_retry: OnRetry = "hold",
+    ) -> F | Callable[[F], F]:
         """Handle inbound messages. Of several handlers, the first one that matches is run.
 
         Args:
@@ -149,7 +165,6 @@ class Offhook:
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
-        _need_parentheses("message", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_message(
@@ -163,17 +178,30 @@ class Offhook:
             )
             return function
 
-        return register
+        return register if _handler is None else register(_handler)
 
+    @overload
+    def status(self, _handler: F, /) -> F: ...
+
+    @overload
     def status(
         self,
-        _handler: None = None,
         /,
         *,
         where: Callable[[StatusUpdate], object] | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[F], F]: ...
+
+    def status(
+        self,
+        _handler: F | None = None,
+        /,
+        *,
+        where: Callable[[StatusUpdate], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> F | Callable[[F], F]:
         """Handle statuses of sent messages. Arguments as for `message`.
 
         What the handler returns is sent to the person, as by `send`, once however often it is run.
@@ -181,7 +209,6 @@ class Offhook:
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
-        _need_parentheses("status", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_status(
@@ -189,24 +216,37 @@ class Offhook:
             )
             return function
 
-        return register
+        return register if _handler is None else register(_handler)
 
+    @overload
+    def opt_out(self, _handler: F, /) -> F: ...
+
+    @overload
     def opt_out(
         self,
-        _handler: None = None,
         /,
         *,
         channel: str | None = None,
         where: Callable[[Message], object] | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[F], F]: ...
+
+    def opt_out(
+        self,
+        _handler: F | None = None,
+        /,
+        *,
+        channel: str | None = None,
+        where: Callable[[Message], object] | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> F | Callable[[F], F]:
         """Handle STOP, and START and HELP if Twilio answers them. Arguments as for `message`.
 
         Raises:
             HandlerError: the parameters of the handler are not supported.
         """
-        _need_parentheses("opt_out", _handler)
 
         def register(function: F) -> F:
             self.handlers.add_opt_out(
@@ -214,7 +254,7 @@ class Offhook:
             )
             return function
 
-        return register
+        return register if _handler is None else register(_handler)
 
     def send(
         self,
@@ -394,12 +434,6 @@ class Offhook:
         await receive()
         await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _need_parentheses(name: str, handler: Callable[..., Any] | None) -> None:
-    if handler is not None:
-        called = getattr(handler, "__name__", handler)
-        raise HandlerError(f"{called}{place_of(handler)}: write @app.{name}(), with parentheses")
 
 
 def webhooks_of(app: Offhook) -> "Webhooks | None":

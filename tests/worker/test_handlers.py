@@ -227,12 +227,22 @@ def test_a_refusal_says_what_may_be_named() -> None:
         Handlers().add_status(plain)
 
 
-@pytest.mark.parametrize("name", ["message", "status", "opt_out"])
-def test_a_decorator_without_parentheses_says_so(name: str) -> None:
-    decorate: Any = getattr(Offhook(), name)
-    line = plain.__code__.co_firstlineno
-    with pytest.raises(HandlerError, match=rf"^plain \(.*:{line}\): write @app\.{name}\(\)"):
-        decorate(plain)
+def test_a_decorator_needs_no_parentheses() -> None:
+    app = Offhook()
+
+    @app.message
+    def greet(message: Message) -> str:
+        return f"Hello {message.body}"
+
+    @app.status
+    def note(status: StatusUpdate) -> None: ...
+
+    @app.opt_out
+    def leave(message: Message) -> None: ...
+
+    assert greet(message()) == "Hello hello", "it is the function itself"
+    assert (found(app.handlers, message()), found(app.handlers, STATUS)) == ("greet", "note")
+    assert found(app.handlers, message("STOP", OptOutType="STOP")) == "leave"
 
 
 async def never(message: Message) -> bool:

@@ -213,7 +213,7 @@ def _handler(
         _check_state(state)
         positional, keywords = _parameters(function, given)
     except HandlerError as error:
-        raise HandlerError(f"{name}{place_of(code)}: {error}") from None
+        raise HandlerError(f"{name}{_place(code)}: {error}") from None
     return Handler(
         name=name,
         function=function,
@@ -260,7 +260,7 @@ def _check_state(state: object) -> None:
         raise HandlerError(str(error)) from None
 
 
-def place_of(code: Callable[..., Any]) -> str:
+def _place(code: Callable[..., Any]) -> str:
     """Return where a function is written, for people; empty if that is not known."""
     written = getattr(inspect.unwrap(code), "__code__", None)
     return f" ({written.co_filename}:{written.co_firstlineno})" if written else ""

@@ -15,6 +15,7 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "sends": ("created", "due", "settled", "look_due", "missing"),
     "send_requests": ("due",),
     "conversation_states": ("used",),
+    "aliases": ("seen",),
 }
 """The tables of both stores, and their columns that hold a moment."""
 

@@ -3,15 +3,17 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Trigger
 from offhook.errors import ConfigurationError, SchemaTooNew
 from offhook.stores import migrations as module
 from offhook.stores.api import Settlement
 from offhook.stores.migrations import Migration, migrations, missing
-from testing.stores import claim_one, inbound, opened
+from testing.stores import claim_one, inbound, opened, webhook
 
 KNOWN = [Migration(1, "one", ""), Migration(2, "two", "")]
 
@@ -74,16 +76,30 @@ async def test_an_older_version_goes_on_beside_a_newer_one(tmp_path: Path) -> No
         assert await again.accept(inbound("SM2"))
 
 
-async def test_a_message_that_waited_for_a_migration_can_save_a_state(tmp_path: Path) -> None:
-    async with opened(tmp_path / "offhook.db") as store:
-        await store.accept(inbound("SM1"))
-    with closing(sqlite3.connect(tmp_path / "offhook.db", isolation_level=None)) as file:
-        file.executescript(
-            "DROP TABLE conversation_states; ALTER TABLE sends DROP COLUMN fallback; "
-            "ALTER TABLE sends DROP COLUMN fell_back; PRAGMA user_version = 1000"
-        )
-    async with opened(tmp_path / "offhook.db") as store:
-        waiting = await claim_one(store)
-        await store.settle(waiting, Settlement(Trigger.COMPLETE, state=b'{"a":1}'))
-        await store.accept(inbound("SM2"))
-        assert (await claim_one(store)).state is not None
+# Migrations 1001 to 1003.
+UNDONE = """
+    ALTER TABLE sends DROP COLUMN fallback; ALTER TABLE sends DROP COLUMN fell_back;
+    DROP TABLE conversation_states; DROP TABLE aliases; ALTER TABLE lanes DROP COLUMN joined;
+    PRAGMA user_version = 1000
+"""
+
+
+async def test_what_waited_for_a_migration_has_a_state_and_one_lane(tmp_path: Path) -> None:
+    path, number, user_id = tmp_path / "offhook.db", "whatsapp:+15551230001", "whatsapp:US.1349"
+
+    def wrote(sid: str, **more: Any) -> Inbound:
+        return Inbound.of(webhook(sid, To="whatsapp:+15005550006", **more))
+
+    async with opened(path) as store:  # as an earlier version would, which knew no aliases
+        await store.accept(wrote("SM1", From=user_id)._replace(alias=""))
+        await store.accept(wrote("SM2", From=number))
+        await store.accept(wrote("SM3", From=user_id)._replace(alias=""))
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.executescript(UNDONE)
+    async with opened(path) as store:
+        await store.accept(wrote("SM4", From=number, ExternalUserId=user_id))
+        for n in range(1, 5):
+            one = await claim_one(store)
+            assert (one.sid, one.state is not None) == (f"SM{n}", n > 1)
+            assert (await store.claim(9, lease=30.0, owner="w2", alone=False)).claims == ()
+            await store.settle(one, Settlement(Trigger.COMPLETE, state=b'{"a":1}'))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from offhook.core.inbound import Inbound
-from offhook.core.keys import Kind, conversation, dedupe_key, lane_of
+from offhook.core.inbound import Inbound, Webhook
+from offhook.core.keys import Kind, conversation
 from offhook.core.lifecycle import SendTrigger, State
 from offhook.core.messages import Send
 from offhook.events import Event, Handled, Problem, Topic
@@ -137,17 +137,7 @@ class Line:
         await self._accept(Kind.STATUS, raw, None)
 
     async def _accept(self, kind: Kind, raw: dict[str, str], notice_after: float | None) -> None:
-        inbound = Inbound(
-            kind=kind,
-            key=dedupe_key(kind, raw),
-            lane=lane_of(kind, raw),
-            account_sid=ACCOUNT,
-            sid=raw["MessageSid"],
-            sender=raw["From"],
-            recipient=raw["To"],
-            form=urlencode(raw).encode(),
-            notice_after=notice_after,
-        )
+        inbound = Inbound.of(Webhook(kind, urlencode(raw).encode(), notice_after))
         if not await self.store.accept(inbound):
             raise AssertionError("a test's webhooks are new")
 

@@ -8,6 +8,7 @@ from offhook.conversations.state import shown
 from offhook.core.keys import Kind
 from offhook.core.turns import Turn
 from offhook.stores.api import Conversations, Record, TurnFilter
+from offhook.stores.people import addresses_in_channel
 
 _TURNS: Final = 10
 
@@ -33,6 +34,7 @@ async def conversation_of(store: Conversations, record: Record) -> Conversation 
     """
     if record.kind is not Kind.MESSAGE:
         return None
-    turns = await store.turns(TurnFilter(record.lane, (record.sender,), _TURNS))
+    persons = await addresses_in_channel(store, record.sender)
+    turns = await store.turns(TurnFilter(record.lane, persons, _TURNS))
     saved = await store.saved_state(record.lane)
     return Conversation(turns, shown(b"" if saved is None else saved.value))

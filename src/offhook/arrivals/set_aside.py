@@ -1,6 +1,7 @@
 """Erase a person from what was set aside: acknowledged webhooks that could not be sorted."""
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +11,8 @@ from offhook.arrivals.record import Arrival, pack, unpack
 from offhook.core.addresses import folded
 from offhook.core.deferred import Deferred
 from offhook.core.forms import parameters
+from offhook.core.identity import identity_of
 from offhook.core.keys import Kind
-from offhook.core.privacy import spellings
 from offhook.errors import SchemaTooNew
 
 
@@ -27,14 +28,14 @@ class Erased(NamedTuple):
     unread: list[Path]
 
 
-def erase(home: Path, address: str) -> Erased:
+def erase(home: Path, addresses: Iterable[str]) -> Erased:
     """Erase what was set aside of a person, in the logs beside a path. Blocks.
 
     Args:
         home: the path: of a store's file, or of a spool.
-        address: see `core.privacy.spellings`.
+        addresses: all that the person has.
     """
-    person = frozenset(spellings(address))
+    person = frozenset(addresses)
     number, unread = 0, list(put_aside(home))
     for path in logs_of(home):
         try:
@@ -82,4 +83,6 @@ def _addresses(arrival: Arrival) -> set[str]:
     addresses = {named[name] for name in ("From", "To") if name in named}
     if not addresses:
         raise ValueError("its form names nobody")
+    if arrival.webhook.kind is Kind.MESSAGE:
+        addresses |= {one for one in identity_of(folded(named.get("From", "")), named) if one}
     return addresses | {folded(address) for address in addresses}

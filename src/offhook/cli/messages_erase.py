@@ -31,6 +31,7 @@ class _Erased:
     busy: int = 0
     unsorted: str = ""
     unread: Sequence[Path] = ()
+    addresses: Sequence[str] = ()
 
     def left(self) -> str:
         """Return what may be left of the person, as a sentence; empty if nothing is."""
@@ -46,7 +47,9 @@ class _Erased:
 
 def command(
     *,
-    sender: Annotated[str, typer.Option(metavar="NUMBER", help="The person's number, in full.")],
+    sender: Annotated[
+        str, typer.Option(metavar="NUMBER", help="The person's number or user id, in full.")
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     wait: Annotated[
         float,
@@ -61,6 +64,9 @@ def command(
 ) -> None:
     """Erase a person, on SMS and WhatsApp alike: messages, statuses, attempts, replies, states.
 
+    A number stands for the user ids that were seen with it on WhatsApp too, and a user id for its
+    number.
+
     Waiting messages are not handled; the command waits for those being handled or sent. What was
     just acknowledged is moved into the store first, and erased there. This can't be undone, and
     does not delete what Twilio stores. Run it on each machine whose ingress has a spool
@@ -69,21 +75,26 @@ def command(
     [bold]Examples[/]
       offhook messages erase --sender +15551230001
       offhook messages erase --sender +15551230001 --yes
+      offhook messages erase --sender whatsapp:US.13491208655302741918
     """
     settings = settings_beside_dev(store)
     if not sender.strip():
         raise typer.BadParameter("--sender is empty")
-    shown = ", ".join(dict.fromkeys(mask(folded(one)) for one in spellings(sender)))
     if not yes:
-        _ask(shown)
+        _ask(_masked(spellings(sender)))
     result = asyncio.run(_erase(settings, sender, wait))
     if as_json:
         print_json({"erased": result.erased, "busy": result.busy})
     else:
+        shown = _masked(result.addresses)
         console().print(f"{result.erased:,} messages, sends and states of {shown} erased")
     if left := result.left():
         complain(left)
         raise typer.Exit(1)
+
+
+def _masked(addresses: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(mask(folded(one)) for one in addresses))
 
 
 def _ask(shown: str) -> None:
@@ -102,6 +113,7 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
         result.unsorted = unsorted
 
     async with existing(settings, patience=wait, unsorted=note) as store:
+        result.addresses = await store.addresses_of(sender)
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             step = await store.erase(sender, _BATCH)
@@ -115,7 +127,7 @@ async def _erase(settings: Settings, sender: str, wait: float) -> _Erased:
             await wait_for_event(stop, _POLL_INTERVAL)
         await store.tidy()  # from the write-ahead log too, unless a reader still needs it
         for home in settings.homes_of_logs:
-            aside = await asyncio.to_thread(set_aside.erase, home, sender)
+            aside = await asyncio.to_thread(set_aside.erase, home, result.addresses)
             result.erased += aside.number
             result.unread = [*result.unread, *aside.unread]
     return result

@@ -32,6 +32,13 @@ class Identity(NamedTuple):
         return self.number or self.user_id
 
 
+def may_have_user_id(sender: str, raw: Mapping[str, str]) -> bool:
+    """Return whether a message may have a user id: quick, for those that have none."""
+    if not sender.startswith(_WHATSAPP):
+        return False
+    return "ExternalUserId" in raw or not sender.startswith("+", len(_WHATSAPP))
+
+
 def identity_of(sender: str, raw: Mapping[str, str]) -> Identity:
     """Return who wrote a message.
 
@@ -39,7 +46,7 @@ def identity_of(sender: str, raw: Mapping[str, str]) -> Identity:
         sender: its `From`, folded.
         raw: its parameters.
     """
-    if not sender.startswith(_WHATSAPP):
+    if not may_have_user_id(sender, raw):
         return Identity(sender, "")
     name = sender[len(_WHATSAPP) :]
     if _NUMBER.fullmatch(name):

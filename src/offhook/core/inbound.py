@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Self
 from offhook.core.addresses import folded
 from offhook.core.deferred import Deferred
 from offhook.core.forms import decode_form
-from offhook.core.keys import KEY_BYTES, Kind, dedupe_key, lane_of
+from offhook.core.keys import KEY_BYTES, Kind, dedupe_key, lane_and_alias, lane_of
 from offhook.core.messages import message_sid
 
 _MAX_NAME: Final = 64  # characters of an address or a SID that is only claimed
@@ -41,6 +41,8 @@ class Inbound(NamedTuple):
         form, notice_after: as of `Webhook`.
         age: seconds since it was received, when it comes by way of a log or a spool; else 0.
         spooled: it comes by way of a spool, and may be later than its successors.
+        alias: the lane that the sender's user id alone leads to; empty for a person without one.
+            If it is another than `lane`, both are one person's from now on.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Inbound(NamedTuple):
     notice_after: float | None = None
     age: float = 0.0
     spooled: bool = False
+    alias: str = ""
 
     def __repr__(self) -> str:
         """Leave out what a person wrote, and who."""
@@ -73,16 +76,21 @@ class Inbound(NamedTuple):
         account, sid = raw.get("AccountSid"), message_sid(raw)
         if not (account and sid):
             raise ValueError("its form names no account or no message")
+        sender, recipient = folded(raw.get("From", "")), folded(raw.get("To", ""))
+        lane, alias = f"{account}|{sid}", ""
+        if kind is Kind.MESSAGE:
+            lane, alias = lane_and_alias(account, sender, recipient, raw)
         return cls(
             kind,
             dedupe_key(kind, raw),
-            lane_of(kind, raw),
+            lane,
             account,
             sid,
-            folded(raw.get("From", "")),
-            folded(raw.get("To", "")),
+            sender,
+            recipient,
             form,
             notice_after,
+            alias=alias,
         )
 
     @classmethod

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 from offhook.core.addresses import folded
+from offhook.core.identity import identity_of, may_have_user_id
 from offhook.core.messages import message_sid, message_status
 
 KEY_BYTES: Final = 16
@@ -59,9 +60,36 @@ def lane_of(kind: Kind, raw: Mapping[str, str]) -> str:
     account = raw.get("AccountSid", "")
     if kind is Kind.STATUS:
         return f"{account}|{message_sid(raw)}"
-    return conversation(account, ours=raw.get("To", ""), theirs=raw.get("From", ""))
+    sender, recipient = folded(raw.get("From", "")), folded(raw.get("To", ""))
+    return lane_and_alias(account, sender, recipient, raw)[0]
+
+
+def lane_and_alias(
+    account_sid: str, sender: str, recipient: str, raw: Mapping[str, str]
+) -> tuple[str, str]:
+    """Return the lane of a message, and the lane that its sender's user id alone would lead to.
+
+    The second is empty for a person without a user id. If the number is known, the first is the
+    number's lane, so that a number's messages need not look for an alias.
+
+    Args:
+        account_sid: the message's.
+        sender: its address, folded.
+        recipient: likewise.
+        raw: its parameters.
+    """
+    if not may_have_user_id(sender, raw):
+        return f"{account_sid}|{recipient}|{sender}", ""
+    person = identity_of(sender, raw)
+    alias = f"{account_sid}|{recipient}|{person.user_id}" if person.user_id else ""
+    return f"{account_sid}|{recipient}|{person.address}", alias
 
 
 def conversation(account_sid: str, *, ours: str, theirs: str) -> str:
     """Return the lane of a conversation, for inbound messages and for the replies to them."""
     return f"{account_sid}|{folded(ours)}|{folded(theirs)}"
+
+
+def person_of(lane: str) -> str:
+    """Return the person's address in the name of a conversation's lane."""
+    return lane.rpartition("|")[2]

@@ -252,6 +252,10 @@ class Intake(Protocol[W_contra]):
         When it returns, the webhook has survived a power cut (fsync, or a commit of equal worth).
         Many calls share one commit. In a lane, the order of commits is the order of handling.
 
+        A webhook that names an alias (`Inbound.alias`) beside its lane makes the two one from then
+        on: what waits in the alias's lane is moved into the other, in the order of receipt, with
+        its sends; while something runs in one of them, nothing else of both is claimed.
+
         Raises:
             StoreUnavailable: nothing was stored, or nothing that will be acknowledged.
             BacklogFull: nothing was stored: too many wait already.
@@ -854,12 +858,13 @@ class Inbox(Protocol):
     async def erase(self, address: str, limit: int) -> Erasure:
         """Delete up to `limit` messages, and as many sends, of a person.
 
-        `core.privacy.spellings(address)` are one person: what they have sent, the statuses of what
+        `addresses_of(address)` are one person: what they have sent, the statuses of what
         was sent to them, and all sends to them, with attempts, in any state but those in which
         work is under way; and the states of their conversations, which a run that is under way
         does not bring back. The sends of a live message go with it or not at all: when it runs
         (again), it finds in the ledger what must not be sent again. Dedupe keys are hashes, and
-        stay: a repeat does not bring the message back. Call it until it finds nothing.
+        stay: a repeat does not bring the message back. Call it until it finds nothing:
+        then it also forgets which addresses they were.
         """
         ...
 
@@ -896,6 +901,14 @@ class Conversations(Protocol):
 
     async def saved_state(self, lane: str) -> SavedState | None:
         """Return the state of a conversation; None for none."""
+        ...
+
+    async def addresses_of(self, address: str) -> Sequence[str]:
+        """Return all addresses of a person, that given first.
+
+        These are `core.privacy.spellings`, the user ids that were seen with a number, and the
+        numbers that were seen with a user id, in any conversation. Reads only.
+        """
         ...
 
 

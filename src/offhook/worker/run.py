@@ -27,6 +27,7 @@ from offhook.ingress.validation import Validator
 from offhook.settings import Settings, TypingPolicy
 from offhook.stores.api import Claim, Draft, Settlement, Store, TurnFilter
 from offhook.stores.availability import StoreWatch
+from offhook.stores.people import addresses_in_channel
 from offhook.twilio.error_codes import known_code
 from offhook.worker.current_account import CURRENT_ACCOUNT
 from offhook.worker.drafts import ReturnAddress, drafts_of
@@ -275,7 +276,7 @@ class Run:
         self, message: Message, calls: HandlerCalls, limit: int, where: str
     ) -> Call[list[Turn]]:
         async def read() -> list[Turn]:
-            persons = (folded(message.from_),)
+            persons = await addresses_in_channel(self._tools.store, folded(message.from_))
             wanted = TurnFilter(self.claim.lane, persons, limit, self.claim.id)
             return list(await self._tools.store.turns(wanted))
 

@@ -13,8 +13,9 @@ from offhook.core.texts import well_formed
 from offhook.errors import InvalidSend
 from offhook.events import Observer, Problem, Topic
 from offhook.settings import Settings
-from offhook.stores.api import Claim, Filter, SendRequest, Store
+from offhook.stores.api import Claim, Filter, Record, SendRequest, Store
 from offhook.stores.availability import StoreWatch
+from offhook.stores.people import addresses_in_channel
 from offhook.worker.drafts import FALLBACK, ReturnAddress, drafts_of, sender_of
 
 LONGEST: Final = timedelta(days=366)
@@ -179,6 +180,9 @@ class RequestWriter:
 
     async def _last_written_to(self, account_sid: str, person: str) -> str:
         """Return the number of ours to which a person has written last; empty if none is known."""
-        wanted = Filter(kind=Kind.MESSAGE, sender=person, limit=_LOOKED_AT)
-        found = await self._store.find(wanted)
-        return next((one.recipient for one in found if one.account_sid == account_sid), "")
+        found: list[Record] = []
+        for address in await addresses_in_channel(self._store, person):
+            wanted = Filter(kind=Kind.MESSAGE, sender=address, limit=_LOOKED_AT)
+            found += await self._store.find(wanted)
+        ours = [one for one in found if one.account_sid == account_sid]
+        return max(ours, key=lambda one: one.id).recipient if ours else ""

@@ -2,7 +2,7 @@
 
 import time
 
-from offhook.core.addresses import folded
+from offhook.core.keys import person_of
 from offhook.core.loop_detection import hold
 from offhook.events import Observer, Problem, Topic
 from offhook.ports import Admission, SenderLimit
@@ -53,7 +53,9 @@ class Throttle:
         exempt = message.opt_out or claim.replayed or claim.attempt > 1 or claim.crashes
         if limit is None or rate is None or exempt:
             return None
-        admission = await limit.admit(message.account_sid, folded(message.from_), claim.received)
+        # The lane's, so that a number and a user id are one person.
+        person = person_of(claim.lane)
+        admission = await limit.admit(message.account_sid, person, claim.received)
         if admission is Admission.ADMITTED:
             return None
         amount, seconds = rate

@@ -8,6 +8,7 @@ from offhook.core.lifecycle import CRASHES_UNTIL_DEAD
 from offhook.core.loop_detection import LoopRule
 from offhook.core.reasons import Cause, stored
 from offhook.stores.api import Claim, Claimed, Overdue, SavedState
+from offhook.stores.postgres import aliases
 from offhook.stores.postgres.clock import CHECK, StoreClock
 from offhook.stores.postgres.functions import SQL, Function
 from offhook.stores.postgres.pool import Connection, Row
@@ -32,10 +33,12 @@ async def claim(
 ) -> Claimed:
     """Claim the heads of lanes that are due. See `api.Queue.claim`."""
     counted = (loop.within, loop.pace) if loop else (0.0, 0.0)
-    rows = await connection.fetch(
-        _CLAIM.call, limit, lease, owner, alone, *counted, *clock.arguments
-    )
-    *found, outlook = rows
+    arguments = (limit, lease, owner, alone, *counted, *clock.arguments)
+    *found, outlook = await connection.fetch(_CLAIM.call, *arguments)
+    if outlook["joined"]:  # something has ended that lanes of the same person wait for
+        await aliases.gather(connection)
+        if not found:
+            *found, outlook = await connection.fetch(_CLAIM.call, *arguments)
     return Claimed(
         claims=tuple(_claim(row) for row in found if row["what"] == "claim"),
         next_due=outlook["next_due"],

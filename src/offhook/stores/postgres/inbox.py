@@ -13,6 +13,7 @@ from offhook.stores.api import (
     History,
     Record,
 )
+from offhook.stores.postgres import lanes
 from offhook.stores.postgres.clock import MOMENT
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
@@ -111,12 +112,18 @@ async def _decide(connection: Connection, message_id: int, trigger: Trigger) -> 
 
     The lane is locked, and due: it is looked at, for the message may go now.
     """
-    lane: bytes | None = await connection.fetchval(
-        "SELECT lane FROM offhook.messages WHERE id = $1", message_id
-    )
+    lane: bytes | None = None
+
+    async def find() -> list[bytes | None]:
+        nonlocal lane
+        lane = await connection.fetchval(
+            "SELECT lane FROM offhook.messages WHERE id = $1", message_id
+        )
+        return [lane]
+
+    await lanes.lock(connection, "touch_lanes_of_messages", find)
     if lane is None:
         return None
-    await connection.execute(SQL["touch_lanes_of_messages"], [lane])
     # `sql/inbox.sql` has a statement for each, of its name.
     attempts = await connection.fetchval(SQL[trigger], message_id)
     if attempts is None:

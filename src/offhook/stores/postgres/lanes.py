@@ -1,6 +1,6 @@
 """Leases on lanes, the same for messages and for sends. `sql/lanes.sql` has the order of locks."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from offhook.stores.postgres.functions import SQL, Function
@@ -15,6 +15,21 @@ async def next_send_due(connection: Connection) -> float | None:
     """Return the seconds until a send falls due. Reads only."""
     due: float | None = await connection.fetchval(SQL["next_send_due"])
     return due
+
+
+async def lock(
+    connection: Connection, touch: str, find: Callable[[], Awaitable[Iterable[bytes | None]]]
+) -> list[bytes]:
+    """Lock the lanes that are found, and have them looked at. Within a transaction.
+
+    What is in them may be moved to lanes of the same persons until they are locked, so they are
+    looked for again.
+    """
+    locked: set[bytes] = set()
+    while new := {lane for lane in await find() if lane is not None} - locked:
+        await connection.execute(SQL[touch], sorted(new))
+        locked |= new
+    return sorted(locked)
 
 
 async def renew(connection: Connection, tokens: Sequence[int], lease: float) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Final
 from offhook.core.lifecycle import State
 from offhook.core.privacy import essentials
 from offhook.stores.api import Erasure, Retention
+from offhook.stores.postgres import aliases
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.rows import RowsOfPerson
@@ -33,7 +34,8 @@ async def prune(connection: Connection, retention: Retention, limit: int) -> int
     await connection.execute(SQL["forget_recipients"])
     keys = await connection.fetch(SQL["prune_requests"], retention.keys, limit)
     unused = await connection.fetch(SQL["prune_states"], retention.states, limit)
-    return len(old) + len(requests) + len(keys) + len(unused)
+    forgotten = await aliases.prune(connection, retention.keys, limit)
+    return len(old) + len(requests) + len(keys) + len(unused) + forgotten
 
 
 async def _forget(connection: Connection, requests: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from offhook.errors import StoreError
 from offhook.stores.migrations import Migration, migrations, missing
 from offhook.stores.postgres import (
+    aliases,
     claiming,
     deliveries,
     lanes,
@@ -25,6 +26,7 @@ FUNCTIONS: Final[Sequence[Function]] = with_needs(
     (
         *sorting.FUNCTIONS, *lanes.FUNCTIONS, *claiming.FUNCTIONS, *settling.FUNCTIONS,
         *ledger.FUNCTIONS, *deliveries.FUNCTIONS, *send_requests.FUNCTIONS,
+        *aliases.FUNCTIONS,
     )
 )  # fmt: skip
 

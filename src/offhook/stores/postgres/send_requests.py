@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from offhook.core.keys import request_key
+from offhook.core.identity import is_user_id
+from offhook.core.keys import person_of, request_key
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
 from offhook.stores.api import SendRequest
@@ -29,6 +30,8 @@ async def write(connection: Connection, request: SendRequest) -> tuple[Send, ...
         _REQUEST.call,
         key,
         lane_key(request.lane),
+        storable(request.lane),
+        is_user_id(person_of(request.lane)),
         max(0.0, request.delay),
         storable(first.to) if request.unless_reply else "",
         *columns,

@@ -6,6 +6,7 @@ from typing import Any
 from offhook.core.cost import Spending
 from offhook.core.lifecycle import SendState
 from offhook.stores.api import SendFilter, SendRecord
+from offhook.stores.postgres import lanes
 from offhook.stores.postgres.clock import MOMENT
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection
@@ -62,13 +63,13 @@ async def retry(connection: Connection, send_id: int, *, unknown: bool) -> int |
     message, lane = place
     if await _lock_origin(connection, message, lane):
         return None  # its text was not kept
-    await connection.execute(SQL["touch_lanes_of_sends"], [lane])
+    locked = await _lock_lanes(connection, send_id)
     retried: int | None = await connection.fetchval(SQL["retry_send"], send_id)
     if retried is None:
         retried = await connection.fetchval(
             SQL["replace_send"], send_id, unknown, replacement(send_id)
         )
-    await connection.execute(SQL["advance_sends"], [lane])
+    await connection.execute(SQL["advance_sends"], locked)
     return retried
 
 
@@ -79,14 +80,14 @@ async def cancel(connection: Connection, send_id: int) -> bool:
         return False
     message, lane = place
     await _lock_origin(connection, message, lane)
-    await connection.execute(SQL["touch_lanes_of_sends"], [lane])
+    locked = await _lock_lanes(connection, send_id)
     cancelled = await connection.fetchval(SQL["cancel_send"], send_id)
     if cancelled is not None and message < 0:
         await connection.execute(SQL["lock_sends_by_message"], [message])
         await connection.execute(SQL["cancel_requested"], message)
         await connection.execute(SQL["requested_not_wanted"], message)
         await connection.execute(SQL["end_request"], message)
-    await connection.execute(SQL["advance_sends"], [lane])
+    await connection.execute(SQL["advance_sends"], locked)
     return cancelled is not None
 
 
@@ -95,3 +96,11 @@ async def _lock_origin(connection: Connection, message: int, lane: bytes) -> boo
     if message < 0:
         return bool(await connection.fetchval(SQL["lock_request"], message))
     return bool(await connection.fetchval(SQL["lock_message"], message, lane))
+
+
+async def _lock_lanes(connection: Connection, send_id: int) -> list[bytes]:
+    async def find() -> list[bytes]:
+        place = await connection.fetchrow(SQL["place_of_send"], send_id)
+        return [] if place is None else [place["lane"]]
+
+    return await lanes.lock(connection, "touch_lanes_of_sends", find)

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from offhook.core.inbound import Inbound
+from offhook.errors import StoreUnavailable
+from offhook.stores.postgres import aliases
 from offhook.stores.postgres.functions import Function
 from offhook.stores.postgres.pool import Connection
 from offhook.stores.postgres.send_requests import CANCEL_ANSWERED
 from offhook.stores.postgres.values import lane_key, storable
 
-_ACCEPT: Final = Function("accept", CANCEL_ANSWERED)
+_ACCEPT: Final = Function("accept", CANCEL_ANSWERED, aliases.RESOLVE)
+_ROUNDS: Final = 10  # in which others may learn something else of the same people
 
 FUNCTIONS: Final = (_ACCEPT,)
 
@@ -20,12 +23,26 @@ async def accept(connection: Connection, batch: Sequence[Inbound]) -> list[bool]
     for n, inbound in enumerate(batch):
         first.setdefault(inbound.key, n)
     places = list(first.values())
-    columns = zip(*(_columns(batch[n]) for n in places), strict=True)
-    new = await connection.fetchval(_ACCEPT.call, *columns)
+    new = await _store(connection, [batch[n] for n in places])
     answers = [False] * len(batch)
     for n in new:
         answers[places[n - 1]] = True
     return answers
+
+
+async def _store(connection: Connection, batch: Sequence[Inbound]) -> Sequence[int]:
+    columns = list(zip(*map(_columns, batch), strict=True))
+    if not any(one.alias for one in batch):
+        columns += [(), ()]
+    else:
+        columns.append(tuple(lane_key(one.alias) if one.alias else None for one in batch))
+        columns.append(tuple(storable(one.alias) for one in batch))
+    for gathered in range(_ROUNDS):
+        new: Sequence[int] | None = await connection.fetchval(_ACCEPT.call, *columns, gathered > 0)
+        if new is not None:
+            return new
+        await aliases.learn(connection, batch)
+    raise StoreUnavailable("others keep learning something else of the same people")
 
 
 async def knows(connection: Connection, inbound: Inbound) -> bool:

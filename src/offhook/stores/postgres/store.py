@@ -10,7 +10,6 @@ from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery, SendTrigger
 from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
-from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.core.turns import Turn
 from offhook.core.unknown_sends import Verdict
@@ -39,6 +38,7 @@ from offhook.stores.api import (
     TurnFilter,
 )
 from offhook.stores.postgres import (
+    aliases,
     claiming,
     conversations,
     counts,
@@ -327,10 +327,16 @@ class PostgresStore:
         return await self._within(pruning.reduce, limit)
 
     async def erase(self, address: str, limit: int) -> Erasure:
-        found = await self._read(pruning.of_person, spellings(storable(address)), limit)
+        addresses = await self.addresses_of(address)
+        found = await self._read(pruning.of_person, addresses, limit)
+        if not any(found):
+            await self._write(aliases.forget, addresses)
         erased = await self._within(pruning.erase, found)
         self._wake.wake()
         return erased
+
+    async def addresses_of(self, address: str) -> Sequence[str]:
+        return await self._read(aliases.addresses_of, storable(address))
 
     # Conversations
 

@@ -8,6 +8,7 @@ from offhook.core.privacy import spellings
 from offhook.core.reasons import stored
 from offhook.core.unknown_sends import Finding, Unknown, Verdict
 from offhook.stores.api import Inquiry
+from offhook.stores.postgres import lanes
 from offhook.stores.postgres.functions import SQL
 from offhook.stores.postgres.pool import Connection, Row
 from offhook.stores.rows import as_unknown, ending, listed_under
@@ -76,8 +77,11 @@ async def settle(connection: Connection, verdicts: Sequence[Verdict]) -> Mapping
     """
     by_id = {verdict.send.id: verdict for verdict in verdicts}
     ended = [id_ for id_, one in by_id.items() if one.finding is Finding.REPEAT]
-    lanes = await connection.fetch(SQL["lanes_looked_up"], ended)
-    await connection.execute(SQL["touch_lanes_of_sends"], [row["lane"] for row in lanes])
+
+    async def find() -> list[bytes]:
+        return [row["lane"] for row in await connection.fetch(SQL["lanes_looked_up"], ended)]
+
+    locked = await lanes.lock(connection, "touch_lanes_of_sends", find)
     rows = await connection.fetch(
         SQL["looked_up"], list(by_id), [one.send.looks for one in by_id.values()]
     )
@@ -89,7 +93,7 @@ async def settle(connection: Connection, verdicts: Sequence[Verdict]) -> Mapping
         [one.finding is Finding.MISSING for one in waiting],
     )
     happened = {row["id"]: await _end(connection, row) for row in rows if row["id"] in ended}
-    await connection.execute(SQL["advance_sends"], [row["lane"] for row in lanes])
+    await connection.execute(SQL["advance_sends"], locked)
     return happened
 
 

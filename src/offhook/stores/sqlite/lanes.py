@@ -88,18 +88,22 @@ def holds(connection: sqlite3.Connection, queue: int, lane: str, token: int) -> 
 def advance(connection: sqlite3.Connection, queue: int, lane: str, now: int) -> bool:
     """End the lane's lease, if any; return whether something in it is due at once.
 
-    A lane that waits for nothing has no row.
+    A lane that waits for nothing has no row, unless it is joined: a claim is to look at it.
     """
     query = "next_message" if queue == MESSAGES else "next_send"
     row = connection.execute(SQL[query], (now, lane)).fetchone()
     due = None if row is None else row[0]
     if due is None:
-        connection.execute("DELETE FROM lanes WHERE queue = ? AND lane = ?", (queue, lane))
-        return False
+        gone = connection.execute(
+            "DELETE FROM lanes WHERE queue = ? AND lane = ? AND joined = 0", (queue, lane)
+        )
+        if gone.rowcount:
+            return False
+        due = now
     connection.execute(
-        "UPDATE lanes SET token = 0, until = NULL, owner = NULL, suspect = 0, due = ? "
-        "WHERE queue = ? AND lane = ?",
-        (due, queue, lane),
+        "UPDATE lanes SET token = 0, until = NULL, owner = NULL, suspect = 0, "
+        "due = CASE WHEN joined THEN ? ELSE ? END WHERE queue = ? AND lane = ?",
+        (now, due, queue, lane),
     )
     return int(due) <= now
 

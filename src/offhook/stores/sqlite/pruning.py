@@ -14,7 +14,7 @@ from offhook.core.unknown_sends import TEXT_NEEDED
 from offhook.stores.api import Erasure, Retention
 from offhook.stores.rows import RowsOfPerson
 from offhook.stores.sql import MESSAGES, SENDS, SETTLED_WELL, one_of
-from offhook.stores.sqlite import lanes, send_requests, states
+from offhook.stores.sqlite import aliases, lanes, send_requests, states
 from offhook.stores.sqlite.conditions import SQL
 from offhook.stores.sqlite.sequences import tally
 
@@ -31,6 +31,7 @@ def prune(connection: sqlite3.Connection, now: int, retention: Retention, limit:
     before = now - _ms(retention.keys)
     keys = connection.execute(SQL["prune_keys"], (before, limit)).rowcount
     keys += send_requests.prune(connection, before, limit)
+    keys += aliases.prune(connection, before, limit)
     unused = states.prune(connection, now - _ms(retention.states), limit)
     return len(old) + len(requests) + unused + keys
 

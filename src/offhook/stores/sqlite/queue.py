@@ -24,7 +24,7 @@ from offhook.stores.api import (
     SavedState,
 )
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import lanes, ledger
+from offhook.stores.sqlite import aliases, lanes, ledger
 from offhook.stores.sqlite.conditions import SQL, before
 from offhook.stores.sqlite.sequences import next_values
 
@@ -99,15 +99,37 @@ def _claim_due(connection: sqlite3.Connection, terms: _Terms, limit: int) -> Seq
     """Lease the lanes that are due: by few statements where nothing has crashed."""
     since = terms.now if terms.loop is None else terms.now - int(terms.loop.within * 1000)
     values = {"now": terms.now, "limit": limit, "since": since}
+    rows = connection.execute(SQL["due"], values).fetchall()
+    if joined := [(lane, leased) for is_joined, lane, leased, *_ in rows if is_joined]:
+        _gather(connection, joined, terms)
+        rows = connection.execute(SQL["due"], values).fetchall()
     claims: list[Claim] = []
     ready: list[tuple[str, _Head, bool]] = []
-    for lane, leased, answered, *columns in connection.execute(SQL["due"], values).fetchall():
+    for is_joined, lane, leased, answered, *columns in rows:
+        if is_joined:
+            continue
         head = _Head._make(columns)
         if leased or head.state not in _CLAIMABLE or _is_suspect(head) or head.due > terms.now:
             claims += _claim_lane(connection, lane, terms, leased=bool(leased))
         else:
             ready.append((lane, head, bool(answered)))
     return [*claims, *_take(connection, ready, terms)]
+
+
+def _gather(
+    connection: sqlite3.Connection, joined: Sequence[tuple[str, bool]], terms: _Terms
+) -> None:
+    """Look at lanes of which one leads to another: what ran there has ended, or crashed."""
+    for lane, leased in joined:
+        if leased and (row := connection.execute(SQL["crashed"], (lane,)).fetchone()) is not None:
+            _crash(connection, _Head(*row), terms)
+        connection.execute(
+            "UPDATE lanes SET token = 0, until = NULL, owner = NULL, due = ? "
+            "WHERE queue = ? AND lane = ?",
+            (terms.now, MESSAGES, lane),
+        )
+    for lane in sorted({aliases.target_of(connection, lane) for lane, _ in joined}):
+        aliases.gather(connection, terms.now, lane)
 
 
 def _claim_lane(

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from offhook.core.inbound import Inbound
-from offhook.core.keys import Kind, request_key
+from offhook.core.keys import Kind, person_of, request_key
 from offhook.core.lifecycle import SendState, SendTrigger, send_target
 from offhook.core.messages import Send
 from offhook.core.reasons import Cause, stored
@@ -17,7 +17,7 @@ from offhook.core.unknown_sends import TEXT_NEEDED
 from offhook.stores.api import SendRequest
 from offhook.stores.rows import SEND_COLUMNS, Stage, as_send, deleted_send, draft_columns
 from offhook.stores.sql import SENDS
-from offhook.stores.sqlite import lanes
+from offhook.stores.sqlite import aliases, lanes
 from offhook.stores.sqlite.conditions import SQL
 from offhook.stores.sqlite.sequences import tally
 
@@ -29,10 +29,13 @@ def write(connection: sqlite3.Connection, now: int, request: SendRequest) -> tup
     if key is not None and (known := _known(connection, key, request)):
         return known
     due = now + max(0, int(request.delay * 1000))
+    lane = aliases.target_of(connection, request.lane)
     stage, state = Stage.WRITTEN, SendState.PENDING
     if due > now:
         stage, state = Stage.SCHEDULED, SendState.SCHEDULED
-    recipient = well_formed(first.to) if request.unless_reply else ""
+    recipient = ""
+    if request.unless_reply:
+        recipient = person_of(lane) if lane != request.lane else well_formed(first.to)
     (number,) = connection.execute(
         SQL["write_request"], (key, stage.value, due, recipient)
     ).fetchone()
@@ -40,13 +43,13 @@ def write(connection: sqlite3.Connection, now: int, request: SendRequest) -> tup
     for draft in request.drafts:
         columns = draft_columns(draft, well_formed)
         (id_,) = connection.execute(
-            SQL["write_requested_send"], (*columns, -number, request.lane, state, now, due)
+            SQL["write_requested_send"], (*columns, -number, lane, state, now, due)
         ).fetchone()
         identity, _, _, to, body, *_ = columns
         written.append(Send(id_, identity, state, body, to))
     tally(connection, "sends", len(written))
     if state is SendState.PENDING:
-        lanes.touch(connection, SENDS, request.lane, now)
+        lanes.touch(connection, SENDS, lane, now)
     return tuple(written)
 
 
@@ -124,7 +127,8 @@ def cancel_answered(connection: sqlite3.Connection, now: int, new: Iterable[Inbo
     people: dict[str, list[Inbound]] = {}
     for inbound in new:
         if inbound.kind is Kind.MESSAGE:
-            people.setdefault(inbound.sender, []).append(inbound)
+            for address in {inbound.sender, *map(person_of, _lanes_of(inbound))}:
+                people.setdefault(address, []).append(inbound)
     found = connection.execute(SQL["unless_reply_of"], (json.dumps(list(people)),)).fetchall()
     why = stored(Cause.ANSWERED())
     for number, person in found:
@@ -148,6 +152,10 @@ def cancel_answered(connection: sqlite3.Connection, now: int, new: Iterable[Inbo
                 ended(connection, now, [-number])
             for (lane,) in set(rows):
                 lanes.refresh(connection, SENDS, lane, now)
+
+
+def _lanes_of(inbound: Inbound) -> tuple[str, ...]:
+    return (inbound.alias, inbound.lane) if inbound.alias else ()
 
 
 def ended(connection: sqlite3.Connection, now: int, messages: Iterable[int]) -> None:

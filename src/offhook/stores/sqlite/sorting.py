@@ -16,7 +16,7 @@ from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import State
 from offhook.stores.api import Overtaken
 from offhook.stores.sql import MESSAGES
-from offhook.stores.sqlite import lanes, send_requests
+from offhook.stores.sqlite import aliases, lanes, send_requests
 from offhook.stores.sqlite.sequences import next_values, tally
 
 T = TypeVar("T")
@@ -45,6 +45,9 @@ def accept(connection: sqlite3.Connection, batch: Sequence[Inbound], now: int) -
     first = next_values(connection, "message", len(batch))
     new = _claim_keys(connection, batch, first, now)
     fresh = [(first + n, inbound) for n, inbound in enumerate(batch) if new[n]]
+    if any(inbound.alias for _, inbound in fresh):
+        lanes_found = aliases.resolved(connection, now, [inbound for _, inbound in fresh])
+        fresh = [(id_, inbound) for (id_, _), inbound in zip(fresh, lanes_found, strict=True)]
     if fresh:
         _insert(
             connection, _MESSAGE, _MESSAGE_ROW, "", [_message(id_, one, now) for id_, one in fresh]

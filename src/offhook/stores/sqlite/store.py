@@ -13,7 +13,6 @@ from offhook.core.inbound import Inbound
 from offhook.core.lifecycle import Delivery, SendTrigger
 from offhook.core.loop_detection import LoopRule
 from offhook.core.messages import Send
-from offhook.core.privacy import spellings
 from offhook.core.search import Phrase
 from offhook.core.texts import well_formed
 from offhook.core.turns import Turn
@@ -44,6 +43,7 @@ from offhook.stores.api import (
 from offhook.stores.rows import Settled
 from offhook.stores.sql import SENDS
 from offhook.stores.sqlite import (
+    aliases,
     conversations,
     counts,
     inbox,
@@ -290,10 +290,18 @@ class SqliteStore:
 
     async def erase(self, address: str, limit: int) -> Erasure:
         # Found by reading, which may take its time: there is no index that only this would need.
+        addresses = await self.addresses_of(address)
         found = await self._engine.read(
-            lambda connection: pruning.of_person(connection, spellings(well_formed(address)), limit)
+            lambda connection: pruning.of_person(connection, addresses, limit)
         )
+        if not any(found):
+            await self._write(aliases.forget, addresses)
         return await self._write_and_wake(pruning.erase, found)
+
+    async def addresses_of(self, address: str) -> Sequence[str]:
+        return await self._engine.read(
+            lambda connection: aliases.addresses_of(connection, well_formed(address))
+        )
 
     # Conversations
 

@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION offhook.claim(
     crashes integer, received float8, form bytea, turns bigint,
     replayed boolean, account_sid text, sender text, recipient text, next_due float8,
     suspects boolean, moment float8, clock_version integer, clock_step float8,
-    state_value bytea, state_version bigint, state_age float8
+    state_value bytea, state_version bigint, state_age float8, joined boolean
 ) LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -17,7 +17,7 @@ DECLARE
     _now timestamptz;
     _until timestamptz; _alone boolean; _locked bytea[]; _crashed bigint[];
     _buried bigint[] := '{}';
-    _suspects bytea[]; _taken bytea[]; _ids bigint[]; _tokens bigint[];
+    _suspects bytea[]; _taken bytea[]; _ids bigint[]; _tokens bigint[]; _joined bytea[] := '{}';
 BEGIN
     {durably}
     PERFORM offhook.{check_clock}(_expected, _version, _lease);
@@ -67,6 +67,19 @@ BEGIN
         SELECT _buried || coalesce(array_agg(id) FILTER (WHERE state = '{target(BURY)}'), '{}')
           INTO _buried FROM crashed;
 
+        -- What a lane waits for that leads to another, or the other way round, `gather` finds out.
+        IF EXISTS (SELECT 1 FROM offhook.lanes WHERE joined) THEN
+            _joined := ARRAY(SELECT lanes.lane FROM {lanes_in(messages, _locked)} AS t
+                               JOIN offhook.lanes
+                                 ON lanes.queue = t.queue AND lanes.lane = t.lane
+                              WHERE lanes.joined);
+            UPDATE offhook.lanes SET token = 0, until = NULL, owner = NULL, due = _now
+              FROM {lanes_in(messages, _joined)} AS t
+             WHERE lanes.queue = t.queue AND lanes.lane = t.lane;
+            _locked := ARRAY(SELECT lane FROM unnest(_locked) WITH ORDINALITY AS l (lane, n)
+                              WHERE lane <> ALL(_joined) ORDER BY n);
+        END IF;
+
         SELECT coalesce(array_agg(lane) FILTER (WHERE suspect), '{}'),
                coalesce(array_agg(lane ORDER BY n) FILTER (WHERE NOT suspect), '{}'),
                array_agg(id ORDER BY n) FILTER (WHERE NOT suspect),
@@ -103,7 +116,8 @@ BEGIN
                ({turns}),
                place <> id, NULL::text, NULL::text, NULL::text, NULL::float8, NULL::boolean,
                NULL::float8, NULL::integer, NULL::float8,
-               saved.value, saved.version, extract(epoch FROM _now - saved.used)::float8
+               saved.value, saved.version, extract(epoch FROM _now - saved.used)::float8,
+               NULL::boolean
           FROM taken LEFT JOIN offhook.conversation_states AS saved ON saved.lane = taken.lane
          ORDER BY n;
         EXIT WHEN FOUND;
@@ -112,7 +126,8 @@ BEGIN
     SELECT 'buried', id, NULL::bigint, NULL::text, NULL::text, NULL::text, NULL::integer,
            NULL::integer, NULL::float8, NULL::bytea, NULL::bigint,
            NULL::boolean, account_sid, sender, recipient, NULL::float8, NULL::boolean,
-           NULL::float8, NULL::integer, NULL::float8, NULL::bytea, NULL::bigint, NULL::float8
+           NULL::float8, NULL::integer, NULL::float8, NULL::bytea, NULL::bigint, NULL::float8,
+           NULL::boolean
       FROM offhook.messages WHERE id = ANY(_buried) AND kind = '{Kind.MESSAGE}'
      ORDER BY array_position(_buried, id);
     RETURN QUERY
@@ -123,7 +138,8 @@ BEGIN
            EXISTS (SELECT 1 FROM offhook.lanes
                     WHERE queue = {messages_queue} AND suspect AND due <= {now}),
            extract(epoch FROM {now})::float8, version, step,
-           NULL::bytea, NULL::bigint, NULL::float8
+           NULL::bytea, NULL::bigint, NULL::float8,
+           EXISTS (SELECT 1 FROM offhook.lanes WHERE joined AND due <= {now})
       FROM offhook.clock;
 END $function$
 

@@ -13,12 +13,17 @@ EXISTS (SELECT FROM offhook.sends AS template
            AND template.fallback = sends.fallback AND template.fell_back <> ''
            AND template.state NOT IN ('{SendState.REPLACED}', '{SendState.CANCELED}') OFFSET 0)
 
--- A Messaging Service has its own choice of numbers.
+-- A Messaging Service has its own choice of numbers, and a person may have two addresses.
 -- name: window_is_open
-EXISTS (SELECT FROM (SELECT account_sid, lane, recipient, received FROM offhook.messages
-                      WHERE left(messages.sender, 64) = left(sends.recipient, 64)
-                        AND messages.sender = sends.recipient AND kind = '{Kind.MESSAGE}'
-                      ORDER BY id DESC LIMIT {NEWEST}) AS told
+EXISTS (SELECT FROM (SELECT sends.recipient AS address
+                      UNION SELECT address FROM offhook.aliases WHERE person = sends.recipient
+                      UNION SELECT person FROM offhook.aliases WHERE address = sends.recipient
+                     ) AS known
+         CROSS JOIN LATERAL (
+               SELECT account_sid, lane, recipient, received FROM offhook.messages
+                WHERE left(messages.sender, 64) = left(known.address, 64)
+                  AND messages.sender = known.address AND kind = '{Kind.MESSAGE}'
+                ORDER BY id DESC LIMIT {NEWEST}) AS told
          WHERE told.account_sid = sends.account_sid
            AND told.received > _now - make_interval(secs => {WINDOW})
            AND (told.lane = sends.lane OR told.recipient = sends.sender

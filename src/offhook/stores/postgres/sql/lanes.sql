@@ -1,6 +1,6 @@
 -- Leases on lanes, the same for messages and for sends.
 --
--- All locks are taken in one order, so that no two transactions can wait for each other: lanes of
+-- All locks are taken in one order, so that no two transactions can wait for each other: aliases, lanes of
 -- messages, messages, requests, lanes of sends, sends; lanes by their key, rows by their number. A
 -- statement that does not wait (SKIP LOCKED) may begin anywhere.
 
@@ -27,7 +27,8 @@ SELECT {{table}_queue}, lane, {now} FROM unnest({lanes}) AS lane
     ON CONFLICT (queue, lane) DO UPDATE SET due = excluded.due
  WHERE known.until IS NULL AND known.due > excluded.due
 
--- End leases; a lane that waits for nothing has no row afterwards. The lanes are locked.
+-- End leases; a lane that waits for nothing has no row afterwards, unless it is joined: a claim is to
+-- look at it. The lanes are locked.
 -- name: advance(table, lanes, where=true, now=_now, suspect=false)
 WITH next AS MATERIALIZED (
     SELECT ended.queue, ended.lane, {next_of_{table}({now})} AS due
@@ -35,13 +36,14 @@ WITH next AS MATERIALIZED (
 ), gone AS (
     DELETE FROM offhook.lanes USING next
      WHERE lanes.queue = next.queue AND lanes.lane = next.lane AND next.due IS NULL
-       AND {where}
+       AND NOT lanes.joined AND {where}
 )
 UPDATE offhook.lanes
-   SET token = 0, until = NULL, owner = NULL, suspect = {suspect}, due = next.due
+   SET token = 0, until = NULL, owner = NULL, suspect = {suspect},
+       due = CASE WHEN lanes.joined THEN {now} ELSE next.due END
   FROM next
- WHERE lanes.queue = next.queue AND lanes.lane = next.lane AND next.due IS NOT NULL
-   AND {where}
+ WHERE lanes.queue = next.queue AND lanes.lane = next.lane
+   AND (next.due IS NOT NULL OR lanes.joined) AND {where}
 
 -- When the first message that may go is due, or else the earliest that will be able to: one that
 -- waits without holding the lane is stepped over until its time has come. NULL for none.

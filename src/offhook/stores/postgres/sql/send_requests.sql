@@ -5,7 +5,8 @@
 -- Write the sends of a request, or return those of its key: no row if they have been deleted.
 -- name: request
 CREATE OR REPLACE FUNCTION offhook.request(
-    _key bytea, _lane bytea, _delay float8, _unless_reply text,
+    _key bytea, _lane bytea, _lane_name text, _is_user_id boolean, _delay float8,
+    _unless_reply text,
     _draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
     _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
     _draft_fallback text[]
@@ -20,9 +21,19 @@ DECLARE
     _now timestamptz;
     _due timestamptz;
     _number bigint;
+    _known record;
 BEGIN
     {durably}
     _now := {now};
+    IF _is_user_id THEN
+        -- The person's lane: locked, so that it stays theirs until this is written.
+        INSERT INTO offhook.aliases (alias, lane, lane_name, address, person, seen)
+        VALUES (_lane, _lane, _lane_name, {address_in(_lane_name)}, {address_in(_lane_name)}, _now)
+            ON CONFLICT DO NOTHING;
+        SELECT lane, person INTO _known FROM offhook.aliases WHERE alias = _lane FOR UPDATE;
+        _lane := _known.lane;
+        _unless_reply := CASE WHEN _unless_reply <> '' THEN _known.person ELSE '' END;
+    END IF;
     _due := _now + make_interval(secs => _delay);
     INSERT INTO offhook.send_requests (key, stage, created, due, recipient)
     VALUES (_key, CASE WHEN _delay > 0 THEN {Stage.SCHEDULED} ELSE {Stage.WRITTEN} END,
@@ -127,7 +138,7 @@ UPDATE offhook.send_requests SET recipient = '' WHERE id = ANY(ARRAY(
 -- name: cancel_answered
 CREATE OR REPLACE FUNCTION offhook.cancel_answered(
     _new integer[], _kinds text[], _lanes bytea[], _accounts text[], _senders text[],
-    _recipients text[]
+    _others text[], _recipients text[]
 ) RETURNS void LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -139,17 +150,19 @@ BEGIN
     _numbers := ARRAY(
         SELECT id FROM offhook.send_requests
          WHERE stage IN ({Stage.SCHEDULED}, {Stage.WRITTEN}) AND recipient <> ''
-           AND recipient = ANY(ARRAY(SELECT _senders[n] FROM unnest(_new) AS n
-                                      WHERE _kinds[n] = '{Kind.MESSAGE}'))
+           AND recipient = ANY(ARRAY(SELECT address FROM unnest(_new) AS n
+                                      CROSS JOIN unnest(ARRAY[_senders[n], _others[n]]) AS address
+                                      WHERE _kinds[n] = '{Kind.MESSAGE}' AND address <> ''))
          ORDER BY id FOR UPDATE);
     IF cardinality(_numbers) = 0 THEN RETURN; END IF;
     _ids := ARRAY(
         SELECT sends.id FROM unnest(_numbers) AS request (number)
+          JOIN offhook.send_requests AS asked ON asked.id = request.number
           JOIN offhook.sends ON sends.message = -request.number
          WHERE (sends.state IN {send_sources(CANCEL)} OR sends.state IN {may_be_unknown})
            AND EXISTS (
                SELECT 1 FROM unnest(_new) AS n
-                WHERE _kinds[n] = '{Kind.MESSAGE}' AND _senders[n] = sends.recipient
+                WHERE _kinds[n] = '{Kind.MESSAGE}' AND asked.recipient IN (_senders[n], _others[n])
                   AND _accounts[n] = sends.account_sid
                   AND (_lanes[n] = sends.lane OR _recipients[n] = sends.sender
                        OR sends.sender LIKE 'MG%')));

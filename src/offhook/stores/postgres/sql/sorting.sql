@@ -1,4 +1,5 @@
--- Store a batch of webhooks; return which of them, from 1, were new.
+-- Store a batch of webhooks; return which of them, from 1, were new. NULL, and nothing is stored, if
+-- something has to be learnt of their senders first.
 --
 -- The lanes are locked first, so a lane's numbers are drawn in the order of its commits. Then come
 -- the keys, in their order, or two batches could wait for each other: a key that another batch is
@@ -8,7 +9,8 @@
 CREATE OR REPLACE FUNCTION offhook.accept(
     _lanes bytea[], _keys bytea[], _kinds text[], _names text[],
     _accounts text[], _sids text[], _senders text[], _recipients text[],
-    _forms bytea[], _notices float8[], _ages float8[], _spooled bool[]
+    _forms bytea[], _notices float8[], _ages float8[], _spooled bool[],
+    _aliases bytea[], _alias_names text[], _gathered boolean
 ) RETURNS integer[] LANGUAGE plpgsql VOLATILE
 {same_plan}
 SET enable_nestloop = off
@@ -17,8 +19,14 @@ AS $function$
 DECLARE
     _now timestamptz;
     _new integer[];
+    _others text[];
 BEGIN
     {durably}
+    IF cardinality(_aliases) > 0 THEN
+        SELECT * INTO _lanes, _names, _others
+          FROM offhook.{resolve}(_keys, _lanes, _names, _senders, _aliases, _alias_names, _gathered);
+        IF _lanes IS NULL THEN RETURN NULL; END IF;
+    END IF;
     {touch_lanes(messages, _lanes)};
     _now := {now};
     WITH given AS MATERIALIZED (
@@ -46,7 +54,8 @@ BEGIN
     )
     SELECT coalesce(array_agg(n), '{}') INTO _new FROM fresh;
     IF EXISTS (SELECT 1 FROM offhook.send_requests WHERE recipient <> '') THEN
-        PERFORM offhook.{cancel_answered}(_new, _kinds, _lanes, _accounts, _senders, _recipients);
+        PERFORM offhook.{cancel_answered}(_new, _kinds, _lanes, _accounts, _senders, _others,
+                                           _recipients);
     END IF;
     RETURN _new;
 END $function$

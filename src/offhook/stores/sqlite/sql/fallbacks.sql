@@ -12,12 +12,15 @@ EXISTS (SELECT 1 FROM sends AS template
            AND template.fell_back <> ''
            AND template.state NOT IN ('{SendState.REPLACED}', '{SendState.CANCELED}'))
 
--- A Messaging Service has its own choice of numbers.
+-- A Messaging Service has its own choice of numbers, and a person may have two addresses.
 -- name: window_is_open
 EXISTS (SELECT 1
           FROM (SELECT account_sid AS account, lane AS conversation, recipient AS ours, received
                   FROM messages
-                 WHERE messages.sender = sends.recipient AND kind = '{Kind.MESSAGE}'
+                 WHERE kind = '{Kind.MESSAGE}' AND messages.sender IN (
+                       SELECT sends.recipient
+                        UNION SELECT address FROM aliases WHERE person = sends.recipient
+                        UNION SELECT person FROM aliases WHERE address = sends.recipient)
                  ORDER BY id DESC LIMIT {NEWEST})
          WHERE account = sends.account_sid AND received > :now - {WINDOW} * 1000
            AND (conversation = sends.lane OR ours = sends.sender OR sends.sender LIKE 'MG%'))

@@ -8,11 +8,11 @@ LEFT JOIN conversation_states ON conversation = {key}
 -- The lanes that are due, longest first, each with what there is to claim in it, if anything, and
 -- with whether we have written to it of late.
 -- name: due
-WITH chosen (name, leased) AS MATERIALIZED (
-    SELECT lane, until IS NOT NULL FROM lanes
+WITH chosen (name, joined, leased) AS MATERIALIZED (
+    SELECT lane, joined, until IS NOT NULL FROM lanes
      WHERE queue = {messages_queue} AND suspect = 0 AND due <= :now ORDER BY due LIMIT :limit
 )
-SELECT name, leased, EXISTS (SELECT 1 FROM sends WHERE lane = name AND created > :since),
+SELECT joined, name, leased, EXISTS (SELECT 1 FROM sends WHERE lane = name AND created > :since),
        {columns_of_head}
   FROM chosen LEFT JOIN messages ON id = (
     SELECT id FROM messages

@@ -11,7 +11,8 @@ from offhook.events import Handled, Problem, Topic
 from offhook.stores.api import Filter, Overdue
 from offhook.stores.sqlite.writer import Writer
 from offhook.worker import maintenance
-from tests.worker.support import ANN, PATIENCE, Line, handled_by, opened, serving
+from offhook.worker.message import Message
+from tests.worker.support import ANN, PATIENCE, Line, handled_by, lane, opened, serving
 
 SLOW = "one moment"
 
@@ -116,20 +117,22 @@ async def test_a_store_that_is_away_is_told_once_and_once_more_when_it_is_back(
 
 
 async def test_what_is_over_is_pruned_from_the_start_on(tmp_path: Path) -> None:
-    async def answer() -> None:
-        return None
+    async def answer(message: Message) -> None:
+        message.conversation.state["last"] = message.sid
 
     over = 1e-9  # days
-    kept = {"retention": over, "dead_retention": over, "dedupe_retention": 400.0}
+    kept = {"retention": over, "dead_retention": over, "state_retention": over}
     async with opened(tmp_path, handled_by(answer), **kept) as line:
         for _ in range(150):  # more than a batch
             await line.receive("hello")
         async with serving(line):
             await line.told.runs(150)
         assert len(await line.store.find(Filter(limit=200))) == 150
+        assert await line.store.saved_state(lane(ANN)) is not None
         async with serving(line, maintenance=True):
             await gone(line)
         assert await line.store.find(Filter()) == []
+        assert await line.store.saved_state(lane(ANN)) is None
 
 
 async def test_parked_messages_are_told_of_before_they_are_deleted(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ async def ask_kitchen() -> str:
     return "The lentil soup and the apple cake are vegan."
 
 
+@app.message(where=lambda message: "gluten" in message.body)
+async def ask_baker() -> str:
+    await asyncio.sleep(15)
+    return "The almond cake is."
+
+
 @app.message()
 async def answer(message: Message) -> str:
     found = [text for word, text in ANSWERS.items() if word in message.body]
@@ -99,7 +105,6 @@ def take_dashboard(visit: Visit) -> None:
     expect(page.locator("#verdict")).to_contain_text("could not be handled")
     take(visit, "dashboard", whole=True)
     page.locator("#health").get_by_role("link").first.click()
-    page.get_by_role("link", name="Reveal the traceback").first.click()
     expect(page.get_by_label("Traceback").last).to_be_visible()
     expect(page.locator("#live")).to_have_text("live")
     page.emulate_media(color_scheme="dark")
@@ -113,6 +118,7 @@ def take_dashboard(visit: Visit) -> None:
     go(visit, "/dashboard/messages?state=dead&reveal=1")
     take(visit, "dashboard-inbox")
     page.set_viewport_size({"width": 390, "height": 780})
+    page.emulate_media(color_scheme="dark")
     go(visit, "/dashboard")
     take(visit, "dashboard-narrow")
 
@@ -131,11 +137,16 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         browsing() as browser,
         dev(Home(Path(directory), BOT)) as running,
-        visiting(browser, link_of(running), viewport={"width": 1280, "height": 800}) as visit,
+        visiting(browser, link_of(running), viewport={"width": 1440, "height": 900}) as visit,
     ):
         converse(visit)
-        visit.line_of(visit.mine("Are you open tomorrow?"))
+        visit.say("Which cakes are gluten-free?")
+        visit.say("And how late is the kitchen open?")
+        expect(visit.mine("And how late is the kitchen open?")).to_contain_text("waiting behind 1")
+        visit.line_of(visit.mine("Which cakes are gluten-free?"))
+        expect(visit.mine("Which cakes are gluten-free?")).to_contain_text("running 3")
         take(visit, "phone")
+        expect(visit.theirs("The almond cake is.")).to_be_visible()
         visit.page.emulate_media(color_scheme="dark")
         visit.turn("Deliver twice", on=True)
         visit.say("We may be ten minutes late")
@@ -153,7 +164,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as directory,
         browsing() as browser,
         dev(Home(Path(directory), KITCHEN)) as running,
-        visiting(browser, link_of(running), viewport={"width": 1280, "height": 800}) as visit,
+        visiting(browser, link_of(running), viewport={"width": 1440, "height": 900}) as visit,
     ):
         be_busy(visit)
         take_dashboard(visit)

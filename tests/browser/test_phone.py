@@ -132,6 +132,8 @@ def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -
     expect(sent.get_by_role("row", name="Body")).to_contain_text("You said: hello")
 
     line.get_by_role("link", name="“hello”").click()
+    line.get_by_role("button", name="Copy SID").click()
+    expect(line.get_by_role("button", name="Copied")).to_be_visible()
     line.get_by_role("button", name="Send again").click()
     expect(visit.theirs("You said: hello")).to_have_count(2)
     line.get_by_role("link", name="Dashboard").click()

@@ -1,6 +1,6 @@
 // The details of a message, beside the conversation.
 import { tick } from "./clock.js";
-import { announce, element, fetchText, fragment, openConversation, order, redraw } from "./page.js";
+import { announce, element, fetchText, fragment, openConversation, order, redraw, toast } from "./page.js";
 
 const current = () => element("line").querySelector("[data-line]")?.dataset.line;
 
@@ -102,7 +102,12 @@ async function retryNow(message) {
 }
 
 async function copy(button) {
-  await navigator.clipboard.writeText(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    toast("The browser does not allow copying.");
+    return;
+  }
   const label = button.textContent;
   button.textContent = "Copied";
   announce("Copied");

@@ -10,6 +10,7 @@ from offhook.core.messages import Send, Template
 from offhook.core.whatsapp_window import WINDOW
 from offhook.stores.api import Draft, SendClaim, SendOutcome, SendRequest, Settlement, Store
 from testing.stores import claim_one, draft, inbound, opened
+from tests.conformance.clocks import clock_of
 
 HOUR = 3600.0
 SID = "HX" + "a" * 32
@@ -198,6 +199,19 @@ async def test_a_part_that_is_postponed_does_not_bring_a_second_template(url: st
         assert is_template(await leave(store))
         assert await claimed(store) == []
         record = await store.show_send(second.id)
+        assert record is not None
+        assert record.state is SendState.REPLACED
+
+
+async def test_when_the_window_closes_between_two_parts_the_template_leaves_once(url: str) -> None:
+    async with opened(url) as store, clock_of(url) as clock:
+        await answer(store, text("a"), text("b", part=1))
+        first = await leave(store)
+        await clock.advance(int(WINDOW) + 1)
+        assert is_template(await leave(store, replace(ACCEPTED, sid="SM2out")))
+        assert await store.record_delivery(first.id, "SMout", CLOSED, account_sid="AC1")
+        assert await claimed(store) == []
+        record = await store.show_send(first.id)
         assert record is not None
         assert record.state is SendState.REPLACED
 

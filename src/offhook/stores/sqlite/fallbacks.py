@@ -20,8 +20,8 @@ def at_claim(connection: sqlite3.Connection, now: int, send_id: int) -> bool:
     values = {"id": send_id, "now": now}
     (falls_back,) = connection.execute(SQL["is_to_fall_back"], values).fetchone()
     if falls_back:
-        connection.execute(SQL["become_template"], values)
         connection.execute(SQL["give_way"], values)
+        connection.execute(SQL["become_template"], values)
     return bool(falls_back)
 
 
@@ -33,7 +33,6 @@ def after_refusal(connection: sqlite3.Connection, now: int, send_id: int) -> Non
         return
     written = connection.execute(SQL["write_template"], values).rowcount
     connection.execute(SQL["replace_by_template"], values)
-    connection.execute(SQL["give_way"], values)
     tally(connection, "sends", written)
     lanes.touch(connection, SENDS, row[0], now)
     lanes.refresh(connection, SENDS, row[0], now)

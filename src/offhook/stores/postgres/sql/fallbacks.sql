@@ -29,14 +29,8 @@ EXISTS (SELECT FROM (SELECT sends.recipient AS address
            AND (told.lane = sends.lane OR told.recipient = sends.sender
                 OR sends.sender LIKE 'MG%'))
 
--- Those of the sends whose text has not gone, and all that stands behind them of the same text.
--- name: with_other_parts(ids)
-SELECT part.id FROM offhook.sends
-  JOIN offhook.sends AS part ON part.message = sends.message AND part.fallback = sends.fallback
- WHERE sends.id = ANY({ids}) AND {may_fall_back}
-
 -- Have the heads of locked lanes become their fallbacks, if they are due and their windows closed.
--- What stands behind the first part of a text is not sent either; then another send is the head.
+-- Another part of a text is not sent, once the template goes; then another send is the head.
 -- name: close_windows
 CREATE OR REPLACE FUNCTION offhook.close_windows(_locked bytea[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -45,7 +39,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     _now timestamptz;
-    _heads bigint[]; _parts bigint[];
+    _heads bigint[];
 BEGIN
     LOOP
         _now := {now};
@@ -57,22 +51,17 @@ BEGIN
              WHERE sends.due <= _now AND sends.state IN {send_sources(CLAIM)} AND {may_fall_back}
                AND ({template_goes} OR NOT {window_is_open}));
         EXIT WHEN cardinality(_heads) = 0;
-        _parts := ARRAY({with_other_parts(_heads)});
-        PERFORM 1 FROM offhook.sends WHERE id = ANY(_parts) ORDER BY id FOR UPDATE;
+        PERFORM 1 FROM offhook.sends WHERE id = ANY(_heads) ORDER BY id FOR UPDATE;
+        UPDATE offhook.sends
+           SET state = '{send_target(FALL_BACK)}', settled = _now, error = '{window_closed}'
+         WHERE id = ANY(_heads) AND sends.state IN {send_sources(CLAIM)} AND {template_goes};
         UPDATE offhook.sends
            SET content_sid = fallback::json ->> 'sid',
                content_variables = (fallback::json -> 'variables')::text,
                fell_back = '{window_closed}'
-         WHERE id = ANY(_heads) AND sends.state IN {send_sources(CLAIM)} AND NOT {template_goes};
-        {give_way(_parts)}
+         WHERE id = ANY(_heads) AND sends.state IN {send_sources(CLAIM)};
     END LOOP;
 END $function$
-
--- name: give_way(ids)
-UPDATE offhook.sends
-   SET state = '{send_target(FALL_BACK)}', settled = _now, error = '{window_closed}'
- WHERE id = ANY({ids}) AND sends.state = '{SendState.PENDING}' AND {may_fall_back}
-   AND {template_goes};
 
 -- What must not go meanwhile: message and request are locked before lanes and sends.
 -- name: lock_origins(ids)
@@ -85,7 +74,7 @@ PERFORM 1 FROM offhook.send_requests
 
 -- Have the fallbacks sent of what WhatsApp's window was closed for. All is locked.
 -- name: fall_back
-CREATE OR REPLACE FUNCTION offhook.fall_back(_parts bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION offhook.fall_back(_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 {by_index}
 AS $function$
@@ -97,7 +86,7 @@ BEGIN
     _now := {now};
     _refused := ARRAY(
         SELECT id FROM offhook.sends
-         WHERE id = ANY(_parts) AND {may_fall_back} AND error_code IN {WINDOW_CODES}
+         WHERE id = ANY(_ids) AND {may_fall_back} AND error_code IN {WINDOW_CODES}
            AND sends.state IN {send_sources(DISMISS)});
     WITH written AS (
         INSERT INTO offhook.sends (id, message, identity, lane, state, account_sid, sender,
@@ -118,5 +107,4 @@ BEGIN
        SET state = '{send_target(FALL_BACK)}', settled = _now,
            error = '{window_refused}' || error_code
      WHERE id = ANY(_refused);
-    {give_way(_parts)}
 END $function$

@@ -140,12 +140,11 @@ DECLARE
     _now timestamptz;
     _locked bytea[];
     _ended bytea[];
-    _refused bigint[]; _parts bigint[];
+    _refused bigint[];
 BEGIN
     {durably}
     _locked := ARRAY(SELECT lane FROM offhook.sends WHERE id = ANY(_ids));
-    _refused := ARRAY(SELECT id FROM unnest(_ids, _codes) AS outcome (id, code)
-                       WHERE code IN {WINDOW_CODES});
+    _refused := ARRAY({closed_for});
     {lock_for_fallbacks}
     _now := {now};
     UPDATE offhook.sends
@@ -168,7 +167,7 @@ BEGIN
     IF '{SendTrigger.POSTPONE}' = ANY(_triggers) THEN
         {cancel_unwanted}
     END IF;
-    IF cardinality(_parts) > 0 THEN PERFORM offhook.{fall_back}(_parts); END IF;
+    IF cardinality(_refused) > 0 THEN PERFORM offhook.{fall_back}(_refused); END IF;
     -- Where a status callback came first, the cost is still missing.
     UPDATE offhook.sends
        SET segments = cost.segments, price = cost.price, currency = cost.currency
@@ -184,19 +183,21 @@ BEGIN
     {advance(sends, _ended)};
 END $function$
 
--- Lock what has been sent, and what its fallbacks need if it was refused because of the window.
+-- Those for which the window was closed, and which have a fallback.
+-- name: closed_for
+SELECT sends.id FROM unnest(_ids, _codes) AS told (id, code)
+  JOIN offhook.sends ON sends.id = told.id
+ WHERE code IN {WINDOW_CODES} AND {may_fall_back}
+
+-- Lock what has been sent, and what its fallbacks need.
 -- name: lock_for_fallbacks
-_parts := '{}';
 IF cardinality(_refused) > 0 THEN
-    _parts := ARRAY({with_other_parts(_refused)});
-END IF;
-IF cardinality(_parts) > 0 THEN
-    {lock_origins(_parts)};
+    {lock_origins(_refused)};
     {touch_lanes(sends, _locked)};
 ELSE
     {lock(sends, _locked)};
 END IF;
-PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids || _parts) ORDER BY id FOR UPDATE;
+PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
 
 -- Write a batch of notices. A message's lane is locked against its settling, which cancels the
 -- notice it finds, and the message itself against its pruning.
@@ -292,11 +293,10 @@ DECLARE
     _now timestamptz;
     _locked bytea[];
     _ended bytea[];
-    _refused bigint[]; _parts bigint[];
+    _refused bigint[];
 BEGIN
     {durably}
-    _refused := ARRAY(SELECT id FROM unnest(_ids, _codes) AS said (id, code)
-                       WHERE code IN {WINDOW_CODES});
+    _refused := ARRAY({closed_for});
     _locked := ARRAY(SELECT lane FROM offhook.sends
                       WHERE id = ANY(_ids) AND (resting IS NULL OR id = ANY(_refused)));
     {lock_for_fallbacks}
@@ -313,7 +313,7 @@ BEGIN
      WHERE sends.id = said.id AND sends.sid IN ('', said.sid)
        AND sends.delivery = said.known_delivery AND sends.error_code = said.known_code
     RETURNING sends.id;
-    IF cardinality(_parts) > 0 THEN PERFORM offhook.{fall_back}(_parts); END IF;
+    IF cardinality(_refused) > 0 THEN PERFORM offhook.{fall_back}(_refused); END IF;
     _ended := ARRAY(
         SELECT lanes.lane
           FROM (SELECT {sends_queue}::smallint AS queue, lane, token FROM offhook.sends

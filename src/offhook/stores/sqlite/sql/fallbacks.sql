@@ -33,14 +33,12 @@ UPDATE sends
    SET content_sid = json_extract(fallback, '$.sid'),
        content_variables = json_extract(fallback, '$.variables'),
        fell_back = '{window_closed}'
- WHERE id = :id AND NOT {template_goes}
+ WHERE id = :id AND state = '{SendState.PENDING}'
 
--- What stands behind the first part of a text is not sent either.
+-- Another part of a text is not sent, once the template goes.
 -- name: give_way
 UPDATE sends SET state = '{send_target(FALL_BACK)}', settled = :now, error = '{window_closed}'
- WHERE message = (SELECT message FROM sends WHERE id = :id)
-   AND fallback = (SELECT fallback FROM sends WHERE id = :id)
-   AND state = '{SendState.PENDING}' AND {may_fall_back} AND {template_goes}
+ WHERE id = :id AND {may_fall_back} AND {template_goes}
 
 -- name: refused_by_window
 SELECT lane FROM sends

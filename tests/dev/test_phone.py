@@ -17,7 +17,7 @@ from offhook.core.reasons import Cause
 from offhook.core.send_reference import send_reference
 from offhook.dev.phone import Phone
 from offhook.dev.phone import conversations as books
-from offhook.dev.phone.actions import ActiveFaults
+from offhook.dev.phone.actions import ActiveFaults, PhoneActions
 from offhook.dev.phone.attachments import StoredFile
 from offhook.dev.phone.bubbles import Incoming, Outgoing
 from offhook.dev.phone.conversations import Conversations
@@ -316,3 +316,21 @@ async def test_a_selected_message_shows_the_state_of_its_conversation(tmp_path: 
             line = await client.get(f"/phone/lines/{sent.sid}")
             assert "&#34;age&#34;" in line.text
             assert "&#34;&lt;Ann&gt;&#34;" in line.text
+
+
+async def test_a_person_who_hides_the_number_is_the_same_contact() -> None:
+    async with on_the_line() as (sim, webhook):
+        actions = PhoneActions(sim, Journal())
+        grace = next(one for one in actions.book.conversations if one.channel == "whatsapp")
+        with sim.listening(actions.book.hear_line):
+            for n, hidden in enumerate((False, True, False), 1):
+                order = {"conversation": grace.id, "body": "hello", "hides_number": hidden}
+                actions.text(TextRequest.read(json.dumps(order).encode()))
+                await webhook.received(n)
+        fields = [dict(request.form.fields) for request in webhook.requests]
+        user_id = "whatsapp:US.15551230002"
+        assert [one["From"] for one in fields] == [grace.address, user_id, grace.address]
+        assert {one["ExternalUserId"] for one in fields} == {user_id}
+        assert ["WaId" in one for one in fields] == [True, False, True]
+        assert len(actions.book.open(user_id).bubbles) == 3
+        assert len(actions.book.conversations) == 3

@@ -18,6 +18,7 @@ from offhook.dev.phone.sample_contacts import CROWD
 from offhook.dev.phone.switches import FaultSwitch, trouble_for
 from offhook.errors import ConfigurationError
 from offhook.twilio.simulator import Simulator
+from offhook.twilio.simulator.addresses import user_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class PhoneActions:
         Raises:
             ConfigurationError: there is no such conversation.
         """
-        self._send(self._known(order.conversation), **order.content())
+        person = self._known(order.conversation)
+        self._send(person, hides_number=order.hides_number, **order.content())
 
     def repeat(self, order: RepeatRequest) -> None:
         """Start sending the content of a message again.
@@ -75,8 +77,10 @@ class PhoneActions:
         if not isinstance(known, Incoming):
             raise ConfigurationError("there is no such message")
         message = known.message
+        person = self.book.home(known)
         self._send(
-            self.book.home(known),
+            person,
+            hides_number=message.from_ != person.address,
             body=message.body,
             media=tuple(one.url for one in message.media),
             button=message.button,
@@ -129,9 +133,12 @@ class PhoneActions:
             raise ConfigurationError("there is no such conversation")
         return found
 
-    def _send(self, conversation: Conversation, **content: Any) -> None:
+    def _send(
+        self, conversation: Conversation, *, hides_number: bool = False, **content: Any
+    ) -> None:
+        hides_number = hides_number and conversation.channel == "whatsapp"
         sending = self._simulator.text(
-            from_=conversation.number,
+            from_=user_id_of(conversation.address) if hides_number else conversation.number,
             to=conversation.ours.rpartition(":")[2],
             channel="whatsapp" if conversation.channel == "whatsapp" else "sms",
             profile_name=conversation.name,

@@ -24,7 +24,7 @@ from offhook.twilio.simulator import (
     StatusCallback,
     Texted,
 )
-from offhook.twilio.simulator.addresses import opted_out_as
+from offhook.twilio.simulator.addresses import number_of, opted_out_as
 
 KEPT: Final = 2_000
 """Bubbles in all; the oldest are forgotten."""
@@ -107,6 +107,7 @@ class Conversations:
     def open(self, address: str, *, ours: str = "", name: str = "") -> Conversation:
         """Return the conversation with a contact, created if there is none."""
         ours = ours or self._ours
+        address = number_of(address)  # who hides it is the same person
         key = _conversation_id(address, ours.rpartition(":")[2])
         known = self._conversations.get(key)
         if known is None or (name and known.name != name):
@@ -119,7 +120,7 @@ class Conversations:
     def touch(self, address: str) -> None:
         """Record that a contact's state has changed, such as an opt-out."""
         for key, conversation in self._conversations.items():
-            if conversation.address == address:
+            if conversation.address == number_of(address):
                 self._changes.note(PageChange("conversation", key))
 
     def hear_line(self, event: Event) -> None:

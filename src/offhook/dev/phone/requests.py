@@ -62,9 +62,11 @@ class TextRequest(_PageRequest):
     Attributes:
         conversation: the id of the contact's conversation.
         media: URLs.
+        hides_number: on WhatsApp, whether Twilio gets the person's user id alone.
     """
 
     conversation: str
+    hides_number: bool = False
     body: Annotated[str, Field(max_length=MAX_BODY)] = ""
     media: Annotated[tuple[str, ...], Field(max_length=MAX_MEDIA)] = ()
     button: ButtonPress | None = None

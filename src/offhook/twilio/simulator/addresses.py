@@ -15,6 +15,8 @@ _SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
 _ALPHANUMERIC: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 &_.+-]{1,11}")
 # A WhatsApp user name's id: US.13491208655302741918, at most 140 characters.
 _USER: Final = re.compile(r"[A-Za-z]{2}\.[A-Za-z0-9]{1,137}")
+# Those of simulated people: of their numbers.
+_SIMULATED: Final = re.compile(r"whatsapp:US\.([1-9][0-9]{6,14})")
 # Users and agents of other channels.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,140}")
 
@@ -38,3 +40,14 @@ def is_brand(from_: str) -> bool:
 def opted_out_as(person: str) -> str:
     """Return the key of a person's opt-out, which RCS, SMS and MMS share."""
     return person.partition(":")[2] if channel_of(person) == "rcs" else person
+
+
+def user_id_of(number: str) -> str:
+    """Return the user id that a simulated person has on WhatsApp, beside a number."""
+    return f"whatsapp:US.{number.rpartition('+')[2]}"
+
+
+def number_of(address: str) -> str:
+    """Return the number of a simulated person for a user id; any other address as it is."""
+    found = _SIMULATED.fullmatch(address)
+    return f"whatsapp:+{found[1]}" if found else address

@@ -12,7 +12,7 @@ from typing import Final
 from offhook.core.addresses import channel_of
 from offhook.core.forms import Form
 from offhook.core.opt_outs import TWILIO_WORDS
-from offhook.twilio.simulator.addresses import opted_out_as
+from offhook.twilio.simulator.addresses import number_of, opted_out_as
 from offhook.twilio.simulator.delivery import WebhookCall, WebhookClient, WebhookResponse
 from offhook.twilio.simulator.faults import Trouble
 from offhook.twilio.simulator.log import EventLog, Outbound, StatusCallback
@@ -82,7 +82,7 @@ class Messaging:
 
     def heed(self, params: Mapping[str, str], when: float) -> None:
         """Record that a person has written, and a STOP or START, for all of our numbers."""
-        self._heard[params.get("From", ""), params.get("To", "")] = when
+        self._heard[number_of(params.get("From", "")), params.get("To", "")] = when
         person = opted_out_as(params.get("From", ""))
         word = params.get("Body", "").strip().upper()
         if TWILIO_WORDS.kind(params) == "STOP":
@@ -189,7 +189,7 @@ class Messaging:
         window = self.trouble.whatsapp_window
         if window is None or channel_of(outbound.to) != "whatsapp" or outbound.content_sid:
             return False
-        last = self._heard.get((outbound.to, outbound.from_), -math.inf)
+        last = self._heard.get((number_of(outbound.to), outbound.from_), -math.inf)
         return outbound.time - last >= window
 
     async def _report(self, outbound: Outbound, first: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from offhook.core.addresses import channel_of
 from offhook.core.messages import Attachment, Button, Location
 from offhook.core.segments import segmented
+from offhook.twilio.simulator.addresses import user_id_of
 
 Params = tuple[tuple[str, str], ...]
 
@@ -129,7 +130,7 @@ def _whatsapp(text: Text) -> Iterator[tuple[str, str]]:
     yield from _media_types(text)
     if text.location:
         yield from _location(text.location)
-    yield "ExternalUserId", f"whatsapp:US.{wa_id}" if wa_id else text.from_
+    yield "ExternalUserId", user_id_of(text.from_) if wa_id else text.from_
     yield "SmsMessageSid", text.sid
     yield "NumMedia", str(len(text.media))
     yield "ProfileName", text.profile_name

@@ -8,11 +8,11 @@ const send = (form, content) =>
 const number = (text) => (text ? Number(text) : null);
 
 // What is written or chosen in a field.
-const chosen = (field) => field.files?.[0] ?? field.value;
+const chosen = (field) => (field.type === "checkbox" ? field.checked : (field.files?.[0] ?? field.value));
 
 // Returns the message to send, without its file, or null when there is none or it is incomplete.
 function contentOf(values) {
-  const content = { body: values.body, media: values.link ? [values.link] : [] };
+  const content = { body: values.body, media: values.link ? [values.link] : [], hides_number: values.hides_number ?? false };
   const [latitude, longitude] = [number(values.latitude), number(values.longitude)];
   if (latitude !== null && longitude !== null) {
     content.location = { latitude, longitude, label: values.place };
@@ -69,7 +69,7 @@ async function submit(form) {
     return;
   }
   // What was written or chosen meanwhile is for the next message.
-  for (const one of fields) if (chosen(one) === values[one.name]) one.value = "";
+  for (const one of fields) if (one.type !== "checkbox" && chosen(one) === values[one.name]) one.value = "";
   preview(form);
   toEnd();
 }

@@ -1,6 +1,7 @@
 """`offhook messages`: the stored messages, for operators."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -29,6 +30,7 @@ from offhook.cli.options import (
     UntilOption,
     YesOption,
     parse_id,
+    with_options_of,
 )
 from offhook.cli.stores import existing, settings_beside_dev
 from offhook.conversations.state import State, decoded
@@ -59,8 +61,7 @@ _AllOption = Annotated[
 ]
 
 
-@command.command("list")
-def list_(
+def _filter(
     *,
     state: StateOption = None,
     kind: KindOption = Kind.MESSAGE,
@@ -68,6 +69,15 @@ def list_(
     sid: SidOption = "",
     since: SinceOption = None,
     until: UntilOption = None,
+) -> Filter:
+    return Filter(state, kind, sender, sid, since, until)
+
+
+@command.command("list")
+@with_options_of(_filter)
+def list_(
+    *,
+    wanted: Filter,
     before: Annotated[
         int | None,
         typer.Option(
@@ -87,7 +97,7 @@ def list_(
       offhook messages list --state dead
       offhook messages list --sender +15551230001 --since 2h --json
     """
-    wanted = Filter(state, kind, sender, sid, since, until, before, limit)
+    wanted = replace(wanted, before_id=before, limit=limit)
     records = asyncio.run(_list(settings_beside_dev(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
         return
@@ -127,16 +137,12 @@ def show(
 
 
 @command.command()
+@with_options_of(_filter)
 def replay(
     ids: _SomeIds = None,
     *,
     every: _AllOption = False,
-    state: StateOption = None,
-    kind: KindOption = Kind.MESSAGE,
-    sender: SenderOption = "",
-    sid: SidOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
+    wanted: Filter,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -157,7 +163,6 @@ def replay(
       offhook messages replay --all --state dead --since 2h --dry-run
       offhook messages replay --all --state dead --since 2h --rate 10/s --yes
     """
-    wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
     selection = _selection(
         ids,
         wanted,
@@ -176,16 +181,12 @@ def replay(
 
 
 @command.command()
+@with_options_of(_filter)
 def discard(
     ids: _SomeIds = None,
     *,
     every: _AllOption = False,
-    state: StateOption = None,
-    kind: KindOption = Kind.MESSAGE,
-    sender: SenderOption = "",
-    sid: SidOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
+    wanted: Filter,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -200,7 +201,6 @@ def discard(
       offhook messages discard 17
       offhook messages discard --all --state dead --until 7d --yes
     """
-    wanted = Filter(state, kind, sender, sid, since, until, limit=NO_LIMIT)
     selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
         Operation("discard", "discarded", _discard, _why_not),
@@ -223,8 +223,8 @@ def _selection(
     return Selection(
         "messages",
         ids or [],
-        lambda store: bulk.messages(store, wanted),
-        is_filtered=wanted != Filter(kind=wanted.kind, limit=NO_LIMIT),
+        lambda store: bulk.messages(store, replace(wanted, limit=NO_LIMIT)),
+        is_filtered=wanted != Filter(kind=wanted.kind),
         has_state=wanted.state is not None,
         every=every,
         dry_run=dry_run,

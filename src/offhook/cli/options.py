@@ -1,9 +1,11 @@
 """Arguments and options that several commands share."""
 
+import inspect
 import re
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -15,6 +17,7 @@ from offhook.core.values import Reader, integer, listed
 from offhook.errors import AppNotFound
 
 T = TypeVar("T")
+Command = Callable[..., None]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -107,6 +110,31 @@ def parse_delay(text: str | float) -> float:
     if ahead := re.fullmatch(r"(?:in\s+)?(\d{1,6})([smhd])", text.strip()):
         return float(int(ahead[1]) * _UNITS[ahead[2]])
     return parse_time(text) - time.time()
+
+
+def with_options_of(build: Callable[..., object]) -> Callable[[Command], Command]:
+    """Give a command the options of a function in place of its parameter `wanted`.
+
+    The command is called with what the function has made of them.
+    """
+    options = inspect.signature(build, eval_str=True).parameters
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for one in own.parameters.values():
+            parameters += options.values() if one.name == "wanted" else [one]
+
+        @wraps(command)
+        def run(**given: object) -> None:
+            wanted = build(**{name: given.pop(name) for name in options})
+            command(**given, wanted=wanted)
+
+        vars(run)["__signature__"] = own.replace(parameters=parameters)
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
 
 
 StateOption = Annotated[State | None, choice(list(State), "STATE", "Only messages in this state")]

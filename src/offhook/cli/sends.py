@@ -1,6 +1,7 @@
 """`offhook sends`: the replies and notices of the ledger, for operators."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from offhook.cli.options import (
     choice,
     parse_id,
     parse_time,
+    with_options_of,
 )
 from offhook.cli.sends_view import print_send, send_object, sends_table
 from offhook.cli.stores import existing, settings_beside_dev
@@ -75,8 +77,7 @@ _UntilOption = Annotated[
 ]
 
 
-@command.command("list")
-def list_(
+def _filter(
     *,
     state: _StateOption = None,
     delivery: _DeliveryOption = "",
@@ -86,6 +87,15 @@ def list_(
     account: _AccountOption = "",
     since: _SinceOption = None,
     until: _UntilOption = None,
+) -> SendFilter:
+    return SendFilter(state, delivery, code, sender, to, since, until, account=account)
+
+
+@command.command("list")
+@with_options_of(_filter)
+def list_(
+    *,
+    wanted: SendFilter,
     before: Annotated[
         int | None,
         typer.Option(
@@ -105,7 +115,7 @@ def list_(
       offhook sends list --state undelivered --code 63016
       offhook sends list --state pending --sender whatsapp:+15005550006 --json
     """
-    wanted = SendFilter(state, delivery, code, sender, to, since, until, before, limit, account)
+    wanted = replace(wanted, before_id=before, limit=limit)
     records = asyncio.run(_list(settings_beside_dev(store), wanted, as_json=as_json, reveal=reveal))
     if as_json:
         return
@@ -148,18 +158,12 @@ def show(
 
 
 @command.command()
+@with_options_of(_filter)
 def retry(
     ids: _SomeIds = None,
     *,
     every: _AllOption = False,
-    state: _StateOption = None,
-    delivery: _DeliveryOption = "",
-    code: _CodeOption = "",
-    sender: _SenderOption = "",
-    to: _ToOption = "",
-    account: _AccountOption = "",
-    since: _SinceOption = None,
-    until: _UntilOption = None,
+    wanted: SendFilter,
     unknown: Annotated[
         bool,
         typer.Option(
@@ -187,8 +191,8 @@ def retry(
       offhook sends retry --all --state undelivered --since 2h --dry-run
       offhook sends retry --all --state unknown --unknown --yes
     """
-    _check(state, SendTrigger.RETRY, SendTrigger.REPLACE)
-    if every and state is SendState.UNKNOWN and not unknown:
+    _check(wanted.state, SendTrigger.RETRY, SendTrigger.REPLACE)
+    if every and wanted.state is SendState.UNKNOWN and not unknown:
         raise typer.BadParameter(
             "people may have had these replies: add --unknown to send them all the same"
         )
@@ -196,9 +200,6 @@ def retry(
     async def act(store: Store, id_: int) -> int | None:
         return await store.retry_send(id_, unknown=unknown)
 
-    wanted = SendFilter(
-        state, delivery, code, sender, to, since, until, limit=NO_LIMIT, account=account
-    )
     selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
         Operation("retry", "retried", act, _why_not, RETRIES_PER_SECOND),
@@ -209,18 +210,12 @@ def retry(
 
 
 @command.command()
+@with_options_of(_filter)
 def cancel(
     ids: _SomeIds = None,
     *,
     every: _AllOption = False,
-    state: _StateOption = None,
-    delivery: _DeliveryOption = "",
-    code: _CodeOption = "",
-    sender: _SenderOption = "",
-    to: _ToOption = "",
-    account: _AccountOption = "",
-    since: _SinceOption = None,
-    until: _UntilOption = None,
+    wanted: SendFilter,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -236,10 +231,7 @@ def cancel(
       offhook sends cancel 17
       offhook sends cancel --all --state undelivered --code 30003 --until 1d --yes
     """
-    _check(state, SendTrigger.CANCEL, SendTrigger.DISMISS)
-    wanted = SendFilter(
-        state, delivery, code, sender, to, since, until, limit=NO_LIMIT, account=account
-    )
+    _check(wanted.state, SendTrigger.CANCEL, SendTrigger.DISMISS)
     selection = _selection(ids, wanted, every=every, dry_run=dry_run, sure=yes, rate=rate)
     change(
         Operation("cancel", "cancelled", _cancel, _why_not),
@@ -269,8 +261,8 @@ def _selection(
     return Selection(
         "replies",
         ids or [],
-        lambda store: bulk.sends(store, wanted),
-        is_filtered=wanted != SendFilter(limit=NO_LIMIT),
+        lambda store: bulk.sends(store, replace(wanted, limit=NO_LIMIT)),
+        is_filtered=wanted != SendFilter(),
         has_state=wanted.state is not None,
         every=every,
         dry_run=dry_run,

@@ -132,7 +132,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(
         b'{"sid": "XX"}',
         b"\xff\xfe",
     ],
-    ids=str,
+    ids=lambda body: f"{len(body)} bytes: {body[:20]!r}",  # each process tells of all of them
 )
 async def test_what_has_no_sid_of_twilios_may_have_been_sent(body: bytes) -> None:
     async with raw_server(answering(http(201, body))) as url:

@@ -38,7 +38,7 @@ demo: $(VENV)/installed  ## a conversation with the example bot, then stays up (
 	$(BIN)/offhook demo $(ARGS)
 
 test: $(VENV)/installed  ## format, lint, types, layering, then every test but the long ones
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target check collected
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types style collected
 	$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
 # In parallel with the linters; the test processes then find the tests compiled.
@@ -50,11 +50,16 @@ collected: $(VENV)/installed
 steady: $(VENV)/installed  ## the tests ten times, while something else keeps a core busy (ARGS="--runs 2")
 	$(BIN)/python -m tools.steady $(TESTS) $(ARGS)
 
-check: $(VENV)/installed  ## format, lint, types, layering
+check: style types  ## format, lint, types, layering
+
+.PHONY: style types
+style: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+types: $(VENV)/installed
+	$(BIN)/mypy
 
 fix: $(VENV)/installed  ## format, and mend what the linter can
 	$(BIN)/ruff check --fix --unsafe-fixes .

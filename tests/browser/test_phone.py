@@ -54,15 +54,11 @@ def hold(page: Page, address: str) -> Callable[[], Route]:
     return wait
 
 
-@pytest.fixture
-def wide(browser: Browser, link: str) -> Iterator[Visit]:
-    with visiting(browser, link, viewport={"width": 1440, "height": 900}) as visit:
-        yield visit
-        visit.calm()
-
-
-def test_the_phone_has_no_violation(wide: Visit) -> None:
-    visit, page = wide, wide.page
+def test_the_phone_has_no_violation(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(f"{visit.base}/phone")
+    expect(page.locator("#live")).to_have_text("live")
     assert violations(page) == []
 
     visit.meet("Grace", channel="whatsapp")
@@ -99,11 +95,6 @@ def test_a_text_is_answered_and_the_ticks_arrive(visit: Visit) -> None:
     visit.page.reload()
     expect(visit.theirs("You said: hello")).to_have_count(1)
     expect(visit.mine("hello")).to_have_count(1)
-
-
-def test_the_links_token_does_not_stay_in_the_address(browser: Browser, link: str) -> None:
-    with visiting(browser, link) as visit:
-        assert visit.page.url == f"{visit.base}/phone"
 
 
 def test_the_line_shows_the_webhook_as_it_was_signed(visit: Visit, home: Home) -> None:
@@ -540,9 +531,21 @@ def test_all_can_be_done_from_the_keyboard(visit: Visit) -> None:
     expect(opener).to_be_focused()
 
 
-def test_the_colours_can_be_chosen_and_stay(browser: Browser, link: str) -> None:
+def test_a_new_profile_loads_less_than_100_kilobytes_keeps_no_token_and_keeps_its_colours(
+    browser: Browser, link: str
+) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     with visiting(browser, link) as visit:
+        assert visit.page.url == f"{visit.base}/phone", "without the link's token"
+        loaded: dict[str, int] = visit.page.evaluate(
+            "Object.fromEntries(performance.getEntries().filter(one => 'encodedBodySize' in one)"
+            ".map(one => [one.name.split('/').pop(), one.encodedBodySize]))"
+        )
+        parts = {name: size for name, size in loaded.items() if name.endswith((".css", ".js"))}
+        assert parts.keys() >= {"offhook.css", "phone.css", "phone.js", "talk.js", "theme.js"}
+        assert all(parts.values()), "each was loaded, none came from the cache"
+        assert sum(loaded.values()) < 100_000
+
         light = visit.page.evaluate(paper)
         button = visit.page.get_by_role("button", name="Theme")
         button.click()
@@ -551,18 +554,6 @@ def test_the_colours_can_be_chosen_and_stay(browser: Browser, link: str) -> None
         assert visit.page.evaluate(paper) != light
         visit.page.reload()
         expect(button).to_have_accessible_name("Theme: dark")
-
-
-def test_the_whole_page_is_under_100_kilobytes(browser: Browser, link: str) -> None:
-    with visiting(browser, link) as visit:
-        loaded: dict[str, int] = visit.page.evaluate(
-            "Object.fromEntries(performance.getEntries().filter(one => 'encodedBodySize' in one)"
-            ".map(one => [one.name.split('/').pop(), one.encodedBodySize]))"
-        )
-    parts = {name: size for name, size in loaded.items() if name.endswith((".css", ".js"))}
-    assert parts.keys() >= {"offhook.css", "phone.css", "phone.js", "talk.js", "theme.js"}
-    assert all(parts.values()), "each was loaded, none came from the cache"
-    assert sum(loaded.values()) < 100_000
 
 
 def test_a_changed_bot_answers_on_the_page_that_is_open(browser: Browser, tmp_path: Path) -> None:
@@ -597,9 +588,9 @@ def test_a_changed_bot_answers_on_the_page_that_is_open(browser: Browser, tmp_pa
         visit.complaints.clear()  # the browser itself reports the streams that ended
 
 
-@pytest.mark.parametrize("width", [390, 900])
-def test_a_narrow_page_shows_one_thing_at_a_time(browser: Browser, link: str, width: int) -> None:
-    with visiting(browser, link, viewport={"width": width, "height": 800}) as visit:
+def test_a_narrow_page_shows_one_thing_at_a_time(visit: Visit) -> None:
+    for width in (900, 390):
+        visit.page.set_viewport_size({"width": width, "height": 800})
         visit.meet("Ada")
         visit.say("hello")
         visit.line_of(visit.theirs("You said: hello"))

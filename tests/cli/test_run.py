@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from offhook.twilio.simulator import Simulator
-from testing.commands import Home, Process, is_alive, until
+from testing.commands import Call, Home, Process, is_alive, until
 from testing.ports import free_port
 
 T = TypeVar("T")
@@ -157,16 +157,20 @@ async def test_sigterm_lets_what_has_begun_finish_and_accepts_nothing_more(tmp_p
         assert await line.reply("+15551230001") == f"hang {worker}"
 
 
-async def test_what_does_not_finish_in_time_is_there_at_the_next_start(tmp_path: Path) -> None:
+async def test_what_does_not_finish_in_time_is_there_at_the_next_start(
+    tmp_path: Path, call_in: Callable[[Home], Call]
+) -> None:
     async with answering(tmp_path, OFFHOOK_DRAIN_TIMEOUT="0.2") as line:
         await line.hanging("hang")
         line.process.send(signal.SIGTERM)
         assert await line.ended() == 0
-        listed = await in_thread(lambda: line.home.run("messages", "list", "--json"))
+        call = call_in(line.home)
+        listed = await in_thread(lambda: call("messages", "list", "--json"))
         assert json.loads(listed.stdout)["state"] == "open"
 
     async with answering(tmp_path) as line:
-        stats = await in_thread(lambda: line.home.run("stats", "--json"))
+        call = call_in(line.home)
+        stats = await in_thread(lambda: call("stats", "--json"))
         assert json.loads(stats.stdout)["messages"]["dead"] == 0
         assert (await line.reply("+15551230001")).split()[0] == "hang"
 

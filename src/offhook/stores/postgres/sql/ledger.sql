@@ -204,9 +204,7 @@ PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
 -- name: notify
 CREATE OR REPLACE FUNCTION offhook.notify(
     _messages bigint[], _settled boolean[],
-    _draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
-    _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
-    _draft_fallback text[], _draft_once_in float8[]
+    {parameters_of_drafts}, _draft_once_in float8[]
 ) RETURNS TABLE (
     item integer, id bigint, identity text, state text, body text, recipient text,
     sid text, delivery text, error_code text, error text, content_sid text, fell_back text,
@@ -239,12 +237,8 @@ BEGIN
        AND may AND identity = '{SLOW_NOTICE}';
     {touch_lanes(sends, ARRAY(SELECT l FROM unnest(_lanes, _may) AS g (l, may) WHERE may))};
     FOR _notice IN
-        SELECT * FROM unnest(_messages, _lanes, _may, _draft_identity, _draft_account,
-                             _draft_sender, _draft_recipient, _draft_body, _draft_media,
-                             _draft_content_sid, _draft_variables, _draft_fallback, _draft_once_in)
-                 WITH ORDINALITY AS given (message, lane, may, identity, account, sender,
-                                           recipient, body, media, content_sid, variables,
-                                           fallback, once_in, n)
+        SELECT * FROM unnest(_messages, _lanes, _may, {drafts}, _draft_once_in)
+                 WITH ORDINALITY AS given (message, lane, may, {columns_of_drafts}, once_in, n)
          WHERE may ORDER BY n
     LOOP
         RETURN QUERY SELECT _notice.n::integer, w.* FROM offhook.{write_send}(

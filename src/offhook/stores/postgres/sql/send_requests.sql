@@ -7,9 +7,7 @@
 CREATE OR REPLACE FUNCTION offhook.request(
     _key bytea, _lane bytea, _lane_name text, _is_user_id boolean, _delay float8,
     _unless_reply text,
-    _draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
-    _draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
-    _draft_fallback text[]
+    {parameters_of_drafts}
 ) RETURNS TABLE (
     id bigint, identity text, state text, body text, recipient text, sid text,
     delivery text, error_code text, error text, content_sid text, fell_back text, repeated boolean
@@ -60,11 +58,8 @@ BEGIN
            CASE WHEN _delay > 0 THEN '{SendState.SCHEDULED}' ELSE '{SendState.PENDING}' END,
            account, sender, d.recipient, d.body, media, content_sid, variables, d.fallback,
            _now, _due
-      FROM (SELECT * FROM unnest(_draft_identity, _draft_account, _draft_sender, _draft_recipient,
-                                 _draft_body, _draft_media, _draft_content_sid, _draft_variables,
-                                 _draft_fallback)
-                     WITH ORDINALITY AS u (identity, account, sender, recipient, body, media,
-                                           content_sid, variables, fallback, n)
+      FROM (SELECT * FROM unnest({drafts})
+                     WITH ORDINALITY AS u ({columns_of_drafts}, n)
              ORDER BY n) AS d
     RETURNING id, identity, state, body, recipient, sid, delivery, error_code, error, content_sid,
               fell_back, false;

@@ -1,3 +1,17 @@
+-- Drafts as a function is given them, an array for each column: its parameters, their names, and the
+-- columns that they become.
+-- name: parameters_of_drafts
+_draft_identity text[], _draft_account text[], _draft_sender text[], _draft_recipient text[],
+_draft_body text[], _draft_media text[], _draft_content_sid text[], _draft_variables text[],
+_draft_fallback text[]
+
+-- name: drafts
+_draft_identity, _draft_account, _draft_sender, _draft_recipient, _draft_body, _draft_media,
+_draft_content_sid, _draft_variables, _draft_fallback
+
+-- name: columns_of_drafts
+identity, account, sender, recipient, body, media, content_sid, variables, fallback
+
 -- Write a send, or return the one that its identity names. No row when the lane has had it.
 --
 -- The lane of sends is locked: numbers are in the order of commits, and no other transaction writes
@@ -48,9 +62,7 @@ CREATE OR REPLACE FUNCTION offhook.settle(
     _ids bigint[], _lanes bytea[], _tokens bigint[], _triggers text[],
     _states text[], _counted integer[], _lives boolean[], _errors text[],
     _delays float8[], _holds boolean[], _cancels boolean[], _numbers integer[],
-    _items integer[], _draft_identity text[], _draft_account text[], _draft_sender text[],
-    _draft_recipient text[], _draft_body text[], _draft_media text[], _draft_content_sid text[],
-    _draft_variables text[], _draft_fallback text[], _draft_once_in float8[],
+    _items integer[], {parameters_of_drafts}, _draft_once_in float8[],
     _state_items integer[], _state_versions bigint[], _state_values bytea[]
 ) RETURNS TABLE (
     item integer, verdict text, id bigint, identity text, state text, body text,
@@ -145,11 +157,8 @@ BEGIN
             {cancel_scheduled_in(_opted_out)}
         END IF;
         FOR _draft IN
-            SELECT * FROM unnest(_items, _draft_identity, _draft_account, _draft_sender,
-                                 _draft_recipient, _draft_body, _draft_media, _draft_content_sid,
-                                 _draft_variables, _draft_fallback, _draft_once_in)
-                     WITH ORDINALITY AS d (item, identity, account, sender, recipient, body, media,
-                                           content_sid, variables, fallback, once_in, n)
+            SELECT * FROM unnest(_items, {drafts}, _draft_once_in)
+                     WITH ORDINALITY AS d (item, {columns_of_drafts}, once_in, n)
              WHERE _verdicts[item] = 'may' ORDER BY n
         LOOP
             RETURN QUERY

@@ -278,6 +278,15 @@ async def test_a_person_with_another_number_takes_along_what_waits(url: str) -> 
         assert {N, U, number(2)} <= set(await store.addresses_of(U))
 
 
+async def test_one_batch_may_have_a_person_with_two_numbers(url: str) -> None:
+    async with opened(url) as store:
+        batch = [wrote("SM1", n=N, u=U), wrote("SM2", u=U), wrote("SM3", n=number(2), u=U)]
+        batch += [wrote("SM4", u=U), wrote("SM5", n=N, u=U), wrote("SM6", n=number(2), u=U)]
+        assert await store.accept_all(batch) == [True] * 6
+        assert await handled(store) == [f"SM{n}" for n in range(1, 7)]
+        assert {N, U, number(2)} <= set(await store.addresses_of(U))
+
+
 async def test_a_number_that_somebody_else_has_by_now_is_theirs(url: str) -> None:
     async with opened(url) as store:
         await accept(store, wrote("SM1", n=N, u=U), wrote("SM2", n=number(2), u=U))

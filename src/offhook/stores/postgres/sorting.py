@@ -1,6 +1,6 @@
 """Storing webhooks: the hot path, one function for a batch of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from offhook.core.inbound import Inbound
@@ -22,12 +22,24 @@ async def accept(connection: Connection, batch: Sequence[Inbound]) -> list[bool]
     first: dict[bytes, int] = {}
     for n, inbound in enumerate(batch):
         first.setdefault(inbound.key, n)
-    places = list(first.values())
-    new = await _store(connection, [batch[n] for n in places])
     answers = [False] * len(batch)
-    for n in new:
-        answers[places[n - 1]] = True
+    for places in _rounds(batch, first.values()):
+        for n in await _store(connection, [batch[n] for n in places]):
+            answers[places[n - 1]] = True
     return answers
+
+
+def _rounds(batch: Sequence[Inbound], places: Iterable[int]) -> Iterator[Sequence[int]]:
+    """Split places in a batch: in each part, a user id belongs to one number at most."""
+    part: list[int] = []
+    named: dict[str, str] = {}
+    for n in places:
+        alias, lane = batch[n].alias, batch[n].lane
+        if alias and alias != lane and named.setdefault(alias, lane) != lane:
+            yield part
+            part, named = [], {alias: lane}
+        part.append(n)
+    yield part
 
 
 async def _store(connection: Connection, batch: Sequence[Inbound]) -> Sequence[int]:

@@ -31,27 +31,20 @@ def resolved(
     connection: sqlite3.Connection, now: int, batch: Sequence[Inbound]
 ) -> Sequence[Inbound]:
     """Return new webhooks with the lanes of their persons; remember what they say of these."""
-    named = {one.alias: one.lane for one in batch if one.alias and one.alias != one.lane}
     aliases = {one.alias for one in batch if one.alias}
     known = _known(connection, aliases)
     stale = [one for one in known.values() if one.left or one.seen < now - _DAY]
-    learnt = {
-        alias: lane
-        for alias, lane in named.items()
-        if alias not in known or known[alias].lane != lane
-    }
-    for alias, lane in learnt.items():
-        _learn(connection, now, alias, lane)
-    for one in stale:
-        if one.seen < now - _DAY:
-            connection.execute("UPDATE aliases SET seen = ? WHERE alias = ?", (now, one.alias))
-        if one.left:
-            gather(connection, now, target_of(connection, one.alias))
-    if learnt:
-        known = _known(connection, aliases)
-    return [
-        one._replace(lane=known[one.alias].lane) if one.alias in known else one for one in batch
-    ]
+    leads_to = {one.alias: one.lane for one in known.values()}
+    for one in batch:
+        if one.alias and one.alias != one.lane and leads_to.get(one.alias) != one.lane:
+            _learn(connection, now, one.alias, one.lane)
+            leads_to[one.alias] = one.lane
+    for old in stale:
+        if old.seen < now - _DAY:
+            connection.execute("UPDATE aliases SET seen = ? WHERE alias = ?", (now, old.alias))
+        if old.left:
+            gather(connection, now, target_of(connection, old.alias))
+    return [one._replace(lane=leads_to.get(one.alias, one.lane)) for one in batch]
 
 
 def target_of(connection: sqlite3.Connection, lane: str) -> str:

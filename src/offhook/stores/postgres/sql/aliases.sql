@@ -236,6 +236,6 @@ DELETE FROM offhook.aliases WHERE address = ANY($1::text[]) OR person = ANY($1::
 -- name: prune_aliases
 DELETE FROM offhook.aliases WHERE alias = ANY(ARRAY(
     SELECT alias FROM offhook.aliases
-     WHERE seen < {now} - make_interval(secs => $1)
+     WHERE seen < {now_once} - make_interval(secs => $1)
      ORDER BY seen LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING 1

@@ -176,6 +176,17 @@ async def test_who_opts_out_while_the_text_is_sent_gets_no_template(url: str) ->
         assert (await store.counts()).sends[SendState.UNDELIVERED] == 1
 
 
+async def test_who_opts_out_before_the_text_is_refused_gets_no_template(url: str) -> None:
+    async with opened(url) as store:
+        await answer(store, text())
+        first = await leave(store)
+        await hear(store, "SM2")
+        stop = Settlement(Trigger.COMPLETE, cancel_lane=True)
+        await store.settle(await claim_one(store), stop)
+        assert await store.record_delivery(first.id, "SMout", CLOSED, account_sid="AC1")
+        assert await claimed(store) == []
+
+
 async def test_a_callback_during_the_request_has_the_template_sent_once(url: str) -> None:
     async with opened(url) as store:
         await answer(store, text())

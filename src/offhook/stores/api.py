@@ -488,9 +488,10 @@ class Ledger(Protocol):
         REPEAT makes a send pending again, unless it has been repeated `REPEATS` times (GIVE_UP), or
         is no longer wanted (WITHDRAW). The latter is what was being sent, or unknown, when its
         person opted out or wrote first (`unless_reply`), or an operator cancelled another part of
-        its request; and a slow notice of a message that has settled. With MISSING, the store
-        remembers since when it has been missing; with UNCERTAIN, it forgets. What is not unknown
-        any more, or was claimed anew, is left alone.
+        its request; what was sent when its person opted out, and still has a fallback; and a slow
+        notice of a message that has settled. With MISSING, the store remembers since when it has
+        been missing; with UNCERTAIN, it forgets. What is not unknown any more, or was claimed anew,
+        is left alone.
 
         Raises:
             StoreUnavailable: nothing was written.

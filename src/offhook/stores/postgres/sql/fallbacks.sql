@@ -4,6 +4,10 @@
 -- name: may_fall_back
 sends.fallback <> '' AND sends.fell_back = '' AND sends.repeats <> {NOT_WANTED}
 
+-- The window may have been closed for it.
+-- name: may_be_refused
+{may_fall_back} AND sends.resting = '{send_target(ACCEPT)}' AND sends.delivery NOT IN {DELIVERED}
+
 -- All parts of a text have the same fallback. It has gone, or is going, if one of them is it. What a
 -- replay has freed, or an operator has withdrawn, is none. OFFSET 0, or the planner may have all sends
 -- read for it; and found by the message, for a lane may have thousands.

@@ -20,15 +20,13 @@ SET LOCAL enable_seqscan = off
 
 -- It may be sent again, or its fallback may be sent.
 -- name: text_may_be_needed
-(sends.resting = '{SendState.UNKNOWN}'
- OR {may_fall_back} AND sends.resting = '{send_target(ACCEPT)}'
-    AND sends.delivery NOT IN {DELIVERED})
+(sends.resting = '{SendState.UNKNOWN}' OR {may_be_refused})
 
 -- A conversation that has a lane has something to do, and may need its state.
 -- name: prune_states
 DELETE FROM offhook.conversation_states WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM offhook.conversation_states
-     WHERE used < {now} - make_interval(secs => $1)
+     WHERE used < {now_once} - make_interval(secs => $1)
        AND NOT EXISTS (SELECT 1 FROM offhook.lanes
                         WHERE lanes.queue = {messages_queue}
                           AND lanes.lane = conversation_states.lane)

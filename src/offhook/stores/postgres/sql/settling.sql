@@ -207,12 +207,14 @@ SELECT changed.lane, messages.sender, changed.token, _now, changed.value
  WHERE changed.version = 0 AND changed.value <> ''
     ON CONFLICT (lane) DO NOTHING;
 
--- What may have left to a person who has opted out is not sent again, if it turns out that it has not.
+-- What may have left to a person who has opted out is not sent again, if it turns out that it has not,
+-- nor is the fallback of what WhatsApp still may refuse.
 -- name: not_wanted
 _ids_not_wanted := ARRAY(
     SELECT sends.id
       FROM unnest(_lanes, _verdicts, _triggers, _cancels) AS item (lane, verdict, trigger, cancel)
-      JOIN offhook.sends ON sends.lane = item.lane AND sends.state IN {may_be_unknown}
+      JOIN offhook.sends
+        ON sends.lane = item.lane AND (sends.state IN {may_be_unknown} OR {may_be_refused})
      WHERE item.cancel AND item.verdict = 'may' AND item.trigger IS NOT NULL);
 PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids_not_wanted) ORDER BY id FOR UPDATE;
 UPDATE offhook.sends SET repeats = {NOT_WANTED} WHERE id = ANY(_ids_not_wanted);

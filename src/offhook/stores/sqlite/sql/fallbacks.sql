@@ -4,6 +4,10 @@
 -- name: may_fall_back
 fallback <> '' AND fell_back = '' AND repeats <> {NOT_WANTED}
 
+-- The window may have been closed for it.
+-- name: may_be_refused
+{may_fall_back} AND sends.state = '{send_target(ACCEPT)}' AND sends.delivery NOT IN {DELIVERED}
+
 -- All parts of a text have the same fallback. It has gone, or is going, if one of them is it. What a
 -- replay has freed, or an operator has withdrawn, is none.
 -- name: template_goes

@@ -114,4 +114,5 @@ UPDATE sends
                WHERE last NOT IN (SELECT last FROM unsent WHERE may_have_left))
 
 -- name: not_wanted
-UPDATE sends SET repeats = {NOT_WANTED} WHERE lane = ? AND state IN {may_be_unknown}
+UPDATE sends SET repeats = {NOT_WANTED}
+ WHERE lane = ? AND (state IN {may_be_unknown} OR {may_be_refused})

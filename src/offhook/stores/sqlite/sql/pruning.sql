@@ -11,8 +11,7 @@ NOT EXISTS (SELECT 1 FROM sends WHERE sends.message = messages.id AND {text_may_
 
 -- It may be sent again, or its fallback may be sent.
 -- name: text_may_be_needed
-(sends.{send_is_unknown} OR {may_fall_back} AND sends.state = '{send_target(ACCEPT)}'
-                            AND sends.delivery NOT IN {DELIVERED})
+(sends.{send_is_unknown} OR {may_be_refused})
 
 -- name: prune_keys
 DELETE FROM dedupe_keys

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from offhook import http_session
+from offhook.core.account import AccountCredentials
 from offhook.core.messages import Attachment
 from offhook.errors import (
     MediaDenied,
@@ -22,6 +23,9 @@ from offhook.errors import (
     MediaTooLarge,
     MediaUnavailable,
 )
+from offhook.ingress.credentials import REFRESH_AFTER
+from offhook.ingress.credentials import Credentials as AccountLogins
+from offhook.ports import Logins
 from offhook.settings import Settings
 from offhook.twilio.media import MediaClient
 from offhook.twilio.simulator import Credentials, File, Simulator, Trouble
@@ -38,9 +42,11 @@ SECRET = base64.b64encode(":".join(ACCOUNT).encode())
 
 
 @asynccontextmanager
-async def client_of(api: str, login: Credentials = ACCOUNT) -> AsyncIterator[MediaClient]:
+async def client_of(
+    api: str, login: Credentials = ACCOUNT, logins: Logins | None = None
+) -> AsyncIterator[MediaClient]:
     settings = Settings.load(env_file=None, twilio_api=api, **login._asdict())
-    client = MediaClient(settings, pauses=(0.0, 0.0))
+    client = MediaClient(settings, logins, pauses=(0.0, 0.0))
     try:
         async with asyncio.timeout(60):
             yield client
@@ -97,6 +103,26 @@ async def test_wrong_credentials_are_named() -> None:
             await get(client, medium.url)
         with pytest.raises(MediaDenied, match="TWILIO_AUTH_TOKEN"):
             await client.delete(medium.url, ACCOUNT.account_sid)
+
+
+async def test_credentials_that_twilio_refuses_are_asked_for_again() -> None:
+    tokens, now = ["replaced", ACCOUNT.auth_token], 0.0
+
+    async def lookup(_account_sid: str) -> AccountCredentials:
+        return AccountCredentials(tokens.pop(0))
+
+    logins = AccountLogins(Settings(), lookup, print, clock=lambda: now)
+    async with (
+        Simulator(**ACCOUNT._asdict()) as simulator,
+        simulator.serve() as api,
+        webhook_of(simulator),
+        client_of(api, logins=logins) as client,
+    ):
+        (medium,) = (await simulator.text(media=[File(CONTENT)])).media
+        with pytest.raises(MediaDenied, match="credentials"):
+            await get(client, medium.url)
+        now = REFRESH_AFTER
+        assert await get(client, medium.url) == CONTENT
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -101,7 +101,7 @@ class MediaClient:
                 content += chunk
             return bytes(content)
 
-        return await self._get(await self._place(url, account_sid), read)
+        return await self._get(url, account_sid, read)
 
     async def save(self, url: str, account_sid: str, path: Path, max_bytes: int) -> None:
         """Write a file of at most so many bytes to the disk: all of it, or nothing.
@@ -116,7 +116,7 @@ class MediaClient:
                     await file.write(chunk)
 
         PartialFile.check(path)
-        await self._get(await self._place(url, account_sid), write)
+        await self._get(url, account_sid, write)
 
     async def delete(self, url: str, account_sid: str) -> None:
         """Delete a file at Twilio. One that is gone is no error."""
@@ -129,7 +129,7 @@ class MediaClient:
                 _check(response, is_twilios=True)
 
         try:
-            await self._unless_early(deleted)
+            await self._persist(account_sid, deleted)
         except MediaGone:
             return
 
@@ -162,17 +162,24 @@ class MediaClient:
         except CredentialsUnavailable as error:
             raise MediaUnavailable(f"the file was not fetched, try again: {error}") from error
 
-    async def _get(self, place: _Place, take: Callable[[ClientResponse], Awaitable[T]]) -> T:
-        return await self._unless_early(lambda: self._follow(place, take))
+    async def _get(
+        self, url: str, account_sid: str, take: Callable[[ClientResponse], Awaitable[T]]
+    ) -> T:
+        place = await self._place(url, account_sid)
+        return await self._persist(account_sid, lambda: self._follow(place, take))
 
-    async def _unless_early(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(self, account_sid: str, once: Callable[[], Awaitable[T]]) -> T:
         """Try again while a file is missing, which it may be shortly after its webhook."""
-        for pause in self._pauses:
-            try:
-                return await once()
-            except MediaGone:
-                await asyncio.sleep(pause)
-        return await once()
+        try:
+            for pause in self._pauses:
+                try:
+                    return await once()
+                except MediaGone:
+                    await asyncio.sleep(pause)
+            return await once()
+        except MediaDenied:
+            self._logins.refused(account_sid)
+            raise
 
     async def _follow(self, place: _Place, take: Callable[[ClientResponse], Awaitable[T]]) -> T:
         for hop in range(MAX_REDIRECTS + 1):

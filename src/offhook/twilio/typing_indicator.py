@@ -4,6 +4,7 @@ https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Final
 
 from offhook.errors import CredentialsUnavailable, TwilioError
@@ -64,6 +65,8 @@ class TypingIndicator:
             client = self._client.logged_in(await self._logins.login(account_sid))
             await client.post("messaging", PATH, fields)
         except (CredentialsUnavailable, TwilioError) as error:
+            if isinstance(error, TwilioError) and error.status == HTTPStatus.UNAUTHORIZED:
+                self._logins.refused(account_sid)
             if account_sid not in self._reported:
                 self._reported.add(account_sid)
                 self._observer(Problem(Topic.TYPING, f"a typing indicator was not shown: {error}"))

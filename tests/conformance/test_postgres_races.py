@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
-from offhook.core.lifecycle import SendState, SendTrigger
-from offhook.stores.api import Retention, SendClaim, SendOutcome, Store
-from offhook.stores.postgres import ledger
+from offhook.core.lifecycle import SendState, SendTrigger, Trigger
+from offhook.stores.api import Retention, SendClaim, SendOutcome, Settlement, Store
+from offhook.stores.postgres import aliases, ledger
 from offhook.stores.rows import Settled
 from testing.stores import DONE, claim_one, draft, inbound, opened
+from tests.conformance.test_aliases import N, U, wrote
+from tests.conformance.test_fallbacks import CLOSED, text
+from tests.conformance.test_fallbacks import REFUSED as OUTSIDE
 from tests.conformance.test_ledger import claim_sends, running
 from tests.conformance.test_send_requests import leave, request
 
@@ -125,6 +129,30 @@ async def test_what_stands_behind_a_send_that_is_postponed_and_answered_just_now
         assert await until_blocked(other, accepting)
     await accepting
     assert await leave(store) == ["next"]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_lane_that_is_put_into_another_just_now_goes_on_with_the_template(
+    url_of_sends: tuple[str, Store], *, is_answered: bool
+) -> None:
+    url, store = url_of_sends
+    await store.accept(wrote("SM1", u=U))
+    reply = replace(text(), to=U)
+    await store.settle(await claim_one(store), Settlement(Trigger.COMPLETE, drafts=(reply,)))
+    (sent,) = await claim_sends(store)
+    if is_answered:
+        await store.settle_send(sent, SendOutcome(SendTrigger.ACCEPT, sid="SMout"))
+    async with session(url) as connection, session(url) as other, connection.transaction():
+        await aliases.learn(connection, [wrote("SM2", n=N, u=U)])
+        closed = asyncio.ensure_future(
+            store.record_delivery(sent.id, "SMout", CLOSED, account_sid="AC1")
+            if is_answered
+            else store.settle_send(sent, OUTSIDE)
+        )
+        assert await until_blocked(other, closed)
+    await closed
+    (template,) = await claim_sends(store)
+    assert template.fell_back
 
 
 @pytest.fixture

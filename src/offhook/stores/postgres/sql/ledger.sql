@@ -139,6 +139,7 @@ AS $function$
 DECLARE
     _now timestamptz;
     _locked bytea[];
+    _moved bytea[];
     _ended bytea[];
     _refused bigint[];
 BEGIN
@@ -189,7 +190,9 @@ SELECT sends.id FROM unnest(_ids, _codes) AS told (id, code)
   JOIN offhook.sends ON sends.id = told.id
  WHERE code IN {WINDOW_CODES} AND {may_fall_back}
 
--- Lock what has been sent, and what its fallbacks need.
+-- Lock what has been sent, and what its fallbacks need. Until its lane was locked, it may have been
+-- moved to another one of the same person; that lane is locked late, which happens too seldom for two
+-- to wait for each other.
 -- name: lock_for_fallbacks
 IF cardinality(_refused) > 0 THEN
     {lock_origins(_refused)};
@@ -197,7 +200,13 @@ IF cardinality(_refused) > 0 THEN
 ELSE
     {lock(sends, _locked)};
 END IF;
-PERFORM 1 FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE;
+SELECT array_agg(lane) INTO _moved
+  FROM (SELECT * FROM offhook.sends WHERE id = ANY(_ids) ORDER BY id FOR UPDATE) AS sent
+ WHERE lane <> ALL(_locked) AND (resting IS NULL OR id = ANY(_refused));
+IF _moved IS NOT NULL THEN
+    {touch_lanes(sends, _moved)};
+    _locked := _locked || _moved;
+END IF;
 
 -- Write a batch of notices. A message's lane is locked against its settling, which cancels the
 -- notice it finds, and the message itself against its pruning.
@@ -286,6 +295,7 @@ AS $function$
 DECLARE
     _now timestamptz;
     _locked bytea[];
+    _moved bytea[];
     _ended bytea[];
     _refused bigint[];
 BEGIN

@@ -42,9 +42,9 @@ def user_id(person: int = 1) -> str:
     return f"whatsapp:US.1349120865530274191{person}"
 
 
-def wrote(sid: str, *, n: str = "", u: str = "") -> Inbound:
+def wrote(sid: str, *, n: str = "", u: str = "", ours: str = OURS) -> Inbound:
     """Return a message from a number, a user id, or both."""
-    more: dict[str, Any] = {"From": n or u, "To": OURS}
+    more: dict[str, Any] = {"From": n or u, "To": ours}
     if n and u:
         more["ExternalUserId"] = u
     return Inbound.of(webhook(sid, **more))

@@ -12,6 +12,7 @@ import pytest
 from offhook.core.lifecycle import SendState, SendTrigger, Trigger
 from offhook.stores.api import Retention, SendClaim, SendOutcome, Settlement, Store
 from offhook.stores.postgres import aliases, ledger
+from offhook.stores.postgres.values import lane_key
 from offhook.stores.rows import Settled
 from testing.stores import DONE, claim_one, draft, inbound, opened
 from tests.conformance.test_aliases import N, U, wrote
@@ -153,6 +154,26 @@ async def test_a_lane_that_is_put_into_another_just_now_goes_on_with_the_templat
     await closed
     (template,) = await claim_sends(store)
     assert template.fell_back
+
+
+async def test_a_person_is_forgotten_while_an_ingress_stores_their_messages(
+    url_of_sends: tuple[str, Store],
+) -> None:
+    url, store = url_of_sends
+    person = [wrote("SM1", n=N, u=U, ours=f"whatsapp:+1500555000{n}") for n in range(2)]
+    person.sort(key=lambda one: lane_key(one.alias))
+    lock = "SELECT 1 FROM offhook.aliases WHERE alias = $1 FOR UPDATE"
+    async with session(url) as ingress, session(url) as other:
+        for one in reversed(person):  # so they are found in the other order
+            await aliases.learn(ingress, [one])
+        async with ingress.transaction():
+            for one in person:
+                assert await ingress.fetchval(lock, lane_key(one.alias))
+                if one is person[0]:
+                    erasing = asyncio.ensure_future(store.erase(N, 100))
+                    assert await until_blocked(other, erasing)
+    await erasing
+    assert U not in await store.addresses_of(N)
 
 
 @pytest.fixture

@@ -231,7 +231,10 @@ SELECT address FROM offhook.aliases WHERE person = ANY($1::text[])
 SELECT person FROM offhook.aliases WHERE address = ANY($1::text[])
 
 -- name: forget_aliases
-DELETE FROM offhook.aliases WHERE address = ANY($1::text[]) OR person = ANY($1::text[])
+DELETE FROM offhook.aliases WHERE alias = ANY(ARRAY(
+    SELECT alias FROM offhook.aliases
+     WHERE address = ANY($1::text[]) OR person = ANY($1::text[])
+     ORDER BY alias FOR UPDATE))
 
 -- name: prune_aliases
 DELETE FROM offhook.aliases WHERE alias = ANY(ARRAY(

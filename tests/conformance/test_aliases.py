@@ -297,6 +297,18 @@ async def test_a_number_that_somebody_else_has_by_now_is_theirs(url: str) -> Non
         assert number(2) not in await store.addresses_of(user_id(3))
 
 
+async def test_a_number_may_pass_to_somebody_else_in_one_batch(url: str) -> None:
+    async with opened(url) as store:
+        await accept(store, wrote("SM1", n=N, u=U), wrote("SM2", n=number(3), u=user_id(3)))
+        for one in await claim(store):
+            await store.settle(one, DONE)
+        batch = [wrote("SM3", n=number(2), u=U), wrote("SM4", n=N, u=user_id(3))]
+        assert await store.accept_all(batch) == [True] * 2
+        await accept(store, wrote("SM5", u=U))
+        assert {one.sid for one in await claim(store)} == {"SM3", "SM4"}
+        assert N not in await store.addresses_of(U)
+
+
 async def test_a_number_may_get_another_user_id(url: str) -> None:
     async with opened(url) as store:
         await accept(store, wrote("SM1", n=N, u=U), wrote("SM2", n=N, u=user_id(2)))

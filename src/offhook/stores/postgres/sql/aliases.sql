@@ -83,7 +83,7 @@ BEGIN
     SELECT before.lane, given.lane, given.name, before.person, {address_in(given.name)}, _now
       FROM unnest(_aliases, _lanes, _names) AS given (alias, lane, name)
       JOIN offhook.aliases AS before ON before.alias = given.alias
-     WHERE before.lane <> given.lane AND before.lane <> before.alias
+     WHERE before.lane <> given.lane AND before.lane <> before.alias AND before.lane <> ALL(_lanes)
        AND NOT EXISTS (SELECT 1 FROM offhook.aliases AS other
                         WHERE other.lane = before.lane AND other.alias <> before.alias)
         ON CONFLICT (alias) DO UPDATE

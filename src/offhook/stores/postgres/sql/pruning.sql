@@ -39,8 +39,8 @@ SELECT lane FROM offhook.conversation_states WHERE person = ANY($1::text[]) LIMI
 -- Their lanes are locked.
 -- name: erase_states
 DELETE FROM offhook.conversation_states
- WHERE lane = ANY($1::bytea[])
-    OR lane IN (SELECT lane FROM offhook.messages WHERE id = ANY($2::bigint[]))
+ WHERE lane = ANY($1::bytea[] || ARRAY(
+           SELECT lane FROM offhook.messages WHERE id = ANY($2::bigint[])))
 RETURNING 1
 
 -- Lock messages whose time is over, but for those that are replayed just now.

@@ -348,7 +348,7 @@ async def test_a_message_shows_its_conversation_and_the_keys_of_its_state(tmp_pa
             (await client.get(path + "?reveal=1")).text,
         )
         texts = ["question 0", "answer 0", "question 1", "answer 1"]
-        _, _, conversation = revealed.partition('id="conversation"')
+        conversation = revealed.partition('id="conversation"')[2].partition("</section>")[0]
         assert re.findall(r"(?:question|answer) \d", conversation) == texts
         assert "&#34;&lt;Ann&gt;&#34;" in conversation
         assert "step" in hidden.partition('id="conversation-state"')[2]

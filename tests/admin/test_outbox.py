@@ -17,7 +17,7 @@ from offhook.core.lifecycle import Delivery, SendState, SendTrigger, Trigger
 from offhook.core.messages import Template
 from offhook.observe.system import Snapshot
 from offhook.settings import Settings
-from offhook.stores.api import SendFilter, SendOutcome, Settlement, Store
+from offhook.stores.api import Filter, SendFilter, SendOutcome, SendRequest, Settlement, Store
 from testing.plain_http import PlainAsyncClient
 from testing.stores import claim_one, draft, inbound, opened
 
@@ -190,3 +190,28 @@ async def test_all_that_wait_are_cancelled(tmp_path: Path) -> None:
         await all_at_once(client, "do=cancel&state=pending", "1 of 1 cancelled")
         assert (await states(store))[0] == "canceled"
         assert await store.next_send_due() is None
+
+
+async def test_what_is_scheduled_for_a_person_is_on_the_page_of_their_message(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as (client, store):
+        sender = inbound("SM9", "9").sender
+        await store.accept(inbound("SM9", "9"))
+        (message,) = await store.find(Filter(sid="SM9"))
+        for name, to, delay in (("b", sender, 7200.0), ("a", sender, 3600.0), ("c", PERSON, 60.0)):
+            drafts = (replace(draft(name, f"reminder {name}"), to=to),)
+            await store.request(SendRequest("lane", drafts, key=name, delay=delay))
+        path = f"/dashboard/messages/{message.id}"
+        shown = (await client.get(f"{path}?reveal=1")).text
+        assert re.findall(r"reminder \w", shown) == ["reminder a", "reminder b"]
+        assert "reminder" not in (await client.get(path)).text
+        form = re.search(r'action="(/dashboard/sends/\d+/cancel[^"]*)"', shown)
+        csrf = re.search(r'name="csrf" value="([^"]*)"', shown)
+        assert form
+        assert csrf
+        answer = await client.post(html.unescape(form[1]), data={"csrf": csrf[1]})
+        assert answer.headers["location"] == f"{path}?reveal=1"
+        assert re.findall(r"reminder \w", (await client.get(f"{path}?reveal=1")).text) == [
+            "reminder b"
+        ]

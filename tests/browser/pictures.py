@@ -123,6 +123,47 @@ def take_dashboard(visit: Visit) -> None:
     take(visit, "dashboard-narrow")
 
 
+TABLES = """
+from datetime import timedelta
+
+from offhook import Message, Offhook
+
+app = Offhook(slow_notice="")
+
+
+@app.message(where=lambda message: "table" in message.body)
+async def reserve(message: Message) -> str:
+    reminder = "Your table is laid at 12:30. See you!"
+    await app.send(message.from_, reminder, from_=message.to, at=timedelta(hours=20))
+    return "A table for four tomorrow is yours."
+
+
+@app.message()
+async def answer(message: Message) -> str:
+    return "Here is the café. How can we help?"
+"""
+
+
+def take_replies(visit: Visit) -> None:
+    """Take the picture of replies: delivered, scheduled, not delivered and held up by a limit."""
+    visit.talk_to("Ada")
+    visit.say("A table for four, please")
+    expect(visit.page.locator(".theirs.is-delivered")).to_have_count(1)
+    for name in ("Alan", "Grace"):
+        visit.talk_to(name)
+        conversation = visit.page.url.partition("with=")[2]
+        visit.order("reach", {"conversation": conversation, "reachable": False})
+        visit.say("Are you open tomorrow?")
+        expect(visit.page.locator(".theirs").last).to_contain_text("30003")
+    visit.order("switches", {"switch": "limit", "on": True})
+    visit.talk_to("Ada")
+    visit.say("We are five")
+    visit.page.set_viewport_size({"width": 1280, "height": 480})
+    go(visit, "/dashboard/sends?reveal=1")
+    expect(visit.page.locator("#listing")).to_contain_text("20429")
+    take(visit, "dashboard-replies")
+
+
 def take(visit: Visit, name: str, *, whole: bool = False) -> None:
     visit.page.screenshot(
         path=PICTURES / f"{name}.png", animations="disabled", caret="hide", full_page=whole
@@ -168,6 +209,13 @@ def main() -> None:
     ):
         be_busy(visit)
         take_dashboard(visit)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        browsing() as browser,
+        dev(Home(Path(directory), TABLES)) as running,
+        visiting(browser, link_of(running), viewport={"width": 1280, "height": 800}) as visit,
+    ):
+        take_replies(visit)
 
 
 if __name__ == "__main__":

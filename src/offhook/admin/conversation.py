@@ -1,4 +1,4 @@
-"""The conversation of a message: the last turns, and the state that handlers keep of it."""
+"""The conversation of a message: the last turns, what is scheduled, and what handlers keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,14 @@ from typing import Final
 
 from offhook.conversations.state import shown
 from offhook.core.keys import Kind
+from offhook.core.lifecycle import SendState
 from offhook.core.turns import Turn
-from offhook.stores.api import Conversations, Record, TurnFilter
+from offhook.stores.api import Record, SendFilter, SendRecord, Store, TurnFilter
+from offhook.stores.bulk import find_sends
 from offhook.stores.people import addresses_in_channel
 
 _TURNS: Final = 10
+_SCHEDULED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +22,16 @@ class Conversation:
 
     Attributes:
         turns: the last ones, the oldest first.
+        scheduled: sends to the person whose time has not come, in the order of their times.
         state: its keys, each with its value as JSON, shortened.
     """
 
     turns: Sequence[Turn]
+    scheduled: Sequence[SendRecord]
     state: Sequence[tuple[str, str]]
 
 
-async def conversation_of(store: Conversations, record: Record) -> Conversation | None:
+async def conversation_of(store: Store, record: Record) -> Conversation | None:
     """Return the conversation of a message; None for a status or a request not verified yet.
 
     Raises:
@@ -37,4 +42,8 @@ async def conversation_of(store: Conversations, record: Record) -> Conversation 
     persons = await addresses_in_channel(store, record.sender)
     turns = await store.turns(TurnFilter(record.lane, persons, _TURNS))
     saved = await store.saved_state(record.lane)
-    return Conversation(turns, shown(b"" if saved is None else saved.value))
+    wanted = SendFilter(
+        SendState.SCHEDULED, to=record.sender, account=record.account_sid, limit=_SCHEDULED
+    )
+    scheduled = sorted(await find_sends(store, wanted), key=lambda send: send.due or 0.0)
+    return Conversation(turns, scheduled, shown(b"" if saved is None else saved.value))

@@ -160,10 +160,11 @@ class OutboxPages:
         if record is None or await act(store, doing, id_) is None:
             state = "deleted" if record is None else f"{record.state}, or its text was not kept"
             raise ConfigurationError(f"reply {id_} cannot be {doing.done}: it is {state}")
-        if record.message_id <= 0:  # it answers none
+        message = str(max(record.message_id, 0) or request.query_params.get("message", ""))
+        if not (message.isascii() and message.isdecimal()):  # it answers none
             return redirect(PATH)
         reveal = "?reveal=1" if request.query_params.get("reveal") == "1" else ""
-        return redirect(f"{DASHBOARD}/messages/{record.message_id}{reveal}")
+        return redirect(f"{DASHBOARD}/messages/{message}{reveal}")
 
     # Many at once
 

@@ -61,6 +61,7 @@ STRANGERS: Final = {
     "offhook text": "talks to the running bot",
     "offhook connect": "talks to Twilio",
     "offhook bench": "talks to the running bot",
+    "offhook new": "writes a bot, and opens no store",
 }
 """Commands that never open the bot's store, and why."""
 

@@ -1,7 +1,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from testing.commands import Call, Home
-from testing.postgres import shared_template
+from testing.postgres import PostgresServer, postgres, shared_template
 from testing.within import caller, enter
 
 # An example that takes long says that the machine is busy.
@@ -82,3 +82,10 @@ def call_in(
         return caller(monkeypatch, capsys)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL that the tests of one module share."""
+    with postgres() as running:
+        yield running

@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ from offhook.events import Event, Problem, Sorted
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Store
 from offhook.stores.postgres.schema import ANOTHERS, OURS
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.roles import Site, ended, in_thread, listening, site, working
 from testing.spools import eventually
 from testing.stores import webhook
@@ -45,12 +45,6 @@ HOLDUPS = pytest.mark.parametrize(
     [(ANOTHER_MIGRATION, ANOTHERS), (A_TABLE, OURS)],
     ids=["another migrates", "a table is in use"],
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import asyncio
 import resource
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from offhook.errors import StoreUnavailable
 from offhook.events import Event, Problem, Sorted, Topic
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record, Store
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.proxy import Proxy
 from testing.roles import ended, in_thread, listening, site, working
 from testing.spools import PATIENCE, eventually, sids
@@ -32,12 +32,6 @@ from testing.stores import inbound, webhook
 
 LANES = [f"lane{n}" for n in range(7)]
 EVERYTHING = [webhook(f"SM{n:03}", LANES[n % 7]) for n in range(90)]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

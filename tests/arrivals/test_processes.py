@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,16 +18,10 @@ from offhook.core.inbound import Webhook
 from offhook.core.keys import Kind
 from offhook.stores.api import Filter, Record
 from testing.commands import Home, is_alive, until
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.roles import Site, ended, in_thread, listening, site
 from testing.spools import eventually
 from testing.stores import opened
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the doctor finds on a real PostgreSQL, as it is and as it should not be."""
 
 import asyncio
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -13,12 +12,6 @@ from testing import postgres as servers
 
 _NUMBERS = count()
 NOT_ANSWERING = "postgresql://bot:geheim@127.0.0.1:1/bot"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[servers.PostgresServer]:
-    with servers.postgres() as made:
-        yield made
 
 
 @pytest.fixture

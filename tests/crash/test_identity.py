@@ -5,15 +5,12 @@ answered at the address it came from. Either address erases all of it.
 """
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from offhook.twilio.simulator import Simulator
-from testing.commands import Home, Process, until
-from testing.ports import free_port
-from testing.postgres import PostgresServer, postgres
+from testing.commands import Process, until
+from tests.crash.simulated import simulated
 
 NUMBER, USER_ID = "whatsapp:+15551230001", "whatsapp:US.15551230001"
 BOT = """
@@ -37,12 +34,6 @@ async def answer(message: Message) -> str:
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
-
-
 def begun(journal: Path, times: int, process: Process) -> None:
     until(lambda: journal.read_text().count("begin one") == times, process.explain)
 
@@ -51,29 +42,15 @@ def begun(journal: Path, times: int, process: Process) -> None:
 async def test_number_user_id_and_number_again_with_kills_between(
     tmp_path: Path, request: pytest.FixtureRequest, kind: str, erased: str
 ) -> None:
-    account, port = Simulator.credentials(), free_port()
-    url, journal = f"http://127.0.0.1:{port}", tmp_path / "journal"
-    store = "sqlite:///offhook.db"
+    journal, store = tmp_path / "journal", "sqlite:///offhook.db"
     if kind == "postgresql":
         store = request.getfixturevalue("server").create_database("identity")
-    async with (
-        Simulator(**account._asdict(), webhook_url=f"{url}/twilio/messages") as simulator,
-        simulator.serve() as api,
-    ):
-        home = Home(
-            tmp_path,
-            BOT,
-            TWILIO_ACCOUNT_SID=account.account_sid,
-            TWILIO_AUTH_TOKEN=account.auth_token,
-            OFFHOOK_PUBLIC_URL=url,
-            OFFHOOK_TWILIO_API=api,
-            OFFHOOK_SLOW_NOTICE="",
-            OFFHOOK_STORE=store,
-        )
+    async with simulated(tmp_path, BOT, OFFHOOK_STORE=store) as bot:
+        simulator, home = bot.simulator, bot.home
         journal.touch()
         for text, sender in (("one", NUMBER), ("two", USER_ID), ("three", NUMBER)):
             began = journal.read_text().count("begin one")
-            with home.start("run", "bot:app", "--port", str(port), "--workers", "2") as process:
+            with home.start("run", "bot:app", "--port", bot.port, "--workers", "2") as process:
                 await asyncio.to_thread(process.wait_for, "listening on")
                 delivered = await simulator.text(text, from_=sender, channel="whatsapp")
                 assert delivered.status == 200

@@ -7,7 +7,6 @@ killed between `message.reply` and the end of the run, or around it, each time i
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from offhook.core.lifecycle import State, Trigger
 from offhook.stores.api import Filter, Store
 from testing.commands import PATIENCE, Home, Process, until
 from testing.ports import free_port
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.stores import opened, webhook
 
 KILLS = int(os.environ.get("CRASH_KILLS", "100"))
@@ -47,12 +46,6 @@ async def count(message: Message) -> str:
 if __name__ == "__main__":
     asyncio.run(app.work(asyncio.Event()))
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from testing.commands import until
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from tests.crash.simulated import simulated
 
 LEASE = 3600
@@ -27,12 +26,6 @@ async def answer(message: Message) -> str:
         await asyncio.sleep(3600)
     return f"You said: {message.body}"
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,7 +6,7 @@ No status callback comes, so nothing but Twilio's message list can tell. Time pa
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from offhook.core.lifecycle import SendState
 from offhook.core.unknown_sends import FIRST_LOOK, SECOND_LOOK
 from offhook.stores.api import Filter, Store
 from offhook.twilio.simulator.serving import serving
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.roles import Site, in_thread, listening, site
 from testing.stores import opened_sorted
 from tests.conformance.clocks import clock_of
@@ -68,12 +68,6 @@ class Gate:
         self.held.release()
         while (await receive())["type"] != "http.disconnect":
             pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

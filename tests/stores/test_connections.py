@@ -1,20 +1,13 @@
 """Connections to a real PostgreSQL: replaced before they go stale, and after it was down."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from offhook.errors import StoreUnavailable
 from offhook.stores.postgres.pool import MAX_AGE, MAX_IDLE, Pool
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.proxy import Proxy
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 class Clock:

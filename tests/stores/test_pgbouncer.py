@@ -17,18 +17,12 @@ from offhook.stores.api import (
     Settlement,
     Store,
 )
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.stores import DONE, claim, draft, inbound
 from tests.stores.pgbouncer import SESSIONS, pgbouncer
 
 _NUMBERS = count(1)
 LANES, EACH = 12, 10
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +28,6 @@ STEPS = pytest.mark.parametrize("seconds", [-HOUR, DECADE], ids=["back", "ahead"
 A_WHILE = Retention(settled=60.0, dead=60.0, parked=60.0, keys=60.0)
 
 Set = Callable[[float], Awaitable[object]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @asynccontextmanager

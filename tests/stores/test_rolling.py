@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from offhook.stores import open_store
 from offhook.stores.api import Filter, SendOutcome, SendRequest, Settlement, Store
 from offhook.stores.migrations import migrations
 from offhook.stores.postgres import PostgresStore
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.stores import claim_one, draft, inbound, opened
 
 _NUMBERS = count(1)
@@ -30,12 +29,6 @@ _ADDED = """
     CREATE INDEX messages_mood ON offhook.messages (mood) WHERE mood <> '';
     CREATE TABLE offhook.moods (name text PRIMARY KEY);
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as made:
-        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ Sessions are few (100 by default, for all machines): one that nobody listens on 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -14,15 +14,9 @@ import pytest
 
 from offhook.stores.postgres import wakeup
 from offhook.stores.postgres.wakeup import Wake
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 
 _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'offhook'"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 class Sessions:

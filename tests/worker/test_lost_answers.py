@@ -2,12 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from offhook.core.lifecycle import SendState, State, Trigger
 from offhook.core.reasons import Cause
@@ -17,7 +15,7 @@ from offhook.settings import Settings
 from offhook.stores import open_store
 from offhook.stores.api import Settlement
 from offhook.worker.message import Message
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.proxy import Proxy
 from testing.stores import draft
 from tests.worker.support import (
@@ -38,12 +36,6 @@ OWNER = b"worker"  # what a claim binds
 async def in_time(event: asyncio.Event) -> None:
     async with asyncio.timeout(PATIENCE):
         await event.wait()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @asynccontextmanager

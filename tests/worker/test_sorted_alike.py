@@ -7,11 +7,10 @@ the same keys, for the same of them are repeats, and with the same lanes, addres
 import asyncio
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -22,7 +21,7 @@ from offhook.ingress.role import Ingress
 from offhook.stores import open_store
 from offhook.stores.api import Filter, Record
 from offhook.worker.sorter import catch_up
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.webhooks import ACCOUNT, PUBLIC, settings
 from tests.core.forms import mms, rcs, sms, status, whatsapp
 from tests.ingress.test_reception import webhook
@@ -73,12 +72,6 @@ REQUESTS = st.builds(
     st.sampled_from(["", "offhook=7", "ErrorCode=1&From=x&MessageStatus=read"]),
     astray=st.booleans(),
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 async def received(url: str, requests: Sequence[Request]) -> tuple[list[int], list[Record]]:

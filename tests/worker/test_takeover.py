@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,7 @@ from offhook.worker.handlers import Handlers
 from offhook.worker.message import Message
 from offhook.worker.role import WorkerRole
 from offhook.worker.takeover import Takeover
-from testing.postgres import PostgresServer, postgres
+from testing.postgres import PostgresServer
 from testing.proxy import Proxy
 from testing.stores import claim, inbound, opened
 from tests.stores.pgbouncer import pgbouncer
@@ -189,12 +189,6 @@ class Cluster(Machine):
             "(SELECT oid FROM pg_database WHERE datname = current_database()) "
             f"WHERE owner = '{owner}'"
         )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def kill_once(home: Home, *, holds: bool) -> bool:
     journal, hold = home.directory / "journal", home.directory / "hold"
 
     def seen() -> set[str]:
-        return set(journal.read_text().split("\n")) if journal.exists() else set()
+        return set(journal.read_text().split()) if journal.exists() else set()
 
     before = seen()
     if holds:

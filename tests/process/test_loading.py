@@ -15,7 +15,11 @@ print("went on")
 """
 
 
-def ended(*, setup: str = "", then: str = "") -> "subprocess.CompletedProcess[str]":
+# As a shell starts it. Behind `make test &`, it would inherit that SIGINT is ignored.
+DEFAULT = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
+def ended(*, setup: str = DEFAULT, then: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(setup=setup, then=then)],
         capture_output=True, text=True, timeout=60, check=False,
